@@ -1,0 +1,71 @@
+"""Attention over any graph, on the fastest exact path your hardware has.
+
+A Transformer, a graph attention network, a causal language model and a long-context model are one
+layer on different graphs. This package is one operator (`attention`), one graph object and one
+planner for all of them. Importing it loads torch and nothing optional; layers are in
+`edgewise.nn`, models in `edgewise.models`, training in `edgewise.training`.
+"""
+
+from edgewise.errors import (
+    ArgumentError as ArgumentError,
+    BackendRefused as BackendRefused,
+    DataError as DataError,
+    DerivativeError as DerivativeError,
+    EdgewiseError as EdgewiseError,
+    GraphError as GraphError,
+    PlanError as PlanError,
+    ShapeError as ShapeError,
+)
+from edgewise.functional import (
+    aggregate as aggregate,
+    attention as attention,
+    attention_state as attention_state,
+    explain as explain,
+    plan as plan,
+    weights as weights,
+)
+from edgewise.graphs import (
+    Assume as Assume,
+    Blocks as Blocks,
+    Causal as Causal,
+    Complete as Complete,
+    Dilated as Dilated,
+    EdgeList as EdgeList,
+    Facts as Facts,
+    Graph as Graph,
+    Grid as Grid,
+    Hubs as Hubs,
+    Predicate as Predicate,
+    PrefixCausal as PrefixCausal,
+    RandomRegular as RandomRegular,
+    SelfLoops as SelfLoops,
+    Window as Window,
+    check_facts as check_facts,
+    compose as compose,
+    disjoint_union as disjoint_union,
+    permute as permute,
+    receptive_field as receptive_field,
+    reverse as reverse,
+)
+from edgewise.layouts import (
+    BlockMask as BlockMask,
+    Csr as Csr,
+    DenseMask as DenseMask,
+    Edges as Edges,
+    ReversedCsr as ReversedCsr,
+    draw as draw,
+    edges as edges,
+    lower as lower,
+)
+from edgewise.ops import (
+    Additive as Additive,
+    AttentionState as AttentionState,
+    DenseBias as DenseBias,
+    Dot as Dot,
+    EdgeBias as EdgeBias,
+    GATv2 as GATv2,
+    RelativeBias as RelativeBias,
+    merge as merge,
+)
+
+__version__ = "0.1.0"

@@ -1,0 +1,134 @@
+"""The contract of a backend: one way to compute, which judges, prepares and computes.
+
+A backend never sees another backend. It accepts a problem with a cost, or refuses it with every
+reason as a sentence; it never falls back to something else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.state import AttentionState
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Accepts", "Backend", "Refuses", "backward_by_recomputation"]
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """The backend can run the problem, at this price.
+
+    Attributes:
+        work: Units of work: target-source pairs or edges, times heads and channels. What a unit
+            takes on this machine is the planner's business.
+        memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
+        way: How it will be run, in a word or two; the planner knows what a unit of work takes
+            this way.
+    """
+
+    work: float
+    memory: int
+    way: str
+
+
+@dataclass(frozen=True)
+class Refuses:
+    """The backend cannot run the problem.
+
+    Attributes:
+        reasons: Every reason, each a sentence with its cure.
+    """
+
+    reasons: tuple[str, ...]
+
+
+class Backend(ABC):
+    """One way to compute attention and aggregation.
+
+    Attributes:
+        name: What users write in ``backend="..."``.
+        summary: One line for tables and docs.
+        twice_differentiable: Whether gradients of gradients work.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    twice_differentiable: ClassVar[bool]
+
+    @abstractmethod
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        """Accept with a cost, or refuse with every reason; pure, cheap, never raises."""
+
+    @abstractmethod
+    def prepare(self, problem: Problem) -> Any:
+        """Lower the graph once; the result is passed to every call below."""
+
+    @abstractmethod
+    def forward(self, problem: AttentionProblem, prepared: Any, inputs: Inputs) -> AttentionState:
+        """Output and log-sum-exp, differentiable by autograd."""
+
+    def attend(self, problem: AttentionProblem, prepared: Any, inputs: Inputs) -> Tensor:
+        """Output alone; a backend that is faster without the log-sum-exp says so here."""
+        return self.forward(problem, prepared, inputs).out
+
+    @abstractmethod
+    def backward(self, problem: AttentionProblem, prepared: Any, inputs: Inputs,
+                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+        r"""Gradients of this graph's part in a possibly larger whole.
+
+        .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - dout_i \cdot out_i + dlse_i)
+
+        Args:
+            problem: What was planned.
+            prepared: What `prepare` returned.
+            inputs: The tensors of the forward pass.
+            state: The **global** output and log-sum-exp: of the whole graph, not of this part.
+            grad_out: Gradient of the output.
+            grad_lse: Gradient of the log-sum-exp.
+
+        Returns:
+            A gradient for each of `Inputs.tensors` that requires one.
+        """
+
+    @abstractmethod
+    def aggregate(self, problem: AggregateProblem, prepared: Any, value: Tensor,
+                  weight: Tensor | None) -> Tensor:
+        """Sum, mean or maximum over the sources of each target."""
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def backward_by_recomputation(
+    inputs: Inputs,
+    scores_and_values: Callable[[Inputs], Pair],
+    gradients: Callable[[Tensor, Tensor], Pair],
+) -> Mapping[str, Tensor]:
+    """Recompute scores and values, and send their gradients back to the inputs.
+
+    Args:
+        inputs: The tensors of the forward pass.
+        scores_and_values: Function from `Inputs` to (scores, values) in the backend's own layout.
+        gradients: Function from (scores, values) to their gradients, from the global state.
+    """
+    leaves = inputs.leaves()
+    wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
+    with torch.enable_grad():
+        scores, values = scores_and_values(leaves)
+    with torch.no_grad():
+        grad_scores, grad_values = gradients(scores.detach(), values.detach())
+    pairs = [(out, grad) for out, grad in ((scores, grad_scores), (values, grad_values))
+             if out.requires_grad]
+    if not pairs or not wanted:
+        return {}
+    found = torch.autograd.grad([out for out, _ in pairs], list(wanted.values()),
+                                [grad for _, grad in pairs], allow_unused=True)
+    return {name: torch.zeros_like(leaf) if grad is None else grad
+            for (name, leaf), grad in zip(wanted.items(), found, strict=True)}

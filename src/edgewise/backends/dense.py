@@ -1,0 +1,327 @@
+"""Every target-source pair, on the matrix units: torch's ``scaled_dot_product_attention``.
+
+Complete and causal graphs need no mask. Other graphs pay for all pairs and a mask, cached on the
+graph. Where torch's fused kernel cannot go (log-sum-exp, dropout that can be repeated, soft cap,
+additive scores) the same matrix is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn.functional import leaky_relu, scaled_dot_product_attention
+
+from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
+from edgewise.errors import DerivativeError
+from edgewise.graphs import recall
+from edgewise.layouts import csr, dense_mask
+from edgewise.ops.bias import EdgeBias
+from edgewise.ops.dropout import dropout_multiplier
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Additive, Dot
+from edgewise.ops.state import AttentionState
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Dense"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The graph as a matrix; None where every entry would be the same.
+
+    Attributes:
+        mask: ``[T, S]`` bool; None when complete.
+        causal: The mask is exactly torch's ``is_causal``.
+        empty: ``[T, 1]`` bool, targets without sources; None when there are none.
+        log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
+        matrix: ``[T, S]`` number of edges, for sums; None unless aggregating.
+    """
+
+    mask: Tensor | None
+    causal: bool
+    empty: Tensor | None
+    log_copies: Tensor | None
+    matrix: Tensor | None
+
+    @property
+    def open_mask(self) -> Tensor | None:
+        """The mask with empty rows opened, so that no softmax runs over nothing."""
+        if self.mask is None or self.empty is None:
+            return self.mask
+        return self.mask | self.empty
+
+
+class Dense(Backend):
+    """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
+
+    name: ClassVar[str] = "dense"
+    summary: ClassVar[str] = "scaled_dot_product_attention; complete, causal and dense graphs"
+    twice_differentiable: ClassVar[bool] = False
+
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        facts = problem.facts
+        pairs = facts.num_targets * facts.num_sources
+        if isinstance(problem, AggregateProblem):
+            return _judge_aggregate(problem, pairs)
+        assert isinstance(problem, AttentionProblem)
+        reasons = _refusals(problem)
+        if reasons:
+            return Refuses(tuple(reasons))
+        heads = problem.batch * problem.heads
+        work = pairs * heads * (problem.head_dim + problem.value_dim) / 2
+        size = 8 if problem.dtype == torch.float64 else 4
+        free = facts.complete or (facts.fully_causal and facts.num_targets == facts.num_sources)
+        if not _fused(problem):
+            copies = 6 if problem.needs_grad else 4
+            return Accepts(work, pairs * heads * size * copies, way="softmax of all pairs")
+        rows = (facts.num_targets + facts.num_sources) * heads * (problem.head_dim + 4) * size
+        mask = 0 if free and problem.bias is None else pairs * (1 + size)
+        if problem.bias is not None:
+            mask += pairs * heads * size * (2 if problem.needs_grad else 1)
+        if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
+            mask += 3 * pairs * heads * size
+        way = "sdpa" if free and problem.bias is None else "sdpa + mask"
+        return Accepts(work, rows + mask, way=way)
+
+    def prepare(self, problem: Problem) -> _Pairs:
+        facts, graph, device = problem.facts, problem.graph, problem.device
+        aggregating = isinstance(problem, AggregateProblem)
+        key = ("dense", str(device), problem.accumulate, aggregating)
+
+        def lower() -> _Pairs:
+            causal = facts.fully_causal and facts.num_targets == facts.num_sources
+            mask = None if facts.complete else dense_mask(graph, device).mask
+            empty = None
+            if mask is not None and facts.min_in_degree == 0:
+                empty = ~mask.any(-1, keepdim=True)
+                empty = empty if bool(empty.any()) else None
+            matrix = _copies(problem) if aggregating or not facts.simple else None
+            log_copies = None if facts.simple or matrix is None else torch.log(matrix)
+            return _Pairs(mask, causal, empty, log_copies, matrix if aggregating else None)
+
+        return recall(graph, key, lower)
+
+    def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
+        if not _fused(problem) or not problem.facts.num_sources or not problem.facts.num_targets:
+            return self.forward(problem, prepared, inputs).out
+        inputs = _once_differentiable(inputs)
+        mask = _float_mask(problem, prepared, inputs)
+        causal = mask is None and prepared.causal and prepared.mask is not None
+        mask = prepared.open_mask if mask is None and not causal else mask
+        score = problem.score
+        assert isinstance(score, Dot)
+        lead = inputs.query.shape[:-2]
+        out = scaled_dot_product_attention(
+            _four(inputs.query), _four(inputs.key), _four(inputs.value),
+            attn_mask=mask, is_causal=causal, scale=score.factor(problem.head_dim),
+            enable_gqa=problem.heads != problem.kv_heads)
+        out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
+        return out.reshape(*lead, *out.shape[-2:])
+
+    def forward(self, problem: AttentionProblem, prepared: _Pairs,
+                inputs: Inputs) -> AttentionState:
+        scores, values = _scores_and_values(problem, prepared, inputs, prepared.open_mask)
+        lse = torch.logsumexp(scores, -1)  # [*, H, T]
+        if prepared.empty is not None:
+            lse = lse.masked_fill(prepared.empty.squeeze(-1), -torch.inf)
+        weights = torch.softmax(scores, -1)
+        if inputs.seed is not None:
+            weights = weights * _multiplier(problem, inputs)
+        out = weights @ values
+        out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
+        return AttentionState(out.to(problem.dtype), lse)
+
+    def backward(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs,
+                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+        def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
+            finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
+            weights = torch.exp(scores - finite[..., None])  # zero off the graph: scores are -inf
+            change, kept = dout @ values.mT, weights
+            if inputs.seed is not None:
+                multiplier = _multiplier(problem, inputs)
+                change, kept = change * multiplier, weights * multiplier
+            delta = (dout * out).sum(-1) - grad_lse
+            return weights * (change - delta[..., None]), kept.mT @ dout
+
+        return backward_by_recomputation(
+            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves, prepared.mask),
+            gradients)
+
+    def aggregate(self, problem: AggregateProblem, prepared: _Pairs, value: Tensor,
+                  weight: Tensor | None) -> Tensor:
+        assert prepared.matrix is not None
+        matrix = prepared.matrix
+        if weight is not None:
+            rows = csr(problem.graph, problem.device)
+            ordered = weight if rows.edge is None else weight[..., rows.edge]
+            shape = (*weight.shape[:-1], *matrix.shape)
+            matrix = torch.zeros(shape, dtype=problem.accumulate, device=value.device).index_put(
+                (*_lead_index(weight), rows.target, rows.indices),
+                ordered.to(problem.accumulate), accumulate=True)
+        out = matrix @ value.to(problem.accumulate)
+        if problem.reduce == "mean":
+            out = out / prepared.matrix.sum(-1, keepdim=True).clamp(min=1)
+        return out.to(problem.dtype)
+
+
+def _refusals(problem: AttentionProblem) -> list[str]:
+    reasons: list[str] = []
+    if not isinstance(problem.score, Dot | Additive):
+        reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot or "
+                       f"Additive")
+    for name in ("edge_key", "edge_value"):
+        if getattr(problem, name):
+            reasons.append(f"{name} belongs to edges, not to matrix entries; leave it out")
+    if not problem.facts.simple:
+        if problem.bias == "edge":
+            reasons.append("the graph may hold copies of an edge, each with its own bias, and a "
+                           "matrix entry holds one; merge the copies")
+        if problem.dropout:
+            reasons.append("the graph may hold copies of an edge, which dropout tells apart, and "
+                           "a matrix entry holds one; merge the copies")
+    return reasons
+
+
+def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses:
+    if problem.reduce == "max":
+        return Refuses(("a maximum over sources is not a matrix product; use sum or mean",))
+    size = 8 if problem.dtype == torch.float64 else 4
+    matrices = 1 + problem.batch * (3 if problem.needs_grad else 1) * problem.weighted
+    return Accepts(pairs * problem.batch * problem.channels, pairs * (1 + matrices * size),
+                   way="matrix product")
+
+
+def _fused(problem: AttentionProblem) -> bool:
+    """Whether torch's own kernel computes this problem exactly."""
+    plain = isinstance(problem.score, Dot) and problem.score.softcap is None
+    extra = problem.bias is not None or not problem.facts.simple
+    low = problem.dtype in (torch.bfloat16, torch.float16)
+    return plain and not problem.wants_lse and not problem.dropout and not (extra and low)
+
+
+def _copies(problem: Problem) -> Tensor:
+    """How often each pair is an edge: ``[T, S]``."""
+    facts, rows = problem.facts, None
+    shape = (facts.num_targets, facts.num_sources)
+    if facts.complete:
+        return torch.ones(shape, dtype=problem.accumulate, device=problem.device)
+    if facts.simple:
+        return dense_mask(problem.graph, problem.device).mask.to(problem.accumulate)
+    rows = csr(problem.graph, problem.device)
+    zeros = torch.zeros(shape, dtype=problem.accumulate, device=problem.device)
+    ones = torch.ones((), dtype=problem.accumulate, device=problem.device)
+    return zeros.index_put((rows.target, rows.indices), ones, accumulate=True)
+
+
+def _scores_and_values(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs,
+                       mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scores ``[*, H, T, S]``, -inf off the graph, and values ``[*, H, S, Dv]``."""
+    group = problem.heads // problem.kv_heads
+    query, key, value = (tensor.to(problem.accumulate)
+                         for tensor in (inputs.query, inputs.key, inputs.value))
+    if group > 1:
+        key, value = key.repeat_interleave(group, -3), value.repeat_interleave(group, -3)
+    match problem.score:
+        case Dot() as dot:
+            scores = dot.capped(query @ key.mT * dot.factor(problem.head_dim))
+        case Additive() as additive:
+            scores = leaky_relu(query + key.mT, additive.slope)
+        case other:
+            raise AssertionError(f"judge accepts no {other}")
+    extra = _extra(problem, prepared, inputs)
+    scores = scores if extra is None else scores + extra
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf), value
+
+
+def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
+    """Bias plus the logarithm of repeated edges, for every pair; None when there is neither."""
+    extra = prepared.log_copies
+    if extra is not None and prepared.empty is not None:
+        extra = extra.masked_fill(prepared.empty, 0)
+    bias = inputs.bias
+    if bias is None:
+        return extra
+    T, S = problem.facts.num_targets, problem.facts.num_sources
+    if isinstance(bias, EdgeBias):
+        rows = csr(problem.graph, problem.device)
+        ordered = bias.on_edges(rows.target, rows.indices, rows.edge)
+        zeros = ordered.new_zeros(*ordered.shape[:-1], T, S)
+        pairs = zeros.index_put((*_lead_index(ordered), rows.target, rows.indices), ordered)
+    else:
+        device = problem.device
+        target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
+        pairs = bias.on_edges(target.expand(T, S), source.expand(T, S), None)
+    return pairs if extra is None else pairs + extra
+
+
+def _lead_index(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Indices that select every entry of the leading dimensions, before an edge index."""
+    lead = tensor.shape[:-1]
+    return tuple(torch.arange(size, device=tensor.device).view(-1, *[1] * (len(lead) - axis))
+                 for axis, size in enumerate(lead))
+
+
+def _float_mask(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
+    """The mask as numbers, where a bias or copies of edges need one."""
+    extra = _extra(problem, prepared, inputs)
+    if extra is None:
+        return None
+    mask = prepared.open_mask
+    extra = extra.to(problem.dtype)
+    extra = extra if mask is None else extra.masked_fill(~mask, -torch.inf)
+    lead = inputs.query.shape[:-2]
+    return _four(extra.expand(*lead, *extra.shape[-2:])) if extra.ndim > 2 else extra
+
+
+def _multiplier(problem: AttentionProblem, inputs: Inputs) -> Tensor:
+    """Dropout factors ``[*, H, T, S]``."""
+    assert inputs.seed is not None
+    *batch, heads, T, _ = inputs.query.shape
+    S, device = inputs.key.shape[-2], inputs.query.device
+    head = torch.arange(problem.batch * heads, device=device).view(*batch, heads, 1, 1)
+    target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
+    factors = dropout_multiplier(inputs.seed, problem.dropout, head, target, source)
+    return factors.to(problem.accumulate)
+
+
+def _four(tensor: Tensor) -> Tensor:
+    """Exactly one batch dimension: torch's fused CPU kernel takes nothing else."""
+    return tensor.reshape(-1, *tensor.shape[-3:]) if tensor.ndim != 4 else tensor
+
+
+def _once_differentiable(inputs: Inputs) -> Inputs:
+    """Make a second derivative say what it needs, instead of failing inside torch."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return inputs
+    wanted = {name: tensor for name, tensor in inputs.tensors().items() if tensor.requires_grad}
+    if not wanted:
+        return inputs
+    marked = _Once.apply(*wanted.values())
+    return inputs.with_tensors(dict(zip(wanted, marked, strict=True)))
+
+
+class _Once(Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _Refuse.apply(*grads) if torch.is_grad_enabled() else grads
+
+
+class _Refuse(Function):
+    @staticmethod
+    def forward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return tuple(grad.view_as(grad) for grad in grads)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise DerivativeError("backend 'dense' has no second derivative. "
+                              "Use backend='gather' or backend='reference'.")

@@ -1,0 +1,124 @@
+"""The definition: every row written out, in plain torch, nothing fused, nothing clever.
+
+Each target gets the list of its sources, padded to the longest row. Scores, softmax and sum then
+read like the equations. Every other backend is tested against this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
+from edgewise.layouts import PaddedRows, padded_rows
+from edgewise.ops.dropout import dropout_multiplier
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.state import AttentionState
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Reference"]
+
+
+class Reference(Backend):
+    """Padded rows in plain torch: the definition, in float32 or float64."""
+
+    name: ClassVar[str] = "reference"
+    summary: ClassVar[str] = "the definition, in plain torch; for tests"
+    twice_differentiable: ClassVar[bool] = True
+
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        facts = problem.facts
+        cells = facts.num_targets * facts.max_in_degree
+        if isinstance(problem, AttentionProblem):
+            channels = problem.heads * (problem.head_dim + problem.value_dim)
+        else:
+            channels = problem.channels if isinstance(problem, AggregateProblem) else 0
+        copies = 5 if problem.needs_grad else 3
+        size = 8 if problem.dtype == torch.float64 else 4
+        return Accepts(work=float(cells * problem.batch * channels) / 2,
+                       memory=cells * problem.batch * channels * size * copies, way="rows")
+
+    def prepare(self, problem: Problem) -> PaddedRows:
+        return padded_rows(problem.graph, problem.device)
+
+    def forward(self, problem: AttentionProblem, prepared: PaddedRows,
+                inputs: Inputs) -> AttentionState:
+        scores, values = _scores_and_values(problem, prepared, inputs)
+        empty = ~prepared.valid.any(-1)  # [T]
+        filled = torch.where(empty[:, None], torch.zeros_like(scores), scores)
+        lse = torch.logsumexp(filled, -1).masked_fill(empty, -torch.inf)
+        weights = torch.softmax(filled, -1) * prepared.valid
+        weights = weights * _multiplier(problem, prepared, inputs)
+        out = (weights[..., None] * values).sum(-2)
+        return AttentionState(out.to(problem.dtype), lse)
+
+    def backward(self, problem: AttentionProblem, prepared: PaddedRows, inputs: Inputs,
+                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+        def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
+            finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
+            weights = torch.exp(scores - finite[..., None]) * prepared.valid
+            multiplier = _multiplier(problem, prepared, inputs)
+            change = (dout[..., None, :] * values).sum(-1) * multiplier
+            delta = (dout * out).sum(-1) - grad_lse
+            return (weights * (change - delta[..., None]),
+                    (weights * multiplier)[..., None] * dout[..., None, :])
+
+        return backward_by_recomputation(
+            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients)
+
+    def aggregate(self, problem: AggregateProblem, prepared: PaddedRows, value: Tensor,
+                  weight: Tensor | None) -> Tensor:
+        messages = value.to(problem.accumulate)[..., prepared.source, :]  # [*, T, K, C]
+        if weight is not None:
+            messages = messages * weight.to(problem.accumulate)[..., prepared.edge, None]
+        valid = prepared.valid[..., None]
+        degree = prepared.valid.sum(-1, keepdim=True)
+        match problem.reduce:
+            case "sum":
+                out = (messages * valid).sum(-2)
+            case "mean":
+                out = (messages * valid).sum(-2) / degree.clamp(min=1)
+            case "max":
+                if not prepared.valid.shape[-1]:
+                    out = messages.sum(-2)
+                else:
+                    best = messages.masked_fill(~valid, -torch.inf).argmax(-2, keepdim=True)
+                    out = messages.gather(-2, best).squeeze(-2) * (degree > 0)
+        return out.to(problem.dtype)
+
+
+def _scores_and_values(problem: AttentionProblem, rows: PaddedRows,
+                       inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Scores ``[*, H, T, K]``, -inf where padded, and values ``[*, H, T, K, Dv]``."""
+    group = problem.heads // problem.kv_heads
+    query = inputs.query.to(problem.accumulate)
+    key = inputs.key.to(problem.accumulate).repeat_interleave(group, -3)[..., rows.source, :]
+    value = inputs.value.to(problem.accumulate).repeat_interleave(group, -3)[..., rows.source, :]
+    if inputs.edge_key is not None:
+        key = key + inputs.edge_key.to(problem.accumulate)[..., rows.edge, :]
+    if inputs.edge_value is not None:
+        value = value + inputs.edge_value.to(problem.accumulate)[..., rows.edge, :]
+    vector = None if inputs.vector is None else inputs.vector.to(problem.accumulate)[:, None, None]
+    scores = problem.score.pair(query[..., None, :], key, vector)
+    if inputs.bias is not None:
+        target = torch.arange(rows.source.shape[0], device=rows.source.device)[:, None]
+        target = target.expand_as(rows.source)
+        scores = scores + inputs.bias.on_edges(target, rows.source, rows.edge)
+    return scores.masked_fill(~rows.valid, -torch.inf), value
+
+
+def _multiplier(problem: AttentionProblem, rows: PaddedRows, inputs: Inputs) -> Tensor:
+    """Dropout factors ``[*, H, T, K]``, or one."""
+    if inputs.seed is None:
+        return torch.ones((), device=rows.source.device)
+    *batch, heads, T, _ = inputs.query.shape
+    device = rows.source.device
+    head = torch.arange(problem.batch * heads, device=device).view(*batch, heads, 1, 1)
+    target = torch.arange(T, device=device)[:, None]
+    return dropout_multiplier(inputs.seed, problem.dropout, head, target, rows.source, rows.copy)
+
+

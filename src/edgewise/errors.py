@@ -1,0 +1,47 @@
+"""Every error Edgewise raises, as one tree.
+
+::
+
+    EdgewiseError
+    ├── GraphError        (ValueError)    a graph that cannot exist, or a false fact
+    ├── ShapeError        (ValueError)    a tensor whose shape does not fit the graph or its peers
+    ├── ArgumentError     (ValueError)    an argument outside its range, or of the wrong dtype or device
+    ├── BackendRefused    (RuntimeError)  an explicitly requested backend cannot run this problem
+    ├── PlanError         (RuntimeError)  no backend accepts this problem
+    ├── DerivativeError   (RuntimeError)  a derivative this backend does not have
+    └── DataError         (ValueError)    a data set that is unknown, missing, damaged or inconsistent
+
+A message is one sentence or two: *argument, expected, got, cure*.
+"""
+
+
+class EdgewiseError(Exception):
+    """Root of all errors raised on purpose by this package."""
+
+
+class GraphError(EdgewiseError, ValueError):
+    """A graph that cannot exist (sizes, indices), or a declared fact that is false."""
+
+
+class ShapeError(EdgewiseError, ValueError):
+    """A tensor whose shape does not fit the graph or the other tensors."""
+
+
+class ArgumentError(EdgewiseError, ValueError):
+    """An argument outside its range, or of the wrong dtype or device."""
+
+
+class BackendRefused(EdgewiseError, RuntimeError):
+    """An explicitly requested backend cannot run this problem; there is no silent fallback."""
+
+
+class PlanError(EdgewiseError, RuntimeError):
+    """No backend accepts this problem; the message lists every reason."""
+
+
+class DerivativeError(EdgewiseError, RuntimeError):
+    """A derivative was asked for that the chosen backend does not have."""
+
+
+class DataError(EdgewiseError, ValueError):
+    """A data set that is unknown, missing, damaged or inconsistent."""

@@ -1,0 +1,224 @@
+"""The operator: attention over any graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgewise.functional.planned import num_edges_of, planned
+from edgewise.graphs import Graph
+from edgewise.ops.bias import Bias
+from edgewise.ops.dropout import draw_seed
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot, Score
+from edgewise.ops.state import AttentionState
+from edgewise.planning import Explanation, Plan, choose
+from edgewise.planning.question import AttentionQuestion, aligned, ask_attention, check_graph
+
+__all__ = ["attention", "attention_state", "explain", "plan"]
+
+_DOT = Dot()
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    *,
+    score: Score = _DOT,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+    edge_value: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    r"""Attention over any graph, exact.
+
+    .. math::
+        \text{out}_i = \sum_{j \in N(i)} w_{ij} (v_j + e^v_{ij}), \qquad
+        w_{ij} = \frac{\exp(s(q_i, k_j + e^k_{ij}) + b_{ij})}
+                      {\sum_{j' \in N(i)} \exp(s(q_i, k_{j'} + e^k_{ij'}) + b_{ij'})}
+
+    Rows of ``query`` are targets (nodes that are updated), rows of ``key`` and ``value`` are
+    sources (nodes that are read); ``graph`` says which target reads which source. All leading
+    batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
+    sources gets zeros, and sends no gradient. An edge that occurs twice counts twice.
+
+    Args:
+        query: ``[*batch, H, T, D]``, float64, float32, bfloat16 or float16; any strides.
+        key: ``[*batch, G, S, D]``; ``H`` is a multiple of ``G`` (grouped-query attention).
+        value: ``[*batch, G, S, Dv]``.
+        graph: Which target reads which source: ``T`` targets, ``S`` sources.
+        score: `Dot`, `Additive` (GAT) or `GATv2`.
+        bias: Added to the scores: one number for each edge (a tensor ``[*batch|1, H|1, E]`` in
+            edge order), a function of ``source - target`` (`RelativeBias`), or one number for
+            each pair (`DenseBias`).
+        edge_key: ``[*batch|1, H|1, E, D]``: added to the key of each edge.
+        edge_value: ``[*batch|1, H|1, E, Dv]``: added to the value of each edge.
+        dropout: Share of attention weights that is dropped, in ``[0, 1)``; the others are scaled
+            up. Applied whenever it is not zero: pass 0 for evaluation.
+        generator: Where the dropout seed comes from; torch's default generator when None. The
+            same seed gives the same mask with every backend.
+        backend: ``"auto"``, or a backend by name, which never falls back to another.
+
+    Returns:
+        ``[*batch, H, T, Dv]``, in the dtype of ``query``; sums are kept in float32 or better.
+
+    Raises:
+        ShapeError: shapes that do not fit each other or the graph.
+        ArgumentError: dtypes, devices or numbers out of range.
+        BackendRefused: the named backend cannot run this problem.
+        PlanError: no backend can.
+
+    Gradients:
+        With respect to every tensor, the score's and the bias's included. Second derivatives with
+        ``backend="gather"`` or ``"reference"``.
+
+    Complexity:
+        Chosen by the planner; see `explain`. O(E * H * D) for sparse graphs, O(T * S * H * D) on
+        matrix units for dense ones.
+
+    Example:
+        >>> import torch, edgewise as ew
+        >>> q, k, v = torch.randn(3, 1, 4, 16, 8).unbind()  # [batch, heads, nodes, head_dim]
+        >>> ew.attention(q, k, v, ew.Causal(16)).shape
+        torch.Size([1, 4, 16, 8])
+        >>> ring = ew.EdgeList([[0, 1, 2, 3], [1, 2, 3, 0]], num_nodes=4)
+        >>> ew.attention(q[:, :, :4], k[:, :, :4], v[:, :, :4], ring).equal(
+        ...     v[:, :, [3, 0, 1, 2]])  # one source each: its value, unchanged
+        True
+
+    References:
+        Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
+        arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
+    """
+    inputs, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout,
+                            generator, wants_lse=False)
+    return planned(graph, question, backend).attend(inputs)
+
+
+def attention_state(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    *,
+    score: Score = _DOT,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+    edge_value: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    backend: str = "auto",
+) -> AttentionState:
+    r"""Attention with its log-sum-exp: what `merge` and `weights` need.
+
+    .. math::  \text{lse}_i = \log \sum_{j \in N(i)} \exp s_{ij}
+
+    Arguments, errors and gradients are those of `attention`; the log-sum-exp is differentiable
+    too. Dropout changes the output, never the log-sum-exp.
+
+    Returns:
+        ``AttentionState(out [*batch, H, T, Dv], lse [*batch, H, T])``; ``lse`` is float32 (float64
+        for float64 inputs), natural log, ``-inf`` for a target without sources.
+
+    Example:
+        >>> import torch, edgewise as ew
+        >>> q, k, v = torch.randn(3, 2, 6, 4, dtype=torch.float64).unbind()
+        >>> past, rest = ew.Causal(6), ew.Complete(6) - ew.Causal(6)
+        >>> parts = [ew.attention_state(q, k, v, part) for part in (past, rest)]
+        >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
+        True
+    """
+    inputs, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout,
+                            generator, wants_lse=True)
+    return planned(graph, question, backend).forward(inputs)
+
+
+def plan(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    *,
+    score: Score = _DOT,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+    edge_value: Tensor | None = None,
+    dropout: float = 0.0,
+    backend: str = "auto",
+    memory_budget: int | None = None,
+) -> Plan:
+    """How `attention` would compute this call: a value that can be called, printed and saved.
+
+    Args are those of `attention`, and:
+        memory_budget: Memory the plan may take, in bytes; half of what is free when None.
+
+    Raises:
+        BackendRefused: the named backend cannot run this problem.
+        PlanError: no backend can.
+
+    Example:
+        >>> import torch, edgewise as ew
+        >>> q = torch.randn(4, 64, 8)
+        >>> p = ew.plan(q, q, q, ew.Complete(64))
+        >>> print(p)
+        dense
+        >>> p(q, q, q).equal(ew.attention(q, q, q, ew.Complete(64)))
+        True
+    """
+    return _decide(query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend,
+                   memory_budget).decision.plan
+
+
+def explain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    *,
+    score: Score = _DOT,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+    edge_value: Tensor | None = None,
+    dropout: float = 0.0,
+    backend: str = "auto",
+    memory_budget: int | None = None,
+) -> Explanation:
+    """Why `attention` would compute this call the way it does: print it, or ``.to_json()``.
+
+    Arguments and errors are those of `plan`.
+
+    Example:
+        >>> import torch, edgewise as ew
+        >>> q = torch.randn(4, 64, 8)
+        >>> print(ew.explain(q, q, q, ew.Complete(64)))
+        attention · 64 targets x 64 sources · 4,096 edges · 4 heads x 8 · Dot · float32 · cpu...
+        └─ dense · Complete(64) · sdpa · about ...
+        <BLANKLINE>
+        dearer   gather    about ...
+        budget   ...
+    """
+    return _decide(query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend,
+                   memory_budget)
+
+
+def _decide(query: Tensor, key: Tensor, value: Tensor, graph: Graph, score: Score,
+            bias: Tensor | Bias | None, edge_key: Tensor | None, edge_value: Tensor | None,
+            dropout: float, backend: str, memory_budget: int | None) -> Explanation:
+    _, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout, None,
+                       wants_lse=False)
+    return Explanation(choose(question.about(graph), backend, memory_budget))
+
+
+def _ask(query: Tensor, key: Tensor, value: Tensor, graph: Graph, score: Score,
+         bias: Tensor | Bias | None, edge_key: Tensor | None, edge_value: Tensor | None,
+         dropout: float, generator: torch.Generator | None, *,
+         wants_lse: bool) -> tuple[Inputs, AttentionQuestion]:
+    check_graph(graph)
+    inputs = Inputs(query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value,
+                    draw_seed(generator) if dropout else None)
+    num_edges = num_edges_of(graph) if inputs.has_edge_tensors else None
+    return inputs, ask_attention(inputs, graph, score, num_edges, dropout, wants_lse=wants_lse)

@@ -1,0 +1,80 @@
+"""Finding the plan of a call: remembered by the graph, constant under ``torch.compile``."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from edgewise.errors import ArgumentError
+from edgewise.graphs import Graph, graph_from, recall
+from edgewise.layouts import edges
+from edgewise.planning import Run, choose
+from edgewise.planning.question import AggregateQuestion, AttentionQuestion
+
+__all__ = ["num_edges_of", "planned"]
+
+Question = AttentionQuestion | AggregateQuestion
+
+# Plans that compiled code refers to, as attributes, because that is what a tracer can guard one
+# by one. They live as long as the process, like the compiled code itself.
+_COMPILED = SimpleNamespace()
+
+
+def planned(graph: Graph, question: Question, backend: str) -> Run:
+    """The plan of a question about a graph, worked out once."""
+    if torch.compiler.is_compiling():
+        return getattr(_COMPILED, _compiled_name(_portable(graph), backend, type(question).__name__,
+                                                 *question))
+    return recall(graph, (question, backend), lambda: _run(graph, question, backend))
+
+
+def num_edges_of(graph: Graph) -> int:
+    """How many edges a graph has; lowers it when the facts do not say."""
+    if torch.compiler.is_compiling():
+        return _compiled_num_edges(_portable(graph))
+    return _num_edges(graph)
+
+
+def _run(graph: Graph, question: Question, backend: str) -> Run:
+    plan = choose(question.about(graph), backend).plan
+    assert isinstance(plan, Run), "the planner splits nothing yet"
+    return plan
+
+
+def _num_edges(graph: Graph) -> int:
+    facts = recall(graph, "facts", graph.facts)
+    return facts.max_edges if facts.exact_edges else edges(graph).num_edges
+
+
+def _portable(graph: Graph) -> Any:
+    """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
+    spec = graph.spec()
+    return graph if spec is None else spec
+
+
+@torch.compiler.assume_constant_result
+def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
+    """Plan while tracing, and return the attribute of `_COMPILED` that holds the plan."""
+    asked: Question = (AttentionQuestion(*question) if kind == "AttentionQuestion"
+                       else AggregateQuestion(*question))
+    plan = _run(_real(graph), asked, backend)
+    _ = plan.prepared  # tensors must exist before the trace reads them
+    name = f"plan_{id(plan)}"
+    setattr(_COMPILED, name, plan)
+    return name
+
+
+@torch.compiler.assume_constant_result
+def _compiled_num_edges(graph: Any) -> int:
+    return _num_edges(_real(graph))
+
+
+def _real(graph: Any) -> Graph:
+    real = graph_from(graph) if isinstance(graph, tuple) else graph
+    if not isinstance(real, Graph) or "edge_index" not in real.__dict__ and real.spec() is None \
+            and not real.children():
+        raise ArgumentError("a graph with edge tensors was built inside torch.compile. Build it "
+                            "outside, and pass it in or close over it.")
+    return real

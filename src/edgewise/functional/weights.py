@@ -1,0 +1,133 @@
+"""Attention weights on demand: of chosen edges, from the log-sum-exp, without the matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import ArgumentError, ShapeError
+from edgewise.functional.planned import num_edges_of
+from edgewise.graphs import Graph
+from edgewise.layouts import csr
+from edgewise.layouts import edges as edges_of
+from edgewise.ops.bias import Bias
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot, Score
+from edgewise.planning.question import aligned, ask_attention, check_graph
+
+__all__ = ["weights"]
+
+_DOT = Dot()
+
+
+def weights(
+    query: Tensor,
+    key: Tensor,
+    graph: Graph,
+    lse: Tensor,
+    *,
+    edges: Tensor | None = None,
+    score: Score = _DOT,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+) -> Tensor:
+    r"""Attention weights of chosen edges, from the log-sum-exp.
+
+    .. math::  w_{ij} = \exp(s_{ij} - \text{lse}_i)
+
+    Costs only what is asked for: the full matrix is never built.
+
+    Args:
+        query: ``[*batch, H, T, D]``.
+        key: ``[*batch, G, S, D]``.
+        graph: Which target reads which source.
+        lse: ``[*batch, H, T]``: from `attention_state` with the same arguments.
+        edges: Which edges: positions in edge order (``[M]``, int64), or pairs (``[2, M]``,
+            sources then targets, like ``edge_index``; the weight of a pair that is no edge is 0).
+            All edges, in edge order, when None.
+        score: As in `attention`.
+        bias: As in `attention`.
+        edge_key: As in `attention`.
+
+    Returns:
+        ``[*batch, H, M]``, in the dtype of ``lse``, before dropout.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+        ArgumentError: ``edges`` out of range, or pairs that are ambiguous because the graph holds
+            copies of an edge with tensors of their own.
+
+    Gradients: With respect to every tensor, ``lse`` included.
+
+    Complexity: O(M * H * D).
+
+    Example:
+        >>> import torch, edgewise as ew
+        >>> q, k, v = torch.randn(3, 2, 5, 4).unbind()
+        >>> lse = ew.attention_state(q, k, v, ew.Causal(5)).lse
+        >>> last = torch.tensor([[0, 1, 2, 3, 4], [4, 4, 4, 4, 4]])  # sources, targets
+        >>> ew.weights(q, k, ew.Causal(5), lse, edges=last).sum(-1)
+        tensor([1.0000, 1.0000])
+    """
+    check_graph(graph)
+    inputs = Inputs(query, key, key, score.vector, aligned(bias, graph), edge_key)
+    per_edge = inputs.has_edge_tensors
+    asked = ask_attention(inputs, graph, score, num_edges_of(graph) if per_edge else None, 0.0,
+                          wants_lse=True)
+    if lse.shape != query.shape[:-1]:
+        raise ShapeError(f"lse must have shape [*batch, heads, targets] = "
+                         f"{list(query.shape[:-1])}, got {list(lse.shape)}. Take it from "
+                         f"attention_state() with the same arguments.")
+    target, source, edge, real = _chosen(graph, edges, query.device, per_edge=per_edge)
+    precise = lse.dtype
+    picked = key.repeat_interleave(asked.heads // asked.kv_heads, -3)[..., source, :].to(precise)
+    if edge_key is not None:
+        picked = picked + edge_key[..., edge, :].to(precise)
+    vector = None if score.vector is None else score.vector[:, None].to(precise)
+    scores = score.pair(query[..., target, :].to(precise), picked, vector)
+    if inputs.bias is not None:
+        scores = scores + inputs.bias.on_edges(target, source, edge)
+    total = lse[..., target]
+    found = torch.exp(scores - torch.where(torch.isinf(total), torch.zeros_like(total), total))
+    return found if real is None else torch.where(real, found, torch.zeros_like(found))
+
+
+def _chosen(graph: Graph, chosen: Tensor | None, device: torch.device, *,
+            per_edge: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Target, source, place in edge order (None: all of them), and whether it is an edge."""
+    if chosen is None:
+        found = edges_of(graph, device)
+        return found.target, found.source, None, None
+    if chosen.dtype != torch.int64 or chosen.ndim not in (1, 2) or (
+            chosen.ndim == 2 and chosen.shape[0] != 2):
+        raise ArgumentError(f"edges must be positions [M] or pairs [2, M] of int64, got "
+                            f"{list(chosen.shape)} of {chosen.dtype}.")
+    chosen = chosen.to(device)
+    if chosen.ndim == 1:
+        found = edges_of(graph, device)
+        _check_range("edges", chosen, found.num_edges, "edges")
+        return found.target[chosen], found.source[chosen], chosen, None
+    source, target = chosen
+    _check_range("edges[0]", source, graph.num_sources, "sources")
+    _check_range("edges[1]", target, graph.num_targets, "targets")
+    real = graph.contains(target, source)
+    place = _places(graph, target, source, device) if per_edge else None
+    return target, source, place, real
+
+
+def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) -> Tensor:
+    """Where pairs stand in edge order; anywhere for a pair that is no edge."""
+    rows = csr(graph, device)
+    if rows.copy is not None:
+        raise ArgumentError("edges given as pairs are ambiguous: the graph holds copies of an edge, "
+                            "each with its own numbers. Give positions in edge order instead.")
+    S = max(graph.num_sources, 1)
+    place = torch.searchsorted(rows.target * S + rows.indices, target * S + source)
+    place = place.clamp_(max=max(rows.num_edges - 1, 0))
+    return place if rows.edge is None else rows.edge[place]
+
+
+def _check_range(name: str, index: Tensor, size: int, noun: str) -> None:
+    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < size):
+        raise ArgumentError(f"{name} must be from 0 to {size - 1} ({noun} of the graph), got "
+                            f"{int(index.min())} to {int(index.max())}.")

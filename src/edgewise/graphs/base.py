@@ -1,0 +1,140 @@
+"""The contract of a graph: four members; everything else is a free function.
+
+A graph says *which target reads which source*. Targets are query rows (the nodes that are
+updated), sources are key and value columns (the nodes that are read). A graph is a value: frozen,
+hashable, comparable, and printed the way it is written. It holds no kernels and, unless it is an
+`EdgeList`, no edges.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edgewise.errors import GraphError
+from edgewise.graphs.facts import Facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Graph", "count", "recall"]
+
+R = TypeVar("R")
+
+
+class Graph(ABC):
+    """Which target reads which source: abstract or final, never in between."""
+
+    # Subclasses provide num_targets and num_sources as dataclass fields or as properties; they
+    # are declared, not defined, here because a property could not be overridden by a field.
+    if TYPE_CHECKING:
+
+        @property
+        def num_targets(self) -> int:
+            """Rows ``T``: nodes that are updated."""
+            ...
+
+        @property
+        def num_sources(self) -> int:
+            """Columns ``S``: nodes that are read."""
+            ...
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether this value owns edge tensors (and so is compared by reading them)."""
+        return any(part.holds_tensors for part in self.children())
+
+    def children(self) -> tuple[Graph, ...]:
+        """The graphs this graph is made of."""
+        return ()
+
+    @abstractmethod
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        """Whether ``source -> target`` is an edge; broadcasts, returns bool."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Sound bounds on this graph, without looking at its edges where possible."""
+
+    def __or__(self, other: Graph) -> Graph:
+        from edgewise.graphs.algebra import union  # algebra builds on this module
+
+        return union(self, other)
+
+    def __and__(self, other: Graph) -> Graph:
+        from edgewise.graphs.algebra import intersection
+
+        return intersection(self, other)
+
+    def __sub__(self, other: Graph) -> Graph:
+        from edgewise.graphs.algebra import difference
+
+        return difference(self, other)
+
+    def spec(self) -> tuple[Any, ...] | None:
+        """This graph as plain numbers, or None if it holds tensors or functions.
+
+        ``graph_from(graph.spec())`` is the graph again. ``torch.compile`` keeps the numbers
+        constant where it could not keep an object.
+        """
+        items: list[Any] = [type(self).__name__]
+        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]  # dataclasses all
+            value = getattr(self, name)
+            plain = value.spec() if isinstance(value, Graph) else value
+            if plain is None or not isinstance(plain, int | tuple):
+                return None
+            items.append((name, plain))
+        return tuple(items)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_memory"}  # never pickle a cache
+
+    def __repr__(self) -> str:
+        positional: list[str] = []
+        keywords: list[str] = []
+        for field in fields(self):  # pyright: ignore[reportArgumentType]  # subclasses are dataclasses
+            value = getattr(self, field.name)
+            square = field.name == "num_sources" and value == self.num_targets
+            if square or (field.default == value and field.name != "num_targets"):
+                continue
+            if field.kw_only:
+                keywords.append(f"{field.name}={value!r}")
+            else:
+                positional.append(repr(value))
+        return f"{type(self).__name__}({', '.join(positional + keywords)})"
+
+
+def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
+    """Check that a size is a whole number of at least ``minimum``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise GraphError(f"{owner}: {name} must be a whole number, got {value!r} "
+                         f"({type(value).__name__}). Pass an int.")
+    number = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]  # checked above
+    if number < minimum:
+        raise GraphError(f"{owner}: {name} must be at least {minimum}, got {number}.")
+    return number
+
+
+# Recently used values without tensors share what was worked out for an equal value: writing
+# `attention(q, k, v, Causal(n))` in a loop must not plan again. Graphs with tensors keep theirs
+# on the object alone, so that it dies with them.
+_RECENT: OrderedDict[Graph, dict[Hashable, Any]] = OrderedDict()
+_RECENT_SIZE = 32
+
+
+def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
+    """What ``compute()`` returns, worked out once per graph value and key."""
+    memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
+    if memory is None:
+        memory = {} if graph.holds_tensors else _RECENT.get(graph, {})
+        graph.__dict__["_memory"] = memory
+        if not graph.holds_tensors:
+            _RECENT[graph] = memory
+            while len(_RECENT) > _RECENT_SIZE:
+                _RECENT.popitem(last=False)
+    if key not in memory:
+        memory[key] = compute()
+    return memory[key]

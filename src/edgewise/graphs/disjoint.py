@@ -1,0 +1,115 @@
+"""Many graphs as one: a batch of molecules, packed documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgewise.errors import GraphError
+from edgewise.graphs.base import Graph, recall
+from edgewise.graphs.facts import Facts, facts_of_disjoint_union
+from edgewise.graphs.sequence import Blocks, Complete
+
+__all__ = ["DisjointUnion", "disjoint_union"]
+
+_PRINTED = 8
+
+
+@dataclass(frozen=True, repr=False)
+class DisjointUnion(Graph):
+    """Graphs side by side, with no edge between them: a block-diagonal attention matrix.
+
+    Nodes and edges are numbered part after part. Build it with `disjoint_union`.
+    """
+
+    parts: tuple[Graph, ...]
+
+    @cached_property
+    def target_ends(self) -> Tensor:
+        """Where each part's targets start and end: ``[parts + 1]``, int64."""
+        sizes = np.fromiter((p.num_targets for p in self.parts), np.int64, len(self.parts))
+        return torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+
+    @cached_property
+    def source_ends(self) -> Tensor:
+        """Where each part's sources start and end: ``[parts + 1]``, int64."""
+        sizes = np.fromiter((p.num_sources for p in self.parts), np.int64, len(self.parts))
+        return torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+
+    @cached_property
+    def num_targets(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Rows: the sum over all parts."""
+        return int(self.target_ends[-1])
+
+    @cached_property
+    def num_sources(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Columns: the sum over all parts."""
+        return int(self.source_ends[-1])
+
+    @cached_property
+    def holds_tensors(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(part.holds_tensors for part in self.parts)
+
+    def children(self) -> tuple[Graph, ...]:
+        return self.parts
+
+    def spec(self) -> None:
+        """Thousands of parts are better kept as one object."""
+        return
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        target, source = torch.broadcast_tensors(target, source)
+        row = torch.bucketize(target, self.target_ends[1:].to(target.device), right=True)
+        column = torch.bucketize(source, self.source_ends[1:].to(source.device), right=True)
+        found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
+        same = row == column
+        for index in torch.unique(row[same]).tolist():
+            here = same & (row == index)
+            found[here] = self.parts[index].contains(target[here] - self.target_ends[index],
+                                                     source[here] - self.source_ends[index])
+        return found
+
+    def facts(self) -> Facts:
+        return recall(self, "facts", lambda: facts_of_disjoint_union(
+            [part.facts() for part in self.parts]))
+
+    def __repr__(self) -> str:
+        if len(self.parts) > _PRINTED:
+            return (f"disjoint_union(<{len(self.parts):,} graphs: {self.num_targets:,} x "
+                    f"{self.num_sources:,}>)")
+        return f"disjoint_union([{', '.join(repr(part) for part in self.parts)}])"
+
+
+def disjoint_union(graphs: Iterable[Graph]) -> Graph:
+    r"""Put graphs side by side, with no edge between them.
+
+    Node ``i`` of part ``p`` becomes node ``i + (nodes of the parts before p)``, and the edges of
+    part ``p`` follow those of part ``p - 1``. So a batch is one graph, and nothing is padded.
+
+    Args:
+        graphs: Any graphs, thousands of them too; square or bipartite.
+
+    Raises:
+        GraphError: something in the list is not a graph.
+
+    Complexity: O(number of graphs) to build.
+
+    Example:
+        >>> disjoint_union([Complete(2), Complete(3)])
+        Blocks([2, 3])
+    """
+    parts = tuple(graphs)
+    for index, part in enumerate(parts):
+        if not isinstance(part, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise GraphError(f"disjoint_union: item {index} must be a graph, got "
+                             f"{type(part).__name__}. Wrap edges in EdgeList(edge_index, num_nodes=...).")
+    if all(isinstance(part, Complete) for part in parts):
+        return Blocks(tuple(p.num_targets for p in parts), tuple(p.num_sources for p in parts))
+    if len(parts) == 1:
+        return parts[0]
+    return DisjointUnion(parts)

@@ -1,0 +1,335 @@
+"""Facts: what is known about a graph without looking at its edges.
+
+A fact is a number with a direction of error: it **may be loose, never false**. A planner may
+therefore trust it. Every graph family states its own facts; the algebra of graphs (union,
+difference, composition, ...) combines them with the functions of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Cuts", "Facts", "facts_of_composition", "facts_of_difference",
+           "facts_of_disjoint_union", "facts_of_intersection", "facts_of_permutation",
+           "facts_of_reverse", "facts_of_union", "provably_disjoint"]
+
+Ints = npt.NDArray[np.int64]
+
+
+class Cuts:
+    """Places where a graph falls apart: a chain of (target, source) corner points.
+
+    Between two neighbouring corners lies a block; **every edge lies inside one block**. The
+    corners ``(0, 0)`` and ``(num_targets, num_sources)`` always belong, so a graph about which
+    nothing is known is one block.
+    """
+
+    __slots__ = ("sources", "targets")
+
+    def __init__(self, targets: Sequence[int] | Ints, sources: Sequence[int] | Ints) -> None:
+        self.targets: Ints = np.asarray(targets, dtype=np.int64)
+        self.sources: Ints = np.asarray(sources, dtype=np.int64)
+
+    @classmethod
+    def none(cls, num_targets: int, num_sources: int) -> Cuts:
+        """One block that holds everything."""
+        return cls([0, num_targets], [0, num_sources])
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of diagonal blocks, at least one."""
+        return len(self.targets) - 1
+
+    @property
+    def target_sizes(self) -> Ints:
+        """Rows of each block."""
+        return np.diff(self.targets)
+
+    @property
+    def source_sizes(self) -> Ints:
+        """Columns of each block."""
+        return np.diff(self.sources)
+
+    @property
+    def num_pairs(self) -> int:
+        """Cells inside the blocks: an upper bound on the distinct edges."""
+        return int((self.target_sizes * self.source_sizes).sum())
+
+    def common(self, other: Cuts) -> Cuts:
+        """The corners both chains share: blocks that hold the edges of either graph."""
+        mine = np.stack([self.targets, self.sources])
+        theirs = {(int(t), int(s)) for t, s in zip(other.targets, other.sources, strict=True)}
+        keep = [i for i, (t, s) in enumerate(mine.T.tolist()) if (t, s) in theirs]
+        return Cuts(self.targets[keep], self.sources[keep])
+
+    def finer(self, other: Cuts) -> Cuts:
+        """The chain with more corners: either holds the edges that both graphs have."""
+        return self if self.num_blocks >= other.num_blocks else other
+
+    def swapped(self) -> Cuts:
+        """The chain of the reversed graph."""
+        return Cuts(self.sources, self.targets)
+
+    def __eq__(self, other: object) -> bool:
+        return (isinstance(other, Cuts) and np.array_equal(self.targets, other.targets)
+                and np.array_equal(self.sources, other.sources))
+
+    def __hash__(self) -> int:
+        return hash((self.targets.tobytes(), self.sources.tobytes()))
+
+    def __repr__(self) -> str:
+        if self.num_blocks > 8:
+            return f"<{self.num_blocks} blocks>"
+        return f"Cuts({self.targets.tolist()}, {self.sources.tolist()})"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sound bounds on a graph; the planner's whole knowledge of it.
+
+    Attributes:
+        num_targets: Rows ``T``.
+        num_sources: Columns ``S``.
+        min_edges: At least so many edges, copies counted.
+        max_edges: At most so many edges, copies counted.
+        left: For every edge, ``target - source <= left``.
+        right: For every edge, ``source - target <= right``.
+        min_in_degree: Every target has at least so many edges.
+        max_in_degree: Every target has at most so many edges.
+        min_out_degree: Every source has at least so many edges.
+        max_out_degree: Every source has at most so many edges.
+        simple: True proves that no edge occurs twice.
+        cuts: Diagonal blocks that hold all edges.
+    """
+
+    num_targets: int
+    num_sources: int
+    min_edges: int
+    max_edges: int
+    left: int
+    right: int
+    min_in_degree: int
+    max_in_degree: int
+    min_out_degree: int
+    max_out_degree: int
+    simple: bool
+    cuts: Cuts
+
+    @classmethod
+    def bounded(
+        cls,
+        num_targets: int,
+        num_sources: int,
+        *,
+        min_edges: int = 0,
+        max_edges: int | None = None,
+        left: int | None = None,
+        right: int | None = None,
+        in_degree: tuple[int, int | None] = (0, None),
+        out_degree: tuple[int, int | None] = (0, None),
+        simple: bool = True,
+        cuts: Cuts | None = None,
+    ) -> Facts:
+        """Build facts from what is known, and tighten each number by what the others imply.
+
+        >>> Facts.bounded(4, 4, left=1, right=0).max_in_degree
+        2
+        """
+        T, S = num_targets, num_sources
+        left = max(T - 1, 0) if left is None else min(left, max(T - 1, 0))
+        right = max(S - 1, 0) if right is None else min(right, max(S - 1, 0))
+        cuts = Cuts.none(T, S) if cuts is None else cuts
+        min_in, max_in = in_degree
+        min_out, max_out = out_degree
+        if simple:
+            band = max(left + right + 1, 0)
+            widest, tallest = int(cuts.source_sizes.max()), int(cuts.target_sizes.max())
+            max_in = min(S, band, widest, S if max_in is None else max_in)
+            max_out = min(T, band, tallest, T if max_out is None else max_out)
+            ceiling = cuts.num_pairs
+            max_edges = ceiling if max_edges is None else min(max_edges, ceiling)
+        if max_edges is None:
+            raise ValueError("max_edges is needed when a graph may hold copies of an edge")
+        max_in = max_edges if max_in is None else min(max_in, max_edges)
+        max_out = max_edges if max_out is None else min(max_out, max_edges)
+        max_edges = min(max_edges, T * max_in, S * max_out)
+        min_edges = max(min_edges, T * min_in, S * min_out)
+        return cls(T, S, min_edges, max_edges, left, right, min_in, min(max_in, max_edges),
+                   min_out, min(max_out, max_edges), simple, cuts)
+
+    @cached_property
+    def density(self) -> float:
+        """Largest share of all target-source pairs that can be edges, copies counted."""
+        return self.max_edges / max(self.num_targets * self.num_sources, 1)
+
+    @property
+    def exact_edges(self) -> bool:
+        """Whether the number of edges is known exactly."""
+        return self.min_edges == self.max_edges
+
+    @property
+    def complete(self) -> bool:
+        """Proves that every target-source pair is an edge, once."""
+        return self.simple and self.min_edges == self.num_targets * self.num_sources
+
+    @property
+    def causal(self) -> bool:
+        """Proves that no target reads a later source, both ends aligned."""
+        return self.max_edges == 0 or self.right <= self.num_sources - self.num_targets
+
+    @property
+    def fully_causal(self) -> bool:
+        """Proves that the graph is exactly the causal graph of its size."""
+        T, S = self.num_targets, self.num_sources
+        return self.simple and self.causal and self.min_edges == causal_pairs(T, S)
+
+    @property
+    def distinct_min_edges(self) -> int:
+        """At least so many different target-source pairs are edges."""
+        return self.min_edges if self.simple else min(self.min_edges, 1)
+
+    @property
+    def distinct_min_in_degree(self) -> int:
+        """Every target has at least so many different sources."""
+        return self.min_in_degree if self.simple else min(self.min_in_degree, 1)
+
+    @property
+    def distinct_min_out_degree(self) -> int:
+        """Every source has at least so many different targets."""
+        return self.min_out_degree if self.simple else min(self.min_out_degree, 1)
+
+
+def causal_pairs(num_targets: int, num_sources: int) -> int:
+    """Number of edges of the end-aligned causal graph: ``sum_t max(0, t + 1 + S - T)``.
+
+    >>> causal_pairs(3, 3), causal_pairs(1, 5), causal_pairs(3, 2)
+    (6, 5, 3)
+    """
+    offset = num_sources - num_targets
+    rows = num_targets if offset >= 0 else num_targets + offset
+    first = 1 + max(offset, 0)
+    return max(rows, 0) * (2 * first + rows - 1) // 2
+
+
+def provably_disjoint(a: Facts, b: Facts) -> bool:
+    """Whether facts alone prove that two graphs share no edge (their diagonals do not meet)."""
+    return a.max_edges == 0 or b.max_edges == 0 or a.right < -b.left or b.right < -a.left
+
+
+def facts_of_union(a: Facts, b: Facts) -> Facts:
+    """Facts of the set union; the result is simple."""
+    disjoint = provably_disjoint(a, b)
+    lower = (a.distinct_min_edges + b.distinct_min_edges if disjoint
+             else max(a.distinct_min_edges, b.distinct_min_edges))
+    if a.max_edges == 0 or b.max_edges == 0:
+        left, right = (b.left, b.right) if a.max_edges == 0 else (a.left, a.right)
+    else:
+        left, right = max(a.left, b.left), max(a.right, b.right)
+    return Facts.bounded(
+        a.num_targets, a.num_sources, min_edges=lower, max_edges=a.max_edges + b.max_edges,
+        left=left, right=right,
+        in_degree=(max(a.distinct_min_in_degree, b.distinct_min_in_degree),
+                   a.max_in_degree + b.max_in_degree),
+        out_degree=(max(a.distinct_min_out_degree, b.distinct_min_out_degree),
+                    a.max_out_degree + b.max_out_degree),
+        cuts=a.cuts.common(b.cuts),
+    )
+
+
+def facts_of_intersection(a: Facts, b: Facts) -> Facts:
+    """Facts of the edges that both graphs have; the result is simple."""
+    T, S = a.num_targets, a.num_sources
+    return Facts.bounded(
+        T, S,
+        min_edges=max(0, a.distinct_min_edges + b.distinct_min_edges - T * S),
+        max_edges=min(a.max_edges, b.max_edges),
+        left=min(a.left, b.left), right=min(a.right, b.right),
+        in_degree=(max(0, a.distinct_min_in_degree + b.distinct_min_in_degree - S),
+                   min(a.max_in_degree, b.max_in_degree)),
+        out_degree=(max(0, a.distinct_min_out_degree + b.distinct_min_out_degree - T),
+                    min(a.max_out_degree, b.max_out_degree)),
+        cuts=a.cuts.finer(b.cuts),
+    )
+
+
+def facts_of_difference(a: Facts, b: Facts) -> Facts:
+    """Facts of the edges that ``a`` has and ``b`` has not; the result is simple."""
+    if provably_disjoint(a, b):
+        b = replace(b, max_edges=0, max_in_degree=0, max_out_degree=0)
+    return Facts.bounded(
+        a.num_targets, a.num_sources,
+        min_edges=max(0, a.distinct_min_edges - b.max_edges), max_edges=a.max_edges,
+        left=a.left, right=a.right,
+        in_degree=(max(0, a.distinct_min_in_degree - b.max_in_degree), a.max_in_degree),
+        out_degree=(max(0, a.distinct_min_out_degree - b.max_out_degree), a.max_out_degree),
+        cuts=a.cuts,
+    )
+
+
+def facts_of_reverse(a: Facts) -> Facts:
+    """Facts of the graph whose edges all point the other way."""
+    return Facts(a.num_sources, a.num_targets, a.min_edges, a.max_edges, a.right, a.left,
+                 a.min_out_degree, a.max_out_degree, a.min_in_degree, a.max_in_degree,
+                 a.simple, a.cuts.swapped())
+
+
+def facts_of_composition(outer: Facts, inner: Facts) -> Facts:
+    """Facts of ``target -> middle -> source``; the result is simple."""
+    T, S = outer.num_targets, inner.num_sources
+    min_in = inner.distinct_min_in_degree if outer.min_in_degree > 0 else 0
+    min_out = outer.distinct_min_out_degree if inner.min_out_degree > 0 else 0
+    empty = outer.max_edges == 0 or inner.max_edges == 0
+    return Facts.bounded(
+        T, S, max_edges=0 if empty else None,
+        left=outer.left + inner.left, right=outer.right + inner.right,
+        in_degree=(min_in, outer.max_in_degree * inner.max_in_degree),
+        out_degree=(min_out, inner.max_out_degree * outer.max_out_degree),
+    )
+
+
+def facts_of_permutation(a: Facts) -> Facts:
+    """Facts that survive any relabelling of targets and sources."""
+    return Facts.bounded(
+        a.num_targets, a.num_sources, min_edges=a.min_edges, max_edges=a.max_edges,
+        in_degree=(a.min_in_degree, a.max_in_degree),
+        out_degree=(a.min_out_degree, a.max_out_degree), simple=a.simple,
+    )
+
+
+def facts_of_disjoint_union(parts: Sequence[Facts]) -> Facts:
+    """Facts of a block-diagonal graph; vectorised over thousands of parts."""
+    if not parts:
+        return Facts.bounded(0, 0)
+
+    def column(values: Iterable[int]) -> Ints:
+        return np.fromiter(values, dtype=np.int64, count=len(parts))
+
+    rows, columns = column(p.num_targets for p in parts), column(p.num_sources for p in parts)
+    row_ends, column_ends = np.cumsum(rows), np.cumsum(columns)
+    shift = (row_ends - rows) - (column_ends - columns)
+    holds_edges = column(p.max_edges for p in parts) > 0
+    T, S = int(row_ends[-1]), int(column_ends[-1])
+    left = (column(p.left for p in parts) + shift)[holds_edges]
+    right = (column(p.right for p in parts) - shift)[holds_edges]
+    cut_targets = [p.cuts.targets[1:] + start
+                   for p, start in zip(parts, (row_ends - rows).tolist(), strict=True)]
+    cut_sources = [p.cuts.sources[1:] + start
+                   for p, start in zip(parts, (column_ends - columns).tolist(), strict=True)]
+    with_rows = [p for p in parts if p.num_targets]
+    with_columns = [p for p in parts if p.num_sources]
+    return Facts.bounded(
+        T, S,
+        min_edges=sum(p.min_edges for p in parts), max_edges=sum(p.max_edges for p in parts),
+        left=int(left.max()) if left.size else 0, right=int(right.max()) if right.size else 0,
+        in_degree=(min((p.min_in_degree for p in with_rows), default=0),
+                   max((p.max_in_degree for p in with_rows), default=0)),
+        out_degree=(min((p.min_out_degree for p in with_columns), default=0),
+                    max((p.max_out_degree for p in with_columns), default=0)),
+        simple=all(p.simple for p in parts),
+        cuts=Cuts(np.concatenate([[0], *cut_targets]), np.concatenate([[0], *cut_sources])),
+    )

@@ -1,0 +1,78 @@
+"""Hubs: nodes joined with everyone, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import GraphError
+from edgewise.graphs.base import Graph, count
+from edgewise.graphs.facts import Facts
+
+__all__ = ["Hubs"]
+
+
+@dataclass(frozen=True, repr=False)
+class Hubs(Graph):
+    r"""Some nodes read everyone and are read by everyone (global tokens, virtual nodes).
+
+    .. math::  (s \to t) \in E \iff t \in \text{hubs} \;\lor\; s \in \text{hubs}
+
+    Args:
+        num_targets: Number of nodes ``N``; sources are the same nodes.
+        hubs: Node numbers; order and repetition do not matter.
+
+    Raises:
+        GraphError: a hub is outside ``[0, N)``.
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(Hubs(4, [1])))
+        .#..
+        ####
+        .#..
+        .#..
+
+    References:
+        Beltagy et al. Longformer. 2020, arXiv:2004.05150, section 3.1 (global attention);
+        Zaheer et al. BigBird. 2020, arXiv:2007.14062, section 2.
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    hubs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        N = count("Hubs", "num_targets", self.num_targets)
+        hubs = tuple(sorted({count("Hubs", "hubs", hub) for hub in _listed(self.hubs)}))
+        if hubs and hubs[-1] >= N:
+            raise GraphError(f"Hubs: hub {hubs[-1]} is outside the {N} nodes. "
+                             f"Use node numbers from 0 to {N - 1}.")
+        object.__setattr__(self, "num_targets", N)
+        object.__setattr__(self, "hubs", hubs)
+
+    @property
+    def num_sources(self) -> int:
+        """Columns; the same nodes as the targets."""
+        return self.num_targets
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        is_hub = torch.zeros(self.num_targets, dtype=torch.bool, device=target.device)
+        is_hub[list(self.hubs)] = True
+        return is_hub[target] | is_hub[source]
+
+    def facts(self) -> Facts:
+        N, h = self.num_targets, len(self.hubs)
+        edges = 2 * h * N - h * h
+        degrees = (N, N) if h == N else (h, N if h else 0)
+        return Facts.bounded(N, N, min_edges=edges, max_edges=edges,
+                             in_degree=degrees, out_degree=degrees)
+
+    def __repr__(self) -> str:
+        return f"Hubs({self.num_targets}, {list(self.hubs)})"
+
+
+def _listed(hubs: Iterable[int] | Tensor) -> Iterable[int]:
+    return hubs.tolist() if isinstance(hubs, Tensor) else hubs

@@ -1,0 +1,193 @@
+"""The escape hatches: a graph given by a function, and facts given by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import GraphError
+from edgewise.graphs.base import Graph, count
+from edgewise.graphs.facts import Cuts, Facts
+
+__all__ = ["Assume", "Predicate", "check_facts"]
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, repr=False)
+class Predicate(Graph):
+    """A graph given by a function of (target, source).
+
+    Nothing is known about such a graph except its size, so every lowering looks at all pairs.
+    Declare what you know with `Assume`. Two predicates are equal when they hold the same function.
+
+    Args:
+        function: Takes two int64 tensors that broadcast, returns bool: True where there is an edge.
+        num_targets: Rows ``T``.
+        num_sources: Columns ``S``; as many as targets when left out.
+
+    Raises:
+        GraphError: the function returns something that is not a bool tensor of the right shape.
+
+    Complexity: O(T * S) to lower.
+
+    Example:
+        >>> even = Predicate(lambda target, source: (target + source) % 2 == 0, 4)
+        >>> even.contains(torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
+        [False, True]
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_sources: int = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        T = count("Predicate", "num_targets", self.num_targets)
+        S = T if self.num_sources is None else count("Predicate", "num_sources", self.num_sources)  # pyright: ignore[reportUnnecessaryComparison]
+        object.__setattr__(self, "num_targets", T)
+        object.__setattr__(self, "num_sources", S)
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        answer = self.function(target, source)
+        shape = torch.broadcast_shapes(target.shape, source.shape)
+        if not isinstance(answer, Tensor) or answer.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryIsInstance]
+            got = answer.dtype if isinstance(answer, Tensor) else type(answer).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise GraphError(f"Predicate: function must return a bool tensor, got {got}. "
+                             f"Compare tensors, for example (target - source).abs() < 3.")
+        try:
+            return answer.expand(shape)
+        except RuntimeError:
+            raise GraphError(f"Predicate: function must return shape {list(shape)}, got "
+                             f"{list(answer.shape)}. Use operations that broadcast.") from None
+
+    def facts(self) -> Facts:
+        return Facts.bounded(self.num_targets, self.num_sources)
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        sizes = [self.num_targets] + [self.num_sources] * (self.num_sources != self.num_targets)
+        return f"Predicate({name}, {', '.join(map(str, sizes))})"
+
+
+@dataclass(frozen=True, repr=False)
+class Assume(Graph):
+    """A graph with facts that somebody vouches for; trusted, and checkable.
+
+    The planner believes these facts without looking. Prove them once with `check_facts`: it
+    reads every pair and names the fact that is false.
+
+    Args:
+        graph: Any graph.
+        assumed: Facts about it. They are combined with the graph's own: the tighter bound counts.
+
+    Raises:
+        GraphError: the facts are of another size.
+
+    Example:
+        >>> near = Predicate(lambda t, s: (t - s).abs() <= 1, 6)
+        >>> graph = Assume(near, Facts.bounded(6, 6, left=1, right=1))
+        >>> graph.facts().max_in_degree
+        3
+        >>> check_facts(graph)
+    """
+
+    graph: Graph
+    assumed: Facts
+
+    def __post_init__(self) -> None:
+        sizes = (self.graph.num_targets, self.graph.num_sources)
+        if sizes != (self.assumed.num_targets, self.assumed.num_sources):
+            raise GraphError(
+                f"Assume: facts are about {self.assumed.num_targets} x "
+                f"{self.assumed.num_sources} nodes but the graph has {sizes[0]} x {sizes[1]}.")
+
+    @property
+    def num_targets(self) -> int:
+        """Rows of the graph."""
+        return self.graph.num_targets
+
+    @property
+    def num_sources(self) -> int:
+        """Columns of the graph."""
+        return self.graph.num_sources
+
+    def children(self) -> tuple[Graph, ...]:
+        return (self.graph,)
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return self.graph.contains(target, source)
+
+    def facts(self) -> Facts:
+        own, said = self.graph.facts(), self.assumed
+        return Facts.bounded(
+            self.num_targets, self.num_sources,
+            min_edges=max(own.min_edges, said.min_edges),
+            max_edges=min(own.max_edges, said.max_edges),
+            left=min(own.left, said.left), right=min(own.right, said.right),
+            in_degree=(max(own.min_in_degree, said.min_in_degree),
+                       min(own.max_in_degree, said.max_in_degree)),
+            out_degree=(max(own.min_out_degree, said.min_out_degree),
+                        min(own.max_out_degree, said.max_out_degree)),
+            simple=own.simple or said.simple, cuts=said.cuts.finer(own.cuts))
+
+    def __repr__(self) -> str:
+        return f"Assume({self.graph!r}, {self.assumed!r})"
+
+
+def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
+    """Read every pair of a graph and prove its facts, or name the one that is false.
+
+    Args:
+        graph: Any graph small enough to look at: O(T * S) time and memory.
+        multiplicity: How often each edge occurs, ``[T, S]``, for graphs that repeat edges; by
+            default every edge counts once.
+
+    Raises:
+        GraphError: a fact is false.
+
+    Example:
+        >>> loose = Assume(Predicate(lambda t, s: t >= s, 4), Facts.bounded(4, 4, left=1))
+        >>> check_facts(loose)
+        Traceback (most recent call last):
+        ...
+        edgewise.errors.GraphError: check_facts: left <= 1 is false, the edges need 3. ...
+    """
+    facts = graph.facts()
+    T, S = graph.num_targets, graph.num_sources
+    target, source = torch.arange(T)[:, None], torch.arange(S)[None, :]
+    copies = graph.contains(target, source).long() if multiplicity is None else multiplicity
+    t, s = copies.nonzero(as_tuple=True)
+    rows, columns = copies.sum(1), copies.sum(0)
+    edges = int(copies.sum())
+    found: dict[str, tuple[int, int]] = {"min_edges": (edges, -1), "max_edges": (edges, 1)}
+    if t.numel():
+        found["left"] = (int((t - s).max()), 1)
+        found["right"] = (int((s - t).max()), 1)
+    if T:
+        found["min_in_degree"] = (int(rows.min()) if S else 0, -1)
+        found["max_in_degree"] = (int(rows.max()) if S else 0, 1)
+    if S:
+        found["min_out_degree"] = (int(columns.min()) if T else 0, -1)
+        found["max_out_degree"] = (int(columns.max()) if T else 0, 1)
+    for field_ in fields(Facts):
+        if field_.name not in found:
+            continue
+        actual, sign = found[field_.name]
+        claimed = getattr(facts, field_.name)
+        if sign * (actual - claimed) > 0:
+            raise GraphError(f"check_facts: {field_.name} {'<=' if sign > 0 else '>='} {claimed} "
+                             f"is false, the edges need {actual}. Loosen the fact ({graph!r}).")
+    if facts.simple and bool((copies > 1).any()):
+        raise GraphError(f"check_facts: simple is false, an edge occurs "
+                         f"{int(copies.max())} times ({graph!r}).")
+    _check_cuts(facts.cuts, t, s, graph)
+
+
+def _check_cuts(cuts: Cuts, target: Tensor, source: Tensor, graph: Graph) -> None:
+    row = torch.bucketize(target, torch.from_numpy(cuts.targets[1:].copy()), right=True)
+    column = torch.bucketize(source, torch.from_numpy(cuts.sources[1:].copy()), right=True)
+    if bool((row != column).any()):
+        raise GraphError(f"check_facts: cuts are false, an edge leaves its block ({graph!r}).")

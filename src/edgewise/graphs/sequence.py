@@ -1,0 +1,411 @@
+"""Graphs over a line of positions: complete, causal, windows, prefixes, documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import GraphError
+from edgewise.graphs.base import Graph, count
+from edgewise.graphs.facts import Cuts, Facts, causal_pairs
+
+__all__ = ["Blocks", "Causal", "Complete", "Dilated", "PrefixCausal", "SelfLoops", "Window"]
+
+
+def _sizes(graph: Graph, num_targets: object, num_sources: object | None) -> None:
+    """Fill in a square graph's second size and check both."""
+    owner = type(graph).__name__
+    rows = count(owner, "num_targets", num_targets)
+    columns = rows if num_sources is None else count(owner, "num_sources", num_sources)
+    object.__setattr__(graph, "num_targets", rows)
+    object.__setattr__(graph, "num_sources", columns)
+
+
+@dataclass(frozen=True, repr=False)
+class Complete(Graph):
+    r"""Every target reads every source: a Transformer's graph.
+
+    .. math::  E = T \times S
+
+    Args:
+        num_targets: Rows ``T``.
+        num_sources: Columns ``S``; as many as targets when left out.
+
+    Raises:
+        GraphError: a size is negative or not a whole number.
+
+    Example:
+        >>> Complete(10**6).facts().max_edges
+        1000000000000
+        >>> Complete(3, 5)
+        Complete(3, 5)
+
+    References:
+        Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_sources: int = None  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        _sizes(self, self.num_targets, self.num_sources)
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(target.shape, source.shape)
+        return torch.ones(shape, dtype=torch.bool, device=target.device)
+
+    def facts(self) -> Facts:
+        T, S = self.num_targets, self.num_sources
+        return Facts.bounded(T, S, min_edges=T * S, in_degree=(S, S), out_degree=(T, T))
+
+
+@dataclass(frozen=True, repr=False)
+class Causal(Graph):
+    r"""Each target reads itself and all earlier sources; rectangles align at the end.
+
+    .. math::  (s \to t) \in E \iff s \le t + (S - T)
+
+    With one target this is a decoding step: the newest position reads everything. Torch's
+    ``is_causal=True`` aligns at the start instead; the two agree on squares.
+
+    Args:
+        num_targets: Rows ``T``.
+        num_sources: Columns ``S``; as many as targets when left out.
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(Causal(2, 4)))
+        ###.
+        ####
+
+    References:
+        Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3.
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_sources: int = None  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        _sizes(self, self.num_targets, self.num_sources)
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return source <= target + (self.num_sources - self.num_targets)
+
+    def facts(self) -> Facts:
+        T, S = self.num_targets, self.num_sources
+        pairs = causal_pairs(T, S)
+        return Facts.bounded(T, S, min_edges=pairs, max_edges=pairs, right=S - T,
+                             in_degree=(min(max(S - T + 1, 0), S) if T else 0, S),
+                             out_degree=(min(1, T) if S else 0, T))
+
+
+@dataclass(frozen=True, repr=False)
+class Window(Graph):
+    r"""Each target reads itself, ``left`` sources before it and ``right`` after it.
+
+    .. math::  (s \to t) \in E \iff -\text{right} \le t + (S - T) - s \le \text{left}
+
+    The node itself is not counted: ``left=2, right=0`` makes rows of three. Hugging Face's
+    ``sliding_window=w`` is ``left=w - 1, right=0``. Rectangles align at the end, like `Causal`.
+
+    Args:
+        num_targets: Rows ``T``.
+        num_sources: Columns ``S``; as many as targets when left out.
+        left: Largest distance backwards, in nodes.
+        right: Largest distance forwards, in nodes.
+
+    Raises:
+        GraphError: a size or a reach is negative or not a whole number.
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(Window(4, left=1, right=0)))
+        #...
+        ##..
+        .##.
+        ..##
+
+    References:
+        Beltagy, Peters, Cohan. Longformer. 2020, arXiv:2004.05150, section 3.1.
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_sources: int = None  # type: ignore[assignment]  # filled in below
+    left: int = field(kw_only=True)
+    right: int = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        _sizes(self, self.num_targets, self.num_sources)
+        object.__setattr__(self, "left", count("Window", "left", self.left))
+        object.__setattr__(self, "right", count("Window", "right", self.right))
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        behind = target + (self.num_sources - self.num_targets) - source
+        return (behind <= self.left) & (behind >= -self.right)
+
+    def facts(self) -> Facts:
+        T, S = self.num_targets, self.num_sources
+        offset = S - T
+        edges = _interval_edges(T, S, offset - self.left, offset + self.right)
+        lowest = min(_interval(0, S, offset - self.left, offset + self.right),
+                     _interval(T - 1, S, offset - self.left, offset + self.right)) if T else 0
+        return Facts.bounded(T, S, min_edges=edges, max_edges=edges, left=self.left - offset,
+                             right=self.right + offset, in_degree=(lowest, None))
+
+
+def _interval(target: int, num_sources: int, first: int, last: int) -> int:
+    """Length of ``[target + first, target + last]`` inside ``[0, num_sources)``."""
+    return max(0, min(target + last, num_sources - 1) - max(target + first, 0) + 1)
+
+
+def _interval_edges(num_targets: int, num_sources: int, first: int, last: int) -> int:
+    """Edges of a band: sum of `_interval` over all targets, in closed form."""
+
+    def below(diagonal: int) -> int:
+        """Pairs with ``source <= target + diagonal``: end-aligned causal after a shift."""
+        rows_before = max(0, -diagonal)  # targets that reach no source at all
+        rows = max(0, num_targets - rows_before)
+        start = max(diagonal, 0) + 1  # sources of the first such target
+        growing = max(0, min(rows, num_sources - start + 1)) if start <= num_sources else 0
+        full = rows - growing
+        return growing * (2 * start + growing - 1) // 2 + full * num_sources
+
+    return below(last) - below(first - 1)
+
+
+@dataclass(frozen=True, repr=False)
+class Dilated(Graph):
+    r"""A window with gaps: sources at multiples of ``dilation`` from the target.
+
+    .. math::  (s \to t) \in E \iff t - s = k d, \; -\text{right} \le k \le \text{left}
+
+    Args:
+        num_targets: Number of nodes ``N``; sources are the same nodes.
+        left: Sources read backwards, counted in steps of ``dilation``.
+        right: Sources read forwards, counted in steps of ``dilation``.
+        dilation: Step ``d`` in nodes, at least 1 (which makes a `Window`).
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(Dilated(5, left=1, right=1, dilation=2)))
+        #.#..
+        .#.#.
+        #.#.#
+        .#.#.
+        ..#.#
+
+    References:
+        Beltagy, Peters, Cohan. Longformer. 2020, arXiv:2004.05150, section 3.1.
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    left: int = field(kw_only=True)
+    right: int = field(kw_only=True)
+    dilation: int = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("num_targets", 0), ("left", 0), ("right", 0), ("dilation", 1)):
+            value = count("Dilated", name, getattr(self, name), minimum)
+            object.__setattr__(self, name, value)
+
+    @property
+    def num_sources(self) -> int:
+        """Columns; the same nodes as the targets."""
+        return self.num_targets
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        behind = target - source
+        near = (behind <= self.left * self.dilation) & (behind >= -self.right * self.dilation)
+        return near & (behind % self.dilation == 0)
+
+    def facts(self) -> Facts:
+        N, d = self.num_targets, self.dilation
+        steps = range(-min(self.right, N // d), min(self.left, N // d) + 1)
+        edges = sum(max(0, N - abs(k) * d) for k in steps) if N else 0
+        in_reach = self.left + self.right + 1
+        return Facts.bounded(N, N, min_edges=edges, max_edges=edges, left=self.left * d,
+                             right=self.right * d, in_degree=(min(1, N), in_reach),
+                             out_degree=(min(1, N), in_reach))
+
+
+@dataclass(frozen=True, repr=False)
+class PrefixCausal(Graph):
+    r"""Causal, except that everyone reads the whole prefix.
+
+    .. math::  (s \to t) \in E \iff s \le t \;\lor\; s < \text{prefix}
+
+    Args:
+        num_targets: Number of nodes ``N``; sources are the same nodes.
+        prefix: Number of leading nodes that are read in both directions.
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(PrefixCausal(4, prefix=2)))
+        ##..
+        ##..
+        ###.
+        ####
+
+    References:
+        Raffel et al. T5. 2019, arXiv:1910.10683, section 3.2.1 ("prefix LM").
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    prefix: int = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        N = count("PrefixCausal", "num_targets", self.num_targets)
+        prefix = count("PrefixCausal", "prefix", self.prefix)
+        if prefix > N:
+            raise GraphError(f"PrefixCausal: prefix must be at most num_targets={N}, "
+                             f"got {prefix}. Use Complete({N}) if everyone reads everyone.")
+        object.__setattr__(self, "num_targets", N)
+        object.__setattr__(self, "prefix", prefix)
+
+    @property
+    def num_sources(self) -> int:
+        """Columns; the same nodes as the targets."""
+        return self.num_targets
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return (source <= target) | (source < self.prefix)
+
+    def facts(self) -> Facts:
+        N, prefix = self.num_targets, self.prefix
+        edges = causal_pairs(N, N) + prefix * (prefix - 1) // 2
+        lowest = max(prefix, 1) if N else 0
+        return Facts.bounded(N, N, min_edges=edges, max_edges=edges, right=max(prefix - 1, 0),
+                             in_degree=(lowest, N), out_degree=(min(1, N), N))
+
+
+@dataclass(frozen=True, repr=False)
+class Blocks(Graph):
+    r"""Block-diagonal: every target reads every source of its own block.
+
+    Packed documents, or a batch of complete graphs. Blocks may be rectangular: with one target
+    per block this is the readout of a batch of graphs.
+
+    Args:
+        sizes: Targets of each block.
+        source_sizes: Sources of each block; the same as ``sizes`` when left out.
+
+    Raises:
+        GraphError: a size is negative, or the two lists differ in length.
+
+    Example:
+        >>> from edgewise import draw
+        >>> print(draw(Blocks([1, 2])))
+        #..
+        .##
+        .##
+        >>> Blocks([1, 1], [2, 3]).facts().max_edges
+        5
+    """
+
+    sizes: tuple[int, ...]
+    source_sizes: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        sizes = _block_sizes("sizes", self.sizes)
+        columns = sizes if self.source_sizes is None else _block_sizes(  # pyright: ignore[reportUnnecessaryComparison]
+            "source_sizes", self.source_sizes)
+        if len(columns) != len(sizes):
+            raise GraphError(f"Blocks: source_sizes has {len(columns)} blocks but sizes has "
+                             f"{len(sizes)}. Give one source size for each block.")
+        object.__setattr__(self, "sizes", sizes)
+        object.__setattr__(self, "source_sizes", columns)
+        targets = torch.tensor((0, *sizes)).cumsum(0)
+        sources = torch.tensor((0, *columns)).cumsum(0)
+        object.__setattr__(self, "_targets", targets)
+        object.__setattr__(self, "_sources", sources)
+
+    @property
+    def target_ends(self) -> Tensor:
+        """Where each block's targets start and end: ``[num_blocks + 1]``, int64."""
+        return self.__dict__["_targets"]
+
+    @property
+    def source_ends(self) -> Tensor:
+        """Where each block's sources start and end: ``[num_blocks + 1]``, int64."""
+        return self.__dict__["_sources"]
+
+    @property
+    def num_targets(self) -> int:
+        """Rows: the sum of all block sizes."""
+        return int(self.target_ends[-1])
+
+    @property
+    def num_sources(self) -> int:
+        """Columns: the sum of all source sizes."""
+        return int(self.source_ends[-1])
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        row = torch.bucketize(target, self.target_ends[1:].to(target.device), right=True)
+        column = torch.bucketize(source, self.source_ends[1:].to(source.device), right=True)
+        return row == column
+
+    def facts(self) -> Facts:
+        cuts = Cuts(self.target_ends.numpy(), self.source_ends.numpy())
+        rows, columns = cuts.target_sizes, cuts.source_sizes
+        row_degrees, column_degrees = columns[rows > 0], rows[columns > 0]
+        shift = cuts.targets[:-1] - cuts.sources[:-1]
+        held = (rows > 0) & (columns > 0)
+        left, right = (shift + rows - 1)[held], (columns - 1 - shift)[held]
+        pairs = cuts.num_pairs
+        return Facts.bounded(
+            self.num_targets, self.num_sources, min_edges=pairs, max_edges=pairs,
+            left=int(left.max()) if left.size else 0, right=int(right.max()) if right.size else 0,
+            in_degree=(int(row_degrees.min()), int(row_degrees.max())) if row_degrees.size else (0, 0),
+            out_degree=((int(column_degrees.min()), int(column_degrees.max()))
+                        if column_degrees.size else (0, 0)),
+            cuts=cuts)
+
+    def __repr__(self) -> str:
+        sizes, columns = list(self.sizes), list(self.source_sizes)
+        if len(sizes) > 64:
+            return f"Blocks(<{len(sizes)} blocks: {self.num_targets} x {self.num_sources}>)"
+        return f"Blocks({sizes})" if sizes == columns else f"Blocks({sizes}, {columns})"
+
+
+def _block_sizes(name: str, values: Iterable[object]) -> tuple[int, ...]:
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    return tuple(count("Blocks", f"{name}[{i}]", value) for i, value in enumerate(values))
+
+
+@dataclass(frozen=True, repr=False)
+class SelfLoops(Graph):
+    r"""Each target reads only itself.
+
+    .. math::  (s \to t) \in E \iff s = t
+
+    Args:
+        num_targets: Number of nodes ``N``; sources are the same nodes.
+
+    Example:
+        >>> SelfLoops(5).facts().max_in_degree
+        1
+    """
+
+    num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def __post_init__(self) -> None:
+        value = count("SelfLoops", "num_targets", self.num_targets)
+        object.__setattr__(self, "num_targets", value)
+
+    @property
+    def num_sources(self) -> int:
+        """Columns; the same nodes as the targets."""
+        return self.num_targets
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return target == source
+
+    def facts(self) -> Facts:
+        N = self.num_targets
+        return Facts.bounded(N, N, min_edges=N, max_edges=N, left=0, right=0,
+                             in_degree=(min(1, N), 1), out_degree=(min(1, N), 1),
+                             cuts=Cuts(range(N + 1), range(N + 1)) if 0 < N <= 4096 else None)

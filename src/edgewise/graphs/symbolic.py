@@ -1,0 +1,48 @@
+"""Back from plain numbers to a graph: the inverse of `Graph.spec`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgewise.errors import GraphError
+from edgewise.graphs.algebra import Composition, Difference, Intersection, Reverse, Union
+from edgewise.graphs.base import Graph
+from edgewise.graphs.expander import RandomRegular
+from edgewise.graphs.grid import Grid
+from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.sequence import (
+    Blocks,
+    Causal,
+    Complete,
+    Dilated,
+    PrefixCausal,
+    SelfLoops,
+    Window,
+)
+
+__all__ = ["graph_from"]
+
+_FAMILIES: dict[str, type[Graph]] = {family.__name__: family for family in (
+    Blocks, Causal, Complete, Composition, Difference, Dilated, Grid, Hubs, Intersection,
+    PrefixCausal, RandomRegular, Reverse, SelfLoops, Union, Window)}
+
+
+def graph_from(spec: tuple[Any, ...]) -> Graph:
+    """The graph of a `Graph.spec`.
+
+    Raises:
+        GraphError: the spec names no family.
+
+    Example:
+        >>> graph_from((Window(8, left=1, right=0) | Hubs(8, [0])).spec())
+        (Window(8, left=1, right=0) | Hubs(8, [0]))
+    """
+    name, *items = spec
+    if name not in _FAMILIES:
+        raise GraphError(f"graph_from: family must be one of {', '.join(_FAMILIES)}, got {name!r}.")
+    values = {field: graph_from(value) if _is_spec(value) else value for field, value in items}
+    return _FAMILIES[name](**values)
+
+
+def _is_spec(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], str)

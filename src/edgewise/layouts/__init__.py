@@ -1,0 +1,20 @@
+"""How edges are stored, and how a symbolic graph becomes tensors."""
+
+from edgewise.layouts.draw import draw as draw
+from edgewise.layouts.edges import edges as edges, edges_by_contains as edges_by_contains
+from edgewise.layouts.formats import (
+    BlockMask as BlockMask,
+    Csr as Csr,
+    DenseMask as DenseMask,
+    Edges as Edges,
+    PaddedRows as PaddedRows,
+    ReversedCsr as ReversedCsr,
+)
+from edgewise.layouts.lower import (
+    block_mask as block_mask,
+    csr as csr,
+    dense_mask as dense_mask,
+    lower as lower,
+    padded_rows as padded_rows,
+    reversed_csr as reversed_csr,
+)

@@ -1,0 +1,241 @@
+"""From a symbolic graph to its edges: a fast path for each family, a generic one for all.
+
+`edges_by_contains` is the definition; every fast path is tested to agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.graphs.algebra import (
+    Composition,
+    Difference,
+    Intersection,
+    Permutation,
+    Reverse,
+    Union,
+)
+from edgewise.graphs.base import Graph, recall
+from edgewise.graphs.disjoint import DisjointUnion
+from edgewise.graphs.expander import RandomRegular
+from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.grid import Grid
+from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.predicate import Assume
+from edgewise.layouts.formats import Edges
+from edgewise.layouts.progression import progression
+
+__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order"]
+
+_CHUNK = 1 << 22  # pairs looked at in one go by the generic path
+
+
+def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
+    """Every edge of a graph, in edge order.
+
+    Args:
+        graph: Any graph.
+        device: Where to put the tensors; the graph's own device (or the CPU) when left out.
+
+    Complexity: O(E) time and memory for the built-in families and their unions, intersections
+        and differences (plus a sort for unions); O(T * S) time for a `Predicate`.
+
+    Example:
+        >>> from edgewise.graphs import Window
+        >>> edges(Window(3, left=1, right=0)).source.tolist()
+        [0, 0, 1, 1, 2]
+    """
+    found = recall(graph, "edges", lambda: _edges(graph))
+    if device is None or found.target.device == torch.device(device):
+        return found
+    return recall(graph, ("edges", str(device)),
+                  lambda: Edges(found.target.to(device), found.source.to(device)))
+
+
+def edges_by_contains(graph: Graph) -> Edges:
+    """Every edge by target, then source, found by asking about every pair; copies count once."""
+    T, S = graph.num_targets, graph.num_sources
+    rows = max(1, _CHUNK // max(S, 1))
+    source = torch.arange(S)
+    targets, sources = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    for start in range(0, T, rows):
+        target = torch.arange(start, min(start + rows, T))
+        row, column = graph.contains(target[:, None], source[None, :]).nonzero(as_tuple=True)
+        targets.append(row + start)
+        sources.append(column)
+    return Edges(torch.cat(targets), torch.cat(sources))
+
+
+def has_closed_form(graph: Graph) -> bool:
+    """Whether ``contains`` costs O(1) a pair, so that a mask is cheaper than a list of edges."""
+    if isinstance(graph, Composition | DisjointUnion | EdgeList | RandomRegular):
+        return False
+    return all(has_closed_form(child) for child in graph.children())
+
+
+def has_free_order(graph: Graph) -> bool:
+    """Whether edge order may differ from "by target, then source"."""
+    return isinstance(graph, EdgeList | DisjointUnion) or (
+        isinstance(graph, Assume) and has_free_order(graph.graph))
+
+
+def _edges(graph: Graph) -> Edges:
+    rows = progression(graph)
+    if rows is not None:
+        return rows.edges()
+    for family, lower in _FAMILIES:
+        if isinstance(graph, family):
+            return lower(graph)
+    return edges_by_contains(graph)
+
+
+def _hubs(graph: Hubs) -> Edges:
+    N = graph.num_targets
+    hubs = torch.tensor(graph.hubs, dtype=torch.int64)
+    degree = torch.full((N,), len(hubs))
+    degree[hubs] = N
+    target = torch.repeat_interleave(torch.arange(N), degree)
+    within = torch.arange(len(target)) - (degree.cumsum(0) - degree)[target]
+    if not len(hubs):
+        return Edges(target, within)
+    source = torch.where(degree[target] == N, within, hubs[within.clamp(max=len(hubs) - 1)])
+    return Edges(target, source)
+
+
+def _grid(graph: Grid) -> Edges:
+    N = graph.num_targets
+    steps = graph.steps()
+    place = graph.coordinates(torch.arange(N)[:, None])
+    source = torch.zeros(N, len(steps), dtype=torch.int64)
+    inside = torch.ones(N, len(steps), dtype=torch.bool)
+    for axis, size in enumerate(graph.shape):
+        moved = place[axis] + torch.tensor([step[axis] for step in steps], dtype=torch.int64)
+        inside &= torch.tensor(graph.periodic) | ((moved >= 0) & (moved < size))
+        source = source * size + moved % size
+    target = torch.arange(N)[:, None].expand_as(source)[inside]
+    found = source[inside]
+    return _sorted(target, found, N) if graph.periodic else Edges(target, found)
+
+
+def _random_regular(graph: RandomRegular) -> Edges:
+    target = torch.arange(graph.num_targets).repeat_interleave(graph.degree)
+    return Edges(target, graph.neighbors.reshape(-1))
+
+
+def _edge_list(graph: EdgeList) -> Edges:
+    return Edges(graph.target, graph.source)
+
+
+def _union(graph: Union) -> Edges:
+    S = max(graph.num_sources, 1)
+    a, b = edges(graph.a), edges(graph.b)
+    b_keys = (b.target * S + b.source).to(a.target.device)
+    return _from_keys(torch.unique(torch.cat([a.target * S + a.source, b_keys])), S)
+
+
+def _intersection(graph: Intersection) -> Edges:
+    few, many = graph.a, graph.b
+    if few.facts().max_edges > many.facts().max_edges:
+        few, many = many, few
+    return _filtered(few, many, keep=True)
+
+
+def _difference(graph: Difference) -> Edges:
+    return _filtered(graph.a, graph.b, keep=False)
+
+
+def _filtered(graph: Graph, by: Graph, *, keep: bool) -> Edges:
+    """Distinct edges of ``graph`` that ``by`` has (``keep``) or has not."""
+    S = max(graph.num_sources, 1)
+    found = edges(graph)
+    keys = found.target * S + found.source
+    if has_free_order(graph):
+        keys = torch.unique(keys)
+    target, source = keys // S, keys % S
+    if isinstance(by, Composition | DisjointUnion):
+        other = edges(by)
+        member = torch.isin(keys, (other.target * S + other.source).to(keys.device))
+    else:
+        member = by.contains(target, source)
+    chosen = member if keep else ~member
+    return Edges(target[chosen], source[chosen])
+
+
+def _reverse(graph: Reverse) -> Edges:
+    inner = edges(graph.graph)
+    return _sorted(inner.source, inner.target, graph.num_sources)
+
+
+def _permutation(graph: Permutation) -> Edges:
+    inner = edges(graph.graph)
+    device = inner.target.device
+    return _sorted(graph.targets.to(device)[inner.target],
+                   graph.sources.to(device)[inner.source], graph.num_sources)
+
+
+def _composition(graph: Composition) -> Edges:
+    outer, inner = edges(graph.outer), edges(graph.inner)
+    order = torch.argsort(inner.target, stable=True)
+    middle = graph.inner.num_targets
+    degree = torch.bincount(inner.target, minlength=middle)
+    start = degree.cumsum(0) - degree
+    paths = degree[outer.source]
+    target = torch.repeat_interleave(outer.target, paths)
+    first = torch.repeat_interleave(start[outer.source], paths)
+    within = torch.arange(len(target), device=target.device) - torch.repeat_interleave(
+        paths.cumsum(0) - paths, paths)
+    source = inner.source[order][first + within]
+    S = max(graph.num_sources, 1)
+    return _from_keys(torch.unique(target * S + source), S)
+
+
+def _disjoint_union(graph: DisjointUnion) -> Edges:
+    if not graph.parts:
+        return Edges(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    if all(isinstance(part, EdgeList) for part in graph.parts):
+        pairs: list[Tensor] = [part.edge_index for part in graph.parts]  # type: ignore[attr-defined]
+        index = torch.cat(pairs, dim=1)
+        counts = torch.tensor([pair.shape[1] for pair in pairs])
+        source, target = index[0], index[1]
+    else:
+        lowered = [edges(part) for part in graph.parts]
+        counts = torch.tensor([part.num_edges for part in lowered])
+        target = torch.cat([part.target for part in lowered])
+        source = torch.cat([part.source for part in lowered])
+    counts = counts.to(target.device)
+    rows = torch.repeat_interleave(graph.target_ends[:-1].to(target.device), counts)
+    columns = torch.repeat_interleave(graph.source_ends[:-1].to(target.device), counts)
+    return Edges(target + rows, source + columns)
+
+
+def _assume(graph: Assume) -> Edges:
+    return edges(graph.graph)
+
+
+def _sorted(target: Tensor, source: Tensor, num_sources: int) -> Edges:
+    S = max(num_sources, 1)
+    return _from_keys(torch.sort(target * S + source).values, S)
+
+
+def _from_keys(keys: Tensor, num_sources: int) -> Edges:
+    return Edges(torch.div(keys, num_sources, rounding_mode="floor"), keys % num_sources)
+
+
+_FAMILIES: tuple[tuple[type[Graph], Callable[[Any], Edges]], ...] = (
+    (Hubs, _hubs),
+    (Grid, _grid),
+    (RandomRegular, _random_regular),
+    (EdgeList, _edge_list),
+    (Union, _union),
+    (Intersection, _intersection),
+    (Difference, _difference),
+    (Reverse, _reverse),
+    (Permutation, _permutation),
+    (Composition, _composition),
+    (DisjointUnion, _disjoint_union),
+    (Assume, _assume),
+)

@@ -1,0 +1,11 @@
+"""Named architectures, each a short setting of `edgewise.nn`."""
+
+from edgewise.models.citation import (
+    GAT as GAT,
+    GCN as GCN,
+    Perceptron as Perceptron,
+    TwoLayers as TwoLayers,
+)
+from edgewise.models.pointwise import Pointwise as Pointwise
+from edgewise.models.predictor import GraphModel as GraphModel, NodeModel as NodeModel
+from edgewise.models.trunk import Trunk as Trunk

@@ -1,0 +1,37 @@
+"""The mixer that mixes nothing: what a layer is without a graph."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgewise.graphs import Graph
+
+__all__ = ["Pointwise"]
+
+
+class Pointwise(nn.Linear):
+    r"""The same linear map at every node: ``h_i' = W h_i + b``.
+
+    A convolution or attention over `SelfLoops` comes down to this map, which is why it stands on
+    the lowest rung of a comparison, in the place of the mixer.
+
+    Args:
+        in_features: Features of every node before.
+        out_features: Features of every node after.
+        bias: Whether there is a bias ``b``.
+
+    Example:
+        >>> import torch
+        >>> from edgewise.graphs import Complete
+        >>> Pointwise(4, 8)(torch.zeros(3, 4), Complete(3)).shape
+        torch.Size([3, 8])
+    """
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # called as a mixer is
+        self,
+        input: Tensor,
+        graph: Graph,  # noqa: ARG002
+        *,
+        edge: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        return super().forward(input)

@@ -1,0 +1,137 @@
+"""Multi-head dot-product attention: the graph alone decides whose layer it is."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgewise.errors import ArgumentError
+from edgewise.functional import attention
+from edgewise.graphs import Graph
+from edgewise.nn.heads import edge_heads, merge_heads, reset_linear, split_heads
+from edgewise.nn.inputs import check_features, check_rate, check_size
+
+__all__ = ["DotAttention"]
+
+
+class DotAttention(nn.Module):
+    r"""Multi-head dot-product attention over any graph.
+
+    .. math::
+        h_i' = W_O \, \big\Vert_h \sum_{j \in N(i)} w_{ij} (W_V h_j + W_E e_{ij}), \qquad
+        w_{ij} = \mathrm{softmax}_j \, \frac{(W_Q h_i) \cdot (W_K h_j + W_E e_{ij})}{\sqrt{D}}
+
+    Over `Complete` it is the attention of a Transformer, over `Causal` that of a language model,
+    over an `EdgeList` that of a graph Transformer (TransformerConv with one projection more).
+    Self-loops are the graph's business: ``graph | SelfLoops(n)``. A target without sources gets
+    the bias of ``out_proj``.
+
+    Args:
+        dim: Features of every node, before and after.
+        heads: Query heads ``H``.
+        head_dim: Features of each head ``D``; ``dim / heads`` when left out.
+        kv_heads: Key and value heads ``G``, a divisor of ``heads`` (grouped-query attention); as
+            many as ``heads`` when left out.
+        edge_dim: Features of every edge; None for a layer without edge features. They are added
+            to the key and to the value, through one projection without bias.
+        bias: Whether the four node projections have a bias.
+        dropout: Share of attention weights dropped in training.
+
+    Shape:
+        - x: ``[*batch, T, dim]``, floating.
+        - source: ``[*batch, S, dim]``; the nodes of ``x`` when left out.
+        - edge: ``[*batch | 1, E, edge_dim]``, in edge order; batch axes may be left out.
+        - result: ``[*batch, T, dim]``.
+
+    Raises:
+        ArgumentError: heads that do not divide, or ``edge`` where the layer has no ``edge_dim``
+            (and the other way round).
+        ShapeError: features or nodes that do not fit the layer or the graph.
+
+    Gradients: to all tensors and parameters, never to the graph.
+
+    Complexity: O(N dim H D) for the projections and O(E H D) for the edges; the backend that the
+        planner chooses may do better.
+
+    Example:
+        >>> import torch
+        >>> from edgewise.graphs import Window
+        >>> layer = DotAttention(32, heads=4)
+        >>> layer(torch.randn(2, 10, 32), Window(10, left=2, right=0)).shape
+        torch.Size([2, 10, 32])
+
+    References:
+        Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.2.
+        Shi et al. Masked Label Prediction. 2020, arXiv:2009.03509, section 3.1 (edge features).
+        Ainslie et al. GQA. 2023, arXiv:2305.13245, section 2.2.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        head_dim: int | None = None,
+        kv_heads: int | None = None,
+        edge_dim: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = check_size("DotAttention", "dim", dim)
+        self.heads = check_size("DotAttention", "heads", heads)
+        self.kv_heads = check_size(
+            "DotAttention", "kv_heads", heads if kv_heads is None else kv_heads
+        )
+        if head_dim is None and dim % heads:
+            raise ArgumentError(
+                f"DotAttention: dim={dim} cannot be divided among heads={heads}. Choose a "
+                f"multiple of heads, or say head_dim."
+            )
+        if heads % self.kv_heads:
+            raise ArgumentError(
+                f"DotAttention: heads must be a multiple of kv_heads, got heads={heads} and "
+                f"kv_heads={kv_heads}."
+            )
+        self.head_dim = check_size(
+            "DotAttention", "head_dim", dim // heads if head_dim is None else head_dim
+        )
+        self.edge_dim = edge_dim
+        self.dropout = check_rate("DotAttention", "dropout", dropout)
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.q_proj = nn.Linear(dim, queries, bias=bias)
+        self.k_proj = nn.Linear(dim, keys, bias=bias)
+        self.v_proj = nn.Linear(dim, keys, bias=bias)
+        self.out_proj = nn.Linear(queries, dim, bias=bias)
+        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, queries, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights (Xavier uniform) and set the biases to zero."""
+        for projection in (self.q_proj, self.k_proj, self.v_proj, self.out_proj, self.edge_proj):
+            if projection is not None:
+                reset_linear(projection)
+
+    def forward(
+        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+    ) -> Tensor:
+        source = x if source is None else source
+        check_features("DotAttention", "x", x, self.dim, "dim")
+        check_features("DotAttention", "source", source, self.dim, "dim")
+        query = split_heads(self.q_proj(x), self.heads)
+        per_edge = edge_heads("DotAttention", self.edge_proj, edge, self.heads, query.ndim)
+        out = attention(
+            query,
+            split_heads(self.k_proj(source), self.kv_heads),
+            split_heads(self.v_proj(source), self.kv_heads),
+            graph,
+            edge_key=per_edge,
+            edge_value=per_edge,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out_proj(merge_heads(out))
+
+    def extra_repr(self) -> str:
+        return (
+            f"dim={self.dim}, heads={self.heads}, head_dim={self.head_dim}, "
+            f"kv_heads={self.kv_heads}, edge_dim={self.edge_dim}, dropout={self.dropout}"
+        )

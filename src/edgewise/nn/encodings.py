@@ -1,0 +1,167 @@
+"""Where a node is: encodings that tell a layer what attention alone cannot see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import ArgumentError, ShapeError
+from edgewise.functional import aggregate
+from edgewise.graphs import Graph, reverse
+from edgewise.layouts import edges
+from edgewise.nn.components import components
+from edgewise.nn.inputs import check_size
+
+__all__ = ["random_signs", "random_walk", "sinusoidal"]
+
+_CELLS = 1 << 24  # float64 cells of walkers that are on their way at once: 128 MB
+
+
+def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tensor:
+    r"""Sines and cosines of falling frequency: the encoding of the first Transformer.
+
+    .. math::
+        PE_{p, 2i} = \sin(p \, \theta_i), \qquad PE_{p, 2i + 1} = \cos(p \, \theta_i), \qquad
+        \theta_i = \text{base}^{-2i / \text{dim}}
+
+    Args:
+        positions: ``[*batch, N]``, whole or broken numbers; or ``N``, for 0 to N - 1.
+        dim: Features of the encoding; even.
+        base: The longest wavelength is about ``2 pi base``.
+
+    Returns:
+        ``[*batch, N, dim]``, in the floating dtype of ``positions``, otherwise float32. The
+        angles are worked out in float64, because a float32 loses its phase far from zero.
+
+    Raises:
+        ArgumentError: ``dim`` is odd or below 2, or ``base`` is not positive.
+
+    Complexity: O(N dim).
+
+    Example:
+        >>> sinusoidal(2, 4)
+        tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+                [0.8415, 0.5403, 0.0100, 0.9999]])
+
+    References:
+        Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.5.
+    """
+    if check_size("sinusoidal", "dim", dim, 2) % 2:
+        raise ArgumentError(f"sinusoidal: dim must be even, got {dim}. Use dim={dim + 1}.")
+    if base <= 0:
+        raise ArgumentError(f"sinusoidal: base must be positive, got {base}.")
+    if not isinstance(positions, Tensor):
+        positions = torch.arange(check_size("sinusoidal", "positions", positions, 0))
+    dtype = positions.dtype if positions.is_floating_point() else torch.float32
+    exponent = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim
+    angle = positions.double()[..., None] * base**-exponent
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2).to(dtype)
+
+
+def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    r"""How likely a random walker is back at its node after 1 to ``k`` steps.
+
+    .. math::
+        p_i = \big[ P_{ii}, (P^2)_{ii}, \dots, (P^k)_{ii} \big], \qquad
+        P_{ij} = \frac{\#(j \to i)}{d_{out}(j)}
+
+    Walkers follow the edges, copies counted, from source to target. One that stands on a node
+    without outgoing edges is lost, so an isolated node has only zeros. No signs, no choice of
+    basis: unlike Laplacian eigenvectors these numbers are the same on every machine (up to
+    rounding) and under every numbering of the nodes.
+
+    Args:
+        graph: A square graph; thousands of small ones as a `disjoint_union`.
+        k: Steps, and columns of the result.
+        dtype: Of the result; the work is done in float64, on the CPU.
+
+    Returns:
+        ``[N, k]``, on the device of the graph.
+
+    Raises:
+        ArgumentError: ``k`` is below 1.
+        GraphError: the graph is not square.
+
+    Gradients: none.
+
+    Complexity: O(k E n) for ``n`` nodes in the largest connected component: walkers of different
+        components never meet, so one from each shares a column.
+
+    Example:
+        >>> from edgewise.graphs import EdgeList
+        >>> random_walk(EdgeList([[0, 1, 1, 2], [1, 0, 2, 1]], num_nodes=3), 2)
+        tensor([[0.0000, 0.5000],
+                [0.0000, 1.0000],
+                [0.0000, 0.5000]])
+
+    References:
+        Dwivedi et al. Graph Neural Networks with Learnable Structural and Positional
+        Representations. 2021, arXiv:2110.07875, section 3.2.
+    """
+    check_size("random_walk", "k", k)
+    position = components(graph).position
+    N = graph.num_targets
+    with torch.no_grad():
+        leaving = aggregate(torch.ones(N, 1, dtype=torch.float64), reverse(graph), "sum")
+        share = torch.where(leaving > 0, 1.0 / leaving.clamp(min=1.0), 0.0)
+        out = torch.zeros(N, k, dtype=torch.float64)
+        longest = int(position.max()) + 1 if N else 0
+        step = max(1, _CELLS // max(N, 1))
+        for first in range(0, longest, step):
+            starting = ((position >= first) & (position < first + step)).nonzero()[:, 0]
+            column = position[starting] - first
+            walkers = torch.zeros(N, min(step, longest - first), dtype=torch.float64)
+            walkers[starting, column] = 1.0
+            for steps in range(k):
+                walkers = aggregate(share * walkers, graph, "sum")
+                out[starting, steps] = walkers[starting, column]
+    return out.to(edges(graph).target.device, dtype)
+
+
+def random_signs(
+    encoding: Tensor, graph: Graph | None = None, *, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""Turn the sign of each eigenvector at random: a network then learns not to rely on it.
+
+    .. math::  \mathrm{out}_{ic} = s_{g(i), c} \; \mathrm{encoding}_{ic}, \qquad
+        s \in \{-1, 1\} \text{ uniform}
+
+    With a graph every connected component ``g`` has its own signs, as its eigenvectors were found
+    on their own. Without, all nodes share the signs of a column, as in the paper.
+
+    Args:
+        encoding: ``[N, k]``, as `laplacian_eigenvectors` returns it.
+        graph: The graph it was made from.
+        generator: Source of randomness; torch's global one when left out.
+
+    Raises:
+        ShapeError: the encoding is not a matrix, or has another number of nodes than the graph.
+
+    Gradients: to ``encoding``.
+
+    Complexity: O(N k), after the components of the graph were found once.
+
+    Example:
+        >>> signed = random_signs(torch.ones(2, 3), generator=torch.Generator().manual_seed(0))
+        >>> torch.equal(signed[0], signed[1]), torch.equal(signed.abs(), torch.ones(2, 3))
+        (True, True)
+
+    References:
+        Dwivedi et al. Benchmarking Graph Neural Networks. 2020, arXiv:2003.00982, section 4.
+    """
+    if encoding.ndim != 2:
+        raise ShapeError(
+            f"random_signs: encoding must have shape [nodes, k], got {list(encoding.shape)}."
+        )
+    N, k = encoding.shape
+    if graph is not None and graph.num_targets != N:
+        raise ShapeError(
+            f"random_signs: encoding has {N} rows but graph has {graph.num_targets} nodes "
+            f"(encoding: {list(encoding.shape)}). Pass the graph that it was made from."
+        )
+    parts = None if graph is None else components(graph)
+    rows = 1 if parts is None else len(parts.sizes)
+    device = encoding.device if generator is None else generator.device
+    coins = torch.randint(2, (rows, k), generator=generator, device=device).to(encoding.device)
+    signs = (2 * coins - 1).to(encoding.dtype)
+    return encoding * (signs if parts is None else signs[parts.label.to(encoding.device)])

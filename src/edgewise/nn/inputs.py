@@ -1,0 +1,72 @@
+"""What a layer was given, checked once: every refusal is a sentence that names the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import Tensor
+
+from edgewise.errors import ArgumentError, ShapeError
+
+__all__ = ["check_choice", "check_edge", "check_features", "check_rate", "check_size"]
+
+
+def check_size(owner: str, name: str, value: int, minimum: int = 1) -> int:
+    """Check that a size is a whole number of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArgumentError(
+            f"{owner}: {name} must be a whole number, got {value!r} ({type(value).__name__}). "
+            f"Pass an int."
+        )
+    if value < minimum:
+        raise ArgumentError(f"{owner}: {name} must be at least {minimum}, got {value}.")
+    return value
+
+
+def check_rate(owner: str, name: str, value: float) -> float:
+    """Check that a share of dropped values lies in ``[0, 1)``."""
+    if not 0.0 <= value < 1.0:
+        raise ArgumentError(
+            f"{owner}: {name} must be at least 0 and below 1, got {value}. "
+            f"It is the share of values that is dropped."
+        )
+    return value
+
+
+def check_choice(owner: str, name: str, value: object, known: Collection[object]) -> None:
+    """Check that a setting is one of the known ones."""
+    if value not in known:
+        listed = ", ".join(repr(choice) for choice in known)
+        raise ArgumentError(f"{owner}: {name} must be one of {listed}, got {value!r}.")
+
+
+def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:
+    """Check that ``x`` is ``[*batch, nodes, dim]``; ``size`` is the argument that said ``dim``."""
+    if x.ndim < 2:
+        raise ShapeError(
+            f"{owner}: {name} must have shape [*batch, nodes, {dim}], got {list(x.shape)}. "
+            f"Add the missing axis with {name}[None]."
+        )
+    if x.shape[-1] != dim:
+        raise ShapeError(
+            f"{owner}: {name} has {x.shape[-1]} features but the layer was built with "
+            f"{size}={dim} ({name}: {list(x.shape)}, axis -1). Build it with "
+            f"{size}={x.shape[-1]}, or project {name} first."
+        )
+
+
+def check_edge(owner: str, edge: Tensor | None, edge_dim: int | None) -> None:
+    """Check that edge features are there exactly when the layer has parameters for them."""
+    if edge is None:
+        if edge_dim is not None:
+            raise ArgumentError(
+                f"{owner}: edge is missing, but the layer was built with edge_dim={edge_dim}. "
+                f"Pass edge of shape [edges, {edge_dim}], or build the layer without edge_dim."
+            )
+        return
+    if edge_dim is None:
+        raise ArgumentError(
+            f"{owner}: edge was given, but the layer was built without edge_dim and would ignore "
+            f"it (edge: {list(edge.shape)}). Build it with edge_dim={edge.shape[-1]}."
+        )
+    check_features(owner, "edge", edge, edge_dim, "edge_dim")

@@ -1,0 +1,155 @@
+"""Biases: numbers added to the scores, per head; three ways to give them.
+
+A bare tensor is an `EdgeBias`. All of them receive gradients.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import ArgumentError, ShapeError
+
+__all__ = ["Bias", "DenseBias", "EdgeBias", "RelativeBias"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bias(ABC):
+    """Numbers added to the scores: abstract or final."""
+
+    values: Tensor
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
+        """Values of the given edges, ``[*batch|1, H|1, *edges]``; ``edge`` is edge order."""
+
+    @abstractmethod
+    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
+              num_edges: int | None) -> None:
+        """Raise a ShapeError if the values do not fit."""
+
+    def with_values(self, values: Tensor) -> Bias:
+        """The same kind of bias with other numbers."""
+        return replace(self, values=values)
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeBias(Bias):
+    """One number for each edge: ``[*batch|1, H|1, E]``, in edge order."""
+
+    kind: ClassVar[str] = "edge"
+
+    def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
+        return self.values if edge is None else self.values[..., edge]
+
+    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
+              num_edges: int | None) -> None:
+        _check(self.values, batch, heads, (num_edges,), "bias", "[*batch|1, heads|1, edges]")
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeBias(Bias):
+    r"""A function of the distance ``source - target``, as a table (ALiBi, T5).
+
+    .. math::  b_{h,ij} = \text{values}[h, \mathrm{clamp}(j - i - \text{first}, 0, K - 1)]
+
+    Distances outside the table take its first or last entry. Targets and sources are counted
+    from the end on rectangles: the last target has the position of the last source.
+
+    Args:
+        values: ``[H|1, K]``.
+        first: Distance of the first entry, usually negative: ``-(K // 2)`` for a symmetric table.
+
+    Example:
+        >>> slopes = torch.tensor([[-2.0, -1.0, 0.0]])  # ALiBi: minus the distance
+        >>> RelativeBias(slopes, first=-2).table_index(torch.tensor(2), torch.tensor(1))
+        tensor(1)
+
+    References:
+        Press, Smith, Lewis. ALiBi. 2021, arXiv:2108.12409, section 3; Raffel et al. T5. 2019,
+        arXiv:1910.10683, section 2.1.
+    """
+
+    first: int = 0
+    offset: int = field(default=0, repr=False)  # sources before the first target; see `shifted`
+
+    kind: ClassVar[str] = "relative"
+
+    def shifted(self, offset: int) -> RelativeBias:
+        """The same table where the first target has the position of source ``offset``."""
+        return replace(self, offset=offset)
+
+    def table_index(self, target: Tensor, source: Tensor) -> Tensor:
+        """Which entry of the table belongs to each pair."""
+        distance = source - target - self.offset
+        return (distance - self.first).clamp(0, self.values.shape[-1] - 1)
+
+    def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
+        index = self.table_index(target, source)
+        return self.values.index_select(-1, index.reshape(-1)).unflatten(-1, index.shape)
+
+    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
+              num_edges: int | None) -> None:
+        shape = list(self.values.shape)
+        if len(shape) != 2 or shape[0] not in (1, heads) or shape[1] < 1:
+            raise ShapeError(f"bias table must have shape [heads|1, distances] = [{heads}|1, K], "
+                             f"got {shape}.")
+
+
+@dataclass(frozen=True, eq=False)
+class DenseBias(Bias):
+    """One number for each target-source pair: ``[*batch|1, H|1, T, S]``; read only at edges."""
+
+    kind: ClassVar[str] = "dense"
+
+    def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
+        return self.values[..., target, source]
+
+    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
+              num_edges: int | None) -> None:
+        _check(self.values, batch, heads, (num_targets, num_sources), "bias",
+               "[*batch|1, heads|1, targets, sources]")
+
+
+def as_bias(bias: Bias | Tensor | None) -> Bias | None:
+    """Wrap a bare tensor: one number for each edge."""
+    if bias is None or isinstance(bias, Bias):
+        return bias
+    if isinstance(bias, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return EdgeBias(bias)
+    raise ArgumentError(f"bias must be a tensor of one number per edge, RelativeBias or "
+                        f"DenseBias, got {type(bias).__name__}.")
+
+
+def _check(values: Tensor, batch: tuple[int, ...], heads: int, tail: tuple[int | None, ...],
+           name: str, meaning: str) -> None:
+    check_per_edge(values, batch, heads, tail, name, meaning)
+
+
+def check_per_edge(values: Tensor, batch: tuple[int, ...], heads: int,
+                   tail: tuple[int | None, ...], name: str, meaning: str) -> None:
+    """Check ``[*batch|1, heads|1, *tail]``; None in the tail matches anything."""
+    lead, rest = values.shape[:-len(tail)], values.shape[-len(tail):]
+    fits = len(values.shape) >= len(tail) and all(
+        wanted is None or got == wanted for got, wanted in zip(rest, tail, strict=False))
+    full = (*batch, heads)
+    fits = fits and len(lead) <= len(full) and all(
+        got in (1, wanted) for got, wanted in zip(reversed(lead), reversed(full), strict=False))
+    if not fits:
+        expected = ", ".join(str(n) for n in (*full, *("?" if n is None else n for n in tail)))
+        raise ShapeError(f"{name} must have shape {meaning} = [{expected}] (batch and heads may "
+                         f"be 1 or left out), got {list(values.shape)}.")
+
+
+def broadcast_lead(values: Tensor, lead: tuple[int, ...], tail: int) -> Tensor:
+    """Expand ``[*batch|1, heads|1, *tail]`` to ``[prod(lead), *tail]``, without a copy if 1."""
+    own = values.shape[-tail:]
+    return values.expand(*lead, *own).reshape(-1, *own) if lead else values.reshape(1, *own)
+
+

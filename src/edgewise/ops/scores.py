@@ -1,0 +1,165 @@
+"""Scores: how strongly a target looks at a source, before the softmax.
+
+=========================  ============================================  ====================
+score                      formula                                       who
+=========================  ============================================  ====================
+`Dot`                      ``scale * q_i . (k_j + e_ij)``                Transformer
+`Dot` with ``softcap``     ``cap * tanh(scale * q_i . k_j / cap)``       Gemma 2
+`Additive`                 ``LeakyReLU(a_i + b_j + c_ij)``               GAT
+`GATv2`                    ``a . LeakyReLU(q_i + k_j + e_ij)``           GATv2
+=========================  ============================================  ====================
+
+A bias is added after the score (`edgewise.ops.bias`). A score is evaluated on *paired* rows, so
+one formula serves every backend that gathers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import leaky_relu
+
+from edgewise.errors import ArgumentError
+
+__all__ = ["Additive", "Dot", "GATv2", "Score"]
+
+
+class Score(ABC):
+    """How strongly a target looks at a source: abstract or final."""
+
+    @property
+    def vector(self) -> Tensor | None:
+        """The learned tensor that belongs to this score, if any: ``[H, D]``."""
+        return None
+
+    @property
+    def key_dim(self) -> int | None:
+        """The head dimension this score needs of query and key; None where any will do."""
+        return None
+
+    @abstractmethod
+    def spec(self) -> tuple[str, *tuple[float | None, ...]]:
+        """This score as plain numbers, without its tensor; see `score_from`."""
+
+    @abstractmethod
+    def pair(self, query: Tensor, key: Tensor, vector: Tensor | None) -> Tensor:
+        """Scores of paired rows: ``[..., D]`` and ``[..., D]`` to ``[...]``."""
+
+
+@dataclass(frozen=True)
+class Dot(Score):
+    r"""Scaled dot product.
+
+    .. math::  s_{ij} = \text{scale} \; q_i \cdot (k_j + e_{ij})
+
+    Args:
+        scale: Factor of the dot product; ``1 / sqrt(head_dim)`` when None.
+        softcap: Limit ``c`` of the scores, ``c tanh(s / c)``; no limit when None.
+
+    Raises:
+        ArgumentError: ``softcap`` is not positive.
+
+    References:
+        Vaswani et al. 2017, arXiv:1706.03762, equation 1. Soft cap: Gemma team. Gemma 2. 2024,
+        arXiv:2408.00118, section 2.
+    """
+
+    scale: float | None = None
+    softcap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.softcap is not None and not self.softcap > 0:
+            raise ArgumentError(f"Dot: softcap must be positive, got {self.softcap}. "
+                                f"Leave it out for no limit.")
+
+    def factor(self, head_dim: int) -> float:
+        """The factor of the dot product for this head dimension."""
+        return head_dim**-0.5 if self.scale is None else self.scale
+
+    def capped(self, score: Tensor) -> Tensor:
+        """Apply the soft cap, if there is one."""
+        return score if self.softcap is None else self.softcap * torch.tanh(score / self.softcap)
+
+    def spec(self) -> tuple[str, *tuple[float | None, ...]]:
+        return ("Dot", self.scale, self.softcap)
+
+    def pair(self, query: Tensor, key: Tensor, vector: Tensor | None) -> Tensor:
+        return self.capped((query * key).sum(-1) * self.factor(query.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Additive(Score):
+    r"""One number a target plus one number a source: the score of GAT.
+
+    .. math::  s_{ij} = \mathrm{LeakyReLU}(a_i + b_j + c_{ij})
+
+    ``query`` holds the ``a_i`` and ``key`` the ``b_j``, both with head dimension 1; ``edge_key``
+    the ``c_ij``.
+
+    Args:
+        slope: Slope of the LeakyReLU for negative numbers.
+
+    References:
+        Velickovic et al. Graph Attention Networks. 2018, arXiv:1710.10903, equation 3.
+    """
+
+    slope: float = 0.2
+
+    @property
+    def key_dim(self) -> int | None:
+        return 1
+
+    def spec(self) -> tuple[str, *tuple[float | None, ...]]:
+        return ("Additive", self.slope)
+
+    def pair(self, query: Tensor, key: Tensor, vector: Tensor | None) -> Tensor:
+        return leaky_relu(query + key, self.slope).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class GATv2(Score):
+    r"""A learned vector on a LeakyReLU: the score of GATv2.
+
+    .. math::  s_{ij} = a \cdot \mathrm{LeakyReLU}(q_i + k_j + e_{ij})
+
+    Args:
+        weight: The vector ``a`` of each head: ``[H, D]``; it receives gradients.
+        slope: Slope of the LeakyReLU for negative numbers.
+
+    References:
+        Brody, Alon, Yahav. How Attentive are Graph Attention Networks? 2021, arXiv:2105.14491,
+        equation 7.
+    """
+
+    weight: Tensor | None = field(compare=False, repr=False)  # None in a problem, never in a call
+    slope: float = 0.2
+
+    @property
+    def vector(self) -> Tensor | None:
+        return self.weight
+
+    def spec(self) -> tuple[str, *tuple[float | None, ...]]:
+        return ("GATv2", self.slope)
+
+    def pair(self, query: Tensor, key: Tensor, vector: Tensor | None) -> Tensor:
+        assert vector is not None, "attention() always passes the vector of a GATv2 score"
+        return (leaky_relu(query + key, self.slope) * vector).sum(-1)
+
+
+def score_from(spec: tuple[str, *tuple[float | None, ...]]) -> Score:
+    """The score of a `Score.spec`, without its tensor.
+
+    >>> score_from(Dot(scale=0.5).spec())
+    Dot(scale=0.5, softcap=None)
+    """
+    name, *numbers = spec
+    match name:
+        case "Dot":
+            return Dot(*numbers)
+        case "Additive":
+            return Additive(*(number or 0.0 for number in numbers))
+        case _:
+            return GATv2(None, *(number or 0.0 for number in numbers))

@@ -1,0 +1,175 @@
+"""Plans: how one problem will be computed. Immutable values that can be called and printed.
+
+A plan is a tree: a `Run` is one backend on one graph; a `Merge` runs edge-disjoint parts, each
+its own way, and merges their states exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.backends import BACKENDS, Backend
+from edgewise.errors import PlanError
+from edgewise.graphs import Graph, recall
+from edgewise.layouts import edges
+from edgewise.ops.bias import Bias
+from edgewise.ops.dropout import draw_seed
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Score
+from edgewise.ops.state import AttentionState
+from edgewise.planning.question import aligned, ask_attention
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Plan", "Run", "backend_named"]
+
+
+def backend_named(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        PlanError: there is none; the message lists the known ones.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    known = ", ".join(repr(backend.name) for backend in BACKENDS)
+    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}.")
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """How one problem will be computed.
+
+    Attributes:
+        problem: What was asked.
+    """
+
+    problem: Problem
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """A few characters for tables: ``dense``, ``merge(dense, gather)``."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, *,
+                 score: Score | None = None, bias: Tensor | Bias | None = None,
+                 edge_key: Tensor | None = None, edge_value: Tensor | None = None,
+                 generator: torch.Generator | None = None) -> Tensor:
+        """Compute attention this way; arguments as in `edgewise.attention`.
+
+        The plan fixes everything but the batch size and whether gradients are needed: there it
+        stays exact, though perhaps no longer the fastest.
+
+        Raises:
+            PlanError: the call is not the one that was planned.
+        """
+        problem = _attention(self.problem)
+        score = problem.score if score is None else score
+        if score.spec() != problem.score.spec():
+            raise PlanError(f"this plan is for {problem.score!r}, got {score!r}. Plan again.")
+        seed = draw_seed(generator) if problem.dropout else None
+        inputs = Inputs(query, key, value, score.vector, aligned(bias, problem.graph), edge_key,
+                        edge_value, seed)
+        num_edges = edges(problem.graph).num_edges if inputs.has_edge_tensors else None
+        asked = ask_attention(inputs, problem.graph, score, num_edges, problem.dropout,
+                              wants_lse=problem.wants_lse).about(problem.graph)
+        fixed = ("heads", "kv_heads", "head_dim", "value_dim", "dtype", "device", "bias",
+                 "edge_key", "edge_value")
+        changed = [f"{name} {getattr(asked, name)} instead of {getattr(problem, name)}"
+                   for name in fixed if getattr(asked, name) != getattr(problem, name)]
+        if changed:
+            raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
+        return self.attend(inputs)
+
+    @abstractmethod
+    def attend(self, inputs: Inputs) -> Tensor:
+        """Attention's output."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> AttentionState:
+        """Attention's output with its log-sum-exp."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON types."""
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Run(Plan):
+    """One backend computes the whole graph.
+
+    Attributes:
+        backend: The backend's name.
+        way: What the backend will do, in a word or two.
+        seconds: Estimated time of one call.
+        memory: Estimated largest extra memory in bytes.
+    """
+
+    backend: str
+    way: str
+    seconds: float
+    memory: int
+
+    @property
+    def name(self) -> str:
+        return self.backend
+
+    @cached_property
+    def executor(self) -> Backend:
+        """The backend itself."""
+        return backend_named(self.backend)
+
+    @cached_property
+    def prepared(self) -> Any:
+        """What the backend worked out about the graph: once for each plan."""
+        return self.executor.prepare(self.problem)
+
+    def attend(self, inputs: Inputs) -> Tensor:
+        return self.executor.attend(_attention(self.problem), self.prepared, inputs)
+
+    def forward(self, inputs: Inputs) -> AttentionState:
+        return self.executor.forward(_attention(self.problem), self.prepared, inputs)
+
+    def backward(self, inputs: Inputs, state: AttentionState, grad_out: Tensor,
+                 grad_lse: Tensor) -> Mapping[str, Tensor]:
+        """Gradients of this part, from the global state."""
+        return self.executor.backward(_attention(self.problem), self.prepared, inputs, state,
+                                      grad_out, grad_lse)
+
+    def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
+        """Sum, mean or maximum over the sources of each target."""
+        assert isinstance(self.problem, AggregateProblem)
+        return self.executor.aggregate(self.problem, self.prepared, value, weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"plan": "run", "backend": self.backend, "way": self.way,
+                "graph": repr(self.problem.graph), "edges": edge_bounds(self.problem.graph),
+                "seconds": self.seconds, "memory": self.memory}
+
+
+def edge_bounds(graph: Graph) -> list[int]:
+    """At least and at most so many edges."""
+    facts = recall(graph, "facts", graph.facts)
+    return [facts.min_edges, facts.max_edges]
+
+
+def _attention(problem: Problem) -> AttentionProblem:
+    assert isinstance(problem, AttentionProblem)
+    return problem
+
+

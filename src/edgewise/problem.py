@@ -1,0 +1,121 @@
+"""The question a planner answers: everything about one call except its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from edgewise.graphs import Facts, Graph, recall
+from edgewise.ops.scores import Score
+
+__all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce"]
+
+Reduce = Literal["sum", "mean", "max"]
+BiasKind = Literal["edge", "relative", "dense"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every question holds.
+
+    Attributes:
+        graph: Which target reads which source.
+        batch: Product of the leading batch dimensions, which share the graph.
+        dtype: Of all tensors.
+        device: Of all tensors.
+        needs_grad: Whether a backward pass will follow.
+    """
+
+    graph: Graph
+    batch: int
+    dtype: torch.dtype
+    device: torch.device
+    needs_grad: bool
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about the graph, worked out once."""
+        return recall(self.graph, "facts", self.graph.facts)
+
+    @property
+    def accumulate(self) -> torch.dtype:
+        """The dtype sums are kept in: float32 for anything smaller."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+
+@dataclass(frozen=True)
+class AttentionProblem(Problem):
+    """A question about `edgewise.attention`.
+
+    Attributes:
+        score: The score, without its tensor.
+        heads: Heads of the query ``H``.
+        kv_heads: Heads of key and value ``G``.
+        head_dim: ``D``.
+        value_dim: ``Dv``.
+        bias: How the bias is given, if at all.
+        edge_key: Whether keys have a part that belongs to the edge.
+        edge_value: Whether values have a part that belongs to the edge.
+        dropout: Share of attention weights to drop.
+        wants_lse: Whether the log-sum-exp is part of the answer. Attention weights are worked
+            out from it, so there is no separate "wants weights".
+    """
+
+    score: Score
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    bias: BiasKind | None = None
+    edge_key: bool = False
+    edge_value: bool = False
+    dropout: float = 0.0
+    wants_lse: bool = False
+
+    def __str__(self) -> str:
+        heads = f"{self.heads} heads"
+        if self.kv_heads != self.heads:
+            heads += f" on {self.kv_heads}"
+        extras = [f"{self.bias} bias"] if self.bias else []
+        extras += ["edge keys"] if self.edge_key else []
+        extras += ["edge values"] if self.edge_value else []
+        extras += [f"dropout {self.dropout:g}"] if self.dropout else []
+        extras += ["lse"] if self.wants_lse else []
+        name = type(self.score).__name__
+        return " · ".join(["attention", _size(self), f"{heads} x {self.head_dim}", name, *extras,
+                           _machine(self)])
+
+
+@dataclass(frozen=True)
+class AggregateProblem(Problem):
+    """A question about `edgewise.aggregate`.
+
+    Attributes:
+        reduce: How the sources of a target are combined.
+        channels: ``C``.
+        weighted: Whether each edge has a weight.
+    """
+
+    reduce: Reduce
+    channels: int
+    weighted: bool = False
+
+    def __str__(self) -> str:
+        reduce = f"weighted {self.reduce}" if self.weighted else self.reduce
+        return " · ".join([f"aggregate ({reduce})", _size(self), f"{self.channels} channels",
+                           _machine(self)])
+
+
+def _size(problem: Problem) -> str:
+    facts = problem.facts
+    edges = (f"{facts.max_edges:,}" if facts.exact_edges
+             else f"{facts.min_edges:,} to {facts.max_edges:,}")
+    batch = f"batch {problem.batch} x " if problem.batch != 1 else ""
+    return f"{batch}{facts.num_targets:,} targets x {facts.num_sources:,} sources · {edges} edges"
+
+
+def _machine(problem: Problem) -> str:
+    direction = "forward + backward" if problem.needs_grad else "forward"
+    return f"{str(problem.dtype).removeprefix('torch.')} · {problem.device.type} · {direction}"

@@ -1,0 +1,157 @@
+"""What a training step sees: nodes, a graph chosen by the rung, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.graphs import Blocks, Complete, EdgeList, Graph, SelfLoops
+from edgewise.training.data import GraphDataset, Separate, Shared
+from edgewise.training.data.topology import Part
+
+__all__ = ["Batch", "Batches", "GraphRule", "complete", "given", "given_with_self", "nodes_alone"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some graphs side by side, or a leading dimension of graphs that share their edges.
+
+    Attributes:
+        x: Features ``[N, F]``, or ``[B, N, F]`` over a shared graph.
+        graph: What the rung's mixer reads.
+        y: Labels of what is scored, ``[M]``.
+        rows: Which nodes are scored; None when graphs are.
+        readout: One target for each graph, its nodes the sources; None over a shared graph,
+            where the readout is a mean over the axis of nodes.
+        encoding: Laplacian encodings ``[N, k]``, where the rung has them.
+    """
+
+    x: Tensor
+    graph: Graph
+    y: Tensor
+    rows: Tensor | None = None
+    readout: Graph | None = None
+    encoding: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on another device; graphs move when they are used."""
+        tensors: dict[str, Any] = {
+            key: value.to(device)
+            for key, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **tensors)
+
+
+GraphRule = Callable[[Part | Graph], Graph]
+
+
+def nodes_alone(nodes: Part | Graph) -> Graph:
+    """Each node reads only itself: what is left of a graph when the graph is taken away."""
+    return SelfLoops(_count(nodes))
+
+
+def given(nodes: Part | Graph) -> Graph:
+    """The edges of the data, as they are."""
+    if isinstance(nodes, Graph):
+        return nodes
+    return EdgeList(nodes.edge_index, num_nodes=nodes.nodes.numel())
+
+
+def given_with_self(nodes: Part | Graph) -> Graph:
+    """The edges of the data, and each node to itself."""
+    if isinstance(nodes, Graph):
+        return nodes | SelfLoops(nodes.num_targets)
+    loops = torch.arange(nodes.nodes.numel())
+    return EdgeList(torch.cat([nodes.edge_index, loops.expand(2, -1)], 1), num_nodes=len(loops))
+
+
+def complete(nodes: Part | Graph) -> Graph:
+    """Every node reads every node of its graph."""
+    if isinstance(nodes, Graph):
+        return Complete(nodes.num_targets)
+    sizes = nodes.sizes.tolist()
+    return Complete(sizes[0]) if len(sizes) == 1 else Blocks(tuple(sizes))
+
+
+def _count(nodes: Part | Graph) -> int:
+    return nodes.num_targets if isinstance(nodes, Graph) else nodes.nodes.numel()
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The batches of one part of a split; iterating again shuffles again.
+
+    Labelled nodes are trained on all at once, as in the papers on citation graphs; labelled
+    graphs ``size`` at a time. What cannot change from epoch to epoch is built once.
+
+    Args:
+        data: The data set.
+        index: Nodes or graphs of this part, ``[M]``.
+        rule: From the nodes of a batch to the graph that is read.
+        size: Graphs in a batch.
+        encoding: Laplacian encodings of all nodes of the data set (of one graph, where all
+            share it), or None.
+        generator: Draws the order; None keeps it.
+    """
+
+    data: GraphDataset
+    index: Tensor
+    rule: GraphRule
+    size: int
+    encoding: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        topology = self.data.topology
+        shared = self.rule(topology.graph) if isinstance(topology, Shared) else None
+        object.__setattr__(self, "_shared", shared)
+        fixed = self.generator is None or self.data.on_nodes
+        object.__setattr__(self, "_kept", list(self._fresh()) if fixed else None)
+
+    def __len__(self) -> int:
+        return 1 if self.data.on_nodes else -(-self.index.numel() // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        kept: list[Batch] | None = self.__dict__["_kept"]
+        return iter(kept) if kept is not None else self._fresh()
+
+    def _fresh(self) -> Iterator[Batch]:
+        if self.data.on_nodes:
+            yield self._all_nodes()
+            return
+        order = self.index
+        if self.generator is not None:
+            order = order[torch.randperm(order.numel(), generator=self.generator)]
+        for graphs in order.split(self.size):
+            yield self._graphs(graphs)
+
+    def _graphs(self, graphs: Tensor) -> Batch:
+        data, y = self.data, self.data.y[graphs]
+        topology = data.topology
+        if isinstance(topology, Shared):
+            nodes = topology.graph.num_targets
+            x = data.x.view(topology.num_graphs, nodes, -1)[graphs]
+            return Batch(x, self.__dict__["_shared"], y, encoding=self.encoding)
+        part = topology.part(graphs)
+        sizes = part.sizes.tolist()
+        return Batch(
+            x=data.x[part.nodes],
+            graph=self.rule(part),
+            y=y,
+            readout=Blocks((1,) * len(sizes), tuple(sizes)),
+            encoding=None if self.encoding is None else self.encoding[part.nodes],
+        )
+
+    def _all_nodes(self) -> Batch:
+        topology = self.data.topology
+        if isinstance(topology, Separate):
+            graph = self.rule(topology.whole())
+        else:
+            graph = self.__dict__["_shared"]
+        return Batch(self.data.x, graph, self.data.y[self.index], rows=self.index,
+                     encoding=self.encoding)

@@ -1,0 +1,88 @@
+"""What happens around an epoch: keep the best weights, stop early, take the time, report.
+
+This module imports Lightning; nothing imports it before training starts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+
+__all__ = ["BestWeights", "Clock", "Reporter"]
+
+
+class BestWeights(Callback):
+    """Keep the weights of the best validation score in memory, and stop when nothing improves.
+
+    Of equal scores the one with the smaller loss is better. Training stops when for ``patience``
+    epochs neither the score nor the loss has set a new record (Velickovic et al. 2018, 3.3).
+
+    Args:
+        score: Name of the score.
+        higher: Whether more is better.
+        patience: Epochs without a record.
+    """
+
+    def __init__(self, score: str, higher: bool, patience: int) -> None:
+        self.score, self.sign, self.patience = score, 1.0 if higher else -1.0, patience
+        self.best = (-math.inf, -math.inf)
+        self.best_epoch = 0
+        self.records = [-math.inf, -math.inf]
+        self.waited = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        now = (self.sign * pl_module.scores[self.score], -pl_module.scores["loss"])
+        if now > self.best:
+            self.best, self.best_epoch = now, trainer.current_epoch + 1
+            self.weights = {k: v.clone() for k, v in pl_module.model.state_dict().items()}
+        record = [new > old for new, old in zip(now, self.records, strict=True)]
+        self.records = [max(pair) for pair in zip(now, self.records, strict=True)]
+        self.waited = 0 if any(record) else self.waited + 1
+        trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+
+    def restore(self, model: torch.nn.Module) -> None:
+        """Give the network its best weights back (its last, if no score was ever a number)."""
+        if self.weights:
+            model.load_state_dict(self.weights)
+
+    @property
+    def best_score(self) -> float:
+        """The best validation score."""
+        return self.sign * self.best[0]
+
+
+class Clock(Callback):
+    """Seconds of each epoch's training steps, without validation."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self.started = _now(pl_module.device)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.training or trainer.fit_loop.epoch_loop.val_loop is not None:
+            self.seconds.append(_now(pl_module.device) - self.started)
+
+
+class Reporter(Callback):
+    """Tell somebody after each epoch: how many are done, and the validation score."""
+
+    def __init__(self, score: str, tell: Callable[[int, float], None]) -> None:
+        self.score, self.tell = score, tell
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.tell(trainer.current_epoch + 1, pl_module.scores[self.score])
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # a kernel that is only queued has not taken its time yet
+    return time.perf_counter()

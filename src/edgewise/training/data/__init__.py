@@ -1,0 +1,13 @@
+"""Data sets: read, checked and split, with no pickle that could run code."""
+
+from edgewise.training.data.catalog import CATALOG as CATALOG, load as load
+from edgewise.training.data.dataset import GraphDataset as GraphDataset, Task as Task
+from edgewise.training.data.files import from_arrays as from_arrays, from_file as from_file
+from edgewise.training.data.split import (
+    Drawn as Drawn,
+    Folds as Folds,
+    Published as Published,
+    Split as Split,
+    Splits as Splits,
+)
+from edgewise.training.data.topology import Separate as Separate, Shared as Shared

@@ -1,0 +1,100 @@
+"""The data sets that have a name, and where each is found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgewise.errors import DataError
+from edgewise.training.data.citation import citation, citation_arrays
+from edgewise.training.data.dataset import GraphDataset
+from edgewise.training.data.digits import digits
+from edgewise.training.data.files import SUFFIXES, from_arrays, from_file
+from edgewise.training.data.molecules import esol
+from edgewise.training.data.tu import tu
+from edgewise.training.extras import require
+
+__all__ = ["CATALOG", "Entry", "load"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set with a name.
+
+    Attributes:
+        title: What it is, in a few words.
+        file: Its place under the data root; none when it needs no file.
+        read: How that file is read.
+    """
+
+    title: str
+    file: str | None
+    read: Callable[[str, Path], GraphDataset]
+
+
+CATALOG: dict[str, Entry] = {
+    "digits": Entry("1,797 images of digits, 8 x 8 pixels", None, lambda *_: digits()),
+    "cora": Entry("2,708 papers, 7 fields", "planetoid/cora.npz", citation),
+    "citeseer": Entry("3,327 papers, 6 fields", "planetoid/citeseer.npz", citation),
+    "mutag": Entry("188 molecules, mutagenic or not", "tu/MUTAG.zip", tu),
+    "nci1": Entry("4,110 molecules, active or not", "tu/NCI1.zip", tu),
+    "esol": Entry("1,128 molecules, solubility in water", "molecules/esol.npz", esol),
+}
+
+
+def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
+    """A data set by name, or from a file of your own.
+
+    A name is looked for under ``data_root``, or the folder that ``EDGEWISE_DATA`` names. Where it
+    is not there, PyTorch Geometric downloads it to the user's cache.
+
+    Raises:
+        DataError: the name is unknown, or the file is missing, damaged or inconsistent.
+
+    Example:
+        >>> load("digits").describe()
+        'digits: 1,797 graphs, 115,008 nodes, 869,748 edges, 1 feature, 10 graph classes'
+    """
+    if Path(dataset).suffix in SUFFIXES:
+        return from_file(Path(dataset))
+    if dataset not in CATALOG:
+        raise DataError(
+            f"{dataset}: no such data set. Use {', '.join(CATALOG)}, or the path of a file ending "
+            f"in {' or '.join(SUFFIXES)}."
+        )
+    entry = CATALOG[dataset]
+    if entry.file is None:
+        return entry.read(dataset, Path())
+    given = data_root or os.environ.get("EDGEWISE_DATA")
+    if given:
+        root = Path(given)
+        if not root.is_dir():
+            raise DataError(f"{root}: the data root is not a folder.")
+        for path in (root / entry.file, root / Path(entry.file).name):
+            if path.is_file():
+                return entry.read(dataset, path)
+    return _downloaded(dataset, f"{given}/{entry.file}" if given else entry.file)
+
+
+def _downloaded(name: str, place: str) -> GraphDataset:
+    from edgewise.integrations import pyg
+
+    cure = f"Put it at {place} under --data-root or EDGEWISE_DATA"
+    try:
+        require("torch_geometric", "pyg")
+        arrays = pyg.arrays(pyg.download(name, _cache() / "pyg"))
+    except (DataError, ModuleNotFoundError) as error:
+        raise DataError(f"{name}: not found on this machine; {error} {cure}.") from error
+    if name in ("cora", "citeseer"):
+        masks = {part: np.flatnonzero(arrays[f"{part}_mask"]) for part in ("train", "val", "test")}
+        return citation_arrays(name, {**arrays, **masks})
+    arrays.pop("edge_attr", None)
+    return from_arrays(name, arrays)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewise"

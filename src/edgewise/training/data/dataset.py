@@ -1,0 +1,170 @@
+"""A data set in memory: features, edges, labels and how they are split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgewise.errors import DataError
+from edgewise.training.data.split import Split, Splits
+from edgewise.training.data.topology import Separate, Shared, Topology
+
+__all__ = ["TASKS", "GraphDataset", "Task"]
+
+Task = Literal["node-classes", "graph-classes", "node-values", "graph-values"]
+TASKS: tuple[str, ...] = get_args(Task)
+
+
+@dataclass(frozen=True, eq=False)
+class GraphDataset:
+    """Many graphs (or one), with a label for each node or for each graph.
+
+    Args:
+        name: What to call it in messages and results.
+        task: What is labelled (nodes or graphs), and with what (classes or values).
+        x: Features of all nodes, graph after graph: ``[N, F]``, float32.
+        y: Labels ``[N]`` or ``[G]``: int64 classes (-1 for an unlabelled node), or float32.
+        topology: Who is connected to whom.
+        splits: What a seed trains and tests on.
+        num_classes: Number of classes ``C``; 1 for values.
+        notes: Sentences a reader of the results has to know.
+
+    Raises:
+        DataError: features that are not finite, labels or edges out of range, no edges at all,
+            or sizes that contradict each other.
+    """
+
+    name: str
+    task: Task
+    x: Tensor
+    y: Tensor
+    topology: Topology
+    splits: Splits
+    num_classes: int
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 2 or self.x.shape[0] != self.topology.num_nodes or not self.x.shape[1]:
+            raise DataError(
+                f"{self.name}: x has to be [{self.topology.num_nodes}, features], one row for "
+                f"each node, got {list(self.x.shape)}."
+            )
+        if not bool(self.x.isfinite().all()):
+            row = int((~self.x.isfinite()).any(1).nonzero()[0])
+            raise DataError(
+                f"{self.name}: x holds NaN or an infinite number, first in row {row}. "
+                f"Fill in or remove missing features."
+            )
+        if isinstance(self.topology, Separate):
+            self.topology.check(self.name)
+        if not self.topology.num_edges:
+            raise DataError(
+                f"{self.name}: there is no edge in any graph, so no rung could tell what a graph "
+                f"is worth. Add edges, or train a network that needs none."
+            )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if self.y.ndim != 1 or self.y.numel() != self.num_labels:
+            raise DataError(
+                f"{self.name}: y has to hold one label for each of {self.num_labels} "
+                f"{self.unit}s, got {list(self.y.shape)}."
+            )
+        if not self.has_classes:
+            if not bool(self.y.isfinite().all()):
+                raise DataError(f"{self.name}: y holds NaN or an infinite number.")
+            return
+        low, high = int(self.y.min()), int(self.y.max())
+        lowest = -1 if self.on_nodes else 0
+        if self.num_classes < 2:
+            raise DataError(f"{self.name}: y holds a single class. Two are the fewest to learn.")
+        if low < lowest or high >= self.num_classes:
+            wrong = low if low < lowest else high
+            unlabelled = " (-1 is an unlabelled node)" if self.on_nodes else ""
+            raise DataError(
+                f"{self.name}: y holds the label {wrong}, but classes are numbered 0 to "
+                f"{self.num_classes - 1}{unlabelled}."
+            )
+
+    @property
+    def on_nodes(self) -> bool:
+        """Whether nodes are labelled, not graphs."""
+        return self.task.startswith("node")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels are classes, not values."""
+        return self.task.endswith("classes")
+
+    @property
+    def unit(self) -> str:
+        """What carries a label: ``node`` or ``graph``."""
+        return "node" if self.on_nodes else "graph"
+
+    @property
+    def num_labels(self) -> int:
+        """Nodes or graphs, whichever is labelled."""
+        return self.topology.num_nodes if self.on_nodes else self.topology.num_graphs
+
+    @property
+    def num_features(self) -> int:
+        """Features ``F`` of a node."""
+        return self.x.shape[1]
+
+    @property
+    def largest_graph(self) -> int:
+        """Nodes of the largest graph."""
+        if isinstance(self.topology, Shared):
+            return self.topology.graph.num_targets
+        return int(self.topology.sizes.max())
+
+    def split(self, seed: int) -> Split:
+        """What a seed trains and tests on; unlabelled nodes are left out.
+
+        Raises:
+            DataError: a part is empty, out of range, or shares something with another.
+        """
+        split = self.splits.draw(seed)
+        split.check(self.name, self.num_labels, self.unit)
+        if self.has_classes:
+            parts = (part[self.y[part] >= 0] for part in (split.train, split.val, split.test))
+            split = Split(*parts)
+            split.check(self.name, self.num_labels, f"labelled {self.unit}")
+        return split
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of everything a result depends on."""
+        digest = hashlib.sha256(f"{self.task} {self.num_classes} {self.splits.describe()}".encode())
+        tensors = [self.x, self.y, *_parts(self.splits.draw(0))]
+        if isinstance(self.topology, Separate):
+            tensors += [self.topology.edge_index, self.topology.node_ptr, self.topology.edge_ptr]
+        else:
+            digest.update(repr(self.topology.graph).encode())
+        for tensor in tensors:
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        return digest.hexdigest()[:16]
+
+    def describe(self) -> str:
+        """The data set in one line.
+
+        Example:
+            ``digits: 1,797 graphs, 115,008 nodes, 869,748 edges, 1 feature, 10 classes``
+        """
+        graphs = self.topology.num_graphs
+        words = [] if graphs == 1 else [f"{graphs:,} graphs"]
+        words += [f"{self.topology.num_nodes:,} nodes", f"{self.topology.num_edges:,} edges"]
+        words += [f"{self.num_features:,} feature{'s' * (self.num_features > 1)}"]
+        words += [f"{self.num_classes} {self.unit} classes" if self.has_classes
+                  else f"one value for each {self.unit}"]
+        return f"{self.name}: {', '.join(words)}"
+
+
+def _parts(split: Split) -> list[Tensor]:
+    return [part.to(torch.int64) for part in (split.train, split.val, split.test)]

@@ -1,0 +1,219 @@
+"""Your own data: one file of plain arrays, ``.npz`` or ``.safetensors``, never a pickle.
+
+A file holds these arrays. ``N`` nodes, ``E`` edges, ``G`` graphs; whole numbers and floating
+point of any width.
+
+======================== ============== ==========================================================
+key                      shape          what
+======================== ============== ==========================================================
+``x``                    ``[N, F]``     features of the nodes, graph after graph
+``edge_index``           ``[2, E]``     sources, then targets; both directions of an undirected edge;
+                                        numbers count from the start of each graph
+``y``                    ``[N], [G]``   classes from 0 (-1: a node without label), or values
+``node_ptr`` (many)      ``[G + 1]``    graph ``g`` owns nodes ``node_ptr[g]`` to ``node_ptr[g + 1]``
+``edge_ptr`` (many)      ``[G + 1]``    the same for columns of ``edge_index``
+``train_mask``,          ``[N], [G]``   true where a node (or graph) belongs to that part; all three
+``val_mask``,                           or none; without them every seed draws its own split, 60/20/20
+``test_mask`` (optional)                of nodes or 80/10/10 of graphs, stratified by class
+``edge_attr`` (optional) ``[E, ..]``    features of the edges: checked and kept, used by no rung
+``task`` (optional)      text           ``node-classes``, ``graph-classes``, ``node-values`` or
+                                        ``graph-values``; otherwise worked out from ``y``
+======================== ============== ==========================================================
+
+In ``.safetensors``, ``task`` is an entry of the metadata. From PyTorch Geometric,
+`edgewise.integrations.pyg.save` writes either kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgewise.errors import DataError
+from edgewise.training.data.archive import read_npz
+from edgewise.training.data.dataset import TASKS, GraphDataset, Task
+from edgewise.training.data.split import Drawn, Published, Split, Splits
+from edgewise.training.data.topology import Separate
+from edgewise.training.extras import require
+
+__all__ = ["SUFFIXES", "from_arrays", "from_file"]
+
+SUFFIXES = (".npz", ".safetensors")
+_MASKS = ("train_mask", "val_mask", "test_mask")
+_REQUIRED = ("x", "edge_index", "y")
+_KNOWN = (*_REQUIRED, *_MASKS, "node_ptr", "edge_ptr", "edge_attr", "task")
+
+
+def from_file(path: Path) -> GraphDataset:
+    """Read a data set that follows the layout above.
+
+    Raises:
+        DataError: the file is missing or damaged, or its arrays contradict each other.
+    """
+    arrays = _read_safetensors(path) if path.suffix == ".safetensors" else read_npz(path)
+    return from_arrays(str(path), arrays)
+
+
+def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:
+    """A data set from arrays that follow the layout above.
+
+    Raises:
+        DataError: an array is missing, unknown, or contradicts another.
+
+    Example:
+        >>> path = {"x": np.ones((3, 1)), "edge_index": np.array([[0, 1], [1, 2]])}
+        >>> from_arrays("path", {**path, "y": np.array([0, 1, 1])}).task
+        'node-classes'
+    """
+    _check_keys(name, arrays)
+    y = _labels(name, arrays["y"])
+    topology = _topology(name, arrays)
+    num_nodes, num_graphs = topology.num_nodes, topology.num_graphs
+    task = _task(name, arrays, y, num_nodes, num_graphs)
+    on_nodes, has_classes = task.startswith("node"), task.endswith("classes")
+    if has_classes and y.is_floating_point():
+        if not torch.equal(y, y.round()):
+            raise DataError(f"{name}: the task is {task}, but y holds numbers that are not whole.")
+        y = y.long()
+    elif not has_classes:
+        y = y.float()
+    notes = ()
+    if "edge_attr" in arrays:
+        _check_rows(name, "edge_attr", arrays["edge_attr"], topology.num_edges, "edge")
+        notes = ("Edge features are not used: every rung sees the same nodes and edges.",)
+    return GraphDataset(
+        name=name,
+        task=task,
+        x=torch.from_numpy(np.ascontiguousarray(arrays["x"])).float(),
+        y=y,
+        topology=topology,
+        splits=_splits(name, arrays, y, num_nodes if on_nodes else num_graphs, on_nodes),
+        num_classes=int(y.max()) + 1 if has_classes and y.numel() else 1,
+        notes=notes,
+    )
+
+
+def _check_keys(name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    missing = [key for key in _REQUIRED if key not in arrays]
+    if missing:
+        raise DataError(
+            f"{name}: expected the arrays {', '.join(_REQUIRED)}, missing {', '.join(missing)} "
+            f"(there is {', '.join(arrays) or 'nothing'})."
+        )
+    unknown = [key for key in arrays if key not in _KNOWN]
+    if unknown:
+        raise DataError(
+            f"{name}: {', '.join(unknown)} is not part of the layout, which knows "
+            f"{', '.join(_KNOWN)}. Remove or rename it."
+        )
+    pairs = [key for key in ("node_ptr", "edge_ptr") if key in arrays]
+    if len(pairs) == 1:
+        raise DataError(f"{name}: many graphs need node_ptr and edge_ptr, got only {pairs[0]}.")
+    if arrays["x"].ndim != 2:
+        raise DataError(f"{name}: x has to be [nodes, features], got {list(arrays['x'].shape)}.")
+    for key in ("x", "y"):
+        if arrays[key].dtype.kind not in "fiub":
+            raise DataError(f"{name}: {key} has to hold numbers, got {arrays[key].dtype}.")
+
+
+def _topology(name: str, arrays: Mapping[str, np.ndarray]) -> Separate:
+    edges = arrays["edge_index"]
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        raise DataError(
+            f"{name}: edge_index has to be [2, edges] (sources, targets), got {list(edges.shape)}."
+        )
+    num_nodes, num_edges = arrays["x"].shape[0], edges.shape[1]
+    node_ptr = arrays.get("node_ptr", np.array([0, num_nodes]))
+    edge_ptr = arrays.get("edge_ptr", np.array([0, num_edges]))
+    for key, array in (("edge_index", edges), ("node_ptr", node_ptr), ("edge_ptr", edge_ptr)):
+        if array.dtype.kind not in "iu" and array.size:
+            raise DataError(f"{name}: {key} has to hold whole numbers, got {array.dtype}.")
+    if node_ptr.ndim != 1 or not node_ptr.size or node_ptr[-1] != num_nodes:
+        last = node_ptr.flat[-1] if node_ptr.size else "nothing"
+        raise DataError(f"{name}: node_ptr has to end with the {num_nodes} rows of x, got {last}.")
+    topology = Separate(*(torch.from_numpy(a.astype(np.int64)) for a in (edges, node_ptr, edge_ptr)))
+    topology.check(name)
+    return topology
+
+
+def _labels(name: str, y: np.ndarray) -> Tensor:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(
+            f"{name}: y has to hold one label each, got {list(y.shape)}. Choose one column."
+        )
+    whole = y.dtype.kind in "iub"
+    return torch.from_numpy(y.astype(np.int64 if whole else np.float32))
+
+
+def _task(
+    name: str, arrays: Mapping[str, np.ndarray], y: Tensor, num_nodes: int, num_graphs: int
+) -> Task:
+    """What is asked for, or what the shape and dtype of ``y`` say."""
+    if "task" in arrays:
+        task = str(arrays["task"])
+        if task not in TASKS:
+            raise DataError(f"{name}: task has to be one of {', '.join(TASKS)}, got {task!r}.")
+        return task  # pyright: ignore[reportReturnType]  # one of TASKS
+    units = [u for u, n in (("node", num_nodes), ("graph", num_graphs)) if n == y.numel()]
+    if len(units) != 1:
+        kinds = "nodes and graphs" if units else "nodes nor graphs"
+        raise DataError(
+            f"{name}: y has {y.numel()} labels, which fits {'both' if units else 'neither'} "
+            f"{kinds} ({num_nodes} and {num_graphs}). "
+            + ("Add a task." if units else "Give one label for each.")
+        )
+    kind = "values" if y.is_floating_point() else "classes"
+    return f"{units[0]}-{kind}"  # pyright: ignore[reportReturnType]  # one of TASKS
+
+
+def _splits(
+    name: str, arrays: Mapping[str, np.ndarray], y: Tensor, count: int, on_nodes: bool
+) -> Splits:
+    given = [key for key in _MASKS if key in arrays]
+    if not given:
+        return Drawn(y, (0.6, 0.2) if on_nodes else (0.8, 0.1))
+    if len(given) < len(_MASKS):
+        raise DataError(f"{name}: give all of {', '.join(_MASKS)} or none, got {', '.join(given)}.")
+    parts: list[Tensor] = []
+    for key in _MASKS:
+        mask = arrays[key]
+        _check_rows(name, key, mask, count, "node" if on_nodes else "graph")
+        if mask.ndim != 1 or mask.dtype.kind not in "biu" or mask.max(initial=0) > 1:
+            raise DataError(
+                f"{name}: {key} has to hold one true or false each, got {mask.dtype} "
+                f"{list(mask.shape)}."
+            )
+        parts.append(torch.from_numpy(np.flatnonzero(mask)))
+    split = Split(*parts)
+    split.check(name, count, "node" if on_nodes else "graph")
+    return Published(split, "split of the file")
+
+
+def _check_rows(name: str, key: str, array: np.ndarray, count: int, unit: str) -> None:
+    if not array.ndim or array.shape[0] != count:
+        raise DataError(
+            f"{name}: {key} needs one row for each of {count} {unit}s, got {list(array.shape)}."
+        )
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    safetensors = require("safetensors")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: expected a .safetensors file, got a damaged one ({error}). Save it again."
+        ) from error
+    if "task" in metadata:
+        arrays["task"] = np.array(metadata["task"])
+    return arrays

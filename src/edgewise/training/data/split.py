@@ -1,0 +1,130 @@
+"""Which nodes or graphs are trained on, which choose the best epoch, and which are the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgewise.errors import DataError
+
+__all__ = ["Drawn", "Folds", "Published", "Split", "Splits"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Numbers of the nodes (or graphs) of the three parts: int64, disjoint."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """How many of each part."""
+        return self.train.numel(), self.val.numel(), self.test.numel()
+
+    def check(self, name: str, count: int, unit: str) -> None:
+        """Refuse an empty part, a number out of range, or a number in two parts.
+
+        Raises:
+            DataError: the split cannot be used for ``count`` things called ``unit``.
+        """
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        for part, index in parts.items():
+            if not index.numel():
+                raise DataError(
+                    f"{name}: the {part} part of the split is empty. Give each part at least one {unit}."
+                )
+            low, high = int(index.min()), int(index.max())
+            if low < 0 or high >= count:
+                raise DataError(
+                    f"{name}: the {part} part of the split names {unit} "
+                    f"{low if low < 0 else high}, but there are {count}. Use 0 to {count - 1}."
+                )
+        together = torch.cat(list(parts.values()))
+        if together.unique().numel() != together.numel():
+            raise DataError(
+                f"{name}: the split puts a {unit} into two parts. Make train, val and test disjoint."
+            )
+
+
+class Splits(Protocol):
+    """A rule that says what a training seed trains and tests on."""
+
+    def draw(self, seed: int) -> Split:
+        """The split of one seed; every rung gets the same one."""
+        ...
+
+    def describe(self) -> str:
+        """The rule in words, for the table and the results."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """One split for every seed, as its authors published it."""
+
+    split: Split
+    words: str = "published split"
+
+    def draw(self, seed: int) -> Split:  # noqa: ARG002  # the same for every seed
+        return self.split
+
+    def describe(self) -> str:
+        train, val, test = self.split.sizes
+        return f"{self.words}, {train}/{val}/{test}"
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Published folds: seed ``s`` tests on fold ``s`` modulo their number."""
+
+    folds: tuple[Split, ...]
+
+    def draw(self, seed: int) -> Split:
+        return self.folds[seed % len(self.folds)]
+
+    def describe(self) -> str:
+        return f"{len(self.folds)} published outer folds, one each seed"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A new random split for each seed, keeping the share of each class.
+
+    Args:
+        y: Labels ``[M]`` of what is split. With whole numbers the split is stratified; a label
+            of -1 means unlabelled and is left out.
+        fractions: Shares of train and validation; the rest is the test.
+
+    Example:
+        >>> Drawn(torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), (0.6, 0.2)).draw(seed=0).sizes
+        (6, 2, 2)
+    """
+
+    y: Tensor
+    fractions: tuple[float, float]
+
+    def draw(self, seed: int) -> Split:
+        rng = np.random.default_rng(seed)
+        labels = self.y.numpy()
+        classes = [np.arange(len(labels))]
+        if not self.y.is_floating_point():
+            classes = [np.flatnonzero(labels == label) for label in np.unique(labels[labels >= 0])]
+        parts: tuple[list[np.ndarray], ...] = ([], [], [])
+        for members in classes:
+            cuts = np.round(np.cumsum(self.fractions) * len(members)).astype(int)
+            for part, chosen in zip(parts, np.split(rng.permutation(members), cuts), strict=True):
+                part.append(chosen)
+        return Split(*(torch.from_numpy(np.sort(np.concatenate(part))) for part in parts))
+
+    def describe(self) -> str:
+        train, val = self.fractions
+        kind = "random" if self.y.is_floating_point() else "stratified"
+        return (
+            f"{kind} split {train:.0%}/{val:.0%}/{1 - train - val:.0%}, drawn anew for each seed"
+        )

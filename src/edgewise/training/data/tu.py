@@ -1,0 +1,99 @@
+"""Graph classes in the text format of the TU Dortmund collection: MUTAG, NCI1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgewise.errors import DataError
+from edgewise.training.data.archive import read_zip
+from edgewise.training.data.dataset import GraphDataset
+from edgewise.training.data.split import Drawn, Folds, Split, Splits
+from edgewise.training.data.topology import Separate
+
+__all__ = ["tu"]
+
+
+def tu(name: str, path: Path) -> GraphDataset:
+    """Graphs with labelled nodes from a published ``.zip``, with outer folds if beside it.
+
+    Nodes carry their label as a one-hot vector; edge labels are not used. The folds of
+    ``<NAME>_splits.json`` are used where that file lies beside the archive.
+
+    Raises:
+        DataError: a file is missing, damaged or inconsistent.
+
+    References:
+        Morris et al. TUDataset. 2020, arXiv:2007.08663. Folds: Errica et al. A Fair Comparison of
+        Graph Neural Networks for Graph Classification. 2020, arXiv:1912.09893.
+    """
+    files = read_zip(path)
+    stem = path.stem
+    graph_of_node = _numbers(path, files, f"{stem}_graph_indicator.txt") - 1
+    edges = _numbers(path, files, f"{stem}_A.txt").reshape(-1, 2).T - 1  # target and source: both directions
+    _, y = np.unique(_numbers(path, files, f"{stem}_graph_labels.txt"), return_inverse=True)
+    kinds, kind = np.unique(_numbers(path, files, f"{stem}_node_labels.txt"), return_inverse=True)
+    topology = _grouped(path, graph_of_node, edges, len(y))
+    labels = torch.from_numpy(y).long()
+    splits = _folds(path.with_name(f"{stem}_splits.json")) or Drawn(labels, (0.8, 0.1))
+    return GraphDataset(
+        name=name,
+        task="graph-classes",
+        x=torch.eye(len(kinds))[torch.from_numpy(kind)],
+        y=labels,
+        topology=topology,
+        splits=splits,
+        num_classes=int(y.max()) + 1,
+    )
+
+
+def _grouped(path: Path, graph_of_node: np.ndarray, edges: np.ndarray, num_graphs: int) -> Separate:
+    """Edges in the order of their graphs, numbered from the start of each."""
+    falls = np.diff(graph_of_node) < 0
+    if falls.any() or graph_of_node[0] != 0 or graph_of_node[-1] != num_graphs - 1:
+        raise DataError(
+            f"{path}: the graph of each node has to rise from 1 to {num_graphs}. Fetch it again."
+        )
+    if edges.size and (edges.min() < 0 or edges.max() >= len(graph_of_node)):
+        raise DataError(f"{path}: an edge names a node beyond the {len(graph_of_node)} there are.")
+    node_ptr = np.searchsorted(graph_of_node, np.arange(num_graphs + 1))
+    graph_of_edge = graph_of_node[edges[0]]
+    order = np.argsort(graph_of_edge, kind="stable")
+    edge_ptr = np.searchsorted(graph_of_edge[order], np.arange(num_graphs + 1))
+    local = edges[:, order] - node_ptr[graph_of_edge[order]]
+    return Separate(*(torch.from_numpy(a.astype(np.int64)) for a in (local, node_ptr, edge_ptr)))
+
+
+def _numbers(path: Path, files: dict[str, bytes], name: str) -> np.ndarray:
+    if name not in files:
+        raise DataError(f"{path}: expected the file {name} inside, there is {', '.join(files)}.")
+    try:
+        return np.array(files[name].replace(b",", b" ").split(), dtype=np.int64)
+    except ValueError as error:
+        raise DataError(f"{path}: {name} has to hold whole numbers ({error}).") from error
+
+
+def _folds(path: Path) -> Splits | None:
+    """Outer folds, with the validation part that their authors chose inside each."""
+    if not path.is_file():
+        return None
+    try:
+        folds = json.loads(path.read_text())
+        return Folds(
+            tuple(
+                Split(
+                    torch.tensor(fold["model_selection"][0]["train"]),
+                    torch.tensor(fold["model_selection"][0]["validation"]),
+                    torch.tensor(fold["test"]),
+                )
+                for fold in folds
+            )
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{path}: expected a list of folds with test and model_selection, got something else "
+            f"({error!r}). Fetch it again, or remove it for a random split."
+        ) from error

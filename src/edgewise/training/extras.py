@@ -1,0 +1,31 @@
+"""Optional packages: imported where they are used, and missed in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["require"]
+
+
+def require(module: str, extra: str = "compare") -> Any:
+    """Import an optional module, or say how to install it.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message is one sentence with the cure.
+
+    Example:
+        >>> require("a_module_nobody_has")
+        Traceback (most recent call last):
+            ...
+        ModuleNotFoundError: a_module_nobody_has is not installed. Run: pip install 'edgewise[compare]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name != package:
+            raise
+        raise ModuleNotFoundError(
+            f"{package} is not installed. Run: pip install 'edgewise[{extra}]'", name=package
+        ) from error

@@ -1,0 +1,125 @@
+"""How a rung is trained: the settings, their defaults for each data set, and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from edgewise.errors import ArgumentError
+from edgewise.training.data import GraphDataset
+
+__all__ = ["Network", "Recipe", "recipe_for"]
+
+Network = Literal["blocks", "published"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of one training run; every rung has the same, unless a paper says otherwise.
+
+    Attributes:
+        network: ``blocks``, the same stack for every rung, or ``published``, the two-layer
+            networks of the papers where a rung has one.
+        hidden: Width.
+        layers: Blocks, one mixer each.
+        heads: Attention heads; they share the width.
+        encodings: Laplacian eigenvectors, on rungs with encodings.
+        reduce: How the plain GNN combines what a node reads.
+        dropout: Share of features dropped; the published GAT drops attention weights too.
+        epochs: At most so many.
+        patience: Stop when neither the validation score nor its loss got better for so many.
+        batch: Graphs in a step; all labelled nodes are one step.
+        lr: Learning rate of Adam.
+        weight_decay: Added to the gradient (``published``) or decoupled (``blocks``).
+        schedule: ``cosine`` warms up for a tenth of the epochs and then falls to zero.
+    """
+
+    network: Network = "blocks"
+    hidden: int = 64
+    layers: int = 3
+    heads: int = 4
+    encodings: int = 8
+    reduce: Literal["sum", "mean"] = "sum"
+    dropout: float = 0.0
+    epochs: int = 100
+    patience: int = 100
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "encodings", "epochs", "patience", "batch"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ArgumentError(f"dropout must be at least 0 and below 1, got {self.dropout:g}.")
+        if not self.lr > 0.0:
+            raise ArgumentError(f"lr must be above 0, got {self.lr:g}.")
+        if not self.weight_decay >= 0.0:
+            raise ArgumentError(f"weight_decay must be at least 0, got {self.weight_decay:g}.")
+        if self.hidden % self.heads:
+            raise ArgumentError(
+                f"hidden={self.hidden} cannot be divided among heads={self.heads}. Choose a "
+                f"multiple of heads."
+            )
+        if self.network == "published" and self.layers != 2:
+            raise ArgumentError(
+                f"layers must be 2 for the published networks, got {self.layers}. Add "
+                f"--network blocks for deeper ones."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON types."""
+        return asdict(self)
+
+
+_GRAPHS = Recipe(hidden=64, layers=3, epochs=100, patience=30, batch=64, lr=1e-3)
+_NODES = Recipe(
+    layers=2, heads=8, reduce="mean", dropout=0.5, epochs=200, patience=100, lr=5e-3, weight_decay=5e-4,
+    schedule="constant",
+)
+_CITATION = replace(_NODES, network="published", dropout=0.6)
+
+_DEFAULTS: dict[str, Recipe] = {
+    "digits": replace(_GRAPHS, hidden=32, epochs=20, patience=20, batch=32, lr=3e-3),
+    "cora": _CITATION,
+    "citeseer": _CITATION,
+}
+
+# Kipf and Welling 2016, section 5.2; Velickovic et al. 2018, section 3.3.
+_GCN = {"hidden": 16, "dropout": 0.5, "lr": 0.01, "epochs": 200, "patience": 200}
+_GAT = {"hidden": 64, "heads": 8, "dropout": 0.6, "lr": 0.005, "epochs": 1000, "patience": 100}
+_PUBLISHED: dict[str, dict[str, Any]] = {"mlp": _GCN, "gnn": _GCN, "gat": _GAT}
+
+
+def recipe_for(data: GraphDataset, rung: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The settings of a rung on a data set.
+
+    Defaults of the data set first, then what the rung's paper says (where the network is the
+    published one), then ``overrides``, which win everywhere.
+
+    Args:
+        data: The data set.
+        rung: Name of the rung.
+        overrides: Settings by name; None stands for "as it is".
+
+    Raises:
+        ArgumentError: an unknown setting, or one out of range.
+    """
+    known = {field.name for field in fields(Recipe)}
+    chosen = {key: value for key, value in (overrides or {}).items() if value is not None}
+    unknown = [key for key in chosen if key not in known]
+    if unknown:
+        raise ArgumentError(
+            f"there is no setting {', '.join(unknown)}. Use {', '.join(sorted(known))}."
+        )
+    recipe = _DEFAULTS.get(data.name, _NODES if data.on_nodes else _GRAPHS)
+    if chosen.get("network", recipe.network) == "published":
+        if recipe.network != "published":
+            raise ArgumentError(
+                f"network=published exists for cora and citeseer, not for {data.name}."
+            )
+        recipe = replace(recipe, **_PUBLISHED.get(rung, {}))
+    return replace(recipe, **chosen)

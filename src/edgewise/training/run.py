@@ -1,0 +1,213 @@
+"""Train one rung once, and say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from edgewise.training.batches import Batches
+from edgewise.training.cost import count_parameters, peak_memory
+from edgewise.training.data import GraphDataset
+from edgewise.training.extras import require
+from edgewise.training.recipe import Recipe
+from edgewise.training.rungs import Rung, build
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from edgewise.training.learner import Learner
+
+__all__ = ["Run", "score_of", "train"]
+
+Tell = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training of one rung gave.
+
+    Attributes:
+        rung: Name of the rung.
+        seed: Of the weights, the order, the dropout, and the split where it is drawn.
+        scores: Test scores by name, of the weights with the best validation score.
+        validation: That validation score.
+        best_epoch: When it was reached, counted from 1.
+        epochs: Epochs trained.
+        seconds_per_epoch: Median time of an epoch's training steps.
+        seconds: Time of everything, validation and test included.
+        parameters: Numbers trained.
+        peak_bytes: Memory one training step allocates at its worst moment.
+        plan: How the layers were computed.
+    """
+
+    rung: str
+    seed: int
+    scores: dict[str, float]
+    validation: float
+    best_epoch: int
+    epochs: int
+    seconds_per_epoch: float
+    seconds: float
+    parameters: int
+    peak_bytes: int
+    plan: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as JSON types."""
+        return asdict(self)
+
+
+def score_of(data: GraphDataset) -> tuple[str, bool]:
+    """The score that decides, and whether more of it is better."""
+    return ("accuracy", True) if data.has_classes else ("rmse", False)
+
+
+def train(
+    rung: Rung,
+    data: GraphDataset,
+    recipe: Recipe,
+    seed: int,
+    *,
+    encoding: Tensor | None = None,
+    device: str = "cpu",
+    tell: Tell = lambda epoch, score: None,  # noqa: ARG005
+) -> Run:
+    """Train one rung with one seed and test its best weights.
+
+    The same arguments give the same scores on the same machine. Torch's own random state is put
+    back afterwards.
+
+    Args:
+        rung: What to train.
+        data: On what.
+        recipe: How.
+        seed: Of everything that is drawn.
+        encoding: Laplacian encodings of the data, for a rung that has them.
+        device: Where, in torch's words.
+        tell: Called after each epoch with its number and its validation score.
+
+    Raises:
+        ModuleNotFoundError: Lightning or torchmetrics is not installed.
+        KeyboardInterrupt: the user stopped it.
+    """
+    require("lightning.pytorch")
+    require("torchmetrics")
+    started = time.perf_counter()
+    cuda = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(cuda), _silence():
+        torch.manual_seed(seed)
+        return _train(rung, data, recipe, seed, encoding, device, tell, started)
+
+
+def _train(
+    rung: Rung,
+    data: GraphDataset,
+    recipe: Recipe,
+    seed: int,
+    encoding: Tensor | None,
+    device: str,
+    tell: Tell,
+    started: float,
+) -> Run:
+    from edgewise.training.callbacks import BestWeights, Clock, Reporter
+    from edgewise.training.learner import Learner
+
+    split = data.split(seed)
+    order = torch.Generator().manual_seed(seed)
+    encoding = encoding if rung.encodings else None
+    loaders = [
+        Batches(data, index, rung.graph, recipe.batch, encoding, generator)
+        for index, generator in ((split.train, order), (split.val, None), (split.test, None))
+    ]
+    learner = Learner(
+        build(rung, data, recipe), data, recipe, data.y[split.train], len(loaders[0])
+    )
+    score, higher = score_of(data)
+    best, clock = BestWeights(score, higher, recipe.patience), Clock()
+    trainer = _trainer(recipe, device, [best, clock, Reporter(score, tell)])
+    _interruptible(trainer, lambda: trainer.fit(learner, loaders[0], loaders[1]))
+    best.restore(learner.model)
+    _interruptible(trainer, lambda: trainer.test(learner, loaders[2], verbose=False))
+    scores = dict(learner.scores)
+    seconds = time.perf_counter() - started
+    return Run(
+        rung=rung.name,
+        seed=seed,
+        scores=scores,
+        validation=best.best_score,
+        best_epoch=best.best_epoch,
+        epochs=len(clock.seconds),
+        seconds_per_epoch=statistics.median(clock.seconds),
+        seconds=seconds,
+        parameters=count_parameters(learner.model),
+        peak_bytes=_peak(learner, loaders[0], device),
+        plan="",
+    )
+
+
+def _trainer(recipe: Recipe, device: str, callbacks: list[Any]) -> Trainer:
+    from lightning.pytorch import Trainer
+
+    kind, _, number = device.partition(":")
+    return Trainer(
+        accelerator="gpu" if kind == "cuda" else kind,
+        devices=[int(number or 0)] if kind == "cuda" else 1,
+        max_epochs=recipe.epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _interruptible(trainer: Trainer, stage: Callable[[], object]) -> None:
+    """Run a stage of Lightning, which turns Ctrl-C into an exit, so that it is Ctrl-C again."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        stage()
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores all further ones
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _peak(learner: Learner, batches: Batches, device: str) -> int:
+    learner.to(device).train()
+    batch = next(iter(batches)).to(device)
+
+    def step() -> None:
+        learner.training_step(batch).backward()
+
+    step()  # what is worked out once for a graph is not the price of a step
+    learner.zero_grad(set_to_none=True)
+    return peak_memory(step, torch.device(device))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Quiet what Lightning says about settings that are chosen here on purpose."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings("ignore", "GPU available but not used")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,131 @@
+"""The ladder: from no graph to the complete graph, one change at a time.
+
+========================  ===================  =====================  ==============
+rung                      who reads whom       how it is mixed        where am I
+========================  ===================  =====================  ==============
+``mlp``                   itself               a linear map           --
+``gnn``                   the data's edges     sum, mean or GCN       --
+``gat``                   the same             additive attention     --
+``graph-transformer``     the same             dot-product attention  --
+``transformer``           everyone             dot-product attention  --
+``transformer+pe``        everyone             dot-product attention  eigenvectors
+========================  ===================  =====================  ==============
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from edgewise.errors import ArgumentError
+from edgewise.models import GAT, GCN, GraphModel, NodeModel, Perceptron, Pointwise, Trunk
+from edgewise.nn import DotAttention, GATAttention, GraphConvolution
+from edgewise.training.batches import GraphRule, complete, given, given_with_self, nodes_alone
+from edgewise.training.data import GraphDataset
+from edgewise.training.recipe import Recipe
+
+__all__ = ["RUNGS", "Rung", "build", "rungs_named"]
+
+Mixer = Callable[[Recipe], nn.Module]
+Published = Callable[[int, int, Recipe], nn.Module]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One model of the ladder: everything that is particular to it.
+
+    Attributes:
+        name: What to call it on the command line.
+        title: What it is, in a few words.
+        graph: Who reads whom.
+        mixer: What a layer does with what it reads, at the width of the recipe.
+        encodings: Whether nodes are told where they are.
+        published: The network of the paper, from features, classes and recipe.
+    """
+
+    name: str
+    title: str
+    graph: GraphRule
+    mixer: Mixer
+    encodings: bool = False
+    published: Published | None = None
+
+
+def _map(recipe: Recipe) -> nn.Module:
+    return Pointwise(recipe.hidden, recipe.hidden)
+
+
+def _convolution(recipe: Recipe) -> nn.Module:
+    return GraphConvolution(recipe.hidden, recipe.hidden, reduce=recipe.reduce)
+
+
+def _additive(recipe: Recipe) -> nn.Module:
+    return GATAttention(recipe.hidden, recipe.hidden // recipe.heads, recipe.heads)
+
+
+def _dot(recipe: Recipe) -> nn.Module:
+    return DotAttention(recipe.hidden, recipe.heads)
+
+
+def _perceptron(features: int, out: int, recipe: Recipe) -> nn.Module:
+    return Perceptron(features, recipe.hidden, out, dropout=recipe.dropout)
+
+
+def _gcn(features: int, out: int, recipe: Recipe) -> nn.Module:
+    return GCN(features, recipe.hidden, out, dropout=recipe.dropout)
+
+
+def _gat(features: int, out: int, recipe: Recipe) -> nn.Module:
+    head_dim = recipe.hidden // recipe.heads
+    return GAT(features, head_dim, out, heads=recipe.heads, dropout=recipe.dropout)
+
+
+RUNGS: dict[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung("mlp", "no graph", nodes_alone, _map, published=_perceptron),
+        Rung("gnn", "plain GNN", given, _convolution, published=_gcn),
+        Rung("gat", "additive attention on the graph", given_with_self, _additive, published=_gat),
+        Rung("graph-transformer", "dot attention on the graph", given_with_self, _dot),
+        Rung("transformer", "dot attention, everyone to everyone", complete, _dot),
+        Rung("transformer+pe", "the same, told where nodes are", complete, _dot, encodings=True),
+    )
+}
+
+
+def rungs_named(names: str | None = None) -> list[Rung]:
+    """The rungs of a comma-separated list, in the order of the ladder; all when left out.
+
+    Raises:
+        ArgumentError: an unknown name, or none.
+
+    Example:
+        >>> [rung.name for rung in rungs_named("gat,mlp")]
+        ['mlp', 'gat']
+    """
+    if names is None:
+        return list(RUNGS.values())
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in RUNGS]
+    if unknown or not wanted:
+        raise ArgumentError(
+            f"rungs: expected some of {', '.join(RUNGS)}, got {', '.join(unknown) or 'none'}."
+        )
+    return [rung for name, rung in RUNGS.items() if name in wanted]
+
+
+def build(rung: Rung, data: GraphDataset, recipe: Recipe) -> nn.Module:
+    """The rung's network for a data set, with fresh weights."""
+    if recipe.network == "published" and rung.published is not None:
+        return rung.published(data.num_features, data.num_classes, recipe)
+    trunk = Trunk(
+        data.num_features,
+        recipe.hidden,
+        [rung.mixer(recipe) for _ in range(recipe.layers)],
+        encoding_dim=recipe.encodings if rung.encodings else 0,
+        dropout=recipe.dropout,
+    )
+    model = NodeModel if data.on_nodes else GraphModel
+    return model(trunk, recipe.hidden, data.num_classes)
