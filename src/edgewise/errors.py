@@ -4,12 +4,12 @@
 
     EdgewiseError
     ├── GraphError        (ValueError)    a graph that cannot exist, or a false fact
-    ├── ShapeError        (ValueError)    a tensor whose shape does not fit the graph or its peers
-    ├── ArgumentError     (ValueError)    an argument outside its range, or of the wrong dtype or device
+    ├── ShapeError        (ValueError)    a tensor whose shape does not fit
+    ├── ArgumentError     (ValueError)    an argument out of range, or of a wrong dtype or device
     ├── BackendRefused    (RuntimeError)  an explicitly requested backend cannot run this problem
     ├── PlanError         (RuntimeError)  no backend accepts this problem
     ├── DerivativeError   (RuntimeError)  a derivative this backend does not have
-    └── DataError         (ValueError)    a data set that is unknown, missing, damaged or inconsistent
+    └── DataError         (ValueError)    a data set unknown, missing, damaged or inconsistent
 
 A message is one sentence or two: *argument, expected, got, cure*.
 """

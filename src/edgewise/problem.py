@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 
 from edgewise.graphs import Facts, Graph, recall
+from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
 
 __all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce"]
 
 Reduce = Literal["sum", "mean", "max"]
-BiasKind = Literal["edge", "relative", "dense"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ class AttentionProblem(Problem):
         extras += [f"dropout {self.dropout:g}"] if self.dropout else []
         extras += ["lse"] if self.wants_lse else []
         name = type(self.score).__name__
-        return " · ".join(["attention", _size(self), f"{heads} x {self.head_dim}", name, *extras,
-                           _machine(self)])
+        return " · ".join(
+            ["attention", _size(self), f"{heads} x {self.head_dim}", name, *extras, _machine(self)]
+        )
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,18 @@ class AggregateProblem(Problem):
 
     def __str__(self) -> str:
         reduce = f"weighted {self.reduce}" if self.weighted else self.reduce
-        return " · ".join([f"aggregate ({reduce})", _size(self), f"{self.channels} channels",
-                           _machine(self)])
+        return " · ".join(
+            [f"aggregate ({reduce})", _size(self), f"{self.channels} channels", _machine(self)]
+        )
 
 
 def _size(problem: Problem) -> str:
     facts = problem.facts
-    edges = (f"{facts.max_edges:,}" if facts.exact_edges
-             else f"{facts.min_edges:,} to {facts.max_edges:,}")
+    edges = (
+        f"{facts.max_edges:,}"
+        if facts.exact_edges
+        else f"{facts.min_edges:,} to {facts.max_edges:,}"
+    )
     batch = f"batch {problem.batch} x " if problem.batch != 1 else ""
     return f"{batch}{facts.num_targets:,} targets x {facts.num_sources:,} sources · {edges} edges"
 

@@ -41,18 +41,27 @@ class Sizes(NamedTuple):
     value_dim: int
 
 
-def check_attention(query: Tensor, key: Tensor, value: Tensor, num_targets: int,
-                    num_sources: int, key_dim: int | None) -> Sizes:
+def check_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_targets: int,
+    num_sources: int,
+    key_dim: int | None,
+) -> Sizes:
     """Check query, key and value against each other and against the graph's sizes."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_floating(name, tensor)
         if tensor.ndim < 3:
-            raise ShapeError(f"{name} must have shape [*batch, heads, nodes, head_dim], got "
-                             f"{list(tensor.shape)}. Add a head dimension with unsqueeze(0).")
+            raise ShapeError(
+                f"{name} must have shape [*batch, heads, nodes, head_dim], got "
+                f"{list(tensor.shape)}. Add a head dimension with unsqueeze(0)."
+            )
         if tensor.dtype != query.dtype or tensor.device != query.device:
             raise ArgumentError(
                 f"{name} is {tensor.dtype} on {tensor.device} but query is {query.dtype} on "
-                f"{query.device}. Bring all three to one dtype and device.")
+                f"{query.device}. Bring all three to one dtype and device."
+            )
     check_rows("query", query, "targets", num_targets)
     check_rows("key", key, "sources", num_sources)
     check_rows("value", value, "sources", num_sources)
@@ -60,20 +69,29 @@ def check_attention(query: Tensor, key: Tensor, value: Tensor, num_targets: int,
     *key_batch, kv_heads, _, key_head_dim = key.shape
     *value_batch, value_heads, _, value_dim = value.shape
     if not batch == key_batch == value_batch:
-        raise ShapeError(f"batch dimensions must agree: query has {batch}, key {key_batch}, value "
-                         f"{value_batch}. Expand the smaller ones.")
+        raise ShapeError(
+            f"batch dimensions must agree: query has {batch}, key {key_batch}, value "
+            f"{value_batch}. Expand the smaller ones."
+        )
     if kv_heads != value_heads:
-        raise ShapeError(f"key has {kv_heads} heads but value has {value_heads}. "
-                         f"Give both the same number.")
+        raise ShapeError(
+            f"key has {kv_heads} heads but value has {value_heads}. Give both the same number."
+        )
     if kv_heads == 0 or heads % kv_heads:
-        raise ShapeError(f"query has {heads} heads, which is not a multiple of the {kv_heads} "
-                         f"heads of key and value (grouped-query attention needs one).")
+        raise ShapeError(
+            f"query has {heads} heads, which is not a multiple of the {kv_heads} "
+            f"heads of key and value (grouped-query attention needs one)."
+        )
     if head_dim != key_head_dim:
-        raise ShapeError(f"query has head_dim {head_dim} but key has {key_head_dim}. Project both "
-                         f"to the same size.")
+        raise ShapeError(
+            f"query has head_dim {head_dim} but key has {key_head_dim}. Project both "
+            f"to the same size."
+        )
     if key_dim is not None and head_dim != key_dim:
-        raise ShapeError(f"this score needs query and key of head_dim {key_dim}, got {head_dim} "
-                         f"(query: {list(query.shape)}).")
+        raise ShapeError(
+            f"this score needs query and key of head_dim {key_dim}, got {head_dim} "
+            f"(query: {list(query.shape)})."
+        )
     return Sizes(tuple(batch), heads, kv_heads, head_dim, value_dim)
 
 
@@ -82,8 +100,10 @@ def check_floating(name: str, tensor: object) -> None:
     if not isinstance(tensor, Tensor):
         raise ArgumentError(f"{name} must be a tensor, got {type(tensor).__name__}.")
     if tensor.dtype not in FLOATING:
-        raise ArgumentError(f"{name} must be float64, float32, bfloat16 or float16, got "
-                            f"{tensor.dtype}. Convert it with {name}.float().")
+        raise ArgumentError(
+            f"{name} must be float64, float32, bfloat16 or float16, got "
+            f"{tensor.dtype}. Convert it with {name}.float()."
+        )
 
 
 def check_rows(name: str, tensor: Tensor, noun: str, expected: int) -> None:
@@ -92,4 +112,5 @@ def check_rows(name: str, tensor: Tensor, noun: str, expected: int) -> None:
         raise ShapeError(
             f"{name} has {tensor.shape[-2]} rows but graph has {expected} {noun} ({name}: "
             f"{list(tensor.shape)}, axis -2). Build the graph with num_{noun}={tensor.shape[-2]}, "
-            f"or pad {name}.")
+            f"or pad {name}."
+        )

@@ -79,8 +79,15 @@ class Backend(ABC):
         return self.forward(problem, prepared, inputs).out
 
     @abstractmethod
-    def backward(self, problem: AttentionProblem, prepared: Any, inputs: Inputs,
-                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: Any,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
         r"""Gradients of this graph's part in a possibly larger whole.
 
         .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - dout_i \cdot out_i + dlse_i)
@@ -98,8 +105,9 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def aggregate(self, problem: AggregateProblem, prepared: Any, value: Tensor,
-                  weight: Tensor | None) -> Tensor:
+    def aggregate(
+        self, problem: AggregateProblem, prepared: Any, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
         """Sum, mean or maximum over the sources of each target."""
 
 
@@ -124,11 +132,20 @@ def backward_by_recomputation(
         scores, values = scores_and_values(leaves)
     with torch.no_grad():
         grad_scores, grad_values = gradients(scores.detach(), values.detach())
-    pairs = [(out, grad) for out, grad in ((scores, grad_scores), (values, grad_values))
-             if out.requires_grad]
+    pairs = [
+        (out, grad)
+        for out, grad in ((scores, grad_scores), (values, grad_values))
+        if out.requires_grad
+    ]
     if not pairs or not wanted:
         return {}
-    found = torch.autograd.grad([out for out, _ in pairs], list(wanted.values()),
-                                [grad for _, grad in pairs], allow_unused=True)
-    return {name: torch.zeros_like(leaf) if grad is None else grad
-            for (name, leaf), grad in zip(wanted.items(), found, strict=True)}
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(
+        [out for out, _ in pairs],
+        list(wanted.values()),
+        [grad for _, grad in pairs],
+        allow_unused=True,
+    )
+    return {
+        name: torch.zeros_like(leaf) if grad is None else grad
+        for (name, leaf), grad in zip(wanted.items(), found, strict=True)
+    }

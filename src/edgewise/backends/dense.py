@@ -117,14 +117,20 @@ class Dense(Backend):
         assert isinstance(score, Dot)
         lead = inputs.query.shape[:-2]
         out = scaled_dot_product_attention(
-            _four(inputs.query), _four(inputs.key), _four(inputs.value),
-            attn_mask=mask, is_causal=causal, scale=score.factor(problem.head_dim),
-            enable_gqa=problem.heads != problem.kv_heads)
+            _four(inputs.query),
+            _four(inputs.key),
+            _four(inputs.value),
+            attn_mask=mask,
+            is_causal=causal,
+            scale=score.factor(problem.head_dim),
+            enable_gqa=problem.heads != problem.kv_heads,
+        )
         out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return out.reshape(*lead, *out.shape[-2:])
 
-    def forward(self, problem: AttentionProblem, prepared: _Pairs,
-                inputs: Inputs) -> AttentionState:
+    def forward(
+        self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
+    ) -> AttentionState:
         scores, values = _scores_and_values(problem, prepared, inputs, prepared.open_mask)
         lse = torch.logsumexp(scores, -1)  # [*, H, T]
         if prepared.empty is not None:
@@ -136,8 +142,15 @@ class Dense(Backend):
         out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return AttentionState(out.to(problem.dtype), lse)
 
-    def backward(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs,
-                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: _Pairs,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
             finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
@@ -150,11 +163,14 @@ class Dense(Backend):
             return weights * (change - delta[..., None]), kept.mT @ dout
 
         return backward_by_recomputation(
-            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves, prepared.mask),
-            gradients)
+            inputs,
+            lambda leaves: _scores_and_values(problem, prepared, leaves, prepared.mask),
+            gradients,
+        )
 
-    def aggregate(self, problem: AggregateProblem, prepared: _Pairs, value: Tensor,
-                  weight: Tensor | None) -> Tensor:
+    def aggregate(
+        self, problem: AggregateProblem, prepared: _Pairs, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
         assert prepared.matrix is not None
         matrix = prepared.matrix
         if weight is not None:
@@ -163,7 +179,9 @@ class Dense(Backend):
             shape = (*weight.shape[:-1], *matrix.shape)
             matrix = torch.zeros(shape, dtype=problem.accumulate, device=value.device).index_put(
                 (*_lead_index(weight), rows.target, rows.indices),
-                ordered.to(problem.accumulate), accumulate=True)
+                ordered.to(problem.accumulate),
+                accumulate=True,
+            )
         out = matrix @ value.to(problem.accumulate)
         if problem.reduce == "mean":
             out = out / prepared.matrix.sum(-1, keepdim=True).clamp(min=1)
@@ -173,18 +191,23 @@ class Dense(Backend):
 def _refusals(problem: AttentionProblem) -> list[str]:
     reasons: list[str] = []
     if not isinstance(problem.score, Dot | Additive):
-        reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot or "
-                       f"Additive")
+        reasons.append(
+            f"{type(problem.score).__name__} scores are not a matrix product; use Dot or Additive"
+        )
     for name in ("edge_key", "edge_value"):
         if getattr(problem, name):
             reasons.append(f"{name} belongs to edges, not to matrix entries; leave it out")
     if not problem.facts.simple:
         if problem.bias == "edge":
-            reasons.append("the graph may hold copies of an edge, each with its own bias, and a "
-                           "matrix entry holds one; merge the copies")
+            reasons.append(
+                "the graph may hold copies of an edge, each with its own bias, and a "
+                "matrix entry holds one; merge the copies"
+            )
         if problem.dropout:
-            reasons.append("the graph may hold copies of an edge, which dropout tells apart, and "
-                           "a matrix entry holds one; merge the copies")
+            reasons.append(
+                "the graph may hold copies of an edge, which dropout tells apart, and "
+                "a matrix entry holds one; merge the copies"
+            )
     return reasons
 
 
@@ -193,8 +216,11 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
         return Refuses(("a maximum over sources is not a matrix product; use sum or mean",))
     size = 8 if problem.dtype == torch.float64 else 4
     matrices = 1 + problem.batch * (3 if problem.needs_grad else 1) * problem.weighted
-    return Accepts(pairs * problem.batch * problem.channels, pairs * (1 + matrices * size),
-                   way="matrix product")
+    return Accepts(
+        pairs * problem.batch * problem.channels,
+        pairs * (1 + matrices * size),
+        way="matrix product",
+    )
 
 
 def _fused(problem: AttentionProblem) -> bool:
@@ -219,12 +245,14 @@ def _copies(problem: Problem) -> Tensor:
     return zeros.index_put((rows.target, rows.indices), ones, accumulate=True)
 
 
-def _scores_and_values(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs,
-                       mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _scores_and_values(
+    problem: AttentionProblem, prepared: _Pairs, inputs: Inputs, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Scores ``[*, H, T, S]``, -inf off the graph, and values ``[*, H, S, Dv]``."""
     group = problem.heads // problem.kv_heads
-    query, key, value = (tensor.to(problem.accumulate)
-                         for tensor in (inputs.query, inputs.key, inputs.value))
+    query, key, value = (
+        tensor.to(problem.accumulate) for tensor in (inputs.query, inputs.key, inputs.value)
+    )
     if group > 1:
         key, value = key.repeat_interleave(group, -3), value.repeat_interleave(group, -3)
     match problem.score:
@@ -263,8 +291,10 @@ def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tenso
 def _lead_index(tensor: Tensor) -> tuple[Tensor, ...]:
     """Indices that select every entry of the leading dimensions, before an edge index."""
     lead = tensor.shape[:-1]
-    return tuple(torch.arange(size, device=tensor.device).view(-1, *[1] * (len(lead) - axis))
-                 for axis, size in enumerate(lead))
+    return tuple(
+        torch.arange(size, device=tensor.device).view(-1, *[1] * (len(lead) - axis))
+        for axis, size in enumerate(lead)
+    )
 
 
 def _float_mask(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
@@ -282,9 +312,9 @@ def _float_mask(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> 
 def _multiplier(problem: AttentionProblem, inputs: Inputs) -> Tensor:
     """Dropout factors ``[*, H, T, S]``."""
     assert inputs.seed is not None
-    *batch, heads, T, _ = inputs.query.shape
+    lead, T = inputs.query.shape[:-2], inputs.query.shape[-2]
     S, device = inputs.key.shape[-2], inputs.query.device
-    head = torch.arange(problem.batch * heads, device=device).view(*batch, heads, 1, 1)
+    head = torch.arange(lead.numel(), device=device).view(*lead, 1, 1)
     target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
     factors = dropout_multiplier(inputs.seed, problem.dropout, head, target, source)
     return factors.to(problem.accumulate)
@@ -323,5 +353,6 @@ class _Refuse(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise DerivativeError("backend 'dense' has no second derivative. "
-                              "Use backend='gather' or backend='reference'.")
+        raise DerivativeError(
+            "backend 'dense' has no second derivative. Use backend='gather' or backend='reference'."
+        )

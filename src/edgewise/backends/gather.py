@@ -52,14 +52,18 @@ class Gather(Backend):
             width = problem.channels
             rows = problem.channels * (2 if problem.weighted or problem.needs_grad else 1)
             rows *= 2 if problem.reduce == "max" else 1
-        return Accepts(work=edges * problem.batch * width / 2,
-                       memory=edges * (problem.batch * rows * size + 40), way="rows of edges")
+        return Accepts(
+            work=edges * problem.batch * width / 2,
+            memory=edges * (problem.batch * rows * size + 40),
+            way="rows of edges",
+        )
 
     def prepare(self, problem: Problem) -> _Rows:
-        return _Rows(csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device))
+        return _Rows(
+            csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device)
+        )
 
-    def forward(self, problem: AttentionProblem, prepared: _Rows,
-                inputs: Inputs) -> AttentionState:
+    def forward(self, problem: AttentionProblem, prepared: _Rows, inputs: Inputs) -> AttentionState:
         rows = prepared.rows
         scores, values = _scores_and_values(problem, prepared, inputs)  # [E, F], [E, F, Dv]
         top = segment_max(scores, rows)
@@ -73,11 +77,20 @@ class Gather(Backend):
         if inputs.seed is not None:
             weights = weights * _multiplier(problem, rows, inputs)
         out = segment_sum(weights[..., None] * values, rows)
-        return AttentionState(_node_last(out, inputs.query).to(problem.dtype),
-                              lse.t().reshape(inputs.query.shape[:-1]))
+        return AttentionState(
+            _node_last(out, inputs.query).to(problem.dtype),
+            lse.t().reshape(inputs.query.shape[:-1]),
+        )
 
-    def backward(self, problem: AttentionProblem, prepared: _Rows, inputs: Inputs,
-                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: _Rows,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
         rows = prepared.rows
 
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,14 +104,15 @@ class Gather(Backend):
             if inputs.seed is not None:
                 multiplier = _multiplier(problem, rows, inputs)
                 change, kept = change * multiplier, weights * multiplier
-            return (weights * (change - delta.index_select(0, rows.target)),
-                    kept[..., None] * dout)
+            return (weights * (change - delta.index_select(0, rows.target)), kept[..., None] * dout)
 
         return backward_by_recomputation(
-            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients)
+            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients
+        )
 
-    def aggregate(self, problem: AggregateProblem, prepared: _Rows, value: Tensor,
-                  weight: Tensor | None) -> Tensor:
+    def aggregate(
+        self, problem: AggregateProblem, prepared: _Rows, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
         rows = prepared.rows
         source = _node_first(value).to(problem.accumulate)  # [S, B, C]
         messages = gather_sources(source, rows, prepared.columns)
@@ -113,7 +127,9 @@ class Gather(Backend):
         if problem.reduce == "mean":
             degree = (rows.indptr[1:] - rows.indptr[:-1]).clamp(min=1)
             out = out / degree[:, None, None]
-        return out.transpose(0, 1).reshape(*value.shape[:-2], -1, problem.channels).to(problem.dtype)
+        return (
+            out.transpose(0, 1).reshape(*value.shape[:-2], -1, problem.channels).to(problem.dtype)
+        )
 
 
 def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
@@ -130,8 +146,9 @@ def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
     return messages.gather(0, first) * (rows.indptr[1:] > rows.indptr[:-1]).view(-1, 1, 1)
 
 
-def _scores_and_values(problem: AttentionProblem, prepared: _Rows,
-                       inputs: Inputs) -> tuple[Tensor, Tensor]:
+def _scores_and_values(
+    problem: AttentionProblem, prepared: _Rows, inputs: Inputs
+) -> tuple[Tensor, Tensor]:
     """Scores ``[E, F]`` and values ``[E, F, Dv]`` in CSR order; ``F`` is batch times heads."""
     rows, columns = prepared.rows, prepared.columns
     group, lead = problem.heads // problem.kv_heads, inputs.query.shape[:-2]
@@ -146,7 +163,7 @@ def _scores_and_values(problem: AttentionProblem, prepared: _Rows,
         value = value + _edge_first(inputs.edge_value, lead, rows, 2).to(problem.accumulate)
     vector = inputs.vector
     if vector is not None:
-        vector = vector.to(problem.accumulate).repeat(problem.batch, 1)  # [F, D]
+        vector = vector.to(problem.accumulate).repeat(query.shape[1] // problem.heads, 1)  # [F, D]
     scores = problem.score.pair(query, key, vector)
     if inputs.bias is not None:
         bias = inputs.bias.on_edges(rows.target, rows.indices, rows.edge)
@@ -157,10 +174,11 @@ def _scores_and_values(problem: AttentionProblem, prepared: _Rows,
 def _multiplier(problem: AttentionProblem, rows: Csr, inputs: Inputs) -> Tensor:
     """Dropout factors ``[E, F]``."""
     assert inputs.seed is not None
-    head = torch.arange(problem.batch * problem.heads, device=rows.target.device)
+    head = torch.arange(inputs.query.shape[:-2].numel(), device=rows.target.device)
     copy = None if rows.copy is None else rows.copy[:, None]
-    factors = dropout_multiplier(inputs.seed, problem.dropout, head, rows.target[:, None],
-                                 rows.indices[:, None], copy)
+    factors = dropout_multiplier(
+        inputs.seed, problem.dropout, head, rows.target[:, None], rows.indices[:, None], copy
+    )
     return factors.to(problem.accumulate)
 
 

@@ -38,14 +38,18 @@ class Reference(Backend):
             channels = problem.channels if isinstance(problem, AggregateProblem) else 0
         copies = 5 if problem.needs_grad else 3
         size = 8 if problem.dtype == torch.float64 else 4
-        return Accepts(work=float(cells * problem.batch * channels) / 2,
-                       memory=cells * problem.batch * channels * size * copies, way="rows")
+        return Accepts(
+            work=float(cells * problem.batch * channels) / 2,
+            memory=cells * problem.batch * channels * size * copies,
+            way="rows",
+        )
 
     def prepare(self, problem: Problem) -> PaddedRows:
         return padded_rows(problem.graph, problem.device)
 
-    def forward(self, problem: AttentionProblem, prepared: PaddedRows,
-                inputs: Inputs) -> AttentionState:
+    def forward(
+        self, problem: AttentionProblem, prepared: PaddedRows, inputs: Inputs
+    ) -> AttentionState:
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = ~prepared.valid.any(-1)  # [T]
         filled = torch.where(empty[:, None], torch.zeros_like(scores), scores)
@@ -55,8 +59,15 @@ class Reference(Backend):
         out = (weights[..., None] * values).sum(-2)
         return AttentionState(out.to(problem.dtype), lse)
 
-    def backward(self, problem: AttentionProblem, prepared: PaddedRows, inputs: Inputs,
-                 state: AttentionState, grad_out: Tensor, grad_lse: Tensor) -> Mapping[str, Tensor]:
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: PaddedRows,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
             finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
@@ -64,14 +75,18 @@ class Reference(Backend):
             multiplier = _multiplier(problem, prepared, inputs)
             change = (dout[..., None, :] * values).sum(-1) * multiplier
             delta = (dout * out).sum(-1) - grad_lse
-            return (weights * (change - delta[..., None]),
-                    (weights * multiplier)[..., None] * dout[..., None, :])
+            return (
+                weights * (change - delta[..., None]),
+                (weights * multiplier)[..., None] * dout[..., None, :],
+            )
 
         return backward_by_recomputation(
-            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients)
+            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients
+        )
 
-    def aggregate(self, problem: AggregateProblem, prepared: PaddedRows, value: Tensor,
-                  weight: Tensor | None) -> Tensor:
+    def aggregate(
+        self, problem: AggregateProblem, prepared: PaddedRows, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
         messages = value.to(problem.accumulate)[..., prepared.source, :]  # [*, T, K, C]
         if weight is not None:
             messages = messages * weight.to(problem.accumulate)[..., prepared.edge, None]
@@ -91,8 +106,9 @@ class Reference(Backend):
         return out.to(problem.dtype)
 
 
-def _scores_and_values(problem: AttentionProblem, rows: PaddedRows,
-                       inputs: Inputs) -> tuple[Tensor, Tensor]:
+def _scores_and_values(
+    problem: AttentionProblem, rows: PaddedRows, inputs: Inputs
+) -> tuple[Tensor, Tensor]:
     """Scores ``[*, H, T, K]``, -inf where padded, and values ``[*, H, T, K, Dv]``."""
     group = problem.heads // problem.kv_heads
     query = inputs.query.to(problem.accumulate)
@@ -115,10 +131,8 @@ def _multiplier(problem: AttentionProblem, rows: PaddedRows, inputs: Inputs) -> 
     """Dropout factors ``[*, H, T, K]``, or one."""
     if inputs.seed is None:
         return torch.ones((), device=rows.source.device)
-    *batch, heads, T, _ = inputs.query.shape
+    lead, T = inputs.query.shape[:-2], inputs.query.shape[-2]
     device = rows.source.device
-    head = torch.arange(problem.batch * heads, device=device).view(*batch, heads, 1, 1)
+    head = torch.arange(lead.numel(), device=device).view(*lead, 1, 1)
     target = torch.arange(T, device=device)[:, None]
     return dropout_multiplier(inputs.seed, problem.dropout, head, target, rows.source, rows.copy)
-
-

@@ -87,15 +87,27 @@ def attention(
         torch.Size([1, 4, 16, 8])
         >>> ring = ew.EdgeList([[0, 1, 2, 3], [1, 2, 3, 0]], num_nodes=4)
         >>> ew.attention(q[:, :, :4], k[:, :, :4], v[:, :, :4], ring).equal(
-        ...     v[:, :, [3, 0, 1, 2]])  # one source each: its value, unchanged
+        ...     v[:, :, [3, 0, 1, 2]]
+        ... )  # one source each: its value, unchanged
         True
 
     References:
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
         arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
     """
-    inputs, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout,
-                            generator, wants_lse=False)
+    inputs, question = _ask(
+        query,
+        key,
+        value,
+        graph,
+        score,
+        bias,
+        edge_key,
+        edge_value,
+        dropout,
+        generator,
+        wants_lse=False,
+    )
     return planned(graph, question, backend).attend(inputs)
 
 
@@ -132,8 +144,19 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
-    inputs, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout,
-                            generator, wants_lse=True)
+    inputs, question = _ask(
+        query,
+        key,
+        value,
+        graph,
+        score,
+        bias,
+        edge_key,
+        edge_value,
+        dropout,
+        generator,
+        wants_lse=True,
+    )
     return planned(graph, question, backend).forward(inputs)
 
 
@@ -169,8 +192,9 @@ def plan(
         >>> p(q, q, q).equal(ew.attention(q, q, q, ew.Complete(64)))
         True
     """
-    return _decide(query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend,
-                   memory_budget).decision.plan
+    return _decide(
+        query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend, memory_budget
+    ).decision.plan
 
 
 def explain(
@@ -201,24 +225,54 @@ def explain(
         dearer   gather    about ...
         budget   ...
     """
-    return _decide(query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend,
-                   memory_budget)
+    return _decide(
+        query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend, memory_budget
+    )
 
 
-def _decide(query: Tensor, key: Tensor, value: Tensor, graph: Graph, score: Score,
-            bias: Tensor | Bias | None, edge_key: Tensor | None, edge_value: Tensor | None,
-            dropout: float, backend: str, memory_budget: int | None) -> Explanation:
-    _, question = _ask(query, key, value, graph, score, bias, edge_key, edge_value, dropout, None,
-                       wants_lse=False)
+def _decide(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    score: Score,
+    bias: Tensor | Bias | None,
+    edge_key: Tensor | None,
+    edge_value: Tensor | None,
+    dropout: float,
+    backend: str,
+    memory_budget: int | None,
+) -> Explanation:
+    _, question = _ask(
+        query, key, value, graph, score, bias, edge_key, edge_value, dropout, None, wants_lse=False
+    )
     return Explanation(choose(question.about(graph), backend, memory_budget))
 
 
-def _ask(query: Tensor, key: Tensor, value: Tensor, graph: Graph, score: Score,
-         bias: Tensor | Bias | None, edge_key: Tensor | None, edge_value: Tensor | None,
-         dropout: float, generator: torch.Generator | None, *,
-         wants_lse: bool) -> tuple[Inputs, AttentionQuestion]:
+def _ask(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    score: Score,
+    bias: Tensor | Bias | None,
+    edge_key: Tensor | None,
+    edge_value: Tensor | None,
+    dropout: float,
+    generator: torch.Generator | None,
+    *,
+    wants_lse: bool,
+) -> tuple[Inputs, AttentionQuestion]:
     check_graph(graph)
-    inputs = Inputs(query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value,
-                    draw_seed(generator) if dropout else None)
+    inputs = Inputs(
+        query,
+        key,
+        value,
+        score.vector,
+        aligned(bias, graph),
+        edge_key,
+        edge_value,
+        draw_seed(generator) if dropout else None,
+    )
     num_edges = num_edges_of(graph) if inputs.has_edge_tensors else None
     return inputs, ask_attention(inputs, graph, score, num_edges, dropout, wants_lse=wants_lse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +26,16 @@ _COMPILED = SimpleNamespace()
 def planned(graph: Graph, question: Question, backend: str) -> Run:
     """The plan of a question about a graph, worked out once."""
     if torch.compiler.is_compiling():
-        return getattr(_COMPILED, _compiled_name(_portable(graph), backend, type(question).__name__,
-                                                 *question))
+        rounded = question._replace(batch=_power_of_two(question.batch))
+        return getattr(
+            _COMPILED,
+            _compiled_name(
+                _portable(graph),
+                backend,
+                type(question).__name__,
+                *(_constant(item) for item in rounded),
+            ),
+        )
     return recall(graph, (question, backend), lambda: _run(graph, question, backend))
 
 
@@ -48,17 +57,39 @@ def _num_edges(graph: Graph) -> int:
     return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 
 
+def _power_of_two(batch: int) -> int:
+    """Round a batch up, so that compiled code is made again only when it doubles."""
+    rounded = 1
+    while rounded < batch:
+        rounded *= 2
+    return rounded
+
+
+def _constant(item: Any) -> Any:
+    """Fix a number that a tracer may hold symbolic: heads, sizes and scales decide the plan."""
+    if isinstance(item, tuple) and not hasattr(item, "_fields"):
+        return tuple(_constant(part) for part in item)
+    if isinstance(item, bool):
+        return item
+    if isinstance(item, int):
+        return operator.index(item)
+    return item.__float__() if isinstance(item, float) else item  # float() would stay symbolic
+
+
 def _portable(graph: Graph) -> Any:
     """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
     spec = graph.spec()
-    return graph if spec is None else spec
+    return graph if spec is None else _constant(spec)
 
 
 @torch.compiler.assume_constant_result
 def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
     """Plan while tracing, and return the attribute of `_COMPILED` that holds the plan."""
-    asked: Question = (AttentionQuestion(*question) if kind == "AttentionQuestion"
-                       else AggregateQuestion(*question))
+    asked: Question = (
+        AttentionQuestion(*question)
+        if kind == "AttentionQuestion"
+        else AggregateQuestion(*question)
+    )
     plan = _run(_real(graph), asked, backend)
     _ = plan.prepared  # tensors must exist before the trace reads them
     name = f"plan_{id(plan)}"
@@ -73,8 +104,9 @@ def _compiled_num_edges(graph: Any) -> int:
 
 def _real(graph: Any) -> Graph:
     real = graph_from(graph) if isinstance(graph, tuple) else graph
-    if not isinstance(real, Graph) or "edge_index" not in real.__dict__ and real.spec() is None \
-            and not real.children():
-        raise ArgumentError("a graph with edge tensors was built inside torch.compile. Build it "
-                            "outside, and pass it in or close over it.")
+    if not hasattr(real, "num_targets"):  # the tracer made the object but not yet its fields
+        raise ArgumentError(
+            "a graph with edge tensors was built inside torch.compile. Build it "
+            "outside, and pass it in or close over it."
+        )
     return real

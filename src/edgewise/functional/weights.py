@@ -72,12 +72,15 @@ def weights(
     check_graph(graph)
     inputs = Inputs(query, key, key, score.vector, aligned(bias, graph), edge_key)
     per_edge = inputs.has_edge_tensors
-    asked = ask_attention(inputs, graph, score, num_edges_of(graph) if per_edge else None, 0.0,
-                          wants_lse=True)
+    asked = ask_attention(
+        inputs, graph, score, num_edges_of(graph) if per_edge else None, 0.0, wants_lse=True
+    )
     if lse.shape != query.shape[:-1]:
-        raise ShapeError(f"lse must have shape [*batch, heads, targets] = "
-                         f"{list(query.shape[:-1])}, got {list(lse.shape)}. Take it from "
-                         f"attention_state() with the same arguments.")
+        raise ShapeError(
+            f"lse must have shape [*batch, heads, targets] = "
+            f"{list(query.shape[:-1])}, got {list(lse.shape)}. Take it from "
+            f"attention_state() with the same arguments."
+        )
     target, source, edge, real = _chosen(graph, edges, query.device, per_edge=per_edge)
     precise = lse.dtype
     picked = key.repeat_interleave(asked.heads // asked.kv_heads, -3)[..., source, :].to(precise)
@@ -92,16 +95,22 @@ def weights(
     return found if real is None else torch.where(real, found, torch.zeros_like(found))
 
 
-def _chosen(graph: Graph, chosen: Tensor | None, device: torch.device, *,
-            per_edge: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def _chosen(
+    graph: Graph, chosen: Tensor | None, device: torch.device, *, per_edge: bool
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Target, source, place in edge order (None: all of them), and whether it is an edge."""
     if chosen is None:
         found = edges_of(graph, device)
         return found.target, found.source, None, None
-    if chosen.dtype != torch.int64 or chosen.ndim not in (1, 2) or (
-            chosen.ndim == 2 and chosen.shape[0] != 2):
-        raise ArgumentError(f"edges must be positions [M] or pairs [2, M] of int64, got "
-                            f"{list(chosen.shape)} of {chosen.dtype}.")
+    if (
+        chosen.dtype != torch.int64
+        or chosen.ndim not in (1, 2)
+        or (chosen.ndim == 2 and chosen.shape[0] != 2)
+    ):
+        raise ArgumentError(
+            f"edges must be positions [M] or pairs [2, M] of int64, got "
+            f"{list(chosen.shape)} of {chosen.dtype}."
+        )
     chosen = chosen.to(device)
     if chosen.ndim == 1:
         found = edges_of(graph, device)
@@ -119,8 +128,10 @@ def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) 
     """Where pairs stand in edge order; anywhere for a pair that is no edge."""
     rows = csr(graph, device)
     if rows.copy is not None:
-        raise ArgumentError("edges given as pairs are ambiguous: the graph holds copies of an edge, "
-                            "each with its own numbers. Give positions in edge order instead.")
+        raise ArgumentError(
+            "edges given as pairs are ambiguous: the graph holds copies of an edge, "
+            "each with its own numbers. Give positions in edge order instead."
+        )
     S = max(graph.num_sources, 1)
     place = torch.searchsorted(rows.target * S + rows.indices, target * S + source)
     place = place.clamp_(max=max(rows.num_edges - 1, 0))
@@ -128,6 +139,8 @@ def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) 
 
 
 def _check_range(name: str, index: Tensor, size: int, noun: str) -> None:
-    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < size):
-        raise ArgumentError(f"{name} must be from 0 to {size - 1} ({noun} of the graph), got "
-                            f"{int(index.min())} to {int(index.max())}.")
+    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < size):
+        raise ArgumentError(
+            f"{name} must be from 0 to {size - 1} ({noun} of the graph), got "
+            f"{int(index.min())} to {int(index.max())}."
+        )

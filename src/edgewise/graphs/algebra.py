@@ -21,9 +21,21 @@ from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
 from edgewise.graphs.sequence import Blocks, Causal, Complete, Dilated, SelfLoops, Window
 
-__all__ = ["Composition", "Difference", "Intersection", "Permutation", "Reverse", "Union",
-           "compose", "difference", "intersection", "permute", "receptive_field", "reverse",
-           "union"]
+__all__ = [
+    "Composition",
+    "Difference",
+    "Intersection",
+    "Permutation",
+    "Reverse",
+    "Union",
+    "compose",
+    "difference",
+    "intersection",
+    "permute",
+    "receptive_field",
+    "reverse",
+    "union",
+]
 
 _SYMMETRIC = (Grid, Hubs, SelfLoops)
 _CHUNK = 1 << 22
@@ -34,7 +46,8 @@ def _same_size(word: str, a: Graph, b: Graph) -> tuple[int, int]:
         raise GraphError(
             f"{word}: both graphs must have the same sizes, got {a.num_targets} x "
             f"{a.num_sources} and {b.num_targets} x {b.num_sources} (targets x sources). "
-            f"Build them over the same nodes.")
+            f"Build them over the same nodes."
+        )
     return a.num_targets, a.num_sources
 
 
@@ -202,8 +215,10 @@ class Permutation(Graph):
     sources: Tensor
 
     def __post_init__(self) -> None:
-        for name, size in (("targets", self.graph.num_targets),
-                           ("sources", self.graph.num_sources)):
+        for name, size in (
+            ("targets", self.graph.num_targets),
+            ("sources", self.graph.num_sources),
+        ):
             object.__setattr__(self, name, _checked_order(name, getattr(self, name), size))
         inverse = (torch.argsort(self.targets), torch.argsort(self.sources))
         object.__setattr__(self, "_inverse", inverse)
@@ -227,16 +242,20 @@ class Permutation(Graph):
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         targets, sources = self.__dict__["_inverse"]
-        return self.graph.contains(targets.to(target.device)[target],
-                                   sources.to(source.device)[source])
+        return self.graph.contains(
+            targets.to(target.device)[target], sources.to(source.device)[source]
+        )
 
     def facts(self) -> Facts:
         return known.facts_of_permutation(self.graph.facts())
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, Permutation) and self.graph == other.graph
-                and torch.equal(self.targets, other.targets)
-                and torch.equal(self.sources, other.sources))
+        return (
+            isinstance(other, Permutation)
+            and self.graph == other.graph
+            and torch.equal(self.targets, other.targets)
+            and torch.equal(self.sources, other.sources)
+        )
 
     def __hash__(self) -> int:
         return hash((Permutation, self.graph))
@@ -245,19 +264,25 @@ class Permutation(Graph):
         if max(self.num_targets, self.num_sources) > 32:
             return f"permute({self.graph!r}, <{self.num_targets} targets>)"
         orders = [self.targets.tolist(), self.sources.tolist()]
-        words = [repr(self.graph), *(repr(o) for o in (orders[:1] if orders[0] == orders[1] else orders))]
+        words = [
+            repr(self.graph),
+            *(repr(o) for o in (orders[:1] if orders[0] == orders[1] else orders)),
+        ]
         return f"permute({', '.join(words)})"
 
 
 def _checked_order(name: str, order: Tensor, size: int) -> Tensor:
     if order.shape != (size,) or not torch.equal(order.sort().values.cpu(), torch.arange(size)):
-        raise GraphError(f"permute: {name} must hold each number from 0 to {size - 1} once, got "
-                         f"shape {list(order.shape)}. Use torch.randperm({size}), for example.")
+        raise GraphError(
+            f"permute: {name} must hold each number from 0 to {size - 1} once, got "
+            f"shape {list(order.shape)}. Use torch.randperm({size}), for example."
+        )
     return order.detach().to(torch.int64, copy=True)
 
 
-def permute(graph: Graph, targets: Tensor | list[int],
-            sources: Tensor | list[int] | None = None) -> Graph:
+def permute(
+    graph: Graph, targets: Tensor | list[int], sources: Tensor | list[int] | None = None
+) -> Graph:
     r"""Rename the nodes: old target ``i`` is now ``targets[i]``, old source ``j`` ``sources[j]``.
 
     .. math::  \mathrm{attend}(pG, pq, pk, pv) = p\,\mathrm{attend}(G, q, k, v)
@@ -283,8 +308,9 @@ def permute(graph: Graph, targets: Tensor | list[int],
         return graph
     if isinstance(graph, EdgeList):
         device = graph.edge_index.device
-        pairs = torch.stack([renamed.sources.to(device)[graph.source],
-                             renamed.targets.to(device)[graph.target]])
+        pairs = torch.stack(
+            [renamed.sources.to(device)[graph.source], renamed.targets.to(device)[graph.target]]
+        )
         return EdgeList(pairs, num_targets=graph.num_targets, num_sources=graph.num_sources)
     return renamed
 
@@ -300,7 +326,8 @@ class Composition(Graph):
         if self.outer.num_sources != self.inner.num_targets:
             raise GraphError(
                 f"compose: outer reads {self.outer.num_sources} sources but inner updates "
-                f"{self.inner.num_targets} targets; they must be the same nodes.")
+                f"{self.inner.num_targets} targets; they must be the same nodes."
+            )
 
     @property
     def num_targets(self) -> int:
@@ -322,8 +349,9 @@ class Composition(Graph):
         for start in range(0, self.outer.num_sources, step):
             stop = min(start + step, self.outer.num_sources)
             middle = torch.arange(start, stop, device=target.device)
-            path = (self.outer.contains(target[..., None], middle)
-                    & self.inner.contains(middle, source[..., None]))
+            path = self.outer.contains(target[..., None], middle) & self.inner.contains(
+                middle, source[..., None]
+            )
             found |= path.any(-1)
         return found
 
@@ -345,19 +373,23 @@ def compose(outer: Graph, inner: Graph) -> Graph:
     """
     N = outer.num_sources
     match outer, inner:
-        case SelfLoops(), _ if N == inner.num_targets:
+        case SelfLoops(), _ if inner.num_targets == N:
             return inner if inner.facts().simple else Composition(outer, inner)
-        case _, SelfLoops() if N == inner.num_targets:
+        case _, SelfLoops() if inner.num_targets == N:
             return outer if outer.facts().simple else Composition(outer, inner)
-        case Complete(), Complete() if N == inner.num_targets and N > 0:
+        case Complete(), Complete() if inner.num_targets == N and N > 0:
             return Complete(outer.num_targets, inner.num_sources)
         case Window(), Window() if outer.num_targets == N == inner.num_targets == inner.num_sources:
             return Window(N, left=outer.left + inner.left, right=outer.right + inner.right)
         case Causal(), Causal() if outer.num_targets == N == inner.num_targets == inner.num_sources:
             return inner
-        case Grid(), Grid() if (outer.shape == inner.shape and outer.corners and inner.corners
-                                and outer.periodic == inner.periodic):
-            radius = tuple(a + b for a, b in zip(outer.radius, inner.radius, strict=True))
+        case Grid(), Grid() if (
+            outer.shape == inner.shape
+            and outer.corners
+            and inner.corners
+            and outer.periodic == inner.periodic
+        ):
+            radius = tuple(a + b for a, b in zip(outer.radii, inner.radii, strict=True))
             return replace(outer, radius=radius)
         case _:
             return Composition(outer, inner)
@@ -382,9 +414,11 @@ def receptive_field(graph: Graph, layers: int) -> Graph:
         Window(100, left=6, right=0)
     """
     if graph.num_targets != graph.num_sources:
-        raise GraphError(f"receptive_field: the graph must be square, got {graph.num_targets} "
-                         f"targets and {graph.num_sources} sources. Compose the layers with "
-                         f"compose() instead.")
+        raise GraphError(
+            f"receptive_field: the graph must be square, got {graph.num_targets} "
+            f"targets and {graph.num_sources} sources. Compose the layers with "
+            f"compose() instead."
+        )
     layers = count("receptive_field", "layers", layers)
     step = graph if _holds_self_loops(graph) else graph | SelfLoops(graph.num_targets)
     field: Graph = SelfLoops(graph.num_targets)

@@ -8,6 +8,7 @@ hashable, comparable, and printed the way it is written. It holds no kernels and
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -109,10 +110,15 @@ class Graph(ABC):
 
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
     """Check that a size is a whole number of at least ``minimum``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise GraphError(f"{owner}: {name} must be a whole number, got {value!r} "
-                         f"({type(value).__name__}). Pass an int.")
-    number = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]  # checked above
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise GraphError(
+            f"{owner}: {name} must be a whole number, got {value!r} "
+            f"({type(value).__name__}). Pass an int."
+        )
     if number < minimum:
         raise GraphError(f"{owner}: {name} must be at least {minimum}, got {number}.")
     return number
@@ -130,7 +136,7 @@ def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
     memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
     if memory is None:
         memory = {} if graph.holds_tensors else _RECENT.get(graph, {})
-        graph.__dict__["_memory"] = memory
+        object.__setattr__(graph, "_memory", memory)
         if not graph.holds_tensors:
             _RECENT[graph] = memory
             while len(_RECENT) > _RECENT_SIZE:

@@ -42,17 +42,17 @@ class DisjointUnion(Graph):
         return torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
     @cached_property
-    def num_targets(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def num_targets(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Rows: the sum over all parts."""
         return int(self.target_ends[-1])
 
     @cached_property
-    def num_sources(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def num_sources(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Columns: the sum over all parts."""
         return int(self.source_ends[-1])
 
     @cached_property
-    def holds_tensors(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def holds_tensors(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return any(part.holds_tensors for part in self.parts)
 
     def children(self) -> tuple[Graph, ...]:
@@ -70,18 +70,22 @@ class DisjointUnion(Graph):
         same = row == column
         for index in torch.unique(row[same]).tolist():
             here = same & (row == index)
-            found[here] = self.parts[index].contains(target[here] - self.target_ends[index],
-                                                     source[here] - self.source_ends[index])
+            found[here] = self.parts[index].contains(
+                target[here] - self.target_ends[index], source[here] - self.source_ends[index]
+            )
         return found
 
     def facts(self) -> Facts:
-        return recall(self, "facts", lambda: facts_of_disjoint_union(
-            [part.facts() for part in self.parts]))
+        return recall(
+            self, "facts", lambda: facts_of_disjoint_union([part.facts() for part in self.parts])
+        )
 
     def __repr__(self) -> str:
         if len(self.parts) > _PRINTED:
-            return (f"disjoint_union(<{len(self.parts):,} graphs: {self.num_targets:,} x "
-                    f"{self.num_sources:,}>)")
+            return (
+                f"disjoint_union(<{len(self.parts):,} graphs: {self.num_targets:,} x "
+                f"{self.num_sources:,}>)"
+            )
         return f"disjoint_union([{', '.join(repr(part) for part in self.parts)}])"
 
 
@@ -106,8 +110,10 @@ def disjoint_union(graphs: Iterable[Graph]) -> Graph:
     parts = tuple(graphs)
     for index, part in enumerate(parts):
         if not isinstance(part, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise GraphError(f"disjoint_union: item {index} must be a graph, got "
-                             f"{type(part).__name__}. Wrap edges in EdgeList(edge_index, num_nodes=...).")
+            raise GraphError(
+                f"disjoint_union: item {index} must be a graph, got "
+                f"{type(part).__name__}. Wrap edges in EdgeList(edge_index, num_nodes=...)."
+            )
     if all(isinstance(part, Complete) for part in parts):
         return Blocks(tuple(p.num_targets for p in parts), tuple(p.num_sources for p in parts))
     if len(parts) == 1:

@@ -55,11 +55,15 @@ class RandomRegular(Graph):
         degree = count("RandomRegular", "degree", self.degree)
         seed = count("RandomRegular", "seed", self.seed)
         if degree and degree >= N:
-            raise GraphError(f"RandomRegular: degree must be below num_targets={N}, got {degree}. "
-                             f"Use Complete({N}) for a graph in which everyone reads everyone.")
+            raise GraphError(
+                f"RandomRegular: degree must be below num_targets={N}, got {degree}. "
+                f"Use Complete({N}) for a graph in which everyone reads everyone."
+            )
         if N * degree % 2:
-            raise GraphError(f"RandomRegular: num_targets * degree must be even, got {N} * "
-                             f"{degree}. Add one to the degree or drop a node.")
+            raise GraphError(
+                f"RandomRegular: num_targets * degree must be even, got {N} * "
+                f"{degree}. Add one to the degree or drop a node."
+            )
         if seed >= 2**32:
             raise GraphError(f"RandomRegular: seed must be below 2**32, got {seed}.")
         for name, value in (("num_targets", N), ("degree", degree), ("seed", seed)):
@@ -92,16 +96,23 @@ class RandomRegular(Graph):
             shape = torch.broadcast_shapes(target.shape, source.shape)
             return torch.zeros(shape, dtype=torch.bool, device=target.device)
         target, source = torch.broadcast_tensors(target, source)
-        keys = (torch.arange(self.num_targets, device=target.device)[:, None] * self.num_targets
-                + table).reshape(-1)  # sorted
+        keys = (
+            torch.arange(self.num_targets, device=target.device)[:, None] * self.num_targets + table
+        ).reshape(-1)  # sorted
         wanted = target * self.num_targets + source
         place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
         return keys[place] == wanted
 
     def facts(self) -> Facts:
         N, degree = self.num_targets, self.degree
-        return Facts.bounded(N, N, min_edges=N * degree, max_edges=N * degree,
-                             in_degree=(degree, degree), out_degree=(degree, degree))
+        return Facts.bounded(
+            N,
+            N,
+            min_edges=N * degree,
+            max_edges=N * degree,
+            in_degree=(degree, degree),
+            out_degree=(degree, degree),
+        )
 
 
 Pairs = npt.NDArray[np.int64]
@@ -119,8 +130,10 @@ def _pairs(num_nodes: int, degree: int, random: np.random.RandomState) -> Pairs:
         for row, partner in zip(bad, random.randint(len(pairs), size=bad.size), strict=True):
             pairs[row, 1], pairs[partner, 1] = pairs[partner, 1], pairs[row, 1]
             pairs[row, 0], pairs[row, 1] = pairs[row, 1], pairs[row, 0]
-    raise GraphError(f"RandomRegular: no simple graph of {num_nodes} nodes and degree {degree} "
-                     f"was found in {_MAX_ROUNDS} rounds. Try another seed.")
+    raise GraphError(
+        f"RandomRegular: no simple graph of {num_nodes} nodes and degree {degree} "
+        f"was found in {_MAX_ROUNDS} rounds. Try another seed."
+    )
 
 
 def _bad_rows(pairs: Pairs, num_nodes: int) -> Pairs:

@@ -57,6 +57,11 @@ class EdgeList(Graph):
     num_sources: int = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():
+            raise GraphError(
+                "EdgeList: cannot be built inside torch.compile, because its checks "
+                "read the edges. Build it outside, and pass it in or close over it."
+            )
         edges = _checked_edges(self.edge_index)
         T, S = self._given_sizes()
         for row, name, size in ((1, "target", T), (0, "source", S)):
@@ -67,16 +72,19 @@ class EdgeList(Graph):
         object.__setattr__(self, "num_nodes", T if T == S else None)
 
     def _given_sizes(self) -> tuple[int, int]:
-        sizes = (self.num_nodes, self.num_targets, self.num_sources)
+        sizes: tuple[int | None, ...] = (self.num_nodes, self.num_targets, self.num_sources)
         if self.num_nodes is not None and sizes[1:] == (None, None):
             nodes = count("EdgeList", "num_nodes", self.num_nodes)
             return nodes, nodes
-        if self.num_nodes is None and None not in sizes[1:]:
-            return (count("EdgeList", "num_targets", self.num_targets),
-                    count("EdgeList", "num_sources", self.num_sources))
+        if sizes.count(None) == 1 and self.num_nodes is None:
+            return (
+                count("EdgeList", "num_targets", self.num_targets),
+                count("EdgeList", "num_sources", self.num_sources),
+            )
         raise GraphError(
             "EdgeList: give either num_nodes, or both num_targets and num_sources; got "
-            f"num_nodes={sizes[0]}, num_targets={sizes[1]}, num_sources={sizes[2]}.")
+            f"num_nodes={sizes[0]}, num_targets={sizes[1]}, num_sources={sizes[2]}."
+        )
 
     @property
     def holds_tensors(self) -> bool:
@@ -130,14 +138,29 @@ class EdgeList(Graph):
         gap = self.target - self.source
         in_degree = torch.bincount(self.target, minlength=T)
         out_degree = torch.bincount(self.source, minlength=S)
-        numbers = torch.stack([
-            gap.max(), -gap.min(), in_degree.min(), in_degree.max(), out_degree.min(),
-            out_degree.max(), (keys[1:] != keys[:-1]).all().long(),
-        ]).tolist()  # one transfer from a GPU instead of seven
+        numbers = torch.stack(
+            [
+                gap.max(),
+                -gap.min(),
+                in_degree.min(),
+                in_degree.max(),
+                out_degree.min(),
+                out_degree.max(),
+                (keys[1:] != keys[:-1]).all().long(),
+            ]
+        ).tolist()  # one transfer from a GPU instead of seven
         left, right, min_in, max_in, min_out, max_out, simple = numbers
-        return Facts.bounded(T, S, min_edges=E, max_edges=E, left=left, right=right,
-                             in_degree=(min_in, max_in), out_degree=(min_out, max_out),
-                             simple=bool(simple))
+        return Facts.bounded(
+            T,
+            S,
+            min_edges=E,
+            max_edges=E,
+            left=left,
+            right=right,
+            in_degree=(min_in, max_in),
+            out_degree=(min_out, max_out),
+            simple=bool(simple),
+        )
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -145,8 +168,9 @@ class EdgeList(Graph):
         if not isinstance(other, EdgeList):
             return NotImplemented
         sizes = (self.num_targets, self.num_sources, self.num_edges)
-        return (sizes == (other.num_targets, other.num_sources, other.num_edges)
-                and torch.equal(self.edge_index, other.edge_index.to(self.edge_index.device)))
+        return sizes == (other.num_targets, other.num_sources, other.num_edges) and torch.equal(
+            self.edge_index, other.edge_index.to(self.edge_index.device)
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -159,22 +183,32 @@ class EdgeList(Graph):
 
     def __repr__(self) -> str:
         square = self.num_targets == self.num_sources
-        sizes = (f"num_nodes={self.num_targets}" if square
-                 else f"num_targets={self.num_targets}, num_sources={self.num_sources}")
-        edges = (f"<{self.num_edges:,} edges>" if self.num_edges > _PRINTED
-                 else repr(self.edge_index.tolist()))
+        sizes = (
+            f"num_nodes={self.num_targets}"
+            if square
+            else f"num_targets={self.num_targets}, num_sources={self.num_sources}"
+        )
+        edges = (
+            f"<{self.num_edges:,} edges>"
+            if self.num_edges > _PRINTED
+            else repr(self.edge_index.tolist())
+        )
         return f"EdgeList({edges}, {sizes})"
 
 
 def _checked_edges(edge_index: object) -> Tensor:
     edges = edge_index if isinstance(edge_index, Tensor) else torch.as_tensor(edge_index)
     if edges.ndim != 2 or edges.shape[0] != 2:
-        raise GraphError(f"EdgeList: edge_index must have shape [2, E] (sources, targets), got "
-                         f"{list(edges.shape)}. Transpose a list of pairs with edge_index.t().")
+        raise GraphError(
+            f"EdgeList: edge_index must have shape [2, E] (sources, targets), got "
+            f"{list(edges.shape)}. Transpose a list of pairs with edge_index.t()."
+        )
     if edges.dtype not in _INTEGER:
         if edges.numel():
-            raise GraphError(f"EdgeList: edge_index must hold whole numbers, got {edges.dtype}. "
-                             f"Convert it with edge_index.long().")
+            raise GraphError(
+                f"EdgeList: edge_index must hold whole numbers, got {edges.dtype}. "
+                f"Convert it with edge_index.long()."
+            )
         edges = edges.long()  # an empty list has no integer dtype of its own
     return edges.detach().to(torch.int64, copy=True).contiguous()
 
@@ -184,6 +218,8 @@ def _check_range(index: Tensor, name: str, size: int) -> None:
         return
     low, high = (int(bound) for bound in torch.aminmax(index))
     if low < 0 or high >= size:
-        raise GraphError(f"EdgeList: {name} {low if low < 0 else high} is outside the {size} "
-                         f"{name}s of the graph. Use numbers from 0 to {size - 1}, or raise "
-                         f"num_{name}s.")
+        raise GraphError(
+            f"EdgeList: {name} {low if low < 0 else high} is outside the {size} "
+            f"{name}s of the graph. Use numbers from 0 to {size - 1}, or raise "
+            f"num_{name}s."
+        )

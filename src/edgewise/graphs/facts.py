@@ -14,9 +14,18 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cuts", "Facts", "facts_of_composition", "facts_of_difference",
-           "facts_of_disjoint_union", "facts_of_intersection", "facts_of_permutation",
-           "facts_of_reverse", "facts_of_union", "provably_disjoint"]
+__all__ = [
+    "Cuts",
+    "Facts",
+    "facts_of_composition",
+    "facts_of_difference",
+    "facts_of_disjoint_union",
+    "facts_of_intersection",
+    "facts_of_permutation",
+    "facts_of_reverse",
+    "facts_of_union",
+    "provably_disjoint",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -76,8 +85,11 @@ class Cuts:
         return Cuts(self.sources, self.targets)
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, Cuts) and np.array_equal(self.targets, other.targets)
-                and np.array_equal(self.sources, other.sources))
+        return (
+            isinstance(other, Cuts)
+            and np.array_equal(self.targets, other.targets)
+            and np.array_equal(self.sources, other.sources)
+        )
 
     def __hash__(self) -> int:
         return hash((self.targets.tobytes(), self.sources.tobytes()))
@@ -159,8 +171,20 @@ class Facts:
         max_out = max_edges if max_out is None else min(max_out, max_edges)
         max_edges = min(max_edges, T * max_in, S * max_out)
         min_edges = max(min_edges, T * min_in, S * min_out)
-        return cls(T, S, min_edges, max_edges, left, right, min_in, min(max_in, max_edges),
-                   min_out, min(max_out, max_edges), simple, cuts)
+        return cls(
+            T,
+            S,
+            min_edges,
+            max_edges,
+            left,
+            right,
+            min_in,
+            min(max_in, max_edges),
+            min_out,
+            min(max_out, max_edges),
+            simple,
+            cuts,
+        )
 
     @cached_property
     def density(self) -> float:
@@ -224,19 +248,30 @@ def provably_disjoint(a: Facts, b: Facts) -> bool:
 def facts_of_union(a: Facts, b: Facts) -> Facts:
     """Facts of the set union; the result is simple."""
     disjoint = provably_disjoint(a, b)
-    lower = (a.distinct_min_edges + b.distinct_min_edges if disjoint
-             else max(a.distinct_min_edges, b.distinct_min_edges))
+    lower = (
+        a.distinct_min_edges + b.distinct_min_edges
+        if disjoint
+        else max(a.distinct_min_edges, b.distinct_min_edges)
+    )
     if a.max_edges == 0 or b.max_edges == 0:
         left, right = (b.left, b.right) if a.max_edges == 0 else (a.left, a.right)
     else:
         left, right = max(a.left, b.left), max(a.right, b.right)
     return Facts.bounded(
-        a.num_targets, a.num_sources, min_edges=lower, max_edges=a.max_edges + b.max_edges,
-        left=left, right=right,
-        in_degree=(max(a.distinct_min_in_degree, b.distinct_min_in_degree),
-                   a.max_in_degree + b.max_in_degree),
-        out_degree=(max(a.distinct_min_out_degree, b.distinct_min_out_degree),
-                    a.max_out_degree + b.max_out_degree),
+        a.num_targets,
+        a.num_sources,
+        min_edges=lower,
+        max_edges=a.max_edges + b.max_edges,
+        left=left,
+        right=right,
+        in_degree=(
+            max(a.distinct_min_in_degree, b.distinct_min_in_degree),
+            a.max_in_degree + b.max_in_degree,
+        ),
+        out_degree=(
+            max(a.distinct_min_out_degree, b.distinct_min_out_degree),
+            a.max_out_degree + b.max_out_degree,
+        ),
         cuts=a.cuts.common(b.cuts),
     )
 
@@ -245,14 +280,20 @@ def facts_of_intersection(a: Facts, b: Facts) -> Facts:
     """Facts of the edges that both graphs have; the result is simple."""
     T, S = a.num_targets, a.num_sources
     return Facts.bounded(
-        T, S,
+        T,
+        S,
         min_edges=max(0, a.distinct_min_edges + b.distinct_min_edges - T * S),
         max_edges=min(a.max_edges, b.max_edges),
-        left=min(a.left, b.left), right=min(a.right, b.right),
-        in_degree=(max(0, a.distinct_min_in_degree + b.distinct_min_in_degree - S),
-                   min(a.max_in_degree, b.max_in_degree)),
-        out_degree=(max(0, a.distinct_min_out_degree + b.distinct_min_out_degree - T),
-                    min(a.max_out_degree, b.max_out_degree)),
+        left=min(a.left, b.left),
+        right=min(a.right, b.right),
+        in_degree=(
+            max(0, a.distinct_min_in_degree + b.distinct_min_in_degree - S),
+            min(a.max_in_degree, b.max_in_degree),
+        ),
+        out_degree=(
+            max(0, a.distinct_min_out_degree + b.distinct_min_out_degree - T),
+            min(a.max_out_degree, b.max_out_degree),
+        ),
         cuts=a.cuts.finer(b.cuts),
     )
 
@@ -262,9 +303,12 @@ def facts_of_difference(a: Facts, b: Facts) -> Facts:
     if provably_disjoint(a, b):
         b = replace(b, max_edges=0, max_in_degree=0, max_out_degree=0)
     return Facts.bounded(
-        a.num_targets, a.num_sources,
-        min_edges=max(0, a.distinct_min_edges - b.max_edges), max_edges=a.max_edges,
-        left=a.left, right=a.right,
+        a.num_targets,
+        a.num_sources,
+        min_edges=max(0, a.distinct_min_edges - b.max_edges),
+        max_edges=a.max_edges,
+        left=a.left,
+        right=a.right,
         in_degree=(max(0, a.distinct_min_in_degree - b.max_in_degree), a.max_in_degree),
         out_degree=(max(0, a.distinct_min_out_degree - b.max_out_degree), a.max_out_degree),
         cuts=a.cuts,
@@ -273,9 +317,20 @@ def facts_of_difference(a: Facts, b: Facts) -> Facts:
 
 def facts_of_reverse(a: Facts) -> Facts:
     """Facts of the graph whose edges all point the other way."""
-    return Facts(a.num_sources, a.num_targets, a.min_edges, a.max_edges, a.right, a.left,
-                 a.min_out_degree, a.max_out_degree, a.min_in_degree, a.max_in_degree,
-                 a.simple, a.cuts.swapped())
+    return Facts(
+        a.num_sources,
+        a.num_targets,
+        a.min_edges,
+        a.max_edges,
+        a.right,
+        a.left,
+        a.min_out_degree,
+        a.max_out_degree,
+        a.min_in_degree,
+        a.max_in_degree,
+        a.simple,
+        a.cuts.swapped(),
+    )
 
 
 def facts_of_composition(outer: Facts, inner: Facts) -> Facts:
@@ -285,8 +340,11 @@ def facts_of_composition(outer: Facts, inner: Facts) -> Facts:
     min_out = outer.distinct_min_out_degree if inner.min_out_degree > 0 else 0
     empty = outer.max_edges == 0 or inner.max_edges == 0
     return Facts.bounded(
-        T, S, max_edges=0 if empty else None,
-        left=outer.left + inner.left, right=outer.right + inner.right,
+        T,
+        S,
+        max_edges=0 if empty else None,
+        left=outer.left + inner.left,
+        right=outer.right + inner.right,
         in_degree=(min_in, outer.max_in_degree * inner.max_in_degree),
         out_degree=(min_out, inner.max_out_degree * outer.max_out_degree),
     )
@@ -295,9 +353,13 @@ def facts_of_composition(outer: Facts, inner: Facts) -> Facts:
 def facts_of_permutation(a: Facts) -> Facts:
     """Facts that survive any relabelling of targets and sources."""
     return Facts.bounded(
-        a.num_targets, a.num_sources, min_edges=a.min_edges, max_edges=a.max_edges,
+        a.num_targets,
+        a.num_sources,
+        min_edges=a.min_edges,
+        max_edges=a.max_edges,
         in_degree=(a.min_in_degree, a.max_in_degree),
-        out_degree=(a.min_out_degree, a.max_out_degree), simple=a.simple,
+        out_degree=(a.min_out_degree, a.max_out_degree),
+        simple=a.simple,
     )
 
 
@@ -316,20 +378,31 @@ def facts_of_disjoint_union(parts: Sequence[Facts]) -> Facts:
     T, S = int(row_ends[-1]), int(column_ends[-1])
     left = (column(p.left for p in parts) + shift)[holds_edges]
     right = (column(p.right for p in parts) - shift)[holds_edges]
-    cut_targets = [p.cuts.targets[1:] + start
-                   for p, start in zip(parts, (row_ends - rows).tolist(), strict=True)]
-    cut_sources = [p.cuts.sources[1:] + start
-                   for p, start in zip(parts, (column_ends - columns).tolist(), strict=True)]
+    cut_targets = [
+        p.cuts.targets[1:] + start
+        for p, start in zip(parts, (row_ends - rows).tolist(), strict=True)
+    ]
+    cut_sources = [
+        p.cuts.sources[1:] + start
+        for p, start in zip(parts, (column_ends - columns).tolist(), strict=True)
+    ]
     with_rows = [p for p in parts if p.num_targets]
     with_columns = [p for p in parts if p.num_sources]
     return Facts.bounded(
-        T, S,
-        min_edges=sum(p.min_edges for p in parts), max_edges=sum(p.max_edges for p in parts),
-        left=int(left.max()) if left.size else 0, right=int(right.max()) if right.size else 0,
-        in_degree=(min((p.min_in_degree for p in with_rows), default=0),
-                   max((p.max_in_degree for p in with_rows), default=0)),
-        out_degree=(min((p.min_out_degree for p in with_columns), default=0),
-                    max((p.max_out_degree for p in with_columns), default=0)),
+        T,
+        S,
+        min_edges=sum(p.min_edges for p in parts),
+        max_edges=sum(p.max_edges for p in parts),
+        left=int(left.max()) if left.size else 0,
+        right=int(right.max()) if right.size else 0,
+        in_degree=(
+            min((p.min_in_degree for p in with_rows), default=0),
+            max((p.max_in_degree for p in with_rows), default=0),
+        ),
+        out_degree=(
+            min((p.min_out_degree for p in with_columns), default=0),
+            max((p.max_out_degree for p in with_columns), default=0),
+        ),
         simple=all(p.simple for p in parts),
         cuts=Cuts(np.concatenate([[0], *cut_targets]), np.concatenate([[0], *cut_sources])),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -49,7 +48,7 @@ class Grid(Graph):
     """
 
     shape: tuple[int, ...]
-    radius: tuple[int, ...] = field(default=1, kw_only=True)  # type: ignore[assignment]
+    radius: int | tuple[int, ...] = field(default=1, kw_only=True)
     corners: bool = field(default=True, kw_only=True)
     periodic: bool = field(default=False, kw_only=True)
 
@@ -58,13 +57,20 @@ class Grid(Graph):
         if not shape:
             raise GraphError("Grid: shape has no axes. Give at least one size, like (8, 8).")
         given = self.radius
-        radii: Sequence[int] = given if isinstance(given, Sequence) else [given] * len(shape)
+        radii = (given,) * len(shape) if isinstance(given, int) else tuple(given)
         radius = tuple(count("Grid", "radius", r) for r in radii)
         if len(radius) != len(shape):
-            raise GraphError(f"Grid: radius has {len(radius)} numbers but shape has {len(shape)} "
-                             f"axes. Give one radius, or one for each axis.")
+            raise GraphError(
+                f"Grid: radius has {len(radius)} numbers but shape has {len(shape)} "
+                f"axes. Give one radius, or one for each axis."
+            )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "radius", radius)
+
+    @property
+    def radii(self) -> tuple[int, ...]:
+        """Reach along each axis."""
+        return self.radius if isinstance(self.radius, tuple) else (self.radius,) * len(self.shape)
 
     @property
     def num_targets(self) -> int:
@@ -88,7 +94,7 @@ class Grid(Graph):
         near = torch.ones((), dtype=torch.bool, device=target.device)
         moved = torch.zeros((), dtype=torch.int64, device=target.device)
         pairs = zip(self.coordinates(target), self.coordinates(source), strict=True)
-        for (t, s), size, radius in zip(pairs, self.shape, self.radius, strict=True):
+        for (t, s), size, radius in zip(pairs, self.shape, self.radii, strict=True):
             gap = (t - s).abs()
             gap = torch.minimum(gap, size - gap) if self.periodic else gap
             near = near & (gap <= radius)
@@ -99,8 +105,10 @@ class Grid(Graph):
         """Moves to all neighbours, without repetition, in row-major order."""
         if not self.num_targets:
             return []
-        axes = [self._axis_steps(size, radius)
-                for size, radius in zip(self.shape, self.radius, strict=True)]
+        axes = [
+            self._axis_steps(size, radius)
+            for size, radius in zip(self.shape, self.radii, strict=True)
+        ]
         moves = itertools.product(*axes)
         return [m for m in moves if self.corners or sum(step != 0 for step in m) <= 1]
 
@@ -116,29 +124,45 @@ class Grid(Graph):
             return Facts.bounded(0, 0)
         if self.periodic:
             degree = len(self.steps())
-            return Facts.bounded(N, N, min_edges=N * degree, max_edges=N * degree,
-                                 in_degree=(degree, degree), out_degree=(degree, degree))
-        sums = [sum(max(0, size - abs(step)) for step in self._axis_steps(size, radius))
-                for size, radius in zip(self.shape, self.radius, strict=True)]
-        reach = [min(radius, size - 1)
-                 for size, radius in zip(self.shape, self.radius, strict=True)]
-        strides = [math.prod(self.shape[axis + 1:]) for axis in range(len(self.shape))]
+            return Facts.bounded(
+                N,
+                N,
+                min_edges=N * degree,
+                max_edges=N * degree,
+                in_degree=(degree, degree),
+                out_degree=(degree, degree),
+            )
+        sums = [
+            sum(max(0, size - abs(step)) for step in self._axis_steps(size, radius))
+            for size, radius in zip(self.shape, self.radii, strict=True)
+        ]
+        reach = [min(radius, size - 1) for size, radius in zip(self.shape, self.radii, strict=True)]
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
         if self.corners:
             edges = math.prod(sums)
             lowest = math.prod(r + 1 for r in reach)
             band = sum(r * stride for r, stride in zip(reach, strides, strict=True))
         else:
-            edges = N + sum((total - size) * (N // size)
-                            for total, size in zip(sums, self.shape, strict=True))
+            edges = N + sum(
+                (total - size) * (N // size) for total, size in zip(sums, self.shape, strict=True)
+            )
             lowest = 1 + sum(reach)
             band = max(r * stride for r, stride in zip(reach, strides, strict=True))
         highest = len(self.steps())
-        return Facts.bounded(N, N, min_edges=edges, max_edges=edges, left=band, right=band,
-                             in_degree=(lowest, highest), out_degree=(lowest, highest))
+        return Facts.bounded(
+            N,
+            N,
+            min_edges=edges,
+            max_edges=edges,
+            left=band,
+            right=band,
+            in_degree=(lowest, highest),
+            out_degree=(lowest, highest),
+        )
 
     def __repr__(self) -> str:
-        same = len(set(self.radius)) == 1
-        radius = self.radius[0] if same else self.radius
+        same = len(set(self.radii)) == 1
+        radius = self.radii[0] if same else self.radii
         words = [repr(self.shape)]
         words += [] if radius == 1 else [f"radius={radius!r}"]
         words += [] if self.corners else ["corners=False"]

@@ -48,8 +48,10 @@ class Hubs(Graph):
         N = count("Hubs", "num_targets", self.num_targets)
         hubs = tuple(sorted({count("Hubs", "hubs", hub) for hub in _listed(self.hubs)}))
         if hubs and hubs[-1] >= N:
-            raise GraphError(f"Hubs: hub {hubs[-1]} is outside the {N} nodes. "
-                             f"Use node numbers from 0 to {N - 1}.")
+            raise GraphError(
+                f"Hubs: hub {hubs[-1]} is outside the {N} nodes. "
+                f"Use node numbers from 0 to {N - 1}."
+            )
         object.__setattr__(self, "num_targets", N)
         object.__setattr__(self, "hubs", hubs)
 
@@ -67,8 +69,9 @@ class Hubs(Graph):
         N, h = self.num_targets, len(self.hubs)
         edges = 2 * h * N - h * h
         degrees = (N, N) if h == N else (h, N if h else 0)
-        return Facts.bounded(N, N, min_edges=edges, max_edges=edges,
-                             in_degree=degrees, out_degree=degrees)
+        return Facts.bounded(
+            N, N, min_edges=edges, max_edges=edges, in_degree=degrees, out_degree=degrees
+        )
 
     def __repr__(self) -> str:
         return f"Hubs({self.num_targets}, {list(self.hubs)})"

@@ -55,13 +55,17 @@ class Predicate(Graph):
         shape = torch.broadcast_shapes(target.shape, source.shape)
         if not isinstance(answer, Tensor) or answer.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryIsInstance]
             got = answer.dtype if isinstance(answer, Tensor) else type(answer).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise GraphError(f"Predicate: function must return a bool tensor, got {got}. "
-                             f"Compare tensors, for example (target - source).abs() < 3.")
+            raise GraphError(
+                f"Predicate: function must return a bool tensor, got {got}. "
+                f"Compare tensors, for example (target - source).abs() < 3."
+            )
         try:
             return answer.expand(shape)
         except RuntimeError:
-            raise GraphError(f"Predicate: function must return shape {list(shape)}, got "
-                             f"{list(answer.shape)}. Use operations that broadcast.") from None
+            raise GraphError(
+                f"Predicate: function must return shape {list(shape)}, got "
+                f"{list(answer.shape)}. Use operations that broadcast."
+            ) from None
 
     def facts(self) -> Facts:
         return Facts.bounded(self.num_targets, self.num_sources)
@@ -102,7 +106,8 @@ class Assume(Graph):
         if sizes != (self.assumed.num_targets, self.assumed.num_sources):
             raise GraphError(
                 f"Assume: facts are about {self.assumed.num_targets} x "
-                f"{self.assumed.num_sources} nodes but the graph has {sizes[0]} x {sizes[1]}.")
+                f"{self.assumed.num_sources} nodes but the graph has {sizes[0]} x {sizes[1]}."
+            )
 
     @property
     def num_targets(self) -> int:
@@ -123,15 +128,23 @@ class Assume(Graph):
     def facts(self) -> Facts:
         own, said = self.graph.facts(), self.assumed
         return Facts.bounded(
-            self.num_targets, self.num_sources,
+            self.num_targets,
+            self.num_sources,
             min_edges=max(own.min_edges, said.min_edges),
             max_edges=min(own.max_edges, said.max_edges),
-            left=min(own.left, said.left), right=min(own.right, said.right),
-            in_degree=(max(own.min_in_degree, said.min_in_degree),
-                       min(own.max_in_degree, said.max_in_degree)),
-            out_degree=(max(own.min_out_degree, said.min_out_degree),
-                        min(own.max_out_degree, said.max_out_degree)),
-            simple=own.simple or said.simple, cuts=said.cuts.finer(own.cuts))
+            left=min(own.left, said.left),
+            right=min(own.right, said.right),
+            in_degree=(
+                max(own.min_in_degree, said.min_in_degree),
+                min(own.max_in_degree, said.max_in_degree),
+            ),
+            out_degree=(
+                max(own.min_out_degree, said.min_out_degree),
+                min(own.max_out_degree, said.max_out_degree),
+            ),
+            simple=own.simple or said.simple,
+            cuts=said.cuts.finer(own.cuts),
+        )
 
     def __repr__(self) -> str:
         return f"Assume({self.graph!r}, {self.assumed!r})"
@@ -178,11 +191,14 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
         actual, sign = found[field_.name]
         claimed = getattr(facts, field_.name)
         if sign * (actual - claimed) > 0:
-            raise GraphError(f"check_facts: {field_.name} {'<=' if sign > 0 else '>='} {claimed} "
-                             f"is false, the edges need {actual}. Loosen the fact ({graph!r}).")
+            raise GraphError(
+                f"check_facts: {field_.name} {'<=' if sign > 0 else '>='} {claimed} "
+                f"is false, the edges need {actual}. Loosen the fact ({graph!r})."
+            )
     if facts.simple and bool((copies > 1).any()):
-        raise GraphError(f"check_facts: simple is false, an edge occurs "
-                         f"{int(copies.max())} times ({graph!r}).")
+        raise GraphError(
+            f"check_facts: simple is false, an edge occurs {int(copies.max())} times ({graph!r})."
+        )
     _check_cuts(facts.cuts, t, s, graph)
 
 

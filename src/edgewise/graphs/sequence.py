@@ -97,9 +97,15 @@ class Causal(Graph):
     def facts(self) -> Facts:
         T, S = self.num_targets, self.num_sources
         pairs = causal_pairs(T, S)
-        return Facts.bounded(T, S, min_edges=pairs, max_edges=pairs, right=S - T,
-                             in_degree=(min(max(S - T + 1, 0), S) if T else 0, S),
-                             out_degree=(min(1, T) if S else 0, T))
+        return Facts.bounded(
+            T,
+            S,
+            min_edges=pairs,
+            max_edges=pairs,
+            right=S - T,
+            in_degree=(min(max(S - T + 1, 0), S) if T else 0, S),
+            out_degree=(min(1, T) if S else 0, T),
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,10 +156,23 @@ class Window(Graph):
         T, S = self.num_targets, self.num_sources
         offset = S - T
         edges = _interval_edges(T, S, offset - self.left, offset + self.right)
-        lowest = min(_interval(0, S, offset - self.left, offset + self.right),
-                     _interval(T - 1, S, offset - self.left, offset + self.right)) if T else 0
-        return Facts.bounded(T, S, min_edges=edges, max_edges=edges, left=self.left - offset,
-                             right=self.right + offset, in_degree=(lowest, None))
+        lowest = (
+            min(
+                _interval(0, S, offset - self.left, offset + self.right),
+                _interval(T - 1, S, offset - self.left, offset + self.right),
+            )
+            if T
+            else 0
+        )
+        return Facts.bounded(
+            T,
+            S,
+            min_edges=edges,
+            max_edges=edges,
+            left=self.left - offset,
+            right=self.right + offset,
+            in_degree=(lowest, None),
+        )
 
 
 def _interval(target: int, num_sources: int, first: int, last: int) -> int:
@@ -226,9 +245,16 @@ class Dilated(Graph):
         steps = range(-min(self.right, N // d), min(self.left, N // d) + 1)
         edges = sum(max(0, N - abs(k) * d) for k in steps) if N else 0
         in_reach = self.left + self.right + 1
-        return Facts.bounded(N, N, min_edges=edges, max_edges=edges, left=self.left * d,
-                             right=self.right * d, in_degree=(min(1, N), in_reach),
-                             out_degree=(min(1, N), in_reach))
+        return Facts.bounded(
+            N,
+            N,
+            min_edges=edges,
+            max_edges=edges,
+            left=self.left * d,
+            right=self.right * d,
+            in_degree=(min(1, N), in_reach),
+            out_degree=(min(1, N), in_reach),
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -260,8 +286,10 @@ class PrefixCausal(Graph):
         N = count("PrefixCausal", "num_targets", self.num_targets)
         prefix = count("PrefixCausal", "prefix", self.prefix)
         if prefix > N:
-            raise GraphError(f"PrefixCausal: prefix must be at most num_targets={N}, "
-                             f"got {prefix}. Use Complete({N}) if everyone reads everyone.")
+            raise GraphError(
+                f"PrefixCausal: prefix must be at most num_targets={N}, "
+                f"got {prefix}. Use Complete({N}) if everyone reads everyone."
+            )
         object.__setattr__(self, "num_targets", N)
         object.__setattr__(self, "prefix", prefix)
 
@@ -277,8 +305,15 @@ class PrefixCausal(Graph):
         N, prefix = self.num_targets, self.prefix
         edges = causal_pairs(N, N) + prefix * (prefix - 1) // 2
         lowest = max(prefix, 1) if N else 0
-        return Facts.bounded(N, N, min_edges=edges, max_edges=edges, right=max(prefix - 1, 0),
-                             in_degree=(lowest, N), out_degree=(min(1, N), N))
+        return Facts.bounded(
+            N,
+            N,
+            min_edges=edges,
+            max_edges=edges,
+            right=max(prefix - 1, 0),
+            in_degree=(lowest, N),
+            out_degree=(min(1, N), N),
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -310,11 +345,13 @@ class Blocks(Graph):
 
     def __post_init__(self) -> None:
         sizes = _block_sizes("sizes", self.sizes)
-        columns = sizes if self.source_sizes is None else _block_sizes(  # pyright: ignore[reportUnnecessaryComparison]
-            "source_sizes", self.source_sizes)
+        given: tuple[int, ...] | None = self.source_sizes
+        columns = sizes if given is None else _block_sizes("source_sizes", given)
         if len(columns) != len(sizes):
-            raise GraphError(f"Blocks: source_sizes has {len(columns)} blocks but sizes has "
-                             f"{len(sizes)}. Give one source size for each block.")
+            raise GraphError(
+                f"Blocks: source_sizes has {len(columns)} blocks but sizes has "
+                f"{len(sizes)}. Give one source size for each block."
+            )
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "source_sizes", columns)
         targets = torch.tensor((0, *sizes)).cumsum(0)
@@ -356,12 +393,22 @@ class Blocks(Graph):
         left, right = (shift + rows - 1)[held], (columns - 1 - shift)[held]
         pairs = cuts.num_pairs
         return Facts.bounded(
-            self.num_targets, self.num_sources, min_edges=pairs, max_edges=pairs,
-            left=int(left.max()) if left.size else 0, right=int(right.max()) if right.size else 0,
-            in_degree=(int(row_degrees.min()), int(row_degrees.max())) if row_degrees.size else (0, 0),
-            out_degree=((int(column_degrees.min()), int(column_degrees.max()))
-                        if column_degrees.size else (0, 0)),
-            cuts=cuts)
+            self.num_targets,
+            self.num_sources,
+            min_edges=pairs,
+            max_edges=pairs,
+            left=int(left.max()) if left.size else 0,
+            right=int(right.max()) if right.size else 0,
+            in_degree=(int(row_degrees.min()), int(row_degrees.max()))
+            if row_degrees.size
+            else (0, 0),
+            out_degree=(
+                (int(column_degrees.min()), int(column_degrees.max()))
+                if column_degrees.size
+                else (0, 0)
+            ),
+            cuts=cuts,
+        )
 
     def __repr__(self) -> str:
         sizes, columns = list(self.sizes), list(self.source_sizes)
@@ -406,6 +453,14 @@ class SelfLoops(Graph):
 
     def facts(self) -> Facts:
         N = self.num_targets
-        return Facts.bounded(N, N, min_edges=N, max_edges=N, left=0, right=0,
-                             in_degree=(min(1, N), 1), out_degree=(min(1, N), 1),
-                             cuts=Cuts(range(N + 1), range(N + 1)) if 0 < N <= 4096 else None)
+        return Facts.bounded(
+            N,
+            N,
+            min_edges=N,
+            max_edges=N,
+            left=0,
+            right=0,
+            in_degree=(min(1, N), 1),
+            out_degree=(min(1, N), 1),
+            cuts=Cuts(range(N + 1), range(N + 1)) if 0 < N <= 4096 else None,
+        )

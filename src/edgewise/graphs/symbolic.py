@@ -22,9 +22,26 @@ from edgewise.graphs.sequence import (
 
 __all__ = ["graph_from"]
 
-_FAMILIES: dict[str, type[Graph]] = {family.__name__: family for family in (
-    Blocks, Causal, Complete, Composition, Difference, Dilated, Grid, Hubs, Intersection,
-    PrefixCausal, RandomRegular, Reverse, SelfLoops, Union, Window)}
+_FAMILIES: dict[str, type[Graph]] = {
+    family.__name__: family
+    for family in (
+        Blocks,
+        Causal,
+        Complete,
+        Composition,
+        Difference,
+        Dilated,
+        Grid,
+        Hubs,
+        Intersection,
+        PrefixCausal,
+        RandomRegular,
+        Reverse,
+        SelfLoops,
+        Union,
+        Window,
+    )
+}
 
 
 def graph_from(spec: tuple[Any, ...]) -> Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -93,12 +92,13 @@ def save(data: Any, path: str | Path, *, task: str | None = None, split: int = 0
         whole = Path(file.name)
     try:
         if path.suffix == ".npz":
-            np.savez_compressed(whole, **out, **({"task": np.array(task)} if task else {}))
+            extra: dict[str, Any] = {"task": np.array(task)} if task else {}
+            np.savez_compressed(whole, **out, **extra)
         else:
             from safetensors.numpy import save_file
 
             save_file(out, whole, metadata={"task": task} if task else None)
-        os.replace(whole, path)
+        whole.replace(path)
     finally:
         whole.unlink(missing_ok=True)
     return path

@@ -52,8 +52,11 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
     found = recall(graph, "edges", lambda: _edges(graph))
     if device is None or found.target.device == torch.device(device):
         return found
-    return recall(graph, ("edges", str(device)),
-                  lambda: Edges(found.target.to(device), found.source.to(device)))
+    return recall(
+        graph,
+        ("edges", str(device)),
+        lambda: Edges(found.target.to(device), found.source.to(device)),
+    )
 
 
 def edges_by_contains(graph: Graph) -> Edges:
@@ -80,7 +83,8 @@ def has_closed_form(graph: Graph) -> bool:
 def has_free_order(graph: Graph) -> bool:
     """Whether edge order may differ from "by target, then source"."""
     return isinstance(graph, EdgeList | DisjointUnion) or (
-        isinstance(graph, Assume) and has_free_order(graph.graph))
+        isinstance(graph, Assume) and has_free_order(graph.graph)
+    )
 
 
 def _edges(graph: Graph) -> Edges:
@@ -173,8 +177,11 @@ def _reverse(graph: Reverse) -> Edges:
 def _permutation(graph: Permutation) -> Edges:
     inner = edges(graph.graph)
     device = inner.target.device
-    return _sorted(graph.targets.to(device)[inner.target],
-                   graph.sources.to(device)[inner.source], graph.num_sources)
+    return _sorted(
+        graph.targets.to(device)[inner.target],
+        graph.sources.to(device)[inner.source],
+        graph.num_sources,
+    )
 
 
 def _composition(graph: Composition) -> Edges:
@@ -187,7 +194,8 @@ def _composition(graph: Composition) -> Edges:
     target = torch.repeat_interleave(outer.target, paths)
     first = torch.repeat_interleave(start[outer.source], paths)
     within = torch.arange(len(target), device=target.device) - torch.repeat_interleave(
-        paths.cumsum(0) - paths, paths)
+        paths.cumsum(0) - paths, paths
+    )
     source = inner.source[order][first + within]
     S = max(graph.num_sources, 1)
     return _from_keys(torch.unique(target * S + source), S)

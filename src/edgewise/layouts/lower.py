@@ -14,8 +14,16 @@ from edgewise.layouts.edges import edges, has_closed_form, has_free_order
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr
 from edgewise.layouts.progression import Progression, progression
 
-__all__ = ["block_mask", "block_mask_by_contains", "csr", "dense_mask", "dense_mask_by_contains",
-           "lower", "padded_rows", "reversed_csr"]
+__all__ = [
+    "block_mask",
+    "block_mask_by_contains",
+    "csr",
+    "dense_mask",
+    "dense_mask_by_contains",
+    "lower",
+    "padded_rows",
+    "reversed_csr",
+]
 
 _CHUNK = 1 << 22
 
@@ -99,7 +107,8 @@ def padded_rows(graph: Graph, device: Device = "cpu") -> PaddedRows:
             source=table(rows.indices),
             edge=table(entry if rows.edge is None else rows.edge),
             copy=table(torch.zeros_like(entry) if rows.copy is None else rows.copy),
-            valid=torch.arange(K, device=degree.device) < degree[:, None])
+            valid=torch.arange(K, device=degree.device) < degree[:, None],
+        )
 
     return recall(graph, ("padded_rows", str(device)), lower)
 
@@ -134,7 +143,7 @@ def dense_mask_by_contains(graph: Graph, device: Device = "cpu") -> DenseMask:
     rows = max(1, _CHUNK // max(S, 1))
     for start in range(0, T, rows):
         target = torch.arange(start, min(start + rows, T), device=device)[:, None]
-        mask[start:start + rows] = graph.contains(target, source)
+        mask[start : start + rows] = graph.contains(target, source)
     return DenseMask(mask)
 
 
@@ -192,8 +201,8 @@ def _filled_by_progression(rows: Progression, num_sources: int, block: int) -> T
     first, last = rows.first, rows.first + rows.length
     bands: list[Tensor] = []
     for row in range(0, T, block):
-        low = torch.maximum(first[row:row + block, None], start)
-        high = torch.minimum(last[row:row + block, None], stop)
+        low = torch.maximum(first[row : row + block, None], start)
+        high = torch.minimum(last[row : row + block, None], stop)
         bands.append((high - low).clamp(min=0).sum(0))
     return torch.stack(bands) if bands else torch.zeros(0, start.shape[0], dtype=torch.int64)
 
@@ -212,7 +221,10 @@ def _filled_by_edges(graph: Graph, block: int) -> Tensor:
 
 
 _LOWERINGS: dict[type, Callable[..., Any]] = {
-    Edges: edges, Csr: csr, ReversedCsr: reversed_csr, PaddedRows: padded_rows,
+    Edges: edges,
+    Csr: csr,
+    ReversedCsr: reversed_csr,
+    PaddedRows: padded_rows,
     DenseMask: dense_mask,
 }
 

@@ -76,7 +76,10 @@ def progression(graph: Graph) -> Progression | None:
         case Blocks():
             rows = torch.tensor(graph.sizes, dtype=torch.int64)
             columns = torch.tensor(graph.source_sizes, dtype=torch.int64)
-            return Progression(torch.repeat_interleave(graph.source_ends[:-1], rows),
-                               torch.repeat_interleave(columns, rows), 1)
+            return Progression(
+                torch.repeat_interleave(graph.source_ends[:-1], rows),
+                torch.repeat_interleave(columns, rows),
+                1,
+            )
         case _:
             return None

@@ -30,8 +30,8 @@ class Pointwise(nn.Linear):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # called as a mixer is
         self,
         input: Tensor,
-        graph: Graph,  # noqa: ARG002
+        graph: Graph,
         *,
-        edge: Tensor | None = None,  # noqa: ARG002
+        edge: Tensor | None = None,
     ) -> Tensor:
         return super().forward(input)

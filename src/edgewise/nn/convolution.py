@@ -14,6 +14,7 @@ from edgewise.graphs import Graph, recall
 from edgewise.nn.activation import Activation, activation_named
 from edgewise.nn.heads import leading
 from edgewise.nn.inputs import check_choice, check_features, check_size
+from edgewise.problem import Reduce
 
 __all__ = ["GCNConvolution", "GraphConvolution"]
 
@@ -68,7 +69,7 @@ class GraphConvolution(nn.Module):
         in_dim: int,
         out_dim: int,
         *,
-        reduce: str = "sum",
+        reduce: Reduce = "sum",
         bias: bool = True,
         activation: str | Activation | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class GraphConvolution(nn.Module):
         check_choice("GraphConvolution", "reduce", reduce, ("sum", "mean", "max"))
         self.in_dim = check_size("GraphConvolution", "in_dim", in_dim)
         self.out_dim = check_size("GraphConvolution", "out_dim", out_dim)
-        self.reduce = reduce
+        self.reduce: Reduce = reduce
         self.self_proj = nn.Linear(in_dim, out_dim, bias=bias)
         self.neighbor_proj = nn.Linear(in_dim, out_dim, bias=False)
         self.activation = (

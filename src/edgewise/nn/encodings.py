@@ -14,7 +14,7 @@ from edgewise.nn.inputs import check_size
 
 __all__ = ["random_signs", "random_walk", "sinusoidal"]
 
-_CELLS = 1 << 24  # float64 cells of walkers that are on their way at once: 128 MB
+_CELLS = 1 << 22  # float64 cells of nodes or edges times walkers, at once: 32 MB
 
 
 def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tensor:
@@ -100,13 +100,14 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
     """
     check_size("random_walk", "k", k)
     position = components(graph).position
+    found = edges(graph)
     N = graph.num_targets
     with torch.no_grad():
         leaving = aggregate(torch.ones(N, 1, dtype=torch.float64), reverse(graph), "sum")
         share = torch.where(leaving > 0, 1.0 / leaving.clamp(min=1.0), 0.0)
         out = torch.zeros(N, k, dtype=torch.float64)
         longest = int(position.max()) + 1 if N else 0
-        step = max(1, _CELLS // max(N, 1))
+        step = max(1, _CELLS // max(N, found.num_edges, 1))
         for first in range(0, longest, step):
             starting = ((position >= first) & (position < first + step)).nonzero()[:, 0]
             column = position[starting] - first
@@ -115,7 +116,7 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
             for steps in range(k):
                 walkers = aggregate(share * walkers, graph, "sum")
                 out[starting, steps] = walkers[starting, column]
-    return out.to(edges(graph).target.device, dtype)
+    return out.to(found.target.device, dtype)
 
 
 def random_signs(

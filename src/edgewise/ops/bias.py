@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
+
+BiasKind = Literal["edge", "relative", "dense"]
 
 __all__ = ["Bias", "DenseBias", "EdgeBias", "RelativeBias"]
 
@@ -23,15 +24,21 @@ class Bias(ABC):
 
     values: Tensor
 
-    kind: ClassVar[str]
+    kind: ClassVar[BiasKind]
 
     @abstractmethod
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
         """Values of the given edges, ``[*batch|1, H|1, *edges]``; ``edge`` is edge order."""
 
     @abstractmethod
-    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
-              num_edges: int | None) -> None:
+    def check(
+        self,
+        batch: tuple[int, ...],
+        heads: int,
+        num_targets: int,
+        num_sources: int,
+        num_edges: int | None,
+    ) -> None:
         """Raise a ShapeError if the values do not fit."""
 
     def with_values(self, values: Tensor) -> Bias:
@@ -43,13 +50,19 @@ class Bias(ABC):
 class EdgeBias(Bias):
     """One number for each edge: ``[*batch|1, H|1, E]``, in edge order."""
 
-    kind: ClassVar[str] = "edge"
+    kind: ClassVar[BiasKind] = "edge"
 
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
         return self.values if edge is None else self.values[..., edge]
 
-    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
-              num_edges: int | None) -> None:
+    def check(
+        self,
+        batch: tuple[int, ...],
+        heads: int,
+        num_targets: int,
+        num_sources: int,
+        num_edges: int | None,
+    ) -> None:
         _check(self.values, batch, heads, (num_edges,), "bias", "[*batch|1, heads|1, edges]")
 
 
@@ -79,7 +92,7 @@ class RelativeBias(Bias):
     first: int = 0
     offset: int = field(default=0, repr=False)  # sources before the first target; see `shifted`
 
-    kind: ClassVar[str] = "relative"
+    kind: ClassVar[BiasKind] = "relative"
 
     def shifted(self, offset: int) -> RelativeBias:
         """The same table where the first target has the position of source ``offset``."""
@@ -94,27 +107,46 @@ class RelativeBias(Bias):
         index = self.table_index(target, source)
         return self.values.index_select(-1, index.reshape(-1)).unflatten(-1, index.shape)
 
-    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
-              num_edges: int | None) -> None:
+    def check(
+        self,
+        batch: tuple[int, ...],
+        heads: int,
+        num_targets: int,
+        num_sources: int,
+        num_edges: int | None,
+    ) -> None:
         shape = list(self.values.shape)
         if len(shape) != 2 or shape[0] not in (1, heads) or shape[1] < 1:
-            raise ShapeError(f"bias table must have shape [heads|1, distances] = [{heads}|1, K], "
-                             f"got {shape}.")
+            raise ShapeError(
+                f"bias table must have shape [heads|1, distances] = [{heads}|1, K], got {shape}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class DenseBias(Bias):
     """One number for each target-source pair: ``[*batch|1, H|1, T, S]``; read only at edges."""
 
-    kind: ClassVar[str] = "dense"
+    kind: ClassVar[BiasKind] = "dense"
 
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
         return self.values[..., target, source]
 
-    def check(self, batch: tuple[int, ...], heads: int, num_targets: int, num_sources: int,
-              num_edges: int | None) -> None:
-        _check(self.values, batch, heads, (num_targets, num_sources), "bias",
-               "[*batch|1, heads|1, targets, sources]")
+    def check(
+        self,
+        batch: tuple[int, ...],
+        heads: int,
+        num_targets: int,
+        num_sources: int,
+        num_edges: int | None,
+    ) -> None:
+        _check(
+            self.values,
+            batch,
+            heads,
+            (num_targets, num_sources),
+            "bias",
+            "[*batch|1, heads|1, targets, sources]",
+        )
 
 
 def as_bias(bias: Bias | Tensor | None) -> Bias | None:
@@ -123,33 +155,53 @@ def as_bias(bias: Bias | Tensor | None) -> Bias | None:
         return bias
     if isinstance(bias, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         return EdgeBias(bias)
-    raise ArgumentError(f"bias must be a tensor of one number per edge, RelativeBias or "
-                        f"DenseBias, got {type(bias).__name__}.")
+    raise ArgumentError(
+        f"bias must be a tensor of one number per edge, RelativeBias or "
+        f"DenseBias, got {type(bias).__name__}."
+    )
 
 
-def _check(values: Tensor, batch: tuple[int, ...], heads: int, tail: tuple[int | None, ...],
-           name: str, meaning: str) -> None:
+def _check(
+    values: Tensor,
+    batch: tuple[int, ...],
+    heads: int,
+    tail: tuple[int | None, ...],
+    name: str,
+    meaning: str,
+) -> None:
     check_per_edge(values, batch, heads, tail, name, meaning)
 
 
-def check_per_edge(values: Tensor, batch: tuple[int, ...], heads: int,
-                   tail: tuple[int | None, ...], name: str, meaning: str) -> None:
+def check_per_edge(
+    values: Tensor,
+    batch: tuple[int, ...],
+    heads: int,
+    tail: tuple[int | None, ...],
+    name: str,
+    meaning: str,
+) -> None:
     """Check ``[*batch|1, heads|1, *tail]``; None in the tail matches anything."""
-    lead, rest = values.shape[:-len(tail)], values.shape[-len(tail):]
+    lead, rest = values.shape[: -len(tail)], values.shape[-len(tail) :]
     fits = len(values.shape) >= len(tail) and all(
-        wanted is None or got == wanted for got, wanted in zip(rest, tail, strict=False))
+        wanted is None or got == wanted for got, wanted in zip(rest, tail, strict=False)
+    )
     full = (*batch, heads)
-    fits = fits and len(lead) <= len(full) and all(
-        got in (1, wanted) for got, wanted in zip(reversed(lead), reversed(full), strict=False))
+    fits = (
+        fits
+        and len(lead) <= len(full)
+        and all(
+            got in (1, wanted) for got, wanted in zip(reversed(lead), reversed(full), strict=False)
+        )
+    )
     if not fits:
         expected = ", ".join(str(n) for n in (*full, *("?" if n is None else n for n in tail)))
-        raise ShapeError(f"{name} must have shape {meaning} = [{expected}] (batch and heads may "
-                         f"be 1 or left out), got {list(values.shape)}.")
+        raise ShapeError(
+            f"{name} must have shape {meaning} = [{expected}] (batch and heads may "
+            f"be 1 or left out), got {list(values.shape)}."
+        )
 
 
 def broadcast_lead(values: Tensor, lead: tuple[int, ...], tail: int) -> Tensor:
     """Expand ``[*batch|1, heads|1, *tail]`` to ``[prod(lead), *tail]``, without a copy if 1."""
     own = values.shape[-tail:]
     return values.expand(*lead, *own).reshape(-1, *own) if lead else values.reshape(1, *own)
-
-

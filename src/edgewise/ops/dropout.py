@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgewise.errors import ArgumentError
+
 __all__ = ["draw_seed", "dropout_multiplier"]
 
 _LOW = 0xFFFFFFFF
@@ -22,12 +24,23 @@ _SECOND = 0xD35A2D97 - 2**32  # the same multiplier modulo 2**32, small enough n
 
 def draw_seed(generator: torch.Generator | None) -> Tensor:
     """A fresh seed from a generator (torch's default one when None): int64, no dimensions."""
+    if generator is not None and torch.compiler.is_compiling():
+        raise ArgumentError(
+            "generator cannot be traced by torch.compile. Leave it out and seed "
+            "torch's default generator with torch.manual_seed()."
+        )
     device = "cpu" if generator is None else generator.device
     return torch.randint(0, 2**62, (), generator=generator, device=device)
 
 
-def dropout_multiplier(seed: Tensor, probability: float, head: Tensor, target: Tensor,
-                       source: Tensor, copy: Tensor | None = None) -> Tensor:
+def dropout_multiplier(
+    seed: Tensor,
+    probability: float,
+    head: Tensor,
+    target: Tensor,
+    source: Tensor,
+    copy: Tensor | None = None,
+) -> Tensor:
     """0 where an edge is dropped, ``1 / (1 - probability)`` where it is kept; float32.
 
     Args:

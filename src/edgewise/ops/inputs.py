@@ -59,5 +59,9 @@ class Inputs:
 
     def leaves(self) -> Inputs:
         """The same call on detached tensors; those that needed a gradient still do."""
-        return self.with_tensors({name: tensor.detach().requires_grad_(tensor.requires_grad)
-                                  for name, tensor in self.tensors().items()})
+        return self.with_tensors(
+            {
+                name: tensor.detach().requires_grad_(tensor.requires_grad)
+                for name, tensor in self.tensors().items()
+            }
+        )

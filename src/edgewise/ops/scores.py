@@ -72,8 +72,9 @@ class Dot(Score):
 
     def __post_init__(self) -> None:
         if self.softcap is not None and not self.softcap > 0:
-            raise ArgumentError(f"Dot: softcap must be positive, got {self.softcap}. "
-                                f"Leave it out for no limit.")
+            raise ArgumentError(
+                f"Dot: softcap must be positive, got {self.softcap}. Leave it out for no limit."
+            )
 
     def factor(self, head_dim: int) -> float:
         """The factor of the dot product for this head dimension."""

@@ -102,8 +102,9 @@ class _GatherPermuted(Function):
     """Gather by an index that ``permutation`` sorts."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, permutation: Tensor,
-                indptr: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(index, permutation, indptr)
         return values.index_select(0, index)
 
@@ -117,8 +118,9 @@ class _SumPermuted(Function):
     """Sum by an index that ``permutation`` sorts."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, permutation: Tensor,
-                indptr: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(index, permutation, indptr)
         return _add_rows(values.index_select(0, permutation), index[permutation], indptr)
 

@@ -31,8 +31,10 @@ def memory_budget(device: torch.device, given: int | None = None) -> int:
     if given is None:
         return int(SHARE * free_memory(device))
     if given <= 0:
-        raise ArgumentError(f"memory_budget must be a positive number of bytes, got {given}. "
-                            f"Leave it out for half of the free memory.")
+        raise ArgumentError(
+            f"memory_budget must be a positive number of bytes, got {given}. "
+            f"Leave it out for half of the free memory."
+        )
     return given
 
 

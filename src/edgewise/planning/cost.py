@@ -66,13 +66,11 @@ def rate_of(way: str, problem: Problem) -> Rate:
 
 
 def seconds(verdict: Accepts, problem: Problem) -> float:
-    """Estimated time of one call.
+    r"""Estimated time of one call.
 
-    .. math::  \\text{call} + \\text{work} \\times \\text{rate}
+    .. math::  \text{call} + \text{work} \times \text{rate}
     """
     rate = rate_of(verdict.way, problem)
     unit = rate.training if problem.needs_grad else rate.forward
     calls = rate.call * (3 if problem.needs_grad else 1)
     return calls * 1e-6 + verdict.work * unit * 1e-9
-
-

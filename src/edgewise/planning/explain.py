@@ -47,8 +47,9 @@ class Explanation:
             "problem": str(decision.problem),
             "plan": decision.plan.to_dict(),
             "dearer": [run.to_dict() for run in decision.dearer],
-            "refused": [{"backend": r.backend, "reasons": list(r.reasons)}
-                        for r in decision.refused],
+            "refused": [
+                {"backend": r.backend, "reasons": list(r.reasons)} for r in decision.refused
+            ],
             "budget": decision.budget,
         }
 
@@ -65,7 +66,7 @@ def _tree(plan: Plan, indent: str = "") -> list[str]:
         return lines
     assert isinstance(plan, Run)
     graph = repr(plan.problem.graph)
-    graph = graph if len(graph) <= _WIDTH else graph[:_WIDTH - 3] + "..."
+    graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
     return [f"{indent}└─ {plan.backend} · {graph} · {plan.way} · {_estimate(plan)}"]
 
 

@@ -54,8 +54,10 @@ class Merge(Plan):
         """
         whole, device = self.problem.graph, self.problem.device
         if not recall(whole, "facts", whole.facts).simple:
-            raise PlanError("merge: the graph holds copies of an edge, which cannot be told "
-                            "apart when it is split. Merge the copies first.")
+            raise PlanError(
+                "merge: the graph holds copies of an edge, which cannot be told "
+                "apart when it is split. Merge the copies first."
+            )
         rows = csr(whole, device)
         S = max(whole.num_sources, 1)
         keys = rows.target * S + rows.indices
@@ -65,8 +67,10 @@ class Merge(Plan):
             taken += torch.bincount(place, minlength=rows.num_edges)
         if bool((taken != 1).any()):
             shared, missed = int((taken > 1).sum()), int((taken == 0).sum())
-            raise PlanError(f"merge: parts must hold every edge once, but they share {shared} and "
-                            f"miss {missed}. Write an overlapping union as G + (H - G).")
+            raise PlanError(
+                f"merge: parts must hold every edge once, but they share {shared} and "
+                f"miss {missed}. Write an overlapping union as G + (H - G)."
+            )
         return places if rows.edge is None else tuple(rows.edge[place] for place in places)
 
     def _place(self, part: Graph, keys: Tensor) -> Tensor:
@@ -88,19 +92,30 @@ class Merge(Plan):
     def part_inputs(self, index: int, inputs: Inputs) -> Inputs:
         """The inputs of one part: per-edge tensors hold only its edges."""
         place = self.positions[index]
-        chosen = {name: tensor.index_select(_PER_EDGE[name], place)
-                  for name, tensor in inputs.tensors().items() if _per_edge(name, inputs)}
+        chosen = {
+            name: tensor.index_select(_PER_EDGE[name], place)
+            for name, tensor in inputs.tensors().items()
+            if _per_edge(name, inputs)
+        }
         return inputs.with_tensors(chosen)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"plan": "merge", "graph": repr(self.problem.graph),
-                "parts": [part.to_dict() for part in self.parts]}
+        return {
+            "plan": "merge",
+            "graph": repr(self.problem.graph),
+            "parts": [part.to_dict() for part in self.parts],
+        }
 
     @classmethod
     def of(cls, problem: AttentionProblem, parts: Sequence[Run]) -> Merge:
         """Merge these runs into an answer to ``problem``; checks that they fit together."""
-        plan = cls(problem, tuple(replace(part, problem=replace(
-            problem, graph=part.problem.graph, wants_lse=True)) for part in parts))
+        plan = cls(
+            problem,
+            tuple(
+                replace(part, problem=replace(problem, graph=part.problem.graph, wants_lse=True))
+                for part in parts
+            ),
+        )
         _ = plan.positions
         return plan
 
@@ -111,10 +126,12 @@ def _per_edge(name: str, inputs: Inputs) -> bool:
 
 class _Merged(Function):
     @staticmethod
-    def forward(ctx: Any, plan: Merge, inputs: Inputs, names: tuple[str, ...],
-                *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        states = [part.forward(plan.part_inputs(index, inputs))
-                  for index, part in enumerate(plan.parts)]
+    def forward(
+        ctx: Any, plan: Merge, inputs: Inputs, names: tuple[str, ...], *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        states = [
+            part.forward(plan.part_inputs(index, inputs)) for index, part in enumerate(plan.parts)
+        ]
         state = merge(states)
         ctx.plan, ctx.inputs, ctx.names = plan, inputs, names
         ctx.save_for_backward(state.out, state.lse, *tensors)
@@ -124,8 +141,10 @@ class _Merged(Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         out, lse, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            raise DerivativeError("a merged plan has no second derivative. Use "
-                                  "backend='gather' or backend='reference'.")
+            raise DerivativeError(
+                "a merged plan has no second derivative. Use "
+                "backend='gather' or backend='reference'."
+            )
         plan: Merge = ctx.plan
         inputs: Inputs = ctx.inputs.with_tensors(dict(zip(ctx.names, tensors, strict=True)))
         total: dict[str, Tensor] = {}
@@ -135,8 +154,9 @@ class _Merged(Function):
         return None, None, None, *(total.get(name) for name in ctx.names)
 
 
-def _add(total: dict[str, Tensor], plan: Merge, index: int, inputs: Inputs,
-         found: Mapping[str, Tensor]) -> None:
+def _add(
+    total: dict[str, Tensor], plan: Merge, index: int, inputs: Inputs, found: Mapping[str, Tensor]
+) -> None:
     """Add one part's gradients; those of per-edge tensors go to the part's own edges."""
     for name, grad in found.items():
         if _per_edge(name, inputs):

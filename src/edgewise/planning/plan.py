@@ -59,10 +59,18 @@ class Plan(ABC):
     def name(self) -> str:
         """A few characters for tables: ``dense``, ``merge(dense, gather)``."""
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, *,
-                 score: Score | None = None, bias: Tensor | Bias | None = None,
-                 edge_key: Tensor | None = None, edge_value: Tensor | None = None,
-                 generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        score: Score | None = None,
+        bias: Tensor | Bias | None = None,
+        edge_key: Tensor | None = None,
+        edge_value: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Compute attention this way; arguments as in `edgewise.attention`.
 
         The plan fixes everything but the batch size and whether gradients are needed: there it
@@ -76,15 +84,36 @@ class Plan(ABC):
         if score.spec() != problem.score.spec():
             raise PlanError(f"this plan is for {problem.score!r}, got {score!r}. Plan again.")
         seed = draw_seed(generator) if problem.dropout else None
-        inputs = Inputs(query, key, value, score.vector, aligned(bias, problem.graph), edge_key,
-                        edge_value, seed)
+        inputs = Inputs(
+            query,
+            key,
+            value,
+            score.vector,
+            aligned(bias, problem.graph),
+            edge_key,
+            edge_value,
+            seed,
+        )
         num_edges = edges(problem.graph).num_edges if inputs.has_edge_tensors else None
-        asked = ask_attention(inputs, problem.graph, score, num_edges, problem.dropout,
-                              wants_lse=problem.wants_lse).about(problem.graph)
-        fixed = ("heads", "kv_heads", "head_dim", "value_dim", "dtype", "device", "bias",
-                 "edge_key", "edge_value")
-        changed = [f"{name} {getattr(asked, name)} instead of {getattr(problem, name)}"
-                   for name in fixed if getattr(asked, name) != getattr(problem, name)]
+        asked = ask_attention(
+            inputs, problem.graph, score, num_edges, problem.dropout, wants_lse=problem.wants_lse
+        ).about(problem.graph)
+        fixed = (
+            "heads",
+            "kv_heads",
+            "head_dim",
+            "value_dim",
+            "dtype",
+            "device",
+            "bias",
+            "edge_key",
+            "edge_value",
+        )
+        changed = [
+            f"{name} {getattr(asked, name)} instead of {getattr(problem, name)}"
+            for name in fixed
+            if getattr(asked, name) != getattr(problem, name)
+        ]
         if changed:
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
         return self.attend(inputs)
@@ -145,11 +174,13 @@ class Run(Plan):
     def forward(self, inputs: Inputs) -> AttentionState:
         return self.executor.forward(_attention(self.problem), self.prepared, inputs)
 
-    def backward(self, inputs: Inputs, state: AttentionState, grad_out: Tensor,
-                 grad_lse: Tensor) -> Mapping[str, Tensor]:
+    def backward(
+        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
+    ) -> Mapping[str, Tensor]:
         """Gradients of this part, from the global state."""
-        return self.executor.backward(_attention(self.problem), self.prepared, inputs, state,
-                                      grad_out, grad_lse)
+        return self.executor.backward(
+            _attention(self.problem), self.prepared, inputs, state, grad_out, grad_lse
+        )
 
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
         """Sum, mean or maximum over the sources of each target."""
@@ -157,9 +188,15 @@ class Run(Plan):
         return self.executor.aggregate(self.problem, self.prepared, value, weight)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"plan": "run", "backend": self.backend, "way": self.way,
-                "graph": repr(self.problem.graph), "edges": edge_bounds(self.problem.graph),
-                "seconds": self.seconds, "memory": self.memory}
+        return {
+            "plan": "run",
+            "backend": self.backend,
+            "way": self.way,
+            "graph": repr(self.problem.graph),
+            "edges": edge_bounds(self.problem.graph),
+            "seconds": self.seconds,
+            "memory": self.memory,
+        }
 
 
 def edge_bounds(graph: Graph) -> list[int]:
@@ -171,5 +208,3 @@ def edge_bounds(graph: Graph) -> list[int]:
 def _attention(problem: Problem) -> AttentionProblem:
     assert isinstance(problem, AttentionProblem)
     return problem
-
-

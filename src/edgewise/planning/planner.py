@@ -71,8 +71,7 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     if backend != "auto":
         outcome = _judged(backend_named(backend), problem, limit)
         if isinstance(outcome, Refusal):
-            raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. "
-                                 f"Or use backend='auto'.")
+            raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
         return Decision(outcome, (), (), limit)
     runs: list[Run] = []
     refused: list[Refusal] = []
@@ -96,7 +95,11 @@ def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
     if not isinstance(verdict, Accepts):
         return Refusal(backend.name, verdict.reasons)
     if verdict.memory > budget:
-        return Refusal(backend.name, (
-            f"needs about {as_text(verdict.memory)} ({verdict.way}) but the memory budget is "
-            f"{as_text(budget)}; use a smaller problem or raise memory_budget",))
+        return Refusal(
+            backend.name,
+            (
+                f"needs about {as_text(verdict.memory)} ({verdict.way}) but the memory budget is "
+                f"{as_text(budget)}; use a smaller problem or raise memory_budget",
+            ),
+        )
     return Run(problem, backend.name, verdict.way, seconds(verdict, problem), verdict.memory)

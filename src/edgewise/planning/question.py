@@ -14,10 +14,10 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
-from edgewise.ops.bias import Bias, RelativeBias, as_bias, check_per_edge
+from edgewise.ops.bias import Bias, BiasKind, RelativeBias, as_bias, check_per_edge
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score, score_from
-from edgewise.problem import AggregateProblem, AttentionProblem, BiasKind, Reduce
+from edgewise.problem import AggregateProblem, AttentionProblem, Reduce
 from edgewise.shapes import check_attention, check_floating, check_rows
 
 __all__ = ["AggregateQuestion", "AttentionQuestion", "ask_aggregate", "ask_attention"]
@@ -65,8 +65,13 @@ class AggregateQuestion(NamedTuple):
 
 
 def ask_attention(
-    inputs: Inputs, graph: Graph, score: Score, num_edges: int | None, dropout: float,
-    *, wants_lse: bool,
+    inputs: Inputs,
+    graph: Graph,
+    score: Score,
+    num_edges: int | None,
+    dropout: float,
+    *,
+    wants_lse: bool,
 ) -> AttentionQuestion:
     """Check the tensors of a call against each other and the graph, and put the question.
 
@@ -76,21 +81,27 @@ def ask_attention(
     """
     check_graph(graph)
     query = inputs.query
-    sizes = check_attention(query, inputs.key, inputs.value, graph.num_targets, graph.num_sources,
-                            score.key_dim)
+    sizes = check_attention(
+        query, inputs.key, inputs.value, graph.num_targets, graph.num_sources, score.key_dim
+    )
     if not 0.0 <= dropout < 1.0:
         raise ArgumentError(f"dropout must be in [0, 1), got {dropout}.")
     lead = (sizes.batch, sizes.heads)
     if inputs.bias is not None:
         inputs.bias.check(*lead, graph.num_targets, graph.num_sources, num_edges)
-    for name, tensor, dim in (("edge_key", inputs.edge_key, sizes.head_dim),
-                              ("edge_value", inputs.edge_value, sizes.value_dim)):
+    for name, tensor, dim in (
+        ("edge_key", inputs.edge_key, sizes.head_dim),
+        ("edge_value", inputs.edge_value, sizes.value_dim),
+    ):
         if tensor is not None:
-            check_per_edge(tensor, *lead, (num_edges, dim), name,
-                           "[*batch|1, heads|1, edges, head_dim]")
+            check_per_edge(
+                tensor, *lead, (num_edges, dim), name, "[*batch|1, heads|1, edges, head_dim]"
+            )
     if inputs.vector is not None and inputs.vector.shape != (sizes.heads, sizes.head_dim):
-        raise ArgumentError(f"the vector of a GATv2 score must have shape [heads, head_dim] = "
-                            f"[{sizes.heads}, {sizes.head_dim}], got {list(inputs.vector.shape)}.")
+        raise ArgumentError(
+            f"the vector of a GATv2 score must have shape [heads, head_dim] = "
+            f"[{sizes.heads}, {sizes.head_dim}], got {list(inputs.vector.shape)}."
+        )
     needs_grad = False
     for name, tensor in inputs.tensors().items():
         _check_alike(name, tensor, query)
@@ -99,14 +110,26 @@ def ask_attention(
     for size in sizes.batch:
         batch *= size
     return AttentionQuestion(
-        score.spec(), batch, sizes.heads, sizes.kv_heads, sizes.head_dim, sizes.value_dim,
-        query.dtype, query.device, needs_grad and torch.is_grad_enabled(),
-        None if inputs.bias is None else inputs.bias.kind, inputs.edge_key is not None,
-        inputs.edge_value is not None, float(dropout), wants_lse)
+        score.spec(),
+        batch,
+        sizes.heads,
+        sizes.kv_heads,
+        sizes.head_dim,
+        sizes.value_dim,
+        query.dtype,
+        query.device,
+        needs_grad and torch.is_grad_enabled(),
+        None if inputs.bias is None else inputs.bias.kind,
+        inputs.edge_key is not None,
+        inputs.edge_value is not None,
+        float(dropout),
+        wants_lse,
+    )
 
 
-def ask_aggregate(value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | None,
-                  num_edges: int | None) -> AggregateQuestion:
+def ask_aggregate(
+    value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | None, num_edges: int | None
+) -> AggregateQuestion:
     """Check the tensors of an aggregation, and put the question.
 
     Raises:
@@ -118,8 +141,10 @@ def ask_aggregate(value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | 
     if reduce not in ("sum", "mean", "max"):
         raise ArgumentError(f"reduce must be 'sum', 'mean' or 'max', got {reduce!r}.")
     if value.ndim < 2:
-        raise ArgumentError(f"value must have shape [*batch, sources, channels], got "
-                            f"{list(value.shape)}. Add a channel dimension with unsqueeze(-1).")
+        raise ArgumentError(
+            f"value must have shape [*batch, sources, channels], got "
+            f"{list(value.shape)}. Add a channel dimension with unsqueeze(-1)."
+        )
     check_rows("value", value, "sources", graph.num_sources)
     needs_grad = value.requires_grad
     batch = 1
@@ -127,19 +152,34 @@ def ask_aggregate(value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | 
         batch *= size
     if weight is not None:
         lead = value.shape[:-2]
-        check_per_edge(weight, tuple(lead[:-1]), lead[-1] if lead else 1, (num_edges,), "weight",
-                       "[*batch|1, edges]")
+        check_per_edge(
+            weight,
+            tuple(lead[:-1]),
+            lead[-1] if lead else 1,
+            (num_edges,),
+            "weight",
+            "[*batch|1, edges]",
+        )
         _check_alike("weight", weight, value)
         needs_grad = needs_grad or weight.requires_grad
-    return AggregateQuestion(reduce, value.shape[-1], weight is not None, batch, value.dtype,
-                             value.device, needs_grad and torch.is_grad_enabled())
+    return AggregateQuestion(
+        reduce,
+        value.shape[-1],
+        weight is not None,
+        batch,
+        value.dtype,
+        value.device,
+        needs_grad and torch.is_grad_enabled(),
+    )
 
 
 def check_graph(graph: object) -> None:
     """Check that the graph argument is a graph."""
     if not isinstance(graph, Graph):
-        raise ArgumentError(f"graph must be an edgewise graph, got {type(graph).__name__}. Wrap "
-                            f"edges in EdgeList(edge_index, num_nodes=...).")
+        raise ArgumentError(
+            f"graph must be an edgewise graph, got {type(graph).__name__}. Wrap "
+            f"edges in EdgeList(edge_index, num_nodes=...)."
+        )
 
 
 def aligned(bias: Bias | Tensor | None, graph: Graph) -> Bias | None:
@@ -153,5 +193,7 @@ def aligned(bias: Bias | Tensor | None, graph: Graph) -> Bias | None:
 def _check_alike(name: str, tensor: Tensor, like: Tensor) -> None:
     check_floating(name, tensor)
     if tensor.device != like.device:
-        raise ArgumentError(f"{name} is on {tensor.device} but the other tensors are on "
-                            f"{like.device}. Move it with {name}.to({str(like.device)!r}).")
+        raise ArgumentError(
+            f"{name} is on {tensor.device} but the other tensors are on "
+            f"{like.device}. Move it with {name}.to({str(like.device)!r})."
+        )

@@ -148,10 +148,8 @@ class Batches:
         )
 
     def _all_nodes(self) -> Batch:
-        topology = self.data.topology
-        if isinstance(topology, Separate):
-            graph = self.rule(topology.whole())
-        else:
-            graph = self.__dict__["_shared"]
-        return Batch(self.data.x, graph, self.data.y[self.index], rows=self.index,
-                     encoding=self.encoding)
+        assert isinstance(self.data.topology, Separate)
+        graph = self.rule(self.data.topology.whole())
+        return Batch(
+            self.data.x, graph, self.data.y[self.index], rows=self.index, encoding=self.encoding
+        )

@@ -64,12 +64,11 @@ class Clock(Callback):
         self.started = 0.0
         self.seconds: list[float] = []
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.started = _now(pl_module.device)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.training or trainer.fit_loop.epoch_loop.val_loop is not None:
-            self.seconds.append(_now(pl_module.device) - self.started)
+        self.seconds.append(_now(pl_module.device) - self.started)
 
 
 class Reporter(Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,11 +31,16 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to standard error
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+    profile: Any = torch.autograd.profiler.profile(profile_memory=True)
+    with profile:
         step()
     now = peak = 0
-    events = profile.function_events or []
-    for event in sorted(events, key=lambda e: e.time_range.end):
+    events: list[Any] = list(profile.function_events or [])
+    for event in sorted(events, key=_end):
         now += event.self_cpu_memory_usage
         peak = max(peak, now)
     return int(peak)
+
+
+def _end(event: Any) -> float:
+    return event.time_range.end

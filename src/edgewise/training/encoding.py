@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs import EdgeList
-from edgewise.nn.encodings import laplacian_eigenvectors
+from edgewise.nn import laplacian_eigenvectors
 from edgewise.training.data import GraphDataset, Shared
 
 __all__ = ["laplacian_encoding"]
@@ -27,4 +27,6 @@ def laplacian_encoding(data: GraphDataset, k: int) -> Tensor:
     whole = topology.whole()
     graph = EdgeList(whole.edge_index, num_nodes=whole.nodes.numel())
     sizes = topology.sizes.to(torch.float32)
-    return laplacian_eigenvectors(graph, k) * sizes.sqrt().repeat_interleave(topology.sizes)[:, None]
+    return (
+        laplacian_eigenvectors(graph, k) * sizes.sqrt().repeat_interleave(topology.sizes)[:, None]
+    )

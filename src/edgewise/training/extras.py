@@ -18,7 +18,7 @@ def require(module: str, extra: str = "compare") -> Any:
         >>> require("a_module_nobody_has")
         Traceback (most recent call last):
             ...
-        ModuleNotFoundError: a_module_nobody_has is not installed. Run: pip install 'edgewise[compare]'
+        ModuleNotFoundError: a_module_nobody_has is not installed. Run: ...
     """
     try:
         return importlib.import_module(module)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from edgewise.nn.encodings import random_signs
+from edgewise.nn import random_signs
 from edgewise.training.batches import Batch
 from edgewise.training.data import GraphDataset, Separate
 from edgewise.training.recipe import Recipe
@@ -36,6 +36,9 @@ class Learner(LightningModule):
         train: Labels that are trained on, for standardizing.
         steps: Training steps in an epoch, for the schedule.
     """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(
         self, model: nn.Module, data: GraphDataset, recipe: Recipe, train: Tensor, steps: int
@@ -71,13 +74,13 @@ class Learner(LightningModule):
             return F.cross_entropy(predicted, batch.y)
         return F.mse_loss(predicted.squeeze(-1), (batch.y - self.mean) / self.spread)
 
-    def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         encoding = batch.encoding
         if encoding is not None and self.flips_signs:
             encoding = random_signs(encoding)
         return self.loss(self.predict(batch, encoding), batch)
 
-    def validation_step(self, batch: Batch, batch_idx: int = 0) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Batch, batch_idx: int = 0) -> None:
         predicted = self.predict(batch, batch.encoding)
         count = len(batch.y)
         self.loss_sum += float(self.loss(predicted, batch)) * count
@@ -111,7 +114,10 @@ class Learner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int  # noqa: ARG002
+        self,
+        batch: Batch,
+        device: torch.device,
+        dataloader_idx: int,
     ) -> Batch:
         return batch if batch.x.device == device else batch.to(device)
 

@@ -77,7 +77,14 @@ class Recipe:
 
 _GRAPHS = Recipe(hidden=64, layers=3, epochs=100, patience=30, batch=64, lr=1e-3)
 _NODES = Recipe(
-    layers=2, heads=8, reduce="mean", dropout=0.5, epochs=200, patience=100, lr=5e-3, weight_decay=5e-4,
+    layers=2,
+    heads=8,
+    reduce="mean",
+    dropout=0.5,
+    epochs=200,
+    patience=100,
+    lr=5e-3,
+    weight_decay=5e-4,
     schedule="constant",
 )
 _CITATION = replace(_NODES, network="published", dropout=0.6)

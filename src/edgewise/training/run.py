@@ -8,7 +8,7 @@ import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +129,7 @@ def _train(
         Batches(data, index, rung.graph, recipe.batch, encoding, generator)
         for index, generator in ((split.train, order), (split.val, None), (split.test, None))
     ]
-    learner = Learner(
-        build(rung, data, recipe), data, recipe, data.y[split.train], len(loaders[0])
-    )
+    learner = Learner(build(rung, data, recipe), data, recipe, data.y[split.train], len(loaders[0]))
     score, higher = score_of(data)
     best, clock = BestWeights(score, higher, recipe.patience), Clock()
     trainer = _trainer(recipe, device, [best, clock, Reporter(score, tell)])
@@ -151,7 +149,7 @@ def _train(
         seconds=seconds,
         parameters=count_parameters(learner.model),
         peak_bytes=_peak(learner, loaders[0], device),
-        plan="",
+        plan="" if rung.plan is None else rung.plan(recipe, next(iter(loaders[0])).to(device)),
     )
 
 
@@ -197,7 +195,7 @@ def _peak(learner: Learner, batches: Batches, device: str) -> int:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _silence() -> Generator[None]:
     """Quiet what Lightning says about settings that are chosen here on purpose."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]

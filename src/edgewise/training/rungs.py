@@ -22,8 +22,16 @@ from torch import nn
 from edgewise.errors import ArgumentError
 from edgewise.models import GAT, GCN, GraphModel, NodeModel, Perceptron, Pointwise, Trunk
 from edgewise.nn import DotAttention, GATAttention, GraphConvolution
-from edgewise.training.batches import GraphRule, complete, given, given_with_self, nodes_alone
+from edgewise.training.batches import (
+    Batch,
+    GraphRule,
+    complete,
+    given,
+    given_with_self,
+    nodes_alone,
+)
 from edgewise.training.data import GraphDataset
+from edgewise.training.plans import additive_plan, dot_plan, sum_plan
 from edgewise.training.recipe import Recipe
 
 __all__ = ["RUNGS", "Rung", "build", "rungs_named"]
@@ -41,6 +49,7 @@ class Rung:
         title: What it is, in a few words.
         graph: Who reads whom.
         mixer: What a layer does with what it reads, at the width of the recipe.
+        plan: How that is computed, in a few characters; None where no node reads another.
         encodings: Whether nodes are told where they are.
         published: The network of the paper, from features, classes and recipe.
     """
@@ -49,6 +58,7 @@ class Rung:
     title: str
     graph: GraphRule
     mixer: Mixer
+    plan: Callable[[Recipe, Batch], str] | None
     encodings: bool = False
     published: Published | None = None
 
@@ -85,12 +95,16 @@ def _gat(features: int, out: int, recipe: Recipe) -> nn.Module:
 RUNGS: dict[str, Rung] = {
     rung.name: rung
     for rung in (
-        Rung("mlp", "no graph", nodes_alone, _map, published=_perceptron),
-        Rung("gnn", "plain GNN", given, _convolution, published=_gcn),
-        Rung("gat", "additive attention on the graph", given_with_self, _additive, published=_gat),
-        Rung("graph-transformer", "dot attention on the graph", given_with_self, _dot),
-        Rung("transformer", "dot attention, everyone to everyone", complete, _dot),
-        Rung("transformer+pe", "the same, told where nodes are", complete, _dot, encodings=True),
+        Rung("mlp", "no graph", nodes_alone, _map, None, published=_perceptron),
+        Rung("gnn", "plain GNN", given, _convolution, sum_plan, published=_gcn),
+        Rung(
+            "gat", "additive attention", given_with_self, _additive, additive_plan, published=_gat
+        ),
+        Rung("graph-transformer", "dot-product attention", given_with_self, _dot, dot_plan),
+        Rung("transformer", "everyone to everyone", complete, _dot, dot_plan),
+        Rung(
+            "transformer+pe", "and told where nodes are", complete, _dot, dot_plan, encodings=True
+        ),
     )
 }
 

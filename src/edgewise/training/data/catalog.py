@@ -28,16 +28,16 @@ class Entry:
     Attributes:
         title: What it is, in a few words.
         file: Its place under the data root; none when it needs no file.
-        read: How that file is read.
+        read: How that file is read, from its name and path.
     """
 
     title: str
     file: str | None
-    read: Callable[[str, Path], GraphDataset]
+    read: Callable[..., GraphDataset]
 
 
 CATALOG: dict[str, Entry] = {
-    "digits": Entry("1,797 images of digits, 8 x 8 pixels", None, lambda *_: digits()),
+    "digits": Entry("1,797 images of digits, 8 x 8 pixels", None, digits),
     "cora": Entry("2,708 papers, 7 fields", "planetoid/cora.npz", citation),
     "citeseer": Entry("3,327 papers, 6 fields", "planetoid/citeseer.npz", citation),
     "mutag": Entry("188 molecules, mutagenic or not", "tu/MUTAG.zip", tu),
@@ -68,7 +68,7 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
         )
     entry = CATALOG[dataset]
     if entry.file is None:
-        return entry.read(dataset, Path())
+        return entry.read()
     given = data_root or os.environ.get("EDGEWISE_DATA")
     if given:
         root = Path(given)

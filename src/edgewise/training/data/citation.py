@@ -31,7 +31,9 @@ def citation(name: str, path: Path) -> GraphDataset:
     x[rows, raw["x_indices"].astype(np.int64)] = raw["x_values"]
     once = raw["edges"].astype(np.int64)
     arrays = {"x": x, "y": raw["labels"], "edge_index": np.concatenate([once, once[::-1]], 1)}
-    return citation_arrays(name, {**arrays, **{part: raw[part] for part in ("train", "val", "test")}})
+    return citation_arrays(
+        name, {**arrays, **{part: raw[part] for part in ("train", "val", "test")}}
+    )
 
 
 def citation_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:

@@ -63,6 +63,8 @@ class GraphDataset:
             )
         if isinstance(self.topology, Separate):
             self.topology.check(self.name)
+        elif self.on_nodes:
+            raise DataError(f"{self.name}: labelled nodes need a topology of their own (Separate).")
         if not self.topology.num_edges:
             raise DataError(
                 f"{self.name}: there is no edge in any graph, so no rung could tell what a graph "
@@ -161,8 +163,11 @@ class GraphDataset:
         words = [] if graphs == 1 else [f"{graphs:,} graphs"]
         words += [f"{self.topology.num_nodes:,} nodes", f"{self.topology.num_edges:,} edges"]
         words += [f"{self.num_features:,} feature{'s' * (self.num_features > 1)}"]
-        words += [f"{self.num_classes} {self.unit} classes" if self.has_classes
-                  else f"one value for each {self.unit}"]
+        words += [
+            f"{self.num_classes} {self.unit} classes"
+            if self.has_classes
+            else f"one value for each {self.unit}"
+        ]
         return f"{self.name}: {', '.join(words)}"
 
 

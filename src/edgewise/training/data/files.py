@@ -3,22 +3,24 @@
 A file holds these arrays. ``N`` nodes, ``E`` edges, ``G`` graphs; whole numbers and floating
 point of any width.
 
-======================== ============== ==========================================================
-key                      shape          what
-======================== ============== ==========================================================
-``x``                    ``[N, F]``     features of the nodes, graph after graph
-``edge_index``           ``[2, E]``     sources, then targets; both directions of an undirected edge;
-                                        numbers count from the start of each graph
-``y``                    ``[N], [G]``   classes from 0 (-1: a node without label), or values
-``node_ptr`` (many)      ``[G + 1]``    graph ``g`` owns nodes ``node_ptr[g]`` to ``node_ptr[g + 1]``
-``edge_ptr`` (many)      ``[G + 1]``    the same for columns of ``edge_index``
-``train_mask``,          ``[N], [G]``   true where a node (or graph) belongs to that part; all three
-``val_mask``,                           or none; without them every seed draws its own split, 60/20/20
-``test_mask`` (optional)                of nodes or 80/10/10 of graphs, stratified by class
-``edge_attr`` (optional) ``[E, ..]``    features of the edges: checked and kept, used by no rung
-``task`` (optional)      text           ``node-classes``, ``graph-classes``, ``node-values`` or
-                                        ``graph-values``; otherwise worked out from ``y``
-======================== ============== ==========================================================
+======================== ============ ========================================================
+key                      shape        what
+======================== ============ ========================================================
+``x``                    ``[N, F]``   features of the nodes, graph after graph
+``edge_index``           ``[2, E]``   sources, then targets; both directions of an undirected
+                                      edge; numbers count from the start of each graph
+``y``                    ``[N]`` or   classes from 0 (-1: a node without label), or values
+                         ``[G]``
+``node_ptr`` (many)      ``[G + 1]``  where each graph's nodes end: from 0 to ``N``
+``edge_ptr`` (many)      ``[G + 1]``  the same for columns of ``edge_index``
+``train_mask``,          ``[N]`` or   true where a node (or graph) belongs to that part; all
+``val_mask``,            ``[G]``      three or none; without them every seed draws its own
+``test_mask`` (optional)              split, 60/20/20 of nodes or 80/10/10 of graphs,
+                                      stratified by class
+``edge_attr`` (optional) ``[E, ..]``  features of the edges: checked, used by no rung
+``task`` (optional)      text         ``node-classes``, ``graph-classes``, ``node-values`` or
+                                      ``graph-values``; otherwise worked out from ``y``
+======================== ============ ========================================================
 
 In ``.safetensors``, ``task`` is an entry of the metadata. From PyTorch Geometric,
 `edgewise.integrations.pyg.save` writes either kind.
@@ -135,7 +137,9 @@ def _topology(name: str, arrays: Mapping[str, np.ndarray]) -> Separate:
     if node_ptr.ndim != 1 or not node_ptr.size or node_ptr[-1] != num_nodes:
         last = node_ptr.flat[-1] if node_ptr.size else "nothing"
         raise DataError(f"{name}: node_ptr has to end with the {num_nodes} rows of x, got {last}.")
-    topology = Separate(*(torch.from_numpy(a.astype(np.int64)) for a in (edges, node_ptr, edge_ptr)))
+    topology = Separate(
+        *(torch.from_numpy(a.astype(np.int64)) for a in (edges, node_ptr, edge_ptr))
+    )
     topology.check(name)
     return topology
 

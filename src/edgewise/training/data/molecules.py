@@ -14,7 +14,16 @@ from edgewise.training.data.topology import Separate
 
 __all__ = ["esol"]
 
-_KEYS = ("y", "node_ptr", "edge_ptr", "atomic_num", "formal_charge", "num_h", "aromatic", "edge_index")
+_KEYS = (
+    "y",
+    "node_ptr",
+    "edge_ptr",
+    "atomic_num",
+    "formal_charge",
+    "num_h",
+    "aromatic",
+    "edge_index",
+)
 
 
 def esol(name: str, path: Path) -> GraphDataset:

@@ -37,7 +37,8 @@ class Split:
         for part, index in parts.items():
             if not index.numel():
                 raise DataError(
-                    f"{name}: the {part} part of the split is empty. Give each part at least one {unit}."
+                    f"{name}: the {part} part of the split is empty. "
+                    f"Give each part at least one {unit}."
                 )
             low, high = int(index.min()), int(index.max())
             if low < 0 or high >= count:
@@ -48,7 +49,8 @@ class Split:
         together = torch.cat(list(parts.values()))
         if together.unique().numel() != together.numel():
             raise DataError(
-                f"{name}: the split puts a {unit} into two parts. Make train, val and test disjoint."
+                f"{name}: the split puts a {unit} into two parts. "
+                f"Make train, val and test disjoint."
             )
 
 
@@ -71,7 +73,7 @@ class Published:
     split: Split
     words: str = "published split"
 
-    def draw(self, seed: int) -> Split:  # noqa: ARG002  # the same for every seed
+    def draw(self, seed: int) -> Split:
         return self.split
 
     def describe(self) -> str:
@@ -125,6 +127,4 @@ class Drawn:
     def describe(self) -> str:
         train, val = self.fractions
         kind = "random" if self.y.is_floating_point() else "stratified"
-        return (
-            f"{kind} split {train:.0%}/{val:.0%}/{1 - train - val:.0%}, drawn anew for each seed"
-        )
+        return f"{kind} split {train:.0%}/{val:.0%}/{1 - train - val:.0%}, drawn anew for each seed"

@@ -122,7 +122,12 @@ class Separate:
             ("node_ptr", self.node_ptr, self.num_nodes),
             ("edge_ptr", self.edge_ptr, self.num_edges),
         ):
-            if ptr.numel() < 2 or int(ptr[0]) or int(ptr[-1]) != total or bool((ptr.diff() < 0).any()):
+            if (
+                ptr.numel() < 2
+                or int(ptr[0])
+                or int(ptr[-1]) != total
+                or bool((ptr.diff() < 0).any())
+            ):
                 raise DataError(
                     f"{name}: {key} has to rise from 0 to {total} without falling, got "
                     f"{ptr[:3].tolist()} .. {ptr[-2:].tolist()}."

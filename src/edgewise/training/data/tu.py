@@ -33,7 +33,9 @@ def tu(name: str, path: Path) -> GraphDataset:
     files = read_zip(path)
     stem = path.stem
     graph_of_node = _numbers(path, files, f"{stem}_graph_indicator.txt") - 1
-    edges = _numbers(path, files, f"{stem}_A.txt").reshape(-1, 2).T - 1  # target and source: both directions
+    edges = (
+        _numbers(path, files, f"{stem}_A.txt").reshape(-1, 2).T - 1
+    )  # target and source: both directions
     _, y = np.unique(_numbers(path, files, f"{stem}_graph_labels.txt"), return_inverse=True)
     kinds, kind = np.unique(_numbers(path, files, f"{stem}_node_labels.txt"), return_inverse=True)
     topology = _grouped(path, graph_of_node, edges, len(y))

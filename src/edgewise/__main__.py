@@ -1,0 +1,8 @@
+"""``python -m edgewise`` is the ``edgewise`` command."""
+
+import sys
+
+from edgewise.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

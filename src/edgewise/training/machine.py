@@ -1,0 +1,62 @@
+"""On what a result was measured: hardware, threads, versions; never who or where."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["describe_machine", "machine"]
+
+_PACKAGES = ("edgewise", "torch", "numpy", "lightning", "torchmetrics")
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a measured time depends on, as JSON types.
+
+    Example:
+        >>> machine("cpu")["device"]
+        'cpu'
+    """
+    found: dict[str, Any] = {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def describe_machine(found: dict[str, Any]) -> str:
+    """The same in one line."""
+    place = found.get("gpu") or found["processor"]
+    threads = found["threads"]
+    return (
+        f"{place}, {threads} thread{'s' * (threads != 1)}, torch {found['versions']['torch']}, "
+        f"Python {found['python']}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,148 @@
+"""Everything a comparison found, in one JSON file that a repeated comparison goes on from."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import DataError
+from edgewise.training.atomic import replacing
+from edgewise.training.run import Run
+
+__all__ = ["Results", "Summary", "summarize"]
+
+_FORMAT = "edgewise comparison 1"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Finished runs, and all they depend on.
+
+    Attributes:
+        data: The data set: description, split, fingerprint, notes, deciding score.
+        machine: Hardware, threads and versions.
+        recipes: Settings of each rung, in the order of the ladder.
+        runs: What has finished.
+    """
+
+    data: dict[str, Any]
+    machine: dict[str, Any]
+    recipes: dict[str, dict[str, Any]]
+    runs: tuple[Run, ...] = ()
+
+    @property
+    def score(self) -> str:
+        """Name of the score that decides."""
+        return self.data["score"]
+
+    @property
+    def higher(self) -> bool:
+        """Whether more of it is better."""
+        return self.data["higher_is_better"]
+
+    def summaries(self) -> list[Summary]:
+        """One line for each rung that has a finished run, in the order of the ladder."""
+        grouped = {name: [r for r in self.runs if r.rung == name] for name in self.recipes}
+        return [summarize(runs, self.score) for runs in grouped.values() if runs]
+
+    def shared_with(self, other: Results) -> tuple[Run, ...]:
+        """Finished runs of ``other`` that this comparison would only repeat."""
+        if (self.data["fingerprint"], self.machine) != (other.data["fingerprint"], other.machine):
+            return ()
+        return tuple(
+            run
+            for run in other.runs
+            if run.rung in self.recipes and self.recipes[run.rung] == other.recipes[run.rung]
+        )
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write the file; it is whole or as it was before."""
+        content = {
+            "format": _FORMAT,
+            **more,
+            "data": self.data,
+            "machine": self.machine,
+            "settings": {s.rung: self.recipes[s.rung] for s in self.summaries()},
+            "summary": [vars(summary) for summary in self.summaries()],
+            "runs": [run.to_dict() for run in self.runs],
+        }
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> Results:
+        """Read such a file.
+
+        Raises:
+            DataError: it is damaged, or something else.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT:
+                raise ValueError(f"its format is {content['format']!r}")
+            runs = tuple(_checked(Run(**run)) for run in content["runs"])
+            results = Results(content["data"], content["machine"], content["settings"], runs)
+            _ = results.score, results.higher, results.data["fingerprint"]
+            if any(run.rung not in results.recipes for run in runs):
+                raise ValueError("a run has no settings")
+            return results
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise DataError(
+                f"{path}: expected the results of an earlier comparison, got a damaged file "
+                f"({error}). Add --fresh to replace it, or choose another --out."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One rung over its seeds; ``std`` is that of a sample, and None for one seed."""
+
+    rung: str
+    seeds: int
+    mean: float
+    std: float | None
+    validation: float
+    parameters: int
+    seconds_per_epoch: float
+    seconds: float
+    epochs: float
+    peak_bytes: int
+    plan: str
+
+
+def summarize(runs: Sequence[Run], score: str) -> Summary:
+    """Means over the seeds of one rung.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    scores = [run.scores[score] for run in runs]
+    return Summary(
+        rung=runs[0].rung,
+        seeds=len(runs),
+        mean=statistics.fmean(scores),
+        std=statistics.stdev(scores) if len(scores) > 1 else None,
+        validation=statistics.fmean(run.validation for run in runs),
+        parameters=runs[0].parameters,
+        seconds_per_epoch=statistics.fmean(run.seconds_per_epoch for run in runs),
+        seconds=statistics.fmean(run.seconds for run in runs),
+        epochs=statistics.fmean(run.epochs for run in runs),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        plan=runs[0].plan,
+    )
+
+
+def _checked(run: Run) -> Run:
+    kinds = {"str": str, "int": int, "float": (int, float), "dict[str, float]": dict}
+    for field in fields(Run):
+        value = getattr(run, field.name)
+        if not isinstance(value, kinds[str(field.type)]) or isinstance(value, bool):
+            raise TypeError(f"{field.name} of a run is {value!r}")
+    if not all(math.isfinite(value) for value in run.scores.values()):  # TypeError for others
+        raise TypeError(f"scores of a run are {run.scores!r}")
+    return run
