@@ -1,8 +1,6 @@
 """How attention is computed: one file, one way. The tuple is the registry, in order of names."""
 
-from edgewise.backends.base import Accepts as Accepts
-from edgewise.backends.base import Backend as Backend
-from edgewise.backends.base import Refuses as Refuses
+from edgewise.backends.base import Accepts as Accepts, Backend as Backend, Refuses as Refuses
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
 from edgewise.backends.reference import Reference

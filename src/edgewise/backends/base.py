@@ -139,7 +139,7 @@ def backward_by_recomputation(
     ]
     if not pairs or not wanted:
         return {}
-    found: tuple[Tensor | None, ...] = torch.autograd.grad(
+    found: Any = torch.autograd.grad(
         [out for out, _ in pairs],
         list(wanted.values()),
         [grad for _, grad in pairs],

@@ -322,7 +322,7 @@ def _multiplier(problem: AttentionProblem, inputs: Inputs) -> Tensor:
 
 def _four(tensor: Tensor) -> Tensor:
     """Exactly one batch dimension: torch's fused CPU kernel takes nothing else."""
-    return tensor.reshape(-1, *tensor.shape[-3:]) if tensor.ndim != 4 else tensor
+    return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
 
 
 def _once_differentiable(inputs: Inputs) -> Inputs:

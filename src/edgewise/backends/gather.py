@@ -127,9 +127,7 @@ class Gather(Backend):
         if problem.reduce == "mean":
             degree = (rows.indptr[1:] - rows.indptr[:-1]).clamp(min=1)
             out = out / degree[:, None, None]
-        return (
-            out.transpose(0, 1).reshape(*value.shape[:-2], -1, problem.channels).to(problem.dtype)
-        )
+        return _node_last(out, value).to(problem.dtype)
 
 
 def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
@@ -188,7 +186,8 @@ def _all_heads(tensor: Tensor, group: int) -> Tensor:
 
 def _node_first(tensor: Tensor) -> Tensor:
     """``[*, N, D]`` to ``[N, F, D]``, contiguous, so that a gather reads whole rows."""
-    return tensor.reshape(-1, *tensor.shape[-2:]).transpose(0, 1).contiguous()
+    lead = tensor.flatten(0, -3) if tensor.ndim > 2 else tensor[None]
+    return lead.transpose(0, 1).contiguous()
 
 
 def _node_last(tensor: Tensor, like: Tensor) -> Tensor:

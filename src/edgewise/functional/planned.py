@@ -82,7 +82,6 @@ def _portable(graph: Graph) -> Any:
     return graph if spec is None else _constant(spec)
 
 
-@torch.compiler.assume_constant_result
 def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
     """Plan while tracing, and return the attribute of `_COMPILED` that holds the plan."""
     asked: Question = (
@@ -97,9 +96,14 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
     return name
 
 
-@torch.compiler.assume_constant_result
 def _compiled_num_edges(graph: Any) -> int:
     return _num_edges(_real(graph))
+
+
+# What torch.compiler.assume_constant_result sets. Calling it here would import the compiler, a
+# second of every `import edgewise`, for those who never compile.
+for _function in (_compiled_name, _compiled_num_edges):
+    _function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _real(graph: Any) -> Graph:

@@ -8,8 +8,7 @@ from torch import Tensor
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
-from edgewise.layouts import csr
-from edgewise.layouts import edges as edges_of
+from edgewise.layouts import csr, edges as edges_of
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score

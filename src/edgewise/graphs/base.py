@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+
 from edgewise.errors import GraphError
 from edgewise.graphs.facts import Facts
 
@@ -142,5 +144,6 @@ def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
             while len(_RECENT) > _RECENT_SIZE:
                 _RECENT.popitem(last=False)
     if key not in memory:
-        memory[key] = compute()
+        with torch.inference_mode(False):  # what an evaluation works out, training must accept
+            memory[key] = compute()
     return memory[key]

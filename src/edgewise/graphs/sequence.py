@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -345,7 +346,7 @@ class Blocks(Graph):
 
     def __post_init__(self) -> None:
         sizes = _block_sizes("sizes", self.sizes)
-        given: tuple[int, ...] | None = self.source_sizes
+        given: Any = self.source_sizes
         columns = sizes if given is None else _block_sizes("source_sizes", given)
         if len(columns) != len(sizes):
             raise GraphError(

@@ -6,6 +6,7 @@ from edgewise.models.citation import (
     Perceptron as Perceptron,
     TwoLayers as TwoLayers,
 )
+from edgewise.models.dropout import FeatureDropout as FeatureDropout
 from edgewise.models.pointwise import Pointwise as Pointwise
 from edgewise.models.predictor import GraphModel as GraphModel, NodeModel as NodeModel
 from edgewise.models.trunk import Trunk as Trunk

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.graphs import Graph
+from edgewise.models.dropout import FeatureDropout
 from edgewise.models.pointwise import Pointwise
 from edgewise.nn import GATAttention, GCNConvolution
 
@@ -41,10 +42,11 @@ class TwoLayers(nn.Module):
         super().__init__()
         self.first, self.second = first, second
         self.activation = activation
+        self.feature_dropout = FeatureDropout(dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        hidden = self.activation(self.first(self.dropout(x), graph))
+        hidden = self.activation(self.first(self.feature_dropout(x), graph))
         return self.second(self.dropout(hidden), graph)
 
 

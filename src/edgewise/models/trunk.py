@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
+from edgewise.models.dropout import FeatureDropout
 from edgewise.nn import MLP, Block
 
 __all__ = ["Trunk"]
@@ -51,7 +52,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.features = nn.Linear(in_dim, dim)
         self.encoding = nn.Linear(encoding_dim, dim, bias=False) if encoding_dim else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FeatureDropout(dropout)
         self.blocks = nn.ModuleList(
             Block(mixer, dim, mlp=MLP(dim, 2 * dim, activation="gelu"), dropout=dropout)
             for mixer in mixers

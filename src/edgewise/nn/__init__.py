@@ -2,7 +2,7 @@
 
 from edgewise.nn.attention import DotAttention as DotAttention
 from edgewise.nn.block import Block as Block
-from edgewise.nn.components import Components as Components, components as components
+from edgewise.nn.connectivity import Components as Components, components as components
 from edgewise.nn.convolution import (
     GCNConvolution as GCNConvolution,
     GraphConvolution as GraphConvolution,

@@ -9,7 +9,7 @@ from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph, reverse
 from edgewise.layouts import edges
-from edgewise.nn.components import components
+from edgewise.nn.connectivity import components
 from edgewise.nn.inputs import check_size
 
 __all__ = ["random_signs", "random_walk", "sinusoidal"]

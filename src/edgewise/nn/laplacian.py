@@ -11,7 +11,7 @@ from torch import Tensor
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
-from edgewise.nn.components import components
+from edgewise.nn.connectivity import components
 from edgewise.nn.inputs import check_choice, check_size
 
 __all__ = ["laplacian_eigenvectors"]

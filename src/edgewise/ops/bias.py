@@ -204,4 +204,4 @@ def check_per_edge(
 def broadcast_lead(values: Tensor, lead: tuple[int, ...], tail: int) -> Tensor:
     """Expand ``[*batch|1, heads|1, *tail]`` to ``[prod(lead), *tail]``, without a copy if 1."""
     own = values.shape[-tail:]
-    return values.expand(*lead, *own).reshape(-1, *own) if lead else values.reshape(1, *own)
+    return values.expand(*lead, *own).flatten(0, -tail - 1) if lead else values.reshape(1, *own)

@@ -2,7 +2,5 @@
 
 from edgewise.planning.explain import Explanation as Explanation
 from edgewise.planning.merge import Merge as Merge
-from edgewise.planning.plan import Plan as Plan
-from edgewise.planning.plan import Run as Run
-from edgewise.planning.planner import Decision as Decision
-from edgewise.planning.planner import choose as choose
+from edgewise.planning.plan import Plan as Plan, Run as Run
+from edgewise.planning.planner import Decision as Decision, choose as choose

@@ -97,6 +97,7 @@ class Batches:
         encoding: Laplacian encodings of all nodes of the data set (of one graph, where all
             share it), or None.
         generator: Draws the order; None keeps it.
+        device: Where the batches are wanted.
     """
 
     data: GraphDataset
@@ -105,6 +106,7 @@ class Batches:
     size: int
     encoding: Tensor | None = None
     generator: torch.Generator | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         topology = self.data.topology
@@ -121,6 +123,9 @@ class Batches:
         return iter(kept) if kept is not None else self._fresh()
 
     def _fresh(self) -> Iterator[Batch]:
+        return (batch.to(self.device) for batch in self._on_cpu())
+
+    def _on_cpu(self) -> Iterator[Batch]:
         if self.data.on_nodes:
             yield self._all_nodes()
             return

@@ -90,7 +90,7 @@ _NODES = Recipe(
 _CITATION = replace(_NODES, network="published", dropout=0.6)
 
 _DEFAULTS: dict[str, Recipe] = {
-    "digits": replace(_GRAPHS, hidden=32, epochs=20, patience=20, batch=32, lr=3e-3),
+    "digits": replace(_GRAPHS, layers=2, epochs=30, patience=30, lr=3e-3),
     "cora": _CITATION,
     "citeseer": _CITATION,
 }

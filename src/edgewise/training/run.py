@@ -126,7 +126,7 @@ def _train(
     order = torch.Generator().manual_seed(seed)
     encoding = encoding if rung.encodings else None
     loaders = [
-        Batches(data, index, rung.graph, recipe.batch, encoding, generator)
+        Batches(data, index, rung.graph, recipe.batch, encoding, generator, device)
         for index, generator in ((split.train, order), (split.val, None), (split.test, None))
     ]
     learner = Learner(build(rung, data, recipe), data, recipe, data.y[split.train], len(loaders[0]))
@@ -149,7 +149,7 @@ def _train(
         seconds=seconds,
         parameters=count_parameters(learner.model),
         peak_bytes=_peak(learner, loaders[0], device),
-        plan="" if rung.plan is None else rung.plan(recipe, next(iter(loaders[0])).to(device)),
+        plan="" if rung.plan is None else rung.plan(recipe, next(iter(loaders[0]))),
     )
 
 
@@ -184,7 +184,7 @@ def _interruptible(trainer: Trainer, stage: Callable[[], object]) -> None:
 
 def _peak(learner: Learner, batches: Batches, device: str) -> int:
     learner.to(device).train()
-    batch = next(iter(batches)).to(device)
+    batch = next(iter(batches))
 
     def step() -> None:
         learner.training_step(batch).backward()

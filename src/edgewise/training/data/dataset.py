@@ -157,7 +157,7 @@ class GraphDataset:
         """The data set in one line.
 
         Example:
-            ``digits: 1,797 graphs, 115,008 nodes, 869,748 edges, 1 feature, 10 classes``
+            ``mutag: 188 graphs, 3,371 nodes, 7,442 edges, 7 features, 2 graph classes``
         """
         graphs = self.topology.num_graphs
         words = [] if graphs == 1 else [f"{graphs:,} graphs"]

@@ -1,0 +1,13 @@
+"""The contract that every backend and every graph has to keep; import it to prove your own.
+
+    from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract
+
+A new graph family is one line in `GRAPHS`; a new way to call the operator one line in `SETTINGS`.
+"""
+
+from edgewise.testing.calls import SETTINGS as SETTINGS, Call as Call, Setting as Setting
+from edgewise.testing.contract import (
+    assert_keeps_contract as assert_keeps_contract,
+    expected_refusal as expected_refusal,
+)
+from edgewise.testing.graphs import GRAPHS as GRAPHS

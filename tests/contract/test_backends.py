@@ -1,0 +1,115 @@
+"""The contract table: every backend, every graph, every way to call, every dtype."""
+
+import pytest
+import torch
+
+import edgewise as ew
+from edgewise.backends import BACKENDS
+from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract, expected_refusal
+
+NAMES = [backend.name for backend in BACKENDS]
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+# What each backend refuses, as (settings, graphs) of the table: any other refusal is a failure.
+COPIES = {"edge list, copies", "edge list, bipartite with copies", "disjoint union of edge lists"}
+EDGE_FEATURES = {name for name, setting in SETTINGS.items() if setting.edge_features}
+GATV2 = {name for name in SETTINGS if name.startswith("gatv2")}
+PER_EDGE = {name for name, s in SETTINGS.items() if s.bias is ew.EdgeBias or s.dropout}
+
+
+# Rounding does not depend on the family of a graph, so low precision is tried on some of them.
+LOW_PRECISION = {"causal", "causal, tall: isolated targets", "window | hubs", "edge list, copies",
+                 "edge list, no edges", "disjoint union"}  # fmt: skip
+
+
+def may_refuse(backend: str, setting: str, graph: str) -> bool:
+    if backend != "dense":
+        return False
+    return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("backend", NAMES)
+def test_backend_gives_the_reference_numbers(backend, setting, dtype):
+    low = dtype in (torch.bfloat16, torch.float16)
+    for name, graph in GRAPHS.items():
+        if low and name not in LOW_PRECISION:
+            continue
+        call = SETTINGS[setting].call(graph, dtype)
+        # The oracle sees the rounded inputs, so only the computation is compared.
+        oracle = type(call)(
+            call.setting,
+            graph,
+            {k: t.detach().double().requires_grad_() for k, t in call.tensors.items()},
+        )
+        reasons = expected_refusal(backend, SETTINGS[setting], graph)
+        assert bool(reasons) == may_refuse(backend, setting, name), (name, reasons)
+        if reasons:
+            with pytest.raises(ew.BackendRefused) as refusal:
+                call.out(backend)
+            assert all(reason in str(refusal.value) for reason in reasons)
+            continue
+        try:
+            assert_keeps_contract(backend, call, oracle)
+        except AssertionError as error:
+            raise AssertionError(f"on {name}: {error}") from error
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("backend", NAMES)
+def test_gradcheck(backend, setting):
+    for name in ("window | hubs", "edge list, isolated", "edge list, copies", "causal, wide"):
+        if may_refuse(backend, setting, name):
+            continue
+        call = SETTINGS[setting].call(GRAPHS[name], torch.float64, seed=1)
+        used = call.used()
+
+        def outputs(*tensors, call=call, names=tuple(used)):
+            return call.out(backend, **dict(zip(names, tensors, strict=True)))
+
+        assert torch.autograd.gradcheck(outputs, tuple(used.values()), fast_mode=True), name
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("backend", [b.name for b in BACKENDS if b.twice_differentiable])
+def test_second_derivatives(backend, setting):
+    for name in ("window | hubs", "edge list, copies", "causal, tall: isolated targets"):
+        call = SETTINGS[setting].call(GRAPHS[name], torch.float64, seed=2)
+        used = call.used()
+
+        def outputs(*tensors, call=call, names=tuple(used)):
+            return call.out(backend, **dict(zip(names, tensors, strict=True)))
+
+        assert torch.autograd.gradgradcheck(outputs, tuple(used.values()), fast_mode=True), name
+
+
+@pytest.mark.parametrize("backend", [b.name for b in BACKENDS if not b.twice_differentiable])
+def test_a_missing_second_derivative_is_one_sentence(backend):
+    call = SETTINGS["dot"].call(GRAPHS["window"], torch.float64)
+    query = call.tensors["query"]
+    (gradient,) = torch.autograd.grad(call.out(backend).square().sum(), query, create_graph=True)
+    with pytest.raises(ew.DerivativeError, match=f"backend '{backend}' has no second derivative"):
+        gradient.sum().backward()
+
+
+def test_every_backend_runs_something():
+    for backend in NAMES:
+        assert any(
+            not expected_refusal(backend, setting, graph)
+            for setting in SETTINGS.values()
+            for graph in GRAPHS.values()
+        )
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_the_contract_can_fail(backend, monkeypatch):
+    """A backend that is off by 1e-3 in one gradient is caught."""
+    call = SETTINGS["dot"].call(GRAPHS["window"], torch.float64)
+    wrong = type(call)(
+        call.setting,
+        call.graph,
+        {k: (t.detach() + 1e-3).requires_grad_() for k, t in call.tensors.items()},
+    )
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_keeps_contract(backend, wrong, call)
