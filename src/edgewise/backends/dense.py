@@ -19,7 +19,7 @@ from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
 from edgewise.errors import DerivativeError
 from edgewise.graphs import recall
-from edgewise.layouts import csr, dense_mask
+from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
@@ -40,6 +40,8 @@ class _Pairs:
         empty: ``[T, 1]`` bool, targets without sources; None when there are none.
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
         matrix: ``[T, S]`` number of edges, for sums; None unless aggregating.
+        rows: Where each edge's own number goes; None unless edges have numbers.
+        fused: Whether torch's own kernel computes the problem exactly.
     """
 
     mask: Tensor | None
@@ -47,6 +49,8 @@ class _Pairs:
     empty: Tensor | None
     log_copies: Tensor | None
     matrix: Tensor | None
+    rows: Csr | None
+    fused: bool
 
     @property
     def open_mask(self) -> Tensor | None:
@@ -91,7 +95,10 @@ class Dense(Backend):
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
         aggregating = isinstance(problem, AggregateProblem)
-        key = ("dense", str(device), problem.accumulate, aggregating)
+        attending = isinstance(problem, AttentionProblem)
+        per_edge = problem.bias == "edge" if attending else getattr(problem, "weighted", False)
+        fused = attending and _fused(problem)
+        key = ("dense", str(device), problem.accumulate, aggregating, per_edge, fused)
 
         def lower() -> _Pairs:
             causal = facts.fully_causal and facts.num_targets == facts.num_sources
@@ -102,12 +109,14 @@ class Dense(Backend):
                 empty = empty if bool(empty.any()) else None
             matrix = _copies(problem) if aggregating or not facts.simple else None
             log_copies = None if facts.simple or matrix is None else torch.log(matrix)
-            return _Pairs(mask, causal, empty, log_copies, matrix if aggregating else None)
+            rows = csr(graph, device) if per_edge else None
+            matrix = matrix if aggregating else None
+            return _Pairs(mask, causal, empty, log_copies, matrix, rows, fused)
 
         return recall(graph, key, lower)
 
     def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
-        if not _fused(problem) or not problem.facts.num_sources or not problem.facts.num_targets:
+        if not prepared.fused or not inputs.query.shape[-2] or not inputs.key.shape[-2]:
             return self.forward(problem, prepared, inputs).out
         inputs = _once_differentiable(inputs)
         mask = _float_mask(problem, prepared, inputs)
@@ -174,7 +183,8 @@ class Dense(Backend):
         assert prepared.matrix is not None
         matrix = prepared.matrix
         if weight is not None:
-            rows = csr(problem.graph, problem.device)
+            rows = prepared.rows
+            assert rows is not None
             ordered = weight if rows.edge is None else weight[..., rows.edge]
             shape = (*weight.shape[:-1], *matrix.shape)
             matrix = torch.zeros(shape, dtype=problem.accumulate, device=value.device).index_put(
@@ -233,7 +243,7 @@ def _fused(problem: AttentionProblem) -> bool:
 
 def _copies(problem: Problem) -> Tensor:
     """How often each pair is an edge: ``[T, S]``."""
-    facts, rows = problem.facts, None
+    facts = problem.facts
     shape = (facts.num_targets, facts.num_sources)
     if facts.complete:
         return torch.ones(shape, dtype=problem.accumulate, device=problem.device)
@@ -275,9 +285,10 @@ def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tenso
     bias = inputs.bias
     if bias is None:
         return extra
-    T, S = problem.facts.num_targets, problem.facts.num_sources
+    T, S = inputs.query.shape[-2], inputs.key.shape[-2]
     if isinstance(bias, EdgeBias):
-        rows = csr(problem.graph, problem.device)
+        rows = prepared.rows
+        assert rows is not None
         ordered = bias.on_edges(rows.target, rows.indices, rows.edge)
         zeros = ordered.new_zeros(*ordered.shape[:-1], T, S)
         pairs = zeros.index_put((*_lead_index(ordered), rows.target, rows.indices), ordered)

@@ -87,9 +87,11 @@ class Reference(Backend):
     def aggregate(
         self, problem: AggregateProblem, prepared: PaddedRows, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        messages = value.to(problem.accumulate)[..., prepared.source, :]  # [*, T, K, C]
+        messages = _entries(value.to(problem.accumulate), prepared.source, -2)  # [*, T, K, C]
         if weight is not None:
-            messages = messages * weight.to(problem.accumulate)[..., prepared.edge, None]
+            messages = (
+                messages * _entries(weight.to(problem.accumulate), prepared.edge, -1)[..., None]
+            )
         valid = prepared.valid[..., None]
         degree = prepared.valid.sum(-1, keepdim=True)
         match problem.reduce:
@@ -112,12 +114,13 @@ def _scores_and_values(
     """Scores ``[*, H, T, K]``, -inf where padded, and values ``[*, H, T, K, Dv]``."""
     group = problem.heads // problem.kv_heads
     query = inputs.query.to(problem.accumulate)
-    key = inputs.key.to(problem.accumulate).repeat_interleave(group, -3)[..., rows.source, :]
-    value = inputs.value.to(problem.accumulate).repeat_interleave(group, -3)[..., rows.source, :]
+    key = inputs.key.to(problem.accumulate).repeat_interleave(group, -3)
+    value = inputs.value.to(problem.accumulate).repeat_interleave(group, -3)
+    key, value = _entries(key, rows.source, -2), _entries(value, rows.source, -2)
     if inputs.edge_key is not None:
-        key = key + inputs.edge_key.to(problem.accumulate)[..., rows.edge, :]
+        key = key + _entries(inputs.edge_key.to(problem.accumulate), rows.edge, -2)
     if inputs.edge_value is not None:
-        value = value + inputs.edge_value.to(problem.accumulate)[..., rows.edge, :]
+        value = value + _entries(inputs.edge_value.to(problem.accumulate), rows.edge, -2)
     vector = None if inputs.vector is None else inputs.vector.to(problem.accumulate)[:, None, None]
     scores = problem.score.pair(query[..., None, :], key, vector)
     if inputs.bias is not None:
@@ -125,6 +128,11 @@ def _scores_and_values(
         target = target.expand_as(rows.source)
         scores = scores + inputs.bias.on_edges(target, rows.source, rows.edge)
     return scores.masked_fill(~rows.valid, -torch.inf), value
+
+
+def _entries(tensor: Tensor, index: Tensor, dim: int) -> Tensor:
+    """``tensor[..., index]`` along ``dim``; unlike that, its gradient adds up in a fixed order."""
+    return tensor.index_select(dim, index.flatten()).unflatten(dim, index.shape)
 
 
 def _multiplier(problem: AttentionProblem, rows: PaddedRows, inputs: Inputs) -> Tensor:

@@ -134,9 +134,9 @@ def results_table(results: Results) -> Table:
             summary.rung,
             f"{_score(results, summary.mean)}{spread}",
             f"{summary.parameters:,}",
-            f"{summary.seconds_per_epoch:.3g}",
+            _seconds(summary.seconds_per_epoch),
             _bytes(summary.peak_bytes),
-            summary.plan,
+            summary.plan or "–",
             style="bold" if summary.rung == best else None,
         )
     return table
@@ -144,6 +144,10 @@ def results_table(results: Results) -> Table:
 
 def _score(results: Results, value: float) -> str:
     return f"{100 * value:.1f} %" if results.score == "accuracy" else f"{value:.3f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def _bytes(size: int) -> str:

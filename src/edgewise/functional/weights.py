@@ -84,7 +84,8 @@ def weights(
     precise = lse.dtype
     picked = key.repeat_interleave(asked.heads // asked.kv_heads, -3)[..., source, :].to(precise)
     if edge_key is not None:
-        picked = picked + edge_key[..., edge, :].to(precise)
+        own = edge_key if edge is None else edge_key.index_select(-2, edge)
+        picked = picked + own.to(precise)
     vector = None if score.vector is None else score.vector[:, None].to(precise)
     scores = score.pair(query[..., target, :].to(precise), picked, vector)
     if inputs.bias is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,7 @@ from edgewise.graphs.facts import Facts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Graph", "count", "recall"]
+__all__ = ["Graph", "check_graph", "count", "counts", "recall"]
 
 R = TypeVar("R")
 
@@ -65,17 +65,17 @@ class Graph(ABC):
     def __or__(self, other: Graph) -> Graph:
         from edgewise.graphs.algebra import union  # algebra builds on this module
 
-        return union(self, other)
+        return union(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def __and__(self, other: Graph) -> Graph:
         from edgewise.graphs.algebra import intersection
 
-        return intersection(self, other)
+        return intersection(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def __sub__(self, other: Graph) -> Graph:
         from edgewise.graphs.algebra import difference
 
-        return difference(self, other)
+        return difference(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def spec(self) -> tuple[Any, ...] | None:
         """This graph as plain numbers, or None if it holds tensors or functions.
@@ -110,20 +110,43 @@ class Graph(ABC):
         return f"{type(self).__name__}({', '.join(positional + keywords)})"
 
 
+def check_graph(owner: str, value: object) -> None:
+    """Check that an argument is a graph, not the tensor it could be made from."""
+    if not isinstance(value, Graph):
+        raise GraphError(
+            f"{owner} must be a graph, got {type(value).__name__}. "
+            f"Wrap edges in EdgeList(edge_index, num_nodes=...)."
+        )
+
+
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
     """Check that a size is a whole number of at least ``minimum``."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool):
+    plain = value.item() if hasattr(value, "item") else value  # type: ignore[attr-defined]
+    if number is None or isinstance(plain, bool):
         raise GraphError(
             f"{owner}: {name} must be a whole number, got {value!r} "
             f"({type(value).__name__}). Pass an int."
         )
     if number < minimum:
-        raise GraphError(f"{owner}: {name} must be at least {minimum}, got {number}.")
+        raise GraphError(
+            f"{owner}: {name} must be at least {minimum}, got {number}. Pass a larger number."
+        )
     return number
+
+
+def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
+    """Check that an argument lists whole numbers of at least zero."""
+    listed: Any = values.tolist() if hasattr(values, "tolist") else values  # type: ignore[attr-defined]
+    if not isinstance(listed, Iterable):
+        raise GraphError(
+            f"{owner}: {name} must list whole numbers, got {values!r} "
+            f"({type(values).__name__}). Pass a list, like [{listed}]."
+        )
+    return tuple(count(owner, f"{name}[{i}]", value) for i, value in enumerate(listed))
 
 
 # Recently used values without tensors share what was worked out for an equal value: writing
@@ -141,6 +164,7 @@ def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
         object.__setattr__(graph, "_memory", memory)
         if not graph.holds_tensors:
             _RECENT[graph] = memory
+            _RECENT.move_to_end(graph)
             while len(_RECENT) > _RECENT_SIZE:
                 _RECENT.popitem(last=False)
     if key not in memory:

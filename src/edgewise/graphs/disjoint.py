@@ -29,6 +29,11 @@ class DisjointUnion(Graph):
 
     parts: tuple[Graph, ...]
 
+    def __post_init__(self) -> None:
+        totals = (sum(p.num_targets for p in self.parts), sum(p.num_sources for p in self.parts))
+        object.__setattr__(self, "_totals", totals)
+        object.__setattr__(self, "_holds_tensors", any(p.holds_tensors for p in self.parts))
+
     @cached_property
     def target_ends(self) -> Tensor:
         """Where each part's targets start and end: ``[parts + 1]``, int64."""
@@ -41,19 +46,19 @@ class DisjointUnion(Graph):
         sizes = np.fromiter((p.num_sources for p in self.parts), np.int64, len(self.parts))
         return torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
-    @cached_property
-    def num_targets(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    @property
+    def num_targets(self) -> int:
         """Rows: the sum over all parts."""
-        return int(self.target_ends[-1])
+        return self.__dict__["_totals"][0]
 
-    @cached_property
-    def num_sources(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    @property
+    def num_sources(self) -> int:
         """Columns: the sum over all parts."""
-        return int(self.source_ends[-1])
+        return self.__dict__["_totals"][1]
 
-    @cached_property
-    def holds_tensors(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return any(part.holds_tensors for part in self.parts)
+    @property
+    def holds_tensors(self) -> bool:
+        return self.__dict__["_holds_tensors"]
 
     def children(self) -> tuple[Graph, ...]:
         return self.parts

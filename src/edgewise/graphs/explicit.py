@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -55,6 +57,17 @@ class EdgeList(Graph):
     num_nodes: int | None = None
     num_targets: int = field(default=None, kw_only=True)  # type: ignore[assignment]
     num_sources: int = field(default=None, kw_only=True)  # type: ignore[assignment]
+
+    if TYPE_CHECKING:  # the dataclass writes it; this says what it accepts
+
+        def __init__(
+            self,
+            edge_index: Tensor | Sequence[Sequence[int]],
+            num_nodes: int | None = None,
+            *,
+            num_targets: int | None = None,
+            num_sources: int | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling():

@@ -7,12 +7,15 @@ difference, composition, ...) combines them with the functions of this module.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from edgewise.errors import GraphError
 
 __all__ = [
     "Cuts",
@@ -67,7 +70,9 @@ class Cuts:
     @property
     def num_pairs(self) -> int:
         """Cells inside the blocks: an upper bound on the distinct edges."""
-        return int((self.target_sizes * self.source_sizes).sum())
+        if int(self.targets[-1]) * int(self.sources[-1]) < 2**63:
+            return int((self.target_sizes * self.source_sizes).sum())
+        return sum(map(operator.mul, self.target_sizes.tolist(), self.source_sizes.tolist()))
 
     def common(self, other: Cuts) -> Cuts:
         """The corners both chains share: blocks that hold the edges of either graph."""
@@ -163,10 +168,13 @@ class Facts:
             widest, tallest = int(cuts.source_sizes.max()), int(cuts.target_sizes.max())
             max_in = min(S, band, widest, S if max_in is None else max_in)
             max_out = min(T, band, tallest, T if max_out is None else max_out)
-            ceiling = cuts.num_pairs
+            ceiling = min(cuts.num_pairs, band_pairs(T, S, -left, right))
             max_edges = ceiling if max_edges is None else min(max_edges, ceiling)
         if max_edges is None:
-            raise ValueError("max_edges is needed when a graph may hold copies of an edge")
+            raise GraphError(
+                "Facts: max_edges must be given when simple=False, got None: a graph may hold any "
+                "number of copies of an edge. Pass the number of edges."
+            )
         max_in = max_edges if max_in is None else min(max_in, max_edges)
         max_out = max_edges if max_out is None else min(max_out, max_edges)
         max_edges = min(max_edges, T * max_in, S * max_out)
@@ -240,6 +248,27 @@ def causal_pairs(num_targets: int, num_sources: int) -> int:
     return max(rows, 0) * (2 * first + rows - 1) // 2
 
 
+def band_pairs(num_targets: int, num_sources: int, first: int, last: int) -> int:
+    """Number of pairs with ``first <= source - target <= last``, in closed form.
+
+    >>> band_pairs(3, 3, -1, 0), band_pairs(2, 9, 0, 2)
+    (5, 6)
+    """
+    if last < first:
+        return 0
+
+    def below(diagonal: int) -> int:
+        """Pairs with ``source <= target + diagonal``: end-aligned causal after a shift."""
+        rows_before = max(0, -diagonal)  # targets that reach no source at all
+        rows = max(0, num_targets - rows_before)
+        start = max(diagonal, 0) + 1  # sources of the first such target
+        growing = max(0, min(rows, num_sources - start + 1)) if start <= num_sources else 0
+        full = rows - growing
+        return growing * (2 * start + growing - 1) // 2 + full * num_sources
+
+    return below(last) - below(first - 1)
+
+
 def provably_disjoint(a: Facts, b: Facts) -> bool:
     """Whether facts alone prove that two graphs share no edge (their diagonals do not meet)."""
     return a.max_edges == 0 or b.max_edges == 0 or a.right < -b.left or b.right < -a.left
@@ -300,17 +329,24 @@ def facts_of_intersection(a: Facts, b: Facts) -> Facts:
 
 def facts_of_difference(a: Facts, b: Facts) -> Facts:
     """Facts of the edges that ``a`` has and ``b`` has not; the result is simple."""
+    T, S = a.num_targets, a.num_sources
     if provably_disjoint(a, b):
         b = replace(b, max_edges=0, max_in_degree=0, max_out_degree=0)
     return Facts.bounded(
-        a.num_targets,
-        a.num_sources,
+        T,
+        S,
         min_edges=max(0, a.distinct_min_edges - b.max_edges),
-        max_edges=a.max_edges,
+        max_edges=min(a.max_edges, T * S - b.distinct_min_edges),
         left=a.left,
         right=a.right,
-        in_degree=(max(0, a.distinct_min_in_degree - b.max_in_degree), a.max_in_degree),
-        out_degree=(max(0, a.distinct_min_out_degree - b.max_out_degree), a.max_out_degree),
+        in_degree=(
+            max(0, a.distinct_min_in_degree - b.max_in_degree),
+            min(a.max_in_degree, S - b.distinct_min_in_degree),
+        ),
+        out_degree=(
+            max(0, a.distinct_min_out_degree - b.max_out_degree),
+            min(a.max_out_degree, T - b.distinct_min_out_degree),
+        ),
         cuts=a.cuts,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,7 @@ class Hubs(Graph):
     """
 
     num_targets: int  # pyright: ignore[reportIncompatibleMethodOverride]
-    hubs: tuple[int, ...]
+    hubs: Sequence[int]
 
     def __post_init__(self) -> None:
         N = count("Hubs", "num_targets", self.num_targets)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -341,8 +342,8 @@ class Blocks(Graph):
         5
     """
 
-    sizes: tuple[int, ...]
-    source_sizes: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
+    sizes: Sequence[int]
+    source_sizes: Sequence[int] = None  # type: ignore[assignment]  # filled in below
 
     def __post_init__(self) -> None:
         sizes = _block_sizes("sizes", self.sizes)
@@ -355,30 +356,27 @@ class Blocks(Graph):
             )
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "source_sizes", columns)
-        targets = torch.tensor((0, *sizes)).cumsum(0)
-        sources = torch.tensor((0, *columns)).cumsum(0)
-        object.__setattr__(self, "_targets", targets)
-        object.__setattr__(self, "_sources", sources)
+        object.__setattr__(self, "_totals", (sum(sizes), sum(columns)))
 
-    @property
+    @cached_property
     def target_ends(self) -> Tensor:
         """Where each block's targets start and end: ``[num_blocks + 1]``, int64."""
-        return self.__dict__["_targets"]
+        return torch.tensor((0, *self.sizes)).cumsum(0)
 
-    @property
+    @cached_property
     def source_ends(self) -> Tensor:
         """Where each block's sources start and end: ``[num_blocks + 1]``, int64."""
-        return self.__dict__["_sources"]
+        return torch.tensor((0, *self.source_sizes)).cumsum(0)
 
     @property
     def num_targets(self) -> int:
         """Rows: the sum of all block sizes."""
-        return int(self.target_ends[-1])
+        return self.__dict__["_totals"][0]
 
     @property
     def num_sources(self) -> int:
         """Columns: the sum of all source sizes."""
-        return int(self.source_ends[-1])
+        return self.__dict__["_totals"][1]
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         row = torch.bucketize(target, self.target_ends[1:].to(target.device), right=True)

@@ -53,7 +53,7 @@ class EdgeBias(Bias):
     kind: ClassVar[BiasKind] = "edge"
 
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
-        return self.values if edge is None else self.values[..., edge]
+        return self.values if edge is None else _select(self.values, edge)
 
     def check(
         self,
@@ -105,7 +105,7 @@ class RelativeBias(Bias):
 
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
         index = self.table_index(target, source)
-        return self.values.index_select(-1, index.reshape(-1)).unflatten(-1, index.shape)
+        return _select(self.values, index)
 
     def check(
         self,
@@ -159,6 +159,11 @@ def as_bias(bias: Bias | Tensor | None) -> Bias | None:
         f"bias must be a tensor of one number per edge, RelativeBias or "
         f"DenseBias, got {type(bias).__name__}."
     )
+
+
+def _select(values: Tensor, index: Tensor) -> Tensor:
+    """``values[..., index]``; unlike that, its gradient adds up in a fixed order."""
+    return values.index_select(-1, index.flatten()).unflatten(-1, index.shape)
 
 
 def _check(

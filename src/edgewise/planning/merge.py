@@ -93,7 +93,9 @@ class Merge(Plan):
         """The inputs of one part: per-edge tensors hold only its edges."""
         place = self.positions[index]
         chosen = {
-            name: tensor.index_select(_PER_EDGE[name], place)
+            name: tensor.detach()
+            .index_select(_PER_EDGE[name], place)
+            .requires_grad_(tensor.requires_grad)
             for name, tensor in inputs.tensors().items()
             if _per_edge(name, inputs)
         }

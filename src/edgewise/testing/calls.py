@@ -24,6 +24,8 @@ from edgewise.ops import (
     Score,
 )
 
+_DOT = Dot()
+
 R = TypeVar("R")
 
 __all__ = ["SETTINGS", "Call", "Setting"]
@@ -47,7 +49,7 @@ class Setting:
         strided: Whether query, key and value are views with unusual strides.
     """
 
-    score: Score = Dot()
+    score: Score = _DOT
     head_dim: int = 4
     value_dim: int = 4
     heads: int = 2

@@ -27,7 +27,8 @@ def expected_refusal(backend: str, setting: Setting, graph: Graph) -> tuple[str,
     """The reasons a backend gives for not running a setting on a graph; none if it must run."""
     bias = None if setting.bias is None else setting.bias(torch.zeros(1, 1)).kind
     question = AttentionQuestion(
-        setting.score.spec(), 1, setting.heads, setting.kv_heads, setting.head_dim, setting.value_dim,
+        setting.score.spec(), 1, setting.heads, setting.kv_heads,
+        setting.head_dim, setting.value_dim,
         torch.float64, torch.device("cpu"), True, bias, setting.edge_features,
         setting.edge_features, setting.dropout, False,
     )  # fmt: skip

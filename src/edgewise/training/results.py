@@ -116,7 +116,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[Run], score: str) -> Summary:
-    """Means over the seeds of one rung.
+    """Means over the seeds of one rung; medians of times, which outliers would spoil.
 
     Raises:
         ValueError: there is no run.
@@ -129,8 +129,8 @@ def summarize(runs: Sequence[Run], score: str) -> Summary:
         std=statistics.stdev(scores) if len(scores) > 1 else None,
         validation=statistics.fmean(run.validation for run in runs),
         parameters=runs[0].parameters,
-        seconds_per_epoch=statistics.fmean(run.seconds_per_epoch for run in runs),
-        seconds=statistics.fmean(run.seconds for run in runs),
+        seconds_per_epoch=statistics.median(run.seconds_per_epoch for run in runs),
+        seconds=statistics.median(run.seconds for run in runs),
         epochs=statistics.fmean(run.epochs for run in runs),
         peak_bytes=max(run.peak_bytes for run in runs),
         plan=runs[0].plan,

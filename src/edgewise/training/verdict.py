@@ -11,7 +11,6 @@ from edgewise.training.results import Results, Summary
 __all__ = ["Difference", "compare_rungs", "verdict"]
 
 _GRAPH = ("gat", "graph-transformer")
-_COMPLETE = ("transformer", "transformer+pe")
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,11 @@ def verdict(results: Results) -> str:
     if len(found) < 2:
         return "One rung alone says nothing about another: compare at least two."
     on_graph = _best(results, [found[name] for name in _GRAPH if name in found])
-    on_all = _best(results, [found[name] for name in _COMPLETE if name in found])
     sentences = [
         _answer(results, "The graph", "mlp", "gnn"),
         _answer(results, "Attention on it", "gnn", on_graph),
-        _answer(results, "The complete graph", on_graph or "gnn", on_all),
-        _answer(results, "Saying where nodes are", "transformer", "transformer+pe"),
+        _answer(results, "The complete graph by itself", "graph-transformer", "transformer"),
+        _answer(results, "The complete graph with encodings", on_graph, "transformer+pe"),
         _costs(found),
         _advice(results, found),
     ]
@@ -91,8 +89,8 @@ def _best(results: Results, candidates: Sequence[Summary]) -> str | None:
     return choose(candidates, key=lambda summary: summary.validation).rung
 
 
-def _answer(results: Results, subject: str, before: str, after: str | None) -> str:
-    difference = compare_rungs(results, before, after) if after else None
+def _answer(results: Results, subject: str, before: str | None, after: str | None) -> str:
+    difference = compare_rungs(results, before, after) if before and after else None
     if difference is None:
         return ""
     words = {

@@ -1,0 +1,189 @@
+"""Planning: legality, cost, memory, caching, and what explain prints."""
+
+import json
+
+import pytest
+import torch
+
+import edgewise as ew
+from edgewise.graphs import base
+from edgewise.planning import planner
+from edgewise.planning.budget import as_text, free_memory, memory_budget
+
+BUDGET = 1_000_000_000
+
+
+def q(n, heads=4, dim=8, **options):
+    return torch.randn(heads, n, dim, **options)
+
+
+def explain(graph, like, **options):
+    return ew.explain(like, like, like, graph, memory_budget=BUDGET, **options)
+
+
+def test_explain_of_a_complete_graph():
+    assert str(explain(ew.Complete(64), q(64))) == (
+        "attention · 64 targets x 64 sources · 4,096 edges · 4 heads x 8 · Dot · float32 · cpu"
+        " · forward\n"
+        "└─ dense · Complete(64) · sdpa · about 20.2 us, 24.6 KB\n"
+        "\n"
+        "dearer   gather    about 1.3 ms, 9.6 MB · rows of edges\n"
+        "budget   1 GB"
+    )
+
+
+def test_explain_of_a_sparse_graph_with_training():
+    ring = ew.EdgeList([list(range(4096)), [*range(1, 4096), 0]], num_nodes=4096)
+    assert str(explain(ring, q(4096, requires_grad=True))) == (
+        "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
+        " · cpu · forward + backward\n"
+        "└─ gather · EdgeList(<4,096 edges>, num_nodes=4096) · rows of edges · about 3.37 ms,"
+        " 4.85 MB\n"
+        "\n"
+        "dearer   dense     about 80.6 ms, 85.5 MB · sdpa + mask\n"
+        "budget   1 GB"
+    )
+
+
+def test_explain_names_every_reason():
+    copies = ew.EdgeList([[0, 0], [1, 1]], num_nodes=2)
+    bias = torch.zeros(1, 2)
+    text = str(explain(copies, q(2), bias=bias, dropout=0.1, edge_key=torch.zeros(1, 2, 8)))
+    assert text.splitlines()[3:7] == [
+        "refused  dense     edge_key belongs to edges, not to matrix entries; leave it out",
+        "                   the graph may hold copies of an edge, each with its own bias, and a"
+        " matrix entry holds one; merge the copies",
+        "                   the graph may hold copies of an edge, which dropout tells apart, and a"
+        " matrix entry holds one; merge the copies",
+        "budget   1 GB",
+    ]
+
+
+def test_explain_as_json():
+    found = json.loads(explain(ew.Causal(16), q(16)).to_json())
+    assert found["plan"]["backend"] == "dense"
+    assert found["plan"]["graph"] == "Causal(16)"
+    assert found["plan"]["edges"] == [136, 136]
+    assert [run["backend"] for run in found["dearer"]] == ["gather"]
+    assert found["refused"] == []
+    assert found["budget"] == BUDGET
+
+
+def test_a_mask_that_does_not_fit_is_refused_and_auto_takes_the_next():
+    graph = ew.Window(200_000, left=1, right=0)
+    like = q(200_000, heads=1, dim=4)
+    text = str(explain(graph, like))
+    assert "└─ gather" in text
+    assert (
+        "refused  dense     needs about 200 GB (sdpa + mask) but the memory budget is 1 GB" in text
+    )
+    with pytest.raises(ew.BackendRefused, match="dense: needs about 200 GB"):
+        ew.plan(like, like, like, graph, backend="dense", memory_budget=BUDGET)
+    out = ew.attention(like, like, like, graph)  # the default budget refuses the mask as well
+    assert out.shape == like.shape
+
+
+def test_nothing_fits():
+    like = q(64)
+    with pytest.raises(ew.PlanError, match=r"(?s)no backend accepts.*gather: needs.*dense: needs"):
+        ew.plan(like, like, like, ew.Complete(64), memory_budget=10)
+    with pytest.raises(ew.ArgumentError, match="memory_budget must be a positive number"):
+        ew.plan(like, like, like, ew.Complete(64), memory_budget=0)
+
+
+def test_the_budget_is_half_of_what_is_free():
+    device = torch.device("cpu")
+    assert memory_budget(device) == pytest.approx(free_memory(device) / 2, rel=0.2)
+    assert memory_budget(device, 5) == 5
+
+
+def test_bytes_for_people():
+    assert [as_text(n) for n in (5, 1500, 2.5e9, 3e15)] == ["5 B", "1.5 KB", "2.5 GB", "3,000 TB"]
+
+
+def test_an_explicit_backend_never_falls_back():
+    like = q(4)
+    edge_key = torch.zeros(1, 16, 8)
+    with pytest.raises(ew.BackendRefused, match=r"^dense: edge_key belongs to edges"):
+        ew.attention(like, like, like, ew.Complete(4), edge_key=edge_key, backend="dense")
+    with pytest.raises(ew.PlanError, match=r"backend must be 'auto' or one of 'reference', 'gath"):
+        ew.attention(like, like, like, ew.Complete(4), backend="flash")
+
+
+def test_the_reference_is_only_taken_on_request():
+    like = q(4)
+    assert "reference" not in str(explain(ew.Complete(4), like))
+    assert ew.plan(like, like, like, ew.Complete(4), backend="reference").name == "reference"
+
+
+@pytest.mark.parametrize("graph", [ew.Window(32, left=1, right=1), ew.EdgeList([[0], [1]], 32)])
+def test_a_call_is_planned_once(graph, monkeypatch):
+    count = 0
+
+    def counting(*args, real=planner._judged):
+        nonlocal count
+        count += 1
+        return real(*args)
+
+    monkeypatch.setattr(planner, "_judged", counting)
+    base._RECENT.clear()
+    graph.__dict__.pop("_memory", None)
+    like = q(32)
+    for _ in range(3):
+        ew.attention(like, like, like, graph)
+    planned = count
+    assert planned > 0
+    ew.attention(like, like, like, graph, dropout=0.1)
+    assert count > planned
+
+
+def test_equal_symbolic_graphs_share_their_plans():
+    like = q(33)
+    ew.attention(like, like, like, ew.Window(33, left=1, right=1))
+    memory = ew.Window(33, left=1, right=1)
+    ew.attention(like, like, like, memory)
+    assert memory.__dict__["_memory"] is base._RECENT[ew.Window(33, left=1, right=1)]
+
+
+def test_memory_of_symbolic_graphs_is_bounded():
+    like = q(3)
+    for n in range(100):
+        ew.attention(like, like, like, ew.Window(3, left=n, right=0))
+    assert len(base._RECENT) <= base._RECENT_SIZE
+
+
+def test_a_plan_is_a_value():
+    like = q(16)
+    first, second = (ew.plan(like, like, like, ew.Causal(16), memory_budget=BUDGET) for _ in "ab")
+    assert first == second
+    assert hash(first) == hash(second)
+    assert str(first) == "dense"
+    assert json.loads(first.to_json())["way"] == "sdpa"
+    with pytest.raises(AttributeError):
+        first.backend = "gather"
+
+
+def test_a_plan_can_be_called():
+    like = torch.randn(2, 4, 16, 8)
+    plan = ew.plan(like, like, like, ew.Causal(16))
+    for batch in (2, 3):
+        other = torch.randn(batch, 4, 16, 8)
+        assert torch.equal(
+            plan(other, other, other), ew.attention(other, other, other, ew.Causal(16))
+        )
+    with pytest.raises(ew.PlanError, match="heads 2 instead of 4"):
+        plan(like[:, :2], like[:, :2], like[:, :2])
+    with pytest.raises(ew.PlanError, match=r"this plan is for Dot\(scale=None"):
+        plan(like, like, like, score=ew.Dot(scale=2.0))
+    with pytest.raises(ew.ShapeError, match="query has 15 rows but graph has 16 targets"):
+        plan(like[:, :, 1:], like, like)
+
+
+def test_what_evaluation_worked_out_can_be_trained_with():
+    graph = ew.EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=3)
+    like = q(3)
+    with torch.inference_mode():
+        ew.attention(like, like, like, graph, backend="gather")
+    like.requires_grad_()
+    ew.attention(like, like, like, graph, backend="gather").sum().backward()
+    assert like.grad is not None
