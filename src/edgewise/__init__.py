@@ -65,6 +65,7 @@ from edgewise.ops import (
     EdgeBias as EdgeBias,
     GATv2 as GATv2,
     RelativeBias as RelativeBias,
+    gaussian_weight as gaussian_weight,
     merge as merge,
 )
 

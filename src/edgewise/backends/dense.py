@@ -77,12 +77,14 @@ class Dense(Backend):
         if reasons:
             return Refuses(tuple(reasons))
         heads = problem.batch * problem.heads
-        work = pairs * heads * (problem.head_dim + problem.value_dim) / 2
+        # A pair costs its products, and as much as 32 of them for mask and exponential.
+        work = pairs * heads * ((problem.head_dim + problem.value_dim) / 2 + 32)
         size = 8 if problem.dtype == torch.float64 else 4
         free = facts.complete or (facts.fully_causal and facts.num_targets == facts.num_sources)
         if not _fused(problem):
             copies = 6 if problem.needs_grad else 4
-            return Accepts(work, pairs * heads * size * copies, way="softmax of all pairs")
+            way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
+            return Accepts(work, pairs * heads * size * copies, way=way)
         rows = (facts.num_targets + facts.num_sources) * heads * (problem.head_dim + 4) * size
         mask = 0 if free and problem.bias is None else pairs * (1 + size)
         if problem.bias is not None:

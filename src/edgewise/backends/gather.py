@@ -43,20 +43,17 @@ class Gather(Backend):
         edges = problem.facts.max_edges
         size = 8 if problem.dtype == torch.float64 else 4
         if isinstance(problem, AttentionProblem):
-            width = problem.heads * (problem.head_dim + problem.value_dim)
+            way, width = "rows of edges", problem.heads * (problem.head_dim + problem.value_dim) / 2
             rows = 2 * problem.heads * problem.head_dim + 2 * problem.heads * problem.value_dim
             rows += problem.heads * 4
-            rows *= 2 if problem.needs_grad else 1
+            rows *= 1.5 if problem.needs_grad else 1
         else:
             assert isinstance(problem, AggregateProblem)
-            width = problem.channels
+            way, width = "messages", problem.channels
             rows = problem.channels * (2 if problem.weighted or problem.needs_grad else 1)
             rows *= 2 if problem.reduce == "max" else 1
-        return Accepts(
-            work=edges * problem.batch * width / 2,
-            memory=edges * (problem.batch * rows * size + 40),
-            way="rows of edges",
-        )
+        memory = int(edges * (problem.batch * rows * size + 40))
+        return Accepts(work=edges * problem.batch * width, memory=memory, way=way)
 
     def prepare(self, problem: Problem) -> _Rows:
         return _Rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -11,34 +11,46 @@ import tyro
 from edgewise.cli.display import Display
 from edgewise.errors import ArgumentError
 from edgewise.training import Comparison, draw_picture, load, rungs_named
+from edgewise.training.recipe import Network
 
 __all__ = ["compare"]
 
 _INTERRUPTED = 130
+_OF_DATA = "the data set's"
+
+
+def _shown(metavar: str | None, default: str | None = None) -> Any:
+    """How an option looks in the help: what stands for its value, and for its default."""
+    hint = None if default is None else f"(default: {default})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+
+
+Whole = Annotated[int | None, _shown("N", _OF_DATA)]
+Real = Annotated[float | None, _shown("X", _OF_DATA)]
 
 
 def compare(
-    dataset: tyro.conf.Positional[str],
+    dataset: Annotated[str, tyro.conf.Positional, _shown("DATASET")],
     /,
-    seeds: int = 3,
-    rungs: str | None = None,
-    epochs: int | None = None,
-    hidden: int | None = None,
-    layers: int | None = None,
-    heads: int | None = None,
-    encodings: int | None = None,
-    dropout: float | None = None,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    batch: int | None = None,
-    patience: int | None = None,
-    network: Literal["blocks", "published"] | None = None,
-    out: Path | None = None,
-    data_root: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    seeds: Annotated[int, _shown("N")] = 3,
+    rungs: Annotated[str | None, _shown("A,B", "all")] = None,
+    epochs: Whole = None,
+    hidden: Whole = None,
+    layers: Whole = None,
+    heads: Whole = None,
+    encodings: Whole = None,
+    dropout: Real = None,
+    lr: Real = None,
+    weight_decay: Real = None,
+    batch: Whole = None,
+    patience: Whole = None,
+    network: Annotated[Network | None, _shown("blocks|published", _OF_DATA)] = None,
+    out: Annotated[Path | None, _shown("DIR", "runs/NAME")] = None,
+    data_root: Annotated[Path | None, _shown("DIR", "EDGEWISE_DATA")] = None,
+    device: Annotated[str, _shown("auto|cpu|cuda")] = "auto",
+    threads: Annotated[int | None, _shown("N", "1 for small steps")] = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff, _shown(None)] = False,
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, _shown(None)] = False,
 ) -> int:
     """Does this data need its graph? Does it need attention? What does each step cost here?
 
@@ -70,18 +82,14 @@ def compare(
         batch: Graphs in a training step.
         patience: Epochs without improvement before a network is done.
         network: blocks: one stack for all; published: the papers' networks (cora, citeseer).
-        out: Folder of the results, runs/NAME when left out.
-        data_root: Folder of the data sets; EDGEWISE_DATA when left out.
+        out: Folder of the results.
+        data_root: Folder of the data sets.
         device: auto, cpu or cuda.
-        threads: Threads that torch may use.
+        threads: Threads of a training step.
         fresh: Start over, whatever an earlier run left.
         quiet: Only the table and the verdict.
     """
     chosen = _device(device)
-    if threads is not None:
-        if threads < 1:
-            raise ArgumentError(f"threads must be at least 1, got {threads}.")
-        torch.set_num_threads(threads)
     comparison = Comparison(
         load(dataset, data_root),
         _folder(out or Path("runs") / Path(dataset).stem),
@@ -101,6 +109,7 @@ def compare(
             "network": network,
         },
         device=chosen,
+        threads=threads,
         fresh=fresh,
     )
     display = Display(comparison, quiet=quiet)

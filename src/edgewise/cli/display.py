@@ -69,9 +69,11 @@ class Display:
     def resumed(self, kept: int, dropped: int) -> None:
         self.progress.advance(self.all, kept)
         if kept:
-            self._say(f"{kept} runs were finished earlier and are kept.")
+            self._say(f"{_runs(kept)} finished earlier: kept.")
         if dropped:
-            self._say(f"{dropped} earlier runs had other settings, data or hardware: not used.")
+            self._say(
+                f"{_runs(dropped)} with other settings, data, versions or hardware: left out."
+            )
 
     def started(self, rung: Rung, seed: int, recipe: Recipe) -> None:
         self.current = self.progress.add_task(
@@ -108,7 +110,10 @@ class Display:
     def show(self, pictures: Sequence[Path]) -> None:
         """Print the table, the verdict, and where everything is."""
         results = self.comparison.results
+        self.results.print(results.data["description"], style="bold")
         self.results.print(results_table(results))
+        self.results.print(describe_machine(results.machine), style="dim")
+        self.results.print()
         self.results.print(verdict(results))
         paths = [self.comparison.path, *pictures]
         self.results.print(f"Written: {', '.join(map(str, paths))}", style="dim", soft_wrap=True)
@@ -119,8 +124,7 @@ class Display:
 
 def results_table(results: Results) -> Table:
     """One line for each rung."""
-    data = results.data
-    table = Table(title=data["description"], caption=describe_machine(results.machine))
+    table = Table()
     table.add_column("rung", no_wrap=True)
     for name in (f"test {results.score}", "parameters", "s / epoch", "memory / step"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -144,6 +148,10 @@ def results_table(results: Results) -> Table:
 
 def _score(results: Results, value: float) -> str:
     return f"{100 * value:.1f} %" if results.score == "accuracy" else f"{value:.3f}"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _seconds(value: float) -> str:

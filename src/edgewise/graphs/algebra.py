@@ -7,6 +7,7 @@ is materialised. Set operations forget multiplicity: their result never holds an
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,12 +15,21 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph, check_graph, count
+from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
-from edgewise.graphs.sequence import Blocks, Causal, Complete, Dilated, SelfLoops, Window
+from edgewise.graphs.sequence import (
+    Blocks,
+    Causal,
+    Complete,
+    Dilated,
+    PrefixCausal,
+    SelfLoops,
+    Window,
+)
 
 __all__ = [
     "Composition",
@@ -37,18 +47,19 @@ __all__ = [
     "union",
 ]
 
-_SYMMETRIC = (Grid, Hubs, SelfLoops)
+_SYMMETRIC = (Grid, Hubs, RandomRegular, SelfLoops)
 _CHUNK = 1 << 22
 
 
-def _same_size(word: str, a: Graph, b: Graph) -> tuple[int, int]:
+def _check_same_size(word: str, a: Graph, b: Graph) -> None:
+    for graph in (a, b):
+        check_graph(f"{word}: each operand", graph)
     if (a.num_targets, a.num_sources) != (b.num_targets, b.num_sources):
         raise GraphError(
             f"{word}: both graphs must have the same sizes, got {a.num_targets} x "
             f"{a.num_sources} and {b.num_targets} x {b.num_sources} (targets x sources). "
             f"Build them over the same nodes."
         )
-    return a.num_targets, a.num_sources
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +70,7 @@ class _Pair(Graph):
     b: Graph
 
     def __post_init__(self) -> None:
-        _same_size(type(self).__name__, self.a, self.b)
+        _check_same_size(type(self).__name__.lower(), self.a, self.b)
 
     @property
     def num_targets(self) -> int:
@@ -123,7 +134,7 @@ def union(a: Graph, b: Graph) -> Graph:
     >>> union(Window(4, left=1, right=0), Window(4, left=0, right=1))
     (Window(4, left=1, right=0) | Window(4, left=0, right=1))
     """
-    _same_size("union", a, b)
+    _check_same_size("union", a, b)
     return a if a == b and a.facts().simple else Union(a, b)
 
 
@@ -133,7 +144,7 @@ def intersection(a: Graph, b: Graph) -> Graph:
     >>> intersection(Causal(4), Window(4, left=2, right=2)).facts().max_edges
     9
     """
-    _same_size("intersection", a, b)
+    _check_same_size("intersection", a, b)
     return a if a == b and a.facts().simple else Intersection(a, b)
 
 
@@ -186,6 +197,7 @@ def reverse(graph: Graph) -> Graph:
         >>> reverse(Window(8, left=2, right=0))
         Window(8, left=0, right=2)
     """
+    check_graph("reverse: graph", graph)
     T, S = graph.num_targets, graph.num_sources
     match graph:
         case Reverse():
@@ -272,10 +284,12 @@ class Permutation(Graph):
 
 
 def _checked_order(name: str, order: Tensor, size: int) -> Tensor:
-    if order.shape != (size,) or not torch.equal(order.sort().values.cpu(), torch.arange(size)):
+    whole = not (order.is_floating_point() or order.is_complex() or order.dtype == torch.bool)
+    fits = order.shape == (size,) and (whole or not size)  # an empty list has no integer dtype
+    if not fits or not torch.equal(order.long().sort().values.cpu(), torch.arange(size)):
         raise GraphError(
-            f"permute: {name} must hold each number from 0 to {size - 1} once, got "
-            f"shape {list(order.shape)}. Use torch.randperm({size}), for example."
+            f"permute: {name} must hold each whole number from 0 to {size - 1} once, got "
+            f"{reprlib.repr(order.tolist())}. Use torch.randperm({size}), for example."
         )
     return order.detach().to(torch.int64, copy=True)
 
@@ -301,6 +315,7 @@ def permute(
         >>> permute(EdgeList([[0], [1]], num_nodes=3), [2, 0, 1])
         EdgeList([[2], [0]], num_nodes=3)
     """
+    check_graph("permute: graph", graph)
     rows = torch.as_tensor(targets)
     columns = rows if sources is None else torch.as_tensor(sources)
     renamed = Permutation(graph, rows, columns)
@@ -325,8 +340,9 @@ class Composition(Graph):
     def __post_init__(self) -> None:
         if self.outer.num_sources != self.inner.num_targets:
             raise GraphError(
-                f"compose: outer reads {self.outer.num_sources} sources but inner updates "
-                f"{self.inner.num_targets} targets; they must be the same nodes."
+                f"compose: the sources of outer must be the targets of inner, got "
+                f"{self.outer.num_sources} and {self.inner.num_targets} nodes. Build both over "
+                f"the same nodes in the middle."
             )
 
     @property
@@ -343,9 +359,9 @@ class Composition(Graph):
         return (self.outer, self.inner)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        target, source = torch.broadcast_tensors(target, source)
-        found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        step = max(1, _CHUNK // max(target.numel(), 1))
+        shape = torch.broadcast_shapes(target.shape, source.shape)
+        found = torch.zeros(shape, dtype=torch.bool, device=target.device)
+        step = max(1, _CHUNK // max(found.numel(), 1))
         for start in range(0, self.outer.num_sources, step):
             stop = min(start + step, self.outer.num_sources)
             middle = torch.arange(start, stop, device=target.device)
@@ -371,6 +387,8 @@ def compose(outer: Graph, inner: Graph) -> Graph:
         >>> compose(Window(9, left=2, right=1), Window(9, left=1, right=0))
         Window(9, left=3, right=1)
     """
+    check_graph("compose: outer", outer)
+    check_graph("compose: inner", inner)
     N = outer.num_sources
     match outer, inner:
         case SelfLoops(), _ if inner.num_targets == N:
@@ -413,6 +431,7 @@ def receptive_field(graph: Graph, layers: int) -> Graph:
         >>> receptive_field(Window(100, left=2, right=0), layers=3)
         Window(100, left=6, right=0)
     """
+    check_graph("receptive_field: graph", graph)
     if graph.num_targets != graph.num_sources:
         raise GraphError(
             f"receptive_field: the graph must be square, got {graph.num_targets} "
@@ -428,4 +447,6 @@ def receptive_field(graph: Graph, layers: int) -> Graph:
 
 
 def _holds_self_loops(graph: Graph) -> bool:
-    return isinstance(graph, Complete | Causal | Window | Dilated | Blocks | Grid | SelfLoops)
+    if isinstance(graph, Blocks):
+        return graph.sizes == graph.source_sizes
+    return isinstance(graph, Complete | Causal | Window | Dilated | PrefixCausal | Grid | SelfLoops)

@@ -125,8 +125,7 @@ def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
-    plain = value.item() if hasattr(value, "item") else value  # type: ignore[attr-defined]
-    if number is None or isinstance(plain, bool):
+    if number is None or isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
         raise GraphError(
             f"{owner}: {name} must be a whole number, got {value!r} "
             f"({type(value).__name__}). Pass an int."

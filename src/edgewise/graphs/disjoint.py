@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, recall
+from edgewise.graphs.base import Graph, check_graph, recall
 from edgewise.graphs.facts import Facts, facts_of_disjoint_union
 from edgewise.graphs.sequence import Blocks, Complete
 
@@ -68,9 +68,8 @@ class DisjointUnion(Graph):
         return
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        target, source = torch.broadcast_tensors(target, source)
-        row = torch.bucketize(target, self.target_ends[1:].to(target.device), right=True)
-        column = torch.bucketize(source, self.source_ends[1:].to(source.device), right=True)
+        row, column = self._parts_of(target, source)
+        target, source, row, column = torch.broadcast_tensors(target, source, row, column)
         found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         same = row == column
         for index in torch.unique(row[same]).tolist():
@@ -79,6 +78,15 @@ class DisjointUnion(Graph):
                 target[here] - self.target_ends[index], source[here] - self.source_ends[index]
             )
         return found
+
+    def _parts_of(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Which part each target and each source belongs to."""
+        target_ends = self.target_ends[1:].to(target.device)
+        source_ends = self.source_ends[1:].to(source.device)
+        return (
+            torch.bucketize(target.contiguous(), target_ends, right=True),
+            torch.bucketize(source.contiguous(), source_ends, right=True),
+        )
 
     def facts(self) -> Facts:
         return recall(
@@ -112,13 +120,14 @@ def disjoint_union(graphs: Iterable[Graph]) -> Graph:
         >>> disjoint_union([Complete(2), Complete(3)])
         Blocks([2, 3])
     """
+    if isinstance(graphs, Graph):
+        raise GraphError(
+            f"disjoint_union: graphs must be a list of graphs, got {type(graphs).__name__}. "
+            f"Pass a list, like [{graphs!r}]."
+        )
     parts = tuple(graphs)
     for index, part in enumerate(parts):
-        if not isinstance(part, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise GraphError(
-                f"disjoint_union: item {index} must be a graph, got "
-                f"{type(part).__name__}. Wrap edges in EdgeList(edge_index, num_nodes=...)."
-            )
+        check_graph(f"disjoint_union: item {index}", part)
     if all(isinstance(part, Complete) for part in parts):
         return Blocks(tuple(p.num_targets for p in parts), tuple(p.num_sources for p in parts))
     if len(parts) == 1:

@@ -16,7 +16,8 @@ from edgewise.graphs.facts import Facts
 
 __all__ = ["RandomRegular"]
 
-_MAX_ROUNDS = 10_000
+_MAX_DRAWS = 100
+_MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,8 +29,8 @@ class RandomRegular(Graph):
     machine (NumPy's frozen ``RandomState`` stream).
 
     The edges are drawn by the configuration model: shuffle ``N * degree`` stubs, pair
-    neighbours, and swap the ends of the few bad pairs until none is left. Dense graphs are drawn
-    as the complement of a sparse one.
+    neighbours, and swap the ends of bad pairs with those of random good ones until none is left.
+    Dense graphs are drawn as the complement of a sparse one.
 
     Args:
         num_targets: Number of nodes ``N``; sources are the same nodes.
@@ -39,7 +40,11 @@ class RandomRegular(Graph):
     Raises:
         GraphError: no such regular graph exists.
 
-    Complexity: O(N * degree) time and memory, at first use.
+    Complexity: O(N * degree) memory and a few sorts of the pairs, at first use.
+
+    Example:
+        >>> RandomRegular(6, degree=2, seed=0).neighbors.tolist()
+        [[2, 3], [3, 4], [0, 5], [0, 1], [1, 5], [2, 4]]
 
     References:
         Bollobas. A probabilistic proof of an asymptotic formula for the number of labelled
@@ -65,7 +70,9 @@ class RandomRegular(Graph):
                 f"{degree}. Add one to the degree or drop a node."
             )
         if seed >= 2**32:
-            raise GraphError(f"RandomRegular: seed must be below 2**32, got {seed}.")
+            raise GraphError(
+                f"RandomRegular: seed must be below 2**32, got {seed}. Pass a smaller number."
+            )
         for name, value in (("num_targets", N), ("degree", degree), ("seed", seed)):
             object.__setattr__(self, name, value)
 
@@ -99,7 +106,7 @@ class RandomRegular(Graph):
         keys = (
             torch.arange(self.num_targets, device=target.device)[:, None] * self.num_targets + table
         ).reshape(-1)  # sorted
-        wanted = target * self.num_targets + source
+        wanted = target.long() * self.num_targets + source
         place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
         return keys[place] == wanted
 
@@ -121,29 +128,46 @@ Pairs = npt.NDArray[np.int64]
 def _pairs(num_nodes: int, degree: int, random: np.random.RandomState) -> Pairs:
     """Undirected edges ``[N * degree / 2, 2]`` of a simple regular graph."""
     stubs = np.repeat(np.arange(num_nodes, dtype=np.int64), degree)
-    pairs = random.permutation(stubs).reshape(-1, 2)
-    for _ in range(_MAX_ROUNDS):
-        bad = _bad_rows(pairs, num_nodes)
-        if not bad.size:
-            return pairs
-        # Swap one end of each bad pair with one end of a pair chosen at random. Degrees stay.
-        for row, partner in zip(bad, random.randint(len(pairs), size=bad.size), strict=True):
-            pairs[row, 1], pairs[partner, 1] = pairs[partner, 1], pairs[row, 1]
-            pairs[row, 0], pairs[row, 1] = pairs[row, 1], pairs[row, 0]
+    for _ in range(_MAX_DRAWS):
+        pairs = random.permutation(stubs).reshape(-1, 2)
+        for _ in range(_MAX_ROUNDS):
+            bad = _bad_rows(pairs, num_nodes)
+            if not bad.size:
+                return pairs
+            _swap_ends(pairs, bad, num_nodes, random)
     raise GraphError(
         f"RandomRegular: no simple graph of {num_nodes} nodes and degree {degree} "
-        f"was found in {_MAX_ROUNDS} rounds. Try another seed."
+        f"was found in {_MAX_DRAWS} draws. Try another seed."
     )
+
+
+def _keys(pairs: Pairs, num_nodes: int) -> Pairs:
+    """One number for each undirected pair."""
+    return pairs.min(1) * num_nodes + pairs.max(1)
 
 
 def _bad_rows(pairs: Pairs, num_nodes: int) -> Pairs:
     """Rows that are self-loops or repeat an earlier row."""
-    low, high = pairs.min(1), pairs.max(1)
-    key = low * num_nodes + high
-    _, first = np.unique(key, return_index=True)
+    _, first = np.unique(_keys(pairs, num_nodes), return_index=True)
     repeated = np.ones(len(pairs), dtype=bool)
     repeated[first] = False
-    return np.flatnonzero(repeated | (low == high))
+    return np.flatnonzero(repeated | (pairs[:, 0] == pairs[:, 1]))
+
+
+def _swap_ends(pairs: Pairs, bad: Pairs, num_nodes: int, random: np.random.RandomState) -> None:
+    """Swap ends of bad rows with those of good ones, where two good rows come out."""
+    partner = random.randint(len(pairs), size=bad.size, dtype=np.int64)
+    partner, first = np.unique(partner, return_index=True)
+    free = ~np.isin(partner, bad)
+    row, partner = bad[first][free], partner[free]
+    ends = np.concatenate([pairs[row, 0], pairs[partner, 0], pairs[partner, 1], pairs[row, 1]])
+    new = ends.reshape(2, -1).T  # the rows, then their partners, with second ends swapped
+    key = _keys(new, num_nodes)
+    _, place, repeats = np.unique(key, return_inverse=True, return_counts=True)
+    good = (repeats[place] == 1) & (new[:, 0] != new[:, 1]) & ~np.isin(key, _keys(pairs, num_nodes))
+    chosen = np.flatnonzero(good.reshape(2, -1).all(0))
+    pairs[row[chosen]] = new[chosen]
+    pairs[partner[chosen]] = new[chosen + len(row)]
 
 
 def _complement(pairs: Pairs, num_nodes: int) -> Pairs:

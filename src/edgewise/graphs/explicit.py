@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,10 @@ from edgewise.graphs.facts import Facts
 
 __all__ = ["EdgeList"]
 
-_INTEGER = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+_INTEGER = (
+    *(torch.int64, torch.int32, torch.int16, torch.int8),
+    *(torch.uint64, torch.uint32, torch.uint16, torch.uint8),
+)
 _PRINTED = 32
 
 
@@ -77,8 +81,14 @@ class EdgeList(Graph):
             )
         edges = _checked_edges(self.edge_index)
         T, S = self._given_sizes()
+        if T * S >= 2**63:
+            raise GraphError(
+                f"EdgeList: num_targets * num_sources must be below 2**63, so that every pair has "
+                f"a number, got {T} * {S}. Split the graph into parts."
+            )
         for row, name, size in ((1, "target", T), (0, "source", S)):
-            _check_range(edges[row], name, size)
+            word = f"num_{name}s" if self.num_nodes is None else "num_nodes"
+            _check_range(edges[row], name, size, word)
         object.__setattr__(self, "edge_index", edges)
         object.__setattr__(self, "num_targets", T)
         object.__setattr__(self, "num_sources", S)
@@ -135,7 +145,7 @@ class EdgeList(Graph):
         keys = self.sorted_keys[0].to(target.device)
         if not keys.numel():
             return torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        wanted = target * self.num_sources + source
+        wanted = target.long() * self.num_sources + source
         place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
         return keys[place] == wanted
 
@@ -210,7 +220,13 @@ class EdgeList(Graph):
 
 
 def _checked_edges(edge_index: object) -> Tensor:
-    edges = edge_index if isinstance(edge_index, Tensor) else torch.as_tensor(edge_index)
+    edges = edge_index if isinstance(edge_index, Tensor) else _as_tensor(edge_index)
+    if edges.is_meta or edges.layout != torch.strided:
+        kind = "without data (device meta)" if edges.is_meta else f"of layout {edges.layout}"
+        raise GraphError(
+            f"EdgeList: edge_index must be a dense tensor with data, got a tensor {kind}. "
+            f"Pass the indices [2, E] of the edges."
+        )
     if edges.ndim != 2 or edges.shape[0] != 2:
         raise GraphError(
             f"EdgeList: edge_index must have shape [2, E] (sources, targets), got "
@@ -226,13 +242,27 @@ def _checked_edges(edge_index: object) -> Tensor:
     return edges.detach().to(torch.int64, copy=True).contiguous()
 
 
-def _check_range(index: Tensor, name: str, size: int) -> None:
+def _as_tensor(edge_index: Any) -> Tensor:
+    """An array, or two rows: lists, arrays or tensors."""
+    try:
+        if not isinstance(edge_index, list | tuple):
+            return torch.tensor(edge_index)
+        return torch.stack(
+            [row if isinstance(row, Tensor) else torch.tensor(row) for row in edge_index]
+        )
+    except (TypeError, ValueError, RuntimeError):
+        raise GraphError(
+            f"EdgeList: edge_index must be a tensor, an array or two lists of the same length, "
+            f"got {reprlib.repr(edge_index)}. Pass [sources, targets]."
+        ) from None
+
+
+def _check_range(index: Tensor, name: str, size: int, word: str) -> None:
     if not index.numel():
         return
     low, high = (int(bound) for bound in torch.aminmax(index))
     if low < 0 or high >= size:
         raise GraphError(
-            f"EdgeList: {name} {low if low < 0 else high} is outside the {size} "
-            f"{name}s of the graph. Use numbers from 0 to {size - 1}, or raise "
-            f"num_{name}s."
+            f"EdgeList: every {name} must be at least 0 and below {word}={size}, got "
+            f"{low if low < 0 else high}. Number the nodes from 0, or raise {word}."
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph, count, counts
 from edgewise.graphs.facts import Facts
 
 __all__ = ["Grid"]
@@ -53,16 +55,20 @@ class Grid(Graph):
     periodic: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        shape = tuple(count("Grid", f"shape[{i}]", n) for i, n in enumerate(self.shape))
+        shape = counts("Grid", "shape", self.shape)
         if not shape:
-            raise GraphError("Grid: shape has no axes. Give at least one size, like (8, 8).")
-        given = self.radius
-        radii = (given,) * len(shape) if isinstance(given, int) else tuple(given)
-        radius = tuple(count("Grid", "radius", r) for r in radii)
+            raise GraphError(
+                "Grid: shape must have at least one axis, got (). Give sizes, like (8, 8)."
+            )
+        given: Any = self.radius
+        if isinstance(given, Iterable) and getattr(given, "ndim", 1):
+            radius = counts("Grid", "radius", given)
+        else:
+            radius = (count("Grid", "radius", given),) * len(shape)
         if len(radius) != len(shape):
             raise GraphError(
-                f"Grid: radius has {len(radius)} numbers but shape has {len(shape)} "
-                f"axes. Give one radius, or one for each axis."
+                f"Grid: radius must have one number for each of the {len(shape)} axes, got "
+                f"{len(radius)}. Give one radius, or one for each axis."
             )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "radius", radius)
@@ -97,7 +103,7 @@ class Grid(Graph):
         for (t, s), size, radius in zip(pairs, self.shape, self.radii, strict=True):
             gap = (t - s).abs()
             gap = torch.minimum(gap, size - gap) if self.periodic else gap
-            near = near & (gap <= radius)
+            near = near & (gap <= min(radius, size))
             moved = moved + (gap > 0)
         return near if self.corners else near & (moved <= 1)
 
@@ -122,33 +128,23 @@ class Grid(Graph):
         N = self.num_targets
         if not N:
             return Facts.bounded(0, 0)
-        if self.periodic:
-            degree = len(self.steps())
-            return Facts.bounded(
-                N,
-                N,
-                min_edges=N * degree,
-                max_edges=N * degree,
-                in_degree=(degree, degree),
-                out_degree=(degree, degree),
-            )
-        sums = [
-            sum(max(0, size - abs(step)) for step in self._axis_steps(size, radius))
-            for size, radius in zip(self.shape, self.radii, strict=True)
+        axes = [
+            _line(n, r, periodic=self.periodic) for n, r in zip(self.shape, self.radii, strict=True)
         ]
-        reach = [min(radius, size - 1) for size, radius in zip(self.shape, self.radii, strict=True)]
-        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
+        gaps = [axis.gap * math.prod(self.shape[i + 1 :]) for i, axis in enumerate(axes)]
         if self.corners:
-            edges = math.prod(sums)
-            lowest = math.prod(r + 1 for r in reach)
-            band = sum(r * stride for r, stride in zip(reach, strides, strict=True))
+            edges = math.prod(axis.edges for axis in axes)
+            lowest = math.prod(axis.lowest for axis in axes)
+            highest = math.prod(axis.highest for axis in axes)
+            band = sum(gaps)
         else:
             edges = N + sum(
-                (total - size) * (N // size) for total, size in zip(sums, self.shape, strict=True)
+                (axis.edges - size) * (N // size)
+                for axis, size in zip(axes, self.shape, strict=True)
             )
-            lowest = 1 + sum(reach)
-            band = max(r * stride for r, stride in zip(reach, strides, strict=True))
-        highest = len(self.steps())
+            lowest = 1 + sum(axis.lowest - 1 for axis in axes)
+            highest = 1 + sum(axis.highest - 1 for axis in axes)
+            band = max(gaps)
         return Facts.bounded(
             N,
             N,
@@ -168,3 +164,20 @@ class Grid(Graph):
         words += [] if self.corners else ["corners=False"]
         words += ["periodic=True"] if self.periodic else []
         return f"Grid({', '.join(words)})"
+
+
+class _Line(NamedTuple):
+    """A grid of one axis in numbers; ``gap`` is the largest distance of a source."""
+
+    edges: int
+    lowest: int
+    highest: int
+    gap: int
+
+
+def _line(size: int, radius: int, *, periodic: bool) -> _Line:
+    highest = min(2 * radius + 1, size)
+    if periodic:
+        return _Line(size * highest, highest, highest, size - 1 if radius else 0)
+    reach = min(radius, size - 1)
+    return _Line(size * (2 * reach + 1) - reach * (reach + 1), reach + 1, highest, reach)

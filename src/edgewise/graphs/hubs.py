@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph, count, counts
 from edgewise.graphs.facts import Facts
 
 __all__ = ["Hubs"]
@@ -46,11 +46,11 @@ class Hubs(Graph):
 
     def __post_init__(self) -> None:
         N = count("Hubs", "num_targets", self.num_targets)
-        hubs = tuple(sorted({count("Hubs", "hubs", hub) for hub in _listed(self.hubs)}))
+        hubs = tuple(sorted(set(counts("Hubs", "hubs", self.hubs))))
         if hubs and hubs[-1] >= N:
             raise GraphError(
-                f"Hubs: hub {hubs[-1]} is outside the {N} nodes. "
-                f"Use node numbers from 0 to {N - 1}."
+                f"Hubs: hubs must be below num_targets={N}, got {hubs[-1]}. "
+                f"Number the nodes from 0, or raise num_targets."
             )
         object.__setattr__(self, "num_targets", N)
         object.__setattr__(self, "hubs", hubs)
@@ -69,13 +69,17 @@ class Hubs(Graph):
         N, h = self.num_targets, len(self.hubs)
         edges = 2 * h * N - h * h
         degrees = (N, N) if h == N else (h, N if h else 0)
+        band = max(self.hubs[-1], N - 1 - self.hubs[0]) if h else 0
         return Facts.bounded(
-            N, N, min_edges=edges, max_edges=edges, in_degree=degrees, out_degree=degrees
+            N,
+            N,
+            min_edges=edges,
+            max_edges=edges,
+            left=band,
+            right=band,
+            in_degree=degrees,
+            out_degree=degrees,
         )
 
     def __repr__(self) -> str:
         return f"Hubs({self.num_targets}, {list(self.hubs)})"
-
-
-def _listed(hubs: Iterable[int] | Tensor) -> Iterable[int]:
-    return hubs.tolist() if isinstance(hubs, Tensor) else hubs

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.algebra import Permutation, Reverse
+from edgewise.graphs.base import Graph, check_graph, count
+from edgewise.graphs.disjoint import DisjointUnion
+from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.facts import Cuts, Facts
 
 __all__ = ["Assume", "Predicate", "check_facts"]
@@ -45,6 +48,11 @@ class Predicate(Graph):
     num_sources: int = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise GraphError(
+                f"Predicate: function must be callable, got {type(self.function).__name__}. "
+                f"Pass a function of (target, source)."
+            )
         T = count("Predicate", "num_targets", self.num_targets)
         S = T if self.num_sources is None else count("Predicate", "num_sources", self.num_sources)  # pyright: ignore[reportUnnecessaryComparison]
         object.__setattr__(self, "num_targets", T)
@@ -102,11 +110,18 @@ class Assume(Graph):
     assumed: Facts
 
     def __post_init__(self) -> None:
+        check_graph("Assume: graph", self.graph)
+        if not isinstance(self.assumed, Facts):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise GraphError(
+                f"Assume: assumed must be Facts, got {type(self.assumed).__name__}. "
+                f"Build them with Facts.bounded(num_targets, num_sources, ...)."
+            )
         sizes = (self.graph.num_targets, self.graph.num_sources)
         if sizes != (self.assumed.num_targets, self.assumed.num_sources):
             raise GraphError(
-                f"Assume: facts are about {self.assumed.num_targets} x "
-                f"{self.assumed.num_sources} nodes but the graph has {sizes[0]} x {sizes[1]}."
+                f"Assume: facts must be about {sizes[0]} x {sizes[1]} nodes like the graph, got "
+                f"{self.assumed.num_targets} x {self.assumed.num_sources} (targets x sources). "
+                f"Pass the sizes of the graph to Facts.bounded()."
             )
 
     @property
@@ -155,8 +170,8 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
 
     Args:
         graph: Any graph small enough to look at: O(T * S) time and memory.
-        multiplicity: How often each edge occurs, ``[T, S]``, for graphs that repeat edges; by
-            default every edge counts once.
+        multiplicity: How often each edge occurs, ``[T, S]``; by default the copies that an
+            `EdgeList` holds are counted, here and inside of other graphs.
 
     Raises:
         GraphError: a fact is false.
@@ -168,10 +183,15 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
         ...
         edgewise.errors.GraphError: check_facts: left <= 1 is false, the edges need 3. ...
     """
+    check_graph("check_facts: graph", graph)
     facts = graph.facts()
     T, S = graph.num_targets, graph.num_sources
-    target, source = torch.arange(T)[:, None], torch.arange(S)[None, :]
-    copies = graph.contains(target, source).long() if multiplicity is None else multiplicity
+    copies = _copies(graph) if multiplicity is None else multiplicity
+    if copies.shape != (T, S):
+        raise GraphError(
+            f"check_facts: multiplicity must have shape [targets, sources] = [{T}, {S}], got "
+            f"{list(copies.shape)}. Leave it out to count the copies of the graph."
+        )
     t, s = copies.nonzero(as_tuple=True)
     rows, columns = copies.sum(1), copies.sum(0)
     edges = int(copies.sum())
@@ -197,13 +217,39 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
             )
     if facts.simple and bool((copies > 1).any()):
         raise GraphError(
-            f"check_facts: simple is false, an edge occurs {int(copies.max())} times ({graph!r})."
+            f"check_facts: simple is false, an edge occurs {int(copies.max())} times. "
+            f"Declare simple=False ({graph!r})."
         )
     _check_cuts(facts.cuts, t, s, graph)
+
+
+def _copies(graph: Graph) -> Tensor:
+    """How often each pair is an edge: ``[T, S]``, int64."""
+    T, S = graph.num_targets, graph.num_sources
+    match graph:
+        case EdgeList():
+            place = (graph.target * S + graph.source).cpu()
+            return torch.bincount(place, minlength=T * S).view(T, S)
+        case DisjointUnion():
+            return torch.block_diag(*(_copies(part) for part in graph.parts))
+        case Reverse():
+            return _copies(graph.graph).t()
+        case Permutation():
+            found = _copies(graph.graph)
+            return torch.empty_like(found).index_put_(
+                (graph.targets.cpu()[:, None], graph.sources.cpu()), found
+            )
+        case Assume():
+            return _copies(graph.graph)
+        case _:
+            return graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :]).long()
 
 
 def _check_cuts(cuts: Cuts, target: Tensor, source: Tensor, graph: Graph) -> None:
     row = torch.bucketize(target, torch.from_numpy(cuts.targets[1:].copy()), right=True)
     column = torch.bucketize(source, torch.from_numpy(cuts.sources[1:].copy()), right=True)
     if bool((row != column).any()):
-        raise GraphError(f"check_facts: cuts are false, an edge leaves its block ({graph!r}).")
+        raise GraphError(
+            f"check_facts: cuts are false, an edge leaves its block. "
+            f"Declare fewer cuts ({graph!r})."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
-from edgewise.graphs.facts import Cuts, Facts, causal_pairs
+from edgewise.graphs.base import Graph, count, counts
+from edgewise.graphs.facts import Cuts, Facts, band_pairs, causal_pairs
 
 __all__ = ["Blocks", "Causal", "Complete", "Dilated", "PrefixCausal", "SelfLoops", "Window"]
 
@@ -150,14 +150,20 @@ class Window(Graph):
         object.__setattr__(self, "left", count("Window", "left", self.left))
         object.__setattr__(self, "right", count("Window", "right", self.right))
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """``left`` and ``right``, as far as there are nodes: they fit into int64."""
+        return min(self.left, self.num_sources), min(self.right, self.num_targets)
+
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        left, right = self.reach
         behind = target + (self.num_sources - self.num_targets) - source
-        return (behind <= self.left) & (behind >= -self.right)
+        return (behind <= left) & (behind >= -right)
 
     def facts(self) -> Facts:
         T, S = self.num_targets, self.num_sources
         offset = S - T
-        edges = _interval_edges(T, S, offset - self.left, offset + self.right)
+        edges = band_pairs(T, S, offset - self.left, offset + self.right)
         lowest = (
             min(
                 _interval(0, S, offset - self.left, offset + self.right),
@@ -180,21 +186,6 @@ class Window(Graph):
 def _interval(target: int, num_sources: int, first: int, last: int) -> int:
     """Length of ``[target + first, target + last]`` inside ``[0, num_sources)``."""
     return max(0, min(target + last, num_sources - 1) - max(target + first, 0) + 1)
-
-
-def _interval_edges(num_targets: int, num_sources: int, first: int, last: int) -> int:
-    """Edges of a band: sum of `_interval` over all targets, in closed form."""
-
-    def below(diagonal: int) -> int:
-        """Pairs with ``source <= target + diagonal``: end-aligned causal after a shift."""
-        rows_before = max(0, -diagonal)  # targets that reach no source at all
-        rows = max(0, num_targets - rows_before)
-        start = max(diagonal, 0) + 1  # sources of the first such target
-        growing = max(0, min(rows, num_sources - start + 1)) if start <= num_sources else 0
-        full = rows - growing
-        return growing * (2 * start + growing - 1) // 2 + full * num_sources
-
-    return below(last) - below(first - 1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,25 +228,35 @@ class Dilated(Graph):
         """Columns; the same nodes as the targets."""
         return self.num_targets
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """``left`` and ``right``, as far as there are nodes: they fit into int64."""
+        most = max(self.num_targets - 1, 0) // self.dilation
+        return min(self.left, most), min(self.right, most)
+
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        left, right = self.reach
+        step = min(self.dilation, max(self.num_targets, 1))
         behind = target - source
-        near = (behind <= self.left * self.dilation) & (behind >= -self.right * self.dilation)
-        return near & (behind % self.dilation == 0)
+        near = (behind <= left * step) & (behind >= -right * step)
+        return near & (behind % step == 0)
 
     def facts(self) -> Facts:
         N, d = self.num_targets, self.dilation
-        steps = range(-min(self.right, N // d), min(self.left, N // d) + 1)
-        edges = sum(max(0, N - abs(k) * d) for k in steps) if N else 0
-        in_reach = self.left + self.right + 1
+        left, right = self.reach
+        edges = N + sum(k * N - d * k * (k + 1) // 2 for k in (left, right))
+        shortest, longest = max(1, N // d), -(-N // d)  # nodes that steps of d connect
+        lowest = min(left, right, shortest - 1) + 1 if N else 0
+        highest = min(left + right + 1, longest)
         return Facts.bounded(
             N,
             N,
             min_edges=edges,
             max_edges=edges,
-            left=self.left * d,
-            right=self.right * d,
-            in_degree=(min(1, N), in_reach),
-            out_degree=(min(1, N), in_reach),
+            left=left * d,
+            right=right * d,
+            in_degree=(lowest, highest),
+            out_degree=(lowest, highest),
         )
 
 
@@ -314,7 +315,7 @@ class PrefixCausal(Graph):
             max_edges=edges,
             right=max(prefix - 1, 0),
             in_degree=(lowest, N),
-            out_degree=(min(1, N), N),
+            out_degree=(N if prefix == N else 1, N),
         )
 
 
@@ -346,9 +347,9 @@ class Blocks(Graph):
     source_sizes: Sequence[int] = None  # type: ignore[assignment]  # filled in below
 
     def __post_init__(self) -> None:
-        sizes = _block_sizes("sizes", self.sizes)
+        sizes = counts("Blocks", "sizes", self.sizes)
         given: Any = self.source_sizes
-        columns = sizes if given is None else _block_sizes("source_sizes", given)
+        columns = sizes if given is None else counts("Blocks", "source_sizes", given)
         if len(columns) != len(sizes):
             raise GraphError(
                 f"Blocks: source_sizes has {len(columns)} blocks but sizes has "
@@ -379,11 +380,15 @@ class Blocks(Graph):
         return self.__dict__["_totals"][1]
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        row = torch.bucketize(target, self.target_ends[1:].to(target.device), right=True)
-        column = torch.bucketize(source, self.source_ends[1:].to(source.device), right=True)
+        target_ends = self.target_ends[1:].to(target.device)
+        source_ends = self.source_ends[1:].to(source.device)
+        row = torch.bucketize(target.contiguous(), target_ends, right=True)
+        column = torch.bucketize(source.contiguous(), source_ends, right=True)
         return row == column
 
     def facts(self) -> Facts:
+        if not self.sizes:
+            return Facts.bounded(0, 0)
         cuts = Cuts(self.target_ends.numpy(), self.source_ends.numpy())
         rows, columns = cuts.target_sizes, cuts.source_sizes
         row_degrees, column_degrees = columns[rows > 0], rows[columns > 0]
@@ -414,12 +419,6 @@ class Blocks(Graph):
         if len(sizes) > 64:
             return f"Blocks(<{len(sizes)} blocks: {self.num_targets} x {self.num_sources}>)"
         return f"Blocks({sizes})" if sizes == columns else f"Blocks({sizes}, {columns})"
-
-
-def _block_sizes(name: str, values: Iterable[object]) -> tuple[int, ...]:
-    if isinstance(values, Tensor):
-        values = values.tolist()
-    return tuple(count("Blocks", f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
 @dataclass(frozen=True, repr=False)

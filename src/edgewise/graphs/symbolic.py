@@ -56,7 +56,10 @@ def graph_from(spec: tuple[Any, ...]) -> Graph:
     """
     name, *items = spec
     if name not in _FAMILIES:
-        raise GraphError(f"graph_from: family must be one of {', '.join(_FAMILIES)}, got {name!r}.")
+        raise GraphError(
+            f"graph_from: family must be one of {', '.join(_FAMILIES)}, got {name!r}. "
+            f"Pass what Graph.spec() returned."
+        )
     values = {field: graph_from(value) if _is_spec(value) else value for field, value in items}
     return _FAMILIES[name](**values)
 

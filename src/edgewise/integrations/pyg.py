@@ -117,7 +117,7 @@ def download(name: str, root: Path) -> Any:
         return getattr(datasets, kind)(str(root), title)
     except (OSError, RuntimeError, ImportError, ValueError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise DataError(f"{name}: could not be downloaded ({reason}).") from error
+        raise DataError(f"{reason.rstrip('.')}.") from error
 
 
 def _is_dataset(data: Any) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from edgewise.graphs.base import Graph
+from edgewise.errors import ArgumentError
+from edgewise.graphs.base import Graph, check_graph
 from edgewise.layouts.formats import BlockMask
 from edgewise.layouts.lower import block_mask
 
@@ -22,16 +23,26 @@ def draw(graph: Graph, *, width: int = 64) -> str:
         graph: Any graph.
         width: Most characters a line, at least 1.
 
+    Raises:
+        ArgumentError: ``width`` is below 1.
+
     Example:
         >>> from edgewise.graphs import Causal, Window
-        >>> print(draw(Window(1000, left=200, right=0), width=8))
+        >>> print(draw(Window(1000, left=250, right=0), width=8))
         +.......
         #+......
-        ++......
-        ...
+        +#+.....
+        .+#+....
+        ..+#+...
+        ...+#+..
+        ....+#+.
+        .....+#+
     """
+    check_graph("draw: graph", graph)
+    if width < 1:
+        raise ArgumentError(f"draw: width must be at least 1, got {width}. Leave it out for 64.")
     T, S = graph.num_targets, graph.num_sources
-    block = max(1, -(-max(T, S) // max(width, 1)))
+    block = max(1, -(-max(T, S) // width))
     if block == 1:
         found = graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :])
         return "\n".join("".join("#" if edge else "." for edge in row) for row in found.tolist())

@@ -19,7 +19,7 @@ from edgewise.graphs.algebra import (
     Reverse,
     Union,
 )
-from edgewise.graphs.base import Graph, recall
+from edgewise.graphs.base import Graph, check_graph, recall
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.explicit import EdgeList
@@ -29,7 +29,7 @@ from edgewise.graphs.predicate import Assume
 from edgewise.layouts.formats import Edges
 from edgewise.layouts.progression import progression
 
-__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order"]
+__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order", "may_repeat"]
 
 _CHUNK = 1 << 22  # pairs looked at in one go by the generic path
 
@@ -49,6 +49,7 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
         >>> edges(Window(3, left=1, right=0)).source.tolist()
         [0, 0, 1, 1, 2]
     """
+    check_graph("edges: graph", graph)
     found = recall(graph, "edges", lambda: _edges(graph))
     if device is None or found.target.device == torch.device(device):
         return found
@@ -84,6 +85,13 @@ def has_free_order(graph: Graph) -> bool:
     """Whether edge order may differ from "by target, then source"."""
     return isinstance(graph, EdgeList | DisjointUnion) or (
         isinstance(graph, Assume) and has_free_order(graph.graph)
+    )
+
+
+def may_repeat(graph: Graph) -> bool:
+    """Whether an edge may occur twice; set operations and compositions forget copies."""
+    return isinstance(graph, EdgeList | DisjointUnion) or (
+        isinstance(graph, Assume | Permutation | Reverse) and may_repeat(graph.graph)
     )
 
 
@@ -157,7 +165,7 @@ def _filtered(graph: Graph, by: Graph, *, keep: bool) -> Edges:
     S = max(graph.num_sources, 1)
     found = edges(graph)
     keys = found.target * S + found.source
-    if has_free_order(graph):
+    if may_repeat(graph):
         keys = torch.unique(keys)
     target, source = keys // S, keys % S
     if isinstance(by, Composition | DisjointUnion):
@@ -187,18 +195,22 @@ def _permutation(graph: Permutation) -> Edges:
 def _composition(graph: Composition) -> Edges:
     outer, inner = edges(graph.outer), edges(graph.inner)
     order = torch.argsort(inner.target, stable=True)
-    middle = graph.inner.num_targets
-    degree = torch.bincount(inner.target, minlength=middle)
-    start = degree.cumsum(0) - degree
-    paths = degree[outer.source]
-    target = torch.repeat_interleave(outer.target, paths)
-    first = torch.repeat_interleave(start[outer.source], paths)
-    within = torch.arange(len(target), device=target.device) - torch.repeat_interleave(
-        paths.cumsum(0) - paths, paths
-    )
-    source = inner.source[order][first + within]
-    S = max(graph.num_sources, 1)
-    return _from_keys(torch.unique(target * S + source), S)
+    degree = torch.bincount(inner.target, minlength=graph.inner.num_targets)
+    start, sources = degree.cumsum(0) - degree, inner.source[order]
+    ends = degree[outer.source].cumsum(0)  # paths up to and with each edge of outer
+    S, found, done, before = max(graph.num_sources, 1), [sources.new_empty(0)], 0, 0
+    while done < outer.num_edges:  # paths are many and join the same nodes: a chunk at a time
+        stop = int(torch.searchsorted(ends, before + _CHUNK, right=True))
+        chunk = slice(done, max(stop, done + 1))
+        middle = outer.source[chunk]
+        target = torch.repeat_interleave(outer.target[chunk], degree[middle])
+        first = torch.repeat_interleave(
+            start[middle] - (ends[chunk] - degree[middle]), degree[middle]
+        )
+        path = torch.arange(before, before + len(target), device=target.device)
+        found.append(torch.unique(target * S + sources[first + path]))
+        done, before = chunk.stop, int(ends[chunk.stop - 1])
+    return _from_keys(found[1] if len(found) == 2 else torch.unique(torch.cat(found)), S)
 
 
 def _disjoint_union(graph: DisjointUnion) -> Edges:

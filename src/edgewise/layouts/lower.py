@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs.base import Graph, recall
-from edgewise.layouts.edges import edges, has_closed_form, has_free_order
+from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.layouts.edges import edges, has_closed_form, has_free_order, may_repeat
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr
 from edgewise.layouts.progression import Progression, progression
 
@@ -49,9 +49,9 @@ def _csr(graph: Graph, device: Device) -> Csr:
     found = edges(graph, device)
     target, source, edge, copy = found.target, found.source, None, None
     T, S = graph.num_targets, graph.num_sources
-    if has_free_order(graph):
+    if may_repeat(graph):
         keys = target * max(S, 1) + source
-        if not bool((keys[1:] >= keys[:-1]).all()):
+        if has_free_order(graph) and not bool((keys[1:] >= keys[:-1]).all()):
             keys, edge = torch.sort(keys, stable=True)
             target, source = target[edge], source[edge]
         if not bool((keys[1:] != keys[:-1]).all()):
@@ -157,6 +157,10 @@ def block_mask(graph: Graph, block: int = 128, device: Device = "cpu") -> BlockM
         >>> block_mask(Causal(4), block=2).kind.tolist()
         [[1, 0], [2, 1]]
     """
+    if block < 1:
+        raise ArgumentError(
+            f"block_mask: block must be at least 1, got {block}. Use 128, for example."
+        )
 
     def lower() -> BlockMask:
         rows = progression(graph)
@@ -173,9 +177,10 @@ def block_mask_by_contains(graph: Graph, block: int = 128) -> BlockMask:
     """The same through ``contains``: O(T * S)."""
     mask = dense_mask_by_contains(graph).mask
     T, S = mask.shape
-    padded = torch.zeros(-(-T // block) * block, -(-S // block) * block, dtype=torch.int64)
+    rows, columns = -(-T // block), -(-S // block)
+    padded = torch.zeros(rows * block, columns * block, dtype=torch.int64)
     padded[:T, :S] = mask
-    filled = padded.view(-1, block, padded.shape[1] // block, block).sum((1, 3))
+    filled = padded.view(rows, block, columns, block).sum((1, 3))
     return BlockMask(_kinds(graph, filled, block), block)
 
 
@@ -212,7 +217,7 @@ def _filled_by_edges(graph: Graph, block: int) -> Tensor:
     found = edges(graph)
     target, source = found.target, found.source
     S = max(graph.num_sources, 1)
-    if has_free_order(graph):
+    if may_repeat(graph):
         keys = torch.unique(target * S + source)
         target, source = keys // S, keys % S
     rows, columns = -(-graph.num_targets // block), -(-graph.num_sources // block)
@@ -245,9 +250,13 @@ def lower(graph: Graph, layout: type[L], device: Device = "cpu") -> L:
         >>> lower(Window(3, left=1, right=0), Csr).indptr.tolist()
         [0, 1, 3, 5]
     """
+    check_graph("lower: graph", graph)
     if layout is BlockMask:
         return cast("L", block_mask(graph, device=device))
     if layout not in _LOWERINGS:
         known = ", ".join(kind.__name__ for kind in (*_LOWERINGS, BlockMask))
-        raise ArgumentError(f"lower: layout must be one of {known}, got {layout!r}.")
+        raise ArgumentError(
+            f"lower: layout must be one of {known}, got {layout!r}. "
+            f"Pass the class, like lower(graph, Csr)."
+        )
     return _LOWERINGS[layout](graph, device)

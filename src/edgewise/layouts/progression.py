@@ -61,13 +61,15 @@ def progression(graph: Graph) -> Progression | None:
         case Causal():
             return Progression(zero, (t + 1 + S - T).clamp(0, S), 1)
         case Window():
-            first = (t + (S - T) - graph.left).clamp(min=0)
-            last = (t + (S - T) + graph.right).clamp(max=S - 1)
+            left, right = graph.reach
+            first = (t + (S - T) - left).clamp(min=0)
+            last = (t + (S - T) + right).clamp(max=S - 1)
             return Progression(first, (last - first + 1).clamp(min=0), 1)
         case Dilated():
-            step = graph.dilation
-            before = (t // step).clamp(max=graph.left)
-            after = ((T - 1 - t) // step).clamp(max=graph.right)
+            left, right = graph.reach
+            step = min(graph.dilation, max(T, 1))
+            before = (t // step).clamp(max=left)
+            after = ((T - 1 - t) // step).clamp(max=right)
             return Progression(t - before * step, before + after + 1, step)
         case PrefixCausal():
             return Progression(zero, (t + 1).clamp(min=graph.prefix), 1)

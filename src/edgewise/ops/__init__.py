@@ -6,6 +6,7 @@ from edgewise.ops.bias import (
     EdgeBias as EdgeBias,
     RelativeBias as RelativeBias,
 )
+from edgewise.ops.gaussian import gaussian_weight as gaussian_weight
 from edgewise.ops.inputs import Inputs as Inputs
 from edgewise.ops.scores import (
     Additive as Additive,

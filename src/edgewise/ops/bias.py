@@ -80,9 +80,13 @@ class RelativeBias(Bias):
         first: Distance of the first entry, usually negative: ``-(K // 2)`` for a symmetric table.
 
     Example:
-        >>> slopes = torch.tensor([[-2.0, -1.0, 0.0]])  # ALiBi: minus the distance
-        >>> RelativeBias(slopes, first=-2).table_index(torch.tensor(2), torch.tensor(1))
-        tensor(1)
+        >>> import torch
+        >>> from edgewise import Causal, RelativeBias, attention
+        >>> distance = torch.arange(-15.0, 1.0)  # from the farthest past to the node itself
+        >>> alibi = RelativeBias(0.5 * distance[None], first=-15)  # slope 1/2, for all heads
+        >>> q = torch.randn(4, 16, 8)
+        >>> attention(q, q, q, Causal(16), bias=alibi).shape
+        torch.Size([4, 16, 8])
 
     References:
         Press, Smith, Lewis. ALiBi. 2021, arXiv:2108.12409, section 3; Raffel et al. T5. 2019,

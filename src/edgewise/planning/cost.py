@@ -1,7 +1,7 @@
 """What a unit of work takes: a few named constants a machine, and nothing else.
 
 A backend says how much work a problem is (pairs or edges, times channels); this table says what
-that costs. The defaults were measured on two AVX-512 cores with `benchmarks/operator.py`; they
+that costs. The defaults were measured on two AVX-512 cores with `benchmarks/attention.py`; they
 only have to rank the backends.
 """
 
@@ -33,19 +33,23 @@ class Rate:
 
 
 _CPU: dict[str, Rate] = {
-    "sdpa": Rate(0.04, 0.13, 15),
-    "sdpa + mask": Rate(0.05, 0.15, 20),
-    "softmax of all pairs": Rate(0.25, 0.60, 60),
-    "rows of edges": Rate(8.0, 20.0, 250),
-    "matrix product": Rate(0.03, 0.07, 20),
-    "rows": Rate(12.0, 30.0, 200),
+    "sdpa": Rate(0.025, 0.085, 20),
+    "sdpa + mask": Rate(0.031, 0.09, 30),
+    "softmax of all pairs": Rate(0.25, 0.45, 80),
+    "softmax of all pairs, dropout": Rate(0.9, 1.2, 200),
+    "rows of edges": Rate(10.0, 25.0, 150),
+    "messages": Rate(1.0, 3.5, 40),
+    "matrix product": Rate(0.014, 0.04, 25),
+    "rows": Rate(12.0, 30.0, 150),
 }
 # On a GPU the matrix units are further ahead still. From data sheets, not yet measured.
 _CUDA: dict[str, Rate] = {
     "sdpa": Rate(0.0002, 0.0006, 20),
     "sdpa + mask": Rate(0.0004, 0.0012, 25),
     "softmax of all pairs": Rate(0.002, 0.006, 80),
+    "softmax of all pairs, dropout": Rate(0.006, 0.012, 200),
     "rows of edges": Rate(0.03, 0.08, 300),
+    "messages": Rate(0.01, 0.03, 60),
     "matrix product": Rate(0.0002, 0.0005, 20),
     "rows": Rate(0.05, 0.15, 200),
 }

@@ -69,6 +69,7 @@ class Comparison:
         seeds: How many, from 0.
         overrides: Settings that win over the defaults, by name.
         device: Where to train, in torch's words.
+        threads: On how many threads; chosen by the size of a step when left out.
         fresh: Start over, whatever is in the folder.
 
     Attributes:
@@ -90,11 +91,14 @@ class Comparison:
     seeds: int = 3
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
     device: str = "cpu"
+    threads: int | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ArgumentError(f"seeds must be at least 1, got {self.seeds}.")
+        if self.threads is not None and self.threads < 1:
+            raise ArgumentError(f"threads must be at least 1, got {self.threads}.")
         self.recipes = {
             name: recipe_for(self.data, name, self.overrides)
             for name in dict.fromkeys([*RUNGS, *(rung.name for rung in self.rungs)])
@@ -104,7 +108,7 @@ class Comparison:
         self.earlier = None if self.fresh or not self.path.exists() else Results.load(self.path)
         self.results = Results(
             data=self._describe_data(),
-            machine=machine(self.device),
+            machine=machine(self.device, self.threads),
             recipes={name: recipe.to_dict() for name, recipe in self.recipes.items()},
         )
         self.spare: tuple[Run, ...] = ()  # earlier runs that are valid, but not asked for now
@@ -151,6 +155,7 @@ class Comparison:
             seed,
             encoding=self.encoding if rung.encodings else None,
             device=self.device,
+            threads=self.threads,
             tell=watcher.epoch,
         )
         self.results = replace(self.results, runs=(*self.results.runs, run))

@@ -15,8 +15,12 @@ __all__ = ["describe_machine", "machine"]
 _PACKAGES = ("edgewise", "torch", "numpy", "lightning", "torchmetrics")
 
 
-def machine(device: str) -> dict[str, Any]:
+def machine(device: str, threads: int | None = None) -> dict[str, Any]:
     """What a measured time depends on, as JSON types.
+
+    Args:
+        device: Where training runs.
+        threads: On how many threads, where that was said; otherwise at most what torch may use.
 
     Example:
         >>> machine("cpu")["device"]
@@ -26,7 +30,8 @@ def machine(device: str) -> dict[str, Any]:
         "system": platform.system(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
+        "threads_chosen": threads is not None,
         "device": device,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -40,10 +45,9 @@ def describe_machine(found: dict[str, Any]) -> str:
     """The same in one line."""
     place = found.get("gpu") or found["processor"]
     threads = found["threads"]
-    return (
-        f"{place}, {threads} thread{'s' * (threads != 1)}, torch {found['versions']['torch']}, "
-        f"Python {found['python']}"
-    )
+    bound = "" if found["threads_chosen"] or threads == 1 else "up to "
+    words = f"{bound}{threads} thread{'s' * (threads != 1)}"
+    return f"{place}, {words}, torch {found['versions']['torch']}, Python {found['python']}"
 
 
 def _processor() -> str:

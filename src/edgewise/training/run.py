@@ -13,18 +13,20 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgewise.training.batches import Batches
+from edgewise.training.batches import Batch, Batches
 from edgewise.training.cost import count_parameters, peak_memory
 from edgewise.training.data import GraphDataset
 from edgewise.training.extras import require
 from edgewise.training.recipe import Recipe
 from edgewise.training.rungs import Rung, build
+from edgewise.training.threads import threads_for, threads_set
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from edgewise.training.callbacks import BestWeights, Clock
     from edgewise.training.learner import Learner
 
 __all__ = ["Run", "score_of", "train"]
@@ -45,6 +47,7 @@ class Run:
         epochs: Epochs trained.
         seconds_per_epoch: Median time of an epoch's training steps.
         seconds: Time of everything, validation and test included.
+        threads: Threads it ran on.
         parameters: Numbers trained.
         peak_bytes: Memory one training step allocates at its worst moment.
         plan: How the layers were computed.
@@ -58,6 +61,7 @@ class Run:
     epochs: int
     seconds_per_epoch: float
     seconds: float
+    threads: int
     parameters: int
     peak_bytes: int
     plan: str
@@ -80,12 +84,13 @@ def train(
     *,
     encoding: Tensor | None = None,
     device: str = "cpu",
+    threads: int | None = None,
     tell: Tell = lambda epoch, score: None,  # noqa: ARG005
 ) -> Run:
     """Train one rung with one seed and test its best weights.
 
-    The same arguments give the same scores on the same machine. Torch's own random state is put
-    back afterwards.
+    The same arguments give the same scores on the same machine. Torch's own random state and its
+    number of threads are put back afterwards.
 
     Args:
         rung: What to train.
@@ -94,6 +99,7 @@ def train(
         seed: Of everything that is drawn.
         encoding: Laplacian encodings of the data, for a rung that has them.
         device: Where, in torch's words.
+        threads: On how many threads; chosen by the size of a step when left out.
         tell: Called after each epoch with its number and its validation score.
 
     Raises:
@@ -106,51 +112,64 @@ def train(
     cuda = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cuda), _silence():
         torch.manual_seed(seed)
-        return _train(rung, data, recipe, seed, encoding, device, tell, started)
-
-
-def _train(
-    rung: Rung,
-    data: GraphDataset,
-    recipe: Recipe,
-    seed: int,
-    encoding: Tensor | None,
-    device: str,
-    tell: Tell,
-    started: float,
-) -> Run:
-    from edgewise.training.callbacks import BestWeights, Clock, Reporter
-    from edgewise.training.learner import Learner
-
-    split = data.split(seed)
-    order = torch.Generator().manual_seed(seed)
-    encoding = encoding if rung.encodings else None
-    loaders = [
-        Batches(data, index, rung.graph, recipe.batch, encoding, generator, device)
-        for index, generator in ((split.train, order), (split.val, None), (split.test, None))
-    ]
-    learner = Learner(build(rung, data, recipe), data, recipe, data.y[split.train], len(loaders[0]))
-    score, higher = score_of(data)
-    best, clock = BestWeights(score, higher, recipe.patience), Clock()
-    trainer = _trainer(recipe, device, [best, clock, Reporter(score, tell)])
-    _interruptible(trainer, lambda: trainer.fit(learner, loaders[0], loaders[1]))
-    best.restore(learner.model)
-    _interruptible(trainer, lambda: trainer.test(learner, loaders[2], verbose=False))
-    scores = dict(learner.scores)
-    seconds = time.perf_counter() - started
+        loaders = _loaders(rung, data, recipe, seed, encoding, device)
+        batch = next(iter(loaders[0]))
+        threads = threads or threads_for(batch, recipe)
+        with threads_set(threads):
+            learner, best, clock = _fit(build(rung, data, recipe), data, recipe, loaders, tell)
+            seconds = time.perf_counter() - started
+            plan = "" if rung.plan is None else rung.plan(recipe, batch)
+            peak = _peak(learner, batch)
     return Run(
         rung=rung.name,
         seed=seed,
-        scores=scores,
+        scores=dict(learner.scores),
         validation=best.best_score,
         best_epoch=best.best_epoch,
         epochs=len(clock.seconds),
         seconds_per_epoch=statistics.median(clock.seconds),
         seconds=seconds,
+        threads=threads,
         parameters=count_parameters(learner.model),
-        peak_bytes=_peak(learner, loaders[0], device),
-        plan="" if rung.plan is None else rung.plan(recipe, next(iter(loaders[0]))),
+        peak_bytes=peak,
+        plan=plan,
     )
+
+
+def _loaders(
+    rung: Rung, data: GraphDataset, recipe: Recipe, seed: int, encoding: Tensor | None, device: str
+) -> tuple[Batches, Batches, Batches]:
+    """Batches to train on, in an order that the seed draws; to validate on; to test on."""
+    split = data.split(seed)
+    order = torch.Generator().manual_seed(seed)
+    encoding = encoding if rung.encodings else None
+
+    def batches(index: Tensor, generator: torch.Generator | None = None) -> Batches:
+        return Batches(data, index, rung.graph, recipe.batch, encoding, generator, device)
+
+    return batches(split.train, order), batches(split.val), batches(split.test)
+
+
+def _fit(
+    model: nn.Module,
+    data: GraphDataset,
+    recipe: Recipe,
+    loaders: tuple[Batches, Batches, Batches],
+    tell: Tell,
+) -> tuple[Learner, BestWeights, Clock]:
+    """Train, go back to the best weights, and test them."""
+    from edgewise.training.callbacks import BestWeights, Clock, Reporter
+    from edgewise.training.learner import Learner
+
+    train, val, test = loaders
+    learner = Learner(model, data, recipe, data.y[train.index], len(train))
+    score, higher = score_of(data)
+    best, clock = BestWeights(score, higher, recipe.patience), Clock()
+    trainer = _trainer(recipe, train.device, [best, clock, Reporter(score, tell)])
+    _interruptible(trainer, lambda: trainer.fit(learner, train, val))
+    best.restore(model)
+    _interruptible(trainer, lambda: trainer.test(learner, test, verbose=False))
+    return learner, best, clock
 
 
 def _trainer(recipe: Recipe, device: str, callbacks: list[Any]) -> Trainer:
@@ -182,16 +201,15 @@ def _interruptible(trainer: Trainer, stage: Callable[[], object]) -> None:
         raise KeyboardInterrupt from error
 
 
-def _peak(learner: Learner, batches: Batches, device: str) -> int:
-    learner.to(device).train()
-    batch = next(iter(batches))
+def _peak(learner: Learner, batch: Batch) -> int:
+    learner.to(batch.x.device).train()
 
     def step() -> None:
         learner.training_step(batch).backward()
 
     step()  # what is worked out once for a graph is not the price of a step
     learner.zero_grad(set_to_none=True)
-    return peak_memory(step, torch.device(device))
+    return peak_memory(step, batch.x.device)
 
 
 @contextlib.contextmanager

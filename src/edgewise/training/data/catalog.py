@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgewise.errors import DataError
+from edgewise.training.data.archive import read_npz
 from edgewise.training.data.citation import citation, citation_arrays
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.digits import digits
@@ -50,7 +52,8 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
     """A data set by name, or from a file of your own.
 
     A name is looked for under ``data_root``, or the folder that ``EDGEWISE_DATA`` names. Where it
-    is not there, PyTorch Geometric downloads it to the user's cache.
+    is not there, PyTorch Geometric downloads it once, and it is kept in the user's cache as plain
+    arrays (``$XDG_CACHE_HOME/edgewise``, or ``~/.cache/edgewise``).
 
     Raises:
         DataError: the name is unknown, or the file is missing, damaged or inconsistent.
@@ -81,19 +84,31 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
 
 
 def _downloaded(name: str, place: str) -> GraphDataset:
-    from edgewise.integrations import pyg
-
-    cure = f"Put it at {place} under --data-root or EDGEWISE_DATA"
-    try:
-        require("torch_geometric", "pyg")
-        arrays = pyg.arrays(pyg.download(name, _cache() / "pyg"))
-    except (DataError, ModuleNotFoundError) as error:
-        raise DataError(f"{name}: not found on this machine; {error} {cure}.") from error
+    kept = _cache() / f"{name}.npz"
+    if not kept.is_file():
+        _download(name, kept, place)
+    arrays = read_npz(kept)
     if name in ("cora", "citeseer"):
         masks = {part: np.flatnonzero(arrays[f"{part}_mask"]) for part in ("train", "val", "test")}
         return citation_arrays(name, {**arrays, **masks})
-    arrays.pop("edge_attr", None)
     return from_arrays(name, arrays)
+
+
+def _download(name: str, kept: Path, place: str) -> None:
+    """Fetch a data set, and keep its arrays; nothing is kept of a download that failed."""
+    from edgewise.integrations import pyg
+
+    try:
+        require("torch_geometric", "pyg")
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = pyg.download(name, Path(folder))
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            pyg.save(dataset, kept)
+    except (DataError, ModuleNotFoundError) as error:
+        raise DataError(
+            f"{name}: there is no {place}, and it cannot be downloaded: {error} Name the folder "
+            f"that has it with --data-root or EDGEWISE_DATA."
+        ) from error
 
 
 def _cache() -> Path:

@@ -1,0 +1,103 @@
+"""Measuring: interleaved runs, minimum and median, and a record of where they were taken."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(
+    jobs: dict[str, Callable[[], Any]], *, seconds: float = 2.0, rounds: int = 40
+) -> dict[str, dict[str, float]]:
+    """Time jobs in turn, round after round, so that a busy moment touches all of them.
+
+    Returns:
+        For each job its minimum and median in milliseconds, and the number of runs.
+    """
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for job in jobs.values():
+        job()  # warm up: lower, compile, fill caches
+    start = time.perf_counter()
+    for round_ in range(rounds):
+        if round_ >= 3 and time.perf_counter() - start > seconds * len(jobs):
+            break
+        for name, job in jobs.items():
+            before = time.perf_counter()
+            job()
+            times[name].append(time.perf_counter() - before)
+    return {
+        name: {
+            "min_ms": round(1e3 * min(values), 4),
+            "median_ms": round(1e3 * statistics.median(values), 4),
+            "runs": len(values),
+        }
+        for name, values in times.items()
+    }
+
+
+def peak_memory(job: Callable[[], Any]) -> int | None:
+    """Largest growth of resident memory while a job runs, in bytes; None where unknown."""
+    status = Path("/proc/self/status")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+
+    def kilobytes(field: str) -> int:
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = kilobytes("VmRSS")
+    job()
+    return 1024 * (kilobytes("VmHWM") - before)
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def save(name: str, rows: list[dict[str, Any]]) -> Path:
+    """Write rows and machine as JSON, and return the path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    return path
+
+
+def table(headers: list[str], rows: list[list[Any]]) -> str:
+    """A plain text table, numbers to the right."""
+    cells = [headers, *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    lines = []
+    for row in cells:
+        padded = [c.rjust(w) for c, w in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *padded[1:]]))
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
