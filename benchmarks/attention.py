@@ -134,7 +134,7 @@ def main() -> None:
             f"\n{name}: {mine[0]['edges']:,} edges; ratio to auto, then milliseconds (min, median)"
         )
         print(_table(mine))
-    print(f"\nwrote {save('attention', rows).relative_to(Path.cwd())}")
+    print(f"\nwrote benchmarks/results/{save('attention', rows).name}")
 
 
 def _estimate(job: str, like: Tensor, graph: ew.Graph) -> int | None:

@@ -352,3 +352,85 @@ def _shapes(size: int, axes: int) -> list[tuple[int, ...]]:
         if size % first == 0
         for rest in _shapes(size // first, axes - 1)
     ]
+
+
+# --- One of everything --------------------------------------------------------------------
+
+
+def _plain() -> dict[str, Expression]:
+    """Every family over 0, 1 and a few nodes, square and rectangular."""
+    found: list[Expression] = []
+    for T, S in [(0, 0), (1, 1), (0, 3), (3, 0), (1, 6), (6, 1), (5, 5), (4, 9), (9, 4)]:
+        found += [complete(T, S), causal(T, S)]
+        for left, right in [(0, 0), (1, 0), (0, 2), (2, 3), (50, 0), (0, 50), (50, 50)]:
+            found.append(window(T, S, left, right))
+    for N in (0, 1, 2, 5, 8):
+        found.append(self_loops(N))
+        found += [prefix_causal(N, prefix) for prefix in range(N + 1)]
+        found += [hubs(N, nodes) for nodes in ([], [0], [N - 1], [1, 3], [*range(N)]) if N > 3]
+        for reach in [(0, 0), (1, 0), (0, 2), (2, 1), (50, 0), (50, 50)]:
+            found += [dilated(N, *reach, dilation) for dilation in (1, 2, 3, 7, 50)]
+    for rows, columns in [
+        ([], []),
+        ([0], [0]),
+        ([3], [3]),
+        ([2, 0, 1], [2, 0, 1]),
+        ([1, 1], [2, 3]),
+        ([2, 1], [0, 3]),
+        ([0, 3], [2, 0]),
+        ([0, 2, 0, 0, 1], [1, 3, 0, 2, 2]),
+        ([1, 2], [2, 1]),
+    ]:
+        found.append(blocks(rows, columns))
+    for shape in [(0,), (1,), (2,), (3,), (6,), (0, 3), (2, 3), (4, 4), (3, 1), (2, 3, 2), (1, 4, 3)]:
+        radii = [0, 1, 2, 9, *([tuple(range(len(shape)))] * (len(shape) > 1))]
+        for radius, corners, periodic in itertools.product(radii, [True, False], [True, False]):
+            found.append(grid(shape, radius, corners=corners, periodic=periodic))
+    return {repr(e.graph): e for e in found}
+
+
+def _others() -> dict[str, Expression]:
+    """Graphs whose facts may be loose, and graphs with an order of their own."""
+    N = 7
+    copies = edge_list(N, N, [(3, 1), (0, 6), (3, 1), (5, 5), (3, 1), (0, 2), (5, 5)])
+    unsorted = edge_list(4, 4, [(3, 0), (0, 2), (2, 2), (0, 1)])
+    wide = edge_list(2, 5, [(1, 4), (0, 0), (1, 4), (1, 2)])
+    chess = predicate([[(t + s) % 2 == 0 for s in range(5)] for t in range(N)], N, 5)
+    order = [4, 0, 6, 2, 1, 5, 3]
+    batch = disjoint_union([causal(2, 3), copies, self_loops(0), wide, complete(0, 2)])
+    return {
+        "edge list, sorted": edge_list(3, 3, [(0, 1), (1, 0), (1, 2)]),
+        "edge list, unsorted": unsorted,
+        "edge list, copies": copies,
+        "edge list, bipartite": wide,
+        "edge list, no edges": edge_list(3, 2, []),
+        "edge list, no nodes": edge_list(0, 0, []),
+        "random regular": random_regular(8, 3, 0),
+        "random regular, dense": random_regular(N, 4, 1),
+        "random regular, no edges": random_regular(3, 0, 2),
+        "predicate": chess,
+        "assume": assume(chess, 1),
+        "assume, copies": assume(copies, 0),
+        "union": union(window(N, N, 1, 1), hubs(N, [0])),
+        "union of edge lists": union(copies, edge_list(N, N, [(3, 1), (1, 3)])),
+        "intersection": intersection(copies, causal(N, N)),
+        "difference": difference(complete(N, N), copies),
+        "difference with copies": difference(copies, self_loops(N)),
+        "reverse": reverse(prefix_causal(N, 3)),
+        "reverse, edge list": reverse(wide),
+        "reverse, batch": reverse(batch),
+        "permutation": permute(causal(N, N), order, order),
+        "permutation, two orders": permute(window(4, 3, 1, 0), [2, 0, 1, 3], [1, 2, 0]),
+        "permutation, edge list": permute(copies, order, order[::-1]),
+        "permutation, batch": permute(disjoint_union([unsorted, wide]), [5, 0, 3, 2, 1, 4], [*range(9)]),
+        "composition": compose(window(4, N, 1, 0), copies),
+        "receptive field": receptive_field(unsorted, 2),
+        "disjoint union": batch,
+        "disjoint union of edge lists": disjoint_union([unsorted, copies, wide]),
+        "disjoint union, nested": disjoint_union([batch, unsorted]),
+    }
+
+
+PLAIN = _plain()
+OTHERS = _others()
+ALL = {**PLAIN, **OTHERS}

@@ -21,8 +21,8 @@ def test_a_full_precision_is_the_quadratic_form():
 def test_with_aggregate_it_is_monet():
     graph = ew.EdgeList(torch.randint(0, 6, (2, 20)), num_nodes=6)
     x, u = torch.randn(6, 4, dtype=torch.float64), torch.rand(20, 2, dtype=torch.float64)
-    peer = GMMConv(4, 5, dim=2, kernel_size=3, aggr="mean", root_weight=False, bias=False).double()
-    expected = peer(x, graph.edge_index, u)
+    peer = GMMConv(4, 5, 2, 3, aggr="mean", bias=False).double()
+    expected = peer(x, graph.edge_index, u) - peer.root(x)
     weight = ew.gaussian_weight(u, peer.mu, 1 / (1e-15 + peer.sigma**2))  # [kernels, E]
     value = (x @ peer.g).view(6, 3, 5).transpose(0, 1)  # [kernels, N, C]
     found = ew.aggregate(value, graph, "mean", weight=weight).sum(0)

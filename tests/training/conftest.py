@@ -23,7 +23,7 @@ def rings_and_paths(num_graphs: int = 24) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
         "x": rng.normal(size=(sum(sizes), 3)).astype(np.float32),
-        "edge_index": np.concatenate(edges, axis=1),
+        "edge_index": np.ascontiguousarray(np.concatenate(edges, axis=1)),
         "y": np.array(labels),
         "node_ptr": np.concatenate([[0], np.cumsum(sizes)]),
         "edge_ptr": np.concatenate([[0], np.cumsum(counts)]),

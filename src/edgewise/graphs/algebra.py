@@ -128,6 +128,10 @@ class Difference(_Pair):
         return f"({self.a!r} - {self.b!r})"
 
 
+def _is_simple(graph: Graph) -> bool:
+    return not graph.may_repeat or graph.facts().simple
+
+
 def union(a: Graph, b: Graph) -> Graph:
     """Edges of either graph, each once; also written ``a | b``.
 
@@ -135,7 +139,7 @@ def union(a: Graph, b: Graph) -> Graph:
     (Window(4, left=1, right=0) | Window(4, left=0, right=1))
     """
     _check_same_size("union", a, b)
-    return a if a == b and a.facts().simple else Union(a, b)
+    return a if a == b and _is_simple(a) else Union(a, b)
 
 
 def intersection(a: Graph, b: Graph) -> Graph:
@@ -145,7 +149,7 @@ def intersection(a: Graph, b: Graph) -> Graph:
     9
     """
     _check_same_size("intersection", a, b)
-    return a if a == b and a.facts().simple else Intersection(a, b)
+    return a if a == b and _is_simple(a) else Intersection(a, b)
 
 
 def difference(a: Graph, b: Graph) -> Graph:
@@ -172,6 +176,10 @@ class Reverse(Graph):
     def num_sources(self) -> int:
         """Columns: the targets of the original."""
         return self.graph.num_targets
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.graph.may_repeat
 
     def children(self) -> tuple[Graph, ...]:
         return (self.graph,)
@@ -227,6 +235,11 @@ class Permutation(Graph):
     sources: Tensor
 
     def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():
+            raise GraphError(
+                "permute: cannot be built inside torch.compile, because its checks read the "
+                "numbers. Build it outside, and pass it in or close over it."
+            )
         for name, size in (
             ("targets", self.graph.num_targets),
             ("sources", self.graph.num_sources),
@@ -248,6 +261,10 @@ class Permutation(Graph):
     def num_sources(self) -> int:
         """Columns of the original."""
         return self.graph.num_sources
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.graph.may_repeat
 
     def children(self) -> tuple[Graph, ...]:
         return (self.graph,)
@@ -392,9 +409,9 @@ def compose(outer: Graph, inner: Graph) -> Graph:
     N = outer.num_sources
     match outer, inner:
         case SelfLoops(), _ if inner.num_targets == N:
-            return inner if inner.facts().simple else Composition(outer, inner)
+            return inner if _is_simple(inner) else Composition(outer, inner)
         case _, SelfLoops() if inner.num_targets == N:
-            return outer if outer.facts().simple else Composition(outer, inner)
+            return outer if _is_simple(outer) else Composition(outer, inner)
         case Complete(), Complete() if inner.num_targets == N and N > 0:
             return Complete(outer.num_targets, inner.num_sources)
         case Window(), Window() if outer.num_targets == N == inner.num_targets == inner.num_sources:

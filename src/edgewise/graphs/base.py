@@ -50,6 +50,11 @@ class Graph(ABC):
         """Whether this value owns edge tensors (and so is compared by reading them)."""
         return any(part.holds_tensors for part in self.children())
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an edge may occur twice; set operations and compositions forget copies."""
+        return False
+
     def children(self) -> tuple[Graph, ...]:
         """The graphs this graph is made of."""
         return ()
@@ -125,7 +130,7 @@ def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+    if number is None or _is_bool(value):
         raise GraphError(
             f"{owner}: {name} must be a whole number, got {value!r} "
             f"({type(value).__name__}). Pass an int."
@@ -135,6 +140,13 @@ def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
             f"{owner}: {name} must be at least {minimum}, got {number}. Pass a larger number."
         )
     return number
+
+
+def _is_bool(value: object) -> bool:
+    """Whether a value is a bool, or an array of them: Python takes those for whole numbers."""
+    if isinstance(value, int):
+        return isinstance(value, bool)
+    return "bool" in str(getattr(value, "dtype", ""))
 
 
 def counts(owner: str, name: str, values: object) -> tuple[int, ...]:

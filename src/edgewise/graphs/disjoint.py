@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs.base import Graph, check_graph, recall
-from edgewise.graphs.facts import Facts, facts_of_disjoint_union
+from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.facts import Cuts, Facts, facts_of_disjoint_union
 from edgewise.graphs.sequence import Blocks, Complete
 
 __all__ = ["DisjointUnion", "disjoint_union"]
@@ -30,6 +31,11 @@ class DisjointUnion(Graph):
     parts: tuple[Graph, ...]
 
     def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():
+            raise GraphError(
+                "disjoint_union: cannot be built inside torch.compile unless all parts are "
+                "Complete. Build it outside, and pass it in or close over it."
+            )
         totals = (sum(p.num_targets for p in self.parts), sum(p.num_sources for p in self.parts))
         object.__setattr__(self, "_totals", totals)
         object.__setattr__(self, "_holds_tensors", any(p.holds_tensors for p in self.parts))
@@ -60,6 +66,10 @@ class DisjointUnion(Graph):
     def holds_tensors(self) -> bool:
         return self.__dict__["_holds_tensors"]
 
+    @property
+    def may_repeat(self) -> bool:
+        return any(part.may_repeat for part in self.parts)
+
     def children(self) -> tuple[Graph, ...]:
         return self.parts
 
@@ -88,10 +98,26 @@ class DisjointUnion(Graph):
             torch.bucketize(source.contiguous(), source_ends, right=True),
         )
 
+    @cached_property
+    def joined(self) -> EdgeList | None:
+        """The same edges as one edge list, if all parts are edge lists: no loop over parts."""
+        pairs = [part.edge_index for part in self.parts if isinstance(part, EdgeList)]
+        if not pairs or len(pairs) < len(self.parts):
+            return None
+        index = torch.cat(pairs, dim=1)
+        counts = torch.tensor([pair.shape[1] for pair in pairs])
+        ends = torch.stack([self.source_ends[:-1], self.target_ends[:-1]])
+        shift = torch.repeat_interleave(ends, counts, dim=1).to(index.device)
+        return EdgeList(index + shift, num_targets=self.num_targets, num_sources=self.num_sources)
+
     def facts(self) -> Facts:
-        return recall(
-            self, "facts", lambda: facts_of_disjoint_union([part.facts() for part in self.parts])
-        )
+        return recall(self, "facts", self._facts)
+
+    def _facts(self) -> Facts:
+        if self.joined is None:
+            return facts_of_disjoint_union([part.facts() for part in self.parts])
+        cuts = Cuts(self.target_ends.numpy(), self.source_ends.numpy())
+        return replace(self.joined.facts(), cuts=cuts)
 
     def __repr__(self) -> str:
         if len(self.parts) > _PRINTED:

@@ -113,6 +113,10 @@ class EdgeList(Graph):
     def holds_tensors(self) -> bool:
         return True
 
+    @property
+    def may_repeat(self) -> bool:
+        return True
+
     def spec(self) -> None:
         """Edges are tensors, not plain numbers."""
         return

@@ -134,6 +134,10 @@ class Assume(Graph):
         """Columns of the graph."""
         return self.graph.num_sources
 
+    @property
+    def may_repeat(self) -> bool:
+        return self.graph.may_repeat
+
     def children(self) -> tuple[Graph, ...]:
         return (self.graph,)
 

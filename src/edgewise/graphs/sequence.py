@@ -164,14 +164,6 @@ class Window(Graph):
         T, S = self.num_targets, self.num_sources
         offset = S - T
         edges = band_pairs(T, S, offset - self.left, offset + self.right)
-        lowest = (
-            min(
-                _interval(0, S, offset - self.left, offset + self.right),
-                _interval(T - 1, S, offset - self.left, offset + self.right),
-            )
-            if T
-            else 0
-        )
         return Facts.bounded(
             T,
             S,
@@ -179,13 +171,16 @@ class Window(Graph):
             max_edges=edges,
             left=self.left - offset,
             right=self.right + offset,
-            in_degree=(lowest, None),
+            in_degree=(_lowest(T, S, offset - self.left, offset + self.right), None),
+            out_degree=(_lowest(S, T, -offset - self.right, -offset + self.left), None),
         )
 
 
-def _interval(target: int, num_sources: int, first: int, last: int) -> int:
-    """Length of ``[target + first, target + last]`` inside ``[0, num_sources)``."""
-    return max(0, min(target + last, num_sources - 1) - max(target + first, 0) + 1)
+def _lowest(rows: int, columns: int, first: int, last: int) -> int:
+    """Shortest ``[row + first, row + last]`` inside ``[0, columns)``: the first or last row's."""
+    ends = (0, rows - 1) if rows else ()
+    lengths = (min(row + last, columns - 1) - max(row + first, 0) + 1 for row in ends)
+    return max(0, min(lengths, default=0))
 
 
 @dataclass(frozen=True, repr=False)

@@ -29,7 +29,7 @@ from edgewise.graphs.predicate import Assume
 from edgewise.layouts.formats import Edges
 from edgewise.layouts.progression import progression
 
-__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order", "may_repeat"]
+__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order"]
 
 _CHUNK = 1 << 22  # pairs looked at in one go by the generic path
 
@@ -85,13 +85,6 @@ def has_free_order(graph: Graph) -> bool:
     """Whether edge order may differ from "by target, then source"."""
     return isinstance(graph, EdgeList | DisjointUnion) or (
         isinstance(graph, Assume) and has_free_order(graph.graph)
-    )
-
-
-def may_repeat(graph: Graph) -> bool:
-    """Whether an edge may occur twice; set operations and compositions forget copies."""
-    return isinstance(graph, EdgeList | DisjointUnion) or (
-        isinstance(graph, Assume | Permutation | Reverse) and may_repeat(graph.graph)
     )
 
 
@@ -165,7 +158,7 @@ def _filtered(graph: Graph, by: Graph, *, keep: bool) -> Edges:
     S = max(graph.num_sources, 1)
     found = edges(graph)
     keys = found.target * S + found.source
-    if may_repeat(graph):
+    if graph.may_repeat:
         keys = torch.unique(keys)
     target, source = keys // S, keys % S
     if isinstance(by, Composition | DisjointUnion):
@@ -216,16 +209,12 @@ def _composition(graph: Composition) -> Edges:
 def _disjoint_union(graph: DisjointUnion) -> Edges:
     if not graph.parts:
         return Edges(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-    if all(isinstance(part, EdgeList) for part in graph.parts):
-        pairs: list[Tensor] = [part.edge_index for part in graph.parts]  # type: ignore[attr-defined]
-        index = torch.cat(pairs, dim=1)
-        counts = torch.tensor([pair.shape[1] for pair in pairs])
-        source, target = index[0], index[1]
-    else:
-        lowered = [edges(part) for part in graph.parts]
-        counts = torch.tensor([part.num_edges for part in lowered])
-        target = torch.cat([part.target for part in lowered])
-        source = torch.cat([part.source for part in lowered])
+    if graph.joined is not None:
+        return edges(graph.joined)
+    lowered = [edges(part) for part in graph.parts]
+    counts = torch.tensor([part.num_edges for part in lowered])
+    target = torch.cat([part.target for part in lowered])
+    source = torch.cat([part.source for part in lowered])
     counts = counts.to(target.device)
     rows = torch.repeat_interleave(graph.target_ends[:-1].to(target.device), counts)
     columns = torch.repeat_interleave(graph.source_ends[:-1].to(target.device), counts)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs.base import Graph, check_graph, recall
-from edgewise.layouts.edges import edges, has_closed_form, has_free_order, may_repeat
+from edgewise.layouts.edges import edges, has_closed_form, has_free_order
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr
 from edgewise.layouts.progression import Progression, progression
 
@@ -49,7 +49,7 @@ def _csr(graph: Graph, device: Device) -> Csr:
     found = edges(graph, device)
     target, source, edge, copy = found.target, found.source, None, None
     T, S = graph.num_targets, graph.num_sources
-    if may_repeat(graph):
+    if graph.may_repeat:
         keys = target * max(S, 1) + source
         if has_free_order(graph) and not bool((keys[1:] >= keys[:-1]).all()):
             keys, edge = torch.sort(keys, stable=True)
@@ -217,7 +217,7 @@ def _filled_by_edges(graph: Graph, block: int) -> Tensor:
     found = edges(graph)
     target, source = found.target, found.source
     S = max(graph.num_sources, 1)
-    if may_repeat(graph):
+    if graph.may_repeat:
         keys = torch.unique(target * S + source)
         target, source = keys // S, keys % S
     rows, columns = -(-graph.num_targets // block), -(-graph.num_sources // block)

@@ -1,0 +1,64 @@
+"""What is written is whole or not there, and the same numbers give the same bytes."""
+
+import os
+import stat
+
+import pytest
+
+from edgewise.training import Comparison, draw_picture, rungs_named
+from edgewise.training.atomic import replacing
+from edgewise.training.machine import describe_machine, machine
+
+
+def test_a_failed_write_changes_nothing(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    with replacing(path) as draft:
+        draft.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as draft:  # noqa: PT012
+        draft.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_the_rights_are_those_of_any_new_file(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("")
+    with replacing(tmp_path / "a") as draft:
+        draft.write_text("")
+    rights = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", other)]
+    assert rights[0] == rights[1]
+
+
+@pytest.fixture
+def results(small_nodes, tmp_path):
+    overrides = {"epochs": 1}
+    rungs = rungs_named("mlp,gnn,transformer+pe")
+    return Comparison(small_nodes, tmp_path, rungs=rungs, seeds=2, overrides=overrides).run()
+
+
+def test_pictures(results, tmp_path):
+    first = [path.read_bytes() for path in draw_picture(results, tmp_path / "one")]
+    paths = draw_picture(results, tmp_path / "two")
+    assert [path.name for path in paths] == ["comparison.png", "comparison.svg"]
+    assert [path.read_bytes() for path in paths] == first
+    assert first[0].startswith(b"\x89PNG")
+    for words in ("transformer+pe", "complete graph", "seconds for an epoch", "test accuracy"):
+        assert words in first[1].decode()
+
+
+def test_the_machine_names_no_person_and_no_place():
+    found = machine("cpu", threads=3)
+    assert set(found) == {
+        "system",
+        "processor",
+        "cores",
+        "threads",
+        "threads_chosen",
+        "device",
+        "python",
+        "versions",
+    }
+    assert ", 3 threads, torch " in describe_machine(found)
+    assert ", up to 3 threads, torch " in describe_machine({**found, "threads_chosen": False})
+    assert ", 1 thread, torch " in describe_machine({**found, "threads": 1})
