@@ -67,7 +67,7 @@ def literal(
 
 
 def complete(T: int, S: int) -> Expression:
-    return literal(ew.Complete(T, S), (T, S), lambda t, s: True)
+    return literal(ew.Complete(T, S), (T, S), lambda *_: True)
 
 
 def causal(T: int, S: int) -> Expression:
@@ -357,7 +357,7 @@ def _shapes(size: int, axes: int) -> list[tuple[int, ...]]:
 # --- One of everything --------------------------------------------------------------------
 
 
-def _plain() -> dict[str, Expression]:
+def _plain() -> list[Expression]:
     """Every family over 0, 1 and a few nodes, square and rectangular."""
     found: list[Expression] = []
     for T, S in [(0, 0), (1, 1), (0, 3), (3, 0), (1, 6), (6, 1), (5, 5), (4, 9), (9, 4)]:
@@ -382,11 +382,23 @@ def _plain() -> dict[str, Expression]:
         ([1, 2], [2, 1]),
     ]:
         found.append(blocks(rows, columns))
-    for shape in [(0,), (1,), (2,), (3,), (6,), (0, 3), (2, 3), (4, 4), (3, 1), (2, 3, 2), (1, 4, 3)]:
+    for shape in [
+        (0,),
+        (1,),
+        (2,),
+        (3,),
+        (6,),
+        (0, 3),
+        (2, 3),
+        (4, 4),
+        (3, 1),
+        (2, 3, 2),
+        (1, 4, 3),
+    ]:
         radii = [0, 1, 2, 9, *([tuple(range(len(shape)))] * (len(shape) > 1))]
         for radius, corners, periodic in itertools.product(radii, [True, False], [True, False]):
             found.append(grid(shape, radius, corners=corners, periodic=periodic))
-    return {repr(e.graph): e for e in found}
+    return found
 
 
 def _others() -> dict[str, Expression]:
@@ -422,7 +434,9 @@ def _others() -> dict[str, Expression]:
         "permutation": permute(causal(N, N), order, order),
         "permutation, two orders": permute(window(4, 3, 1, 0), [2, 0, 1, 3], [1, 2, 0]),
         "permutation, edge list": permute(copies, order, order[::-1]),
-        "permutation, batch": permute(disjoint_union([unsorted, wide]), [5, 0, 3, 2, 1, 4], [*range(9)]),
+        "permutation, batch": permute(
+            disjoint_union([unsorted, wide]), [5, 0, 3, 2, 1, 4], [*range(9)]
+        ),
         "composition": compose(window(4, N, 1, 0), copies),
         "receptive field": receptive_field(unsorted, 2),
         "disjoint union": batch,
@@ -431,6 +445,8 @@ def _others() -> dict[str, Expression]:
     }
 
 
-PLAIN = _plain()
-OTHERS = _others()
+PLAIN: dict[str, list[Expression]] = {}
+for _expression in _plain():
+    PLAIN.setdefault(type(_expression.graph).__name__, []).append(_expression)
+OTHERS = {name: [expression] for name, expression in _others().items()}
 ALL = {**PLAIN, **OTHERS}

@@ -150,8 +150,8 @@ def damage(key, value):
 
 DAMAGES = {
     "not JSON": lambda text: text[: len(text) // 2],
-    "empty": lambda text: "",
-    "a list": lambda text: "[]",
+    "empty": lambda _: "",
+    "a list": lambda _: "[]",
     "another format": lambda text: text.replace("edgewise comparison 1", "something else"),
     "no runs": lambda text: text.replace('"runs"', '"run"'),
     "a run without seed": lambda text: text.replace('"seed"', '"sead"'),

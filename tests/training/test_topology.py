@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgewise import disjoint_union, edges
-from edgewise.training.batches import complete, given_with_self
-from edgewise.training.batches import given as given_edges
+from edgewise.training.batches import complete, given as given_edges, given_with_self
 from edgewise.training.data import Separate
 
 

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edgewise.training import Comparison, Recipe, Results, Run, Rung, verdict
-from edgewise.training.machine import describe_machine
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -112,7 +111,7 @@ class Display:
         results = self.comparison.results
         self.results.print(results.data["description"], style="bold")
         self.results.print(results_table(results))
-        self.results.print(describe_machine(results.machine), style="dim")
+        self.results.print(results.machine_line(), style="dim")
         self.results.print()
         self.results.print(verdict(results))
         paths = [self.comparison.path, *pictures]

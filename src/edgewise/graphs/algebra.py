@@ -376,7 +376,7 @@ class Composition(Graph):
         return (self.outer, self.inner)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(target.shape, source.shape)
+        shape = torch.broadcast_tensors(target, source)[0].shape
         found = torch.zeros(shape, dtype=torch.bool, device=target.device)
         step = max(1, _CHUNK // max(found.numel(), 1))
         for start in range(0, self.outer.num_sources, step):

@@ -78,6 +78,8 @@ class DisjointUnion(Graph):
         return
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        if self.joined is not None:
+            return self.joined.contains(target, source)
         row, column = self._parts_of(target, source)
         target, source, row, column = torch.broadcast_tensors(target, source, row, column)
         found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)

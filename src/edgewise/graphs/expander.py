@@ -100,7 +100,7 @@ class RandomRegular(Graph):
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         table = self.neighbors.to(target.device)
         if not table.numel():
-            shape = torch.broadcast_shapes(target.shape, source.shape)
+            shape = torch.broadcast_tensors(target, source)[0].shape
             return torch.zeros(shape, dtype=torch.bool, device=target.device)
         target, source = torch.broadcast_tensors(target, source)
         keys = (

@@ -8,6 +8,7 @@ difference, composition, ...) combines them with the functions of this module.
 from __future__ import annotations
 
 import operator
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,6 +47,17 @@ class Cuts:
     def __init__(self, targets: Sequence[int] | Ints, sources: Sequence[int] | Ints) -> None:
         self.targets: Ints = np.asarray(targets, dtype=np.int64)
         self.sources: Ints = np.asarray(sources, dtype=np.int64)
+        for name, ends in (("targets", self.targets), ("sources", self.sources)):
+            if (
+                len(ends) != len(self.targets)
+                or len(ends) < 2
+                or ends[0]
+                or (np.diff(ends) < 0).any()
+            ):
+                raise GraphError(
+                    f"Cuts: {name} must rise from 0 to the number of {name}, one number more than "
+                    f"blocks, got {reprlib.repr(ends.tolist())}. List the corners in order, from (0, 0)."
+                )
 
     @classmethod
     def none(cls, num_targets: int, num_sources: int) -> Cuts:
@@ -161,6 +173,11 @@ class Facts:
         left = max(T - 1, 0) if left is None else min(left, max(T - 1, 0))
         right = max(S - 1, 0) if right is None else min(right, max(S - 1, 0))
         cuts = Cuts.none(T, S) if cuts is None else cuts
+        if (cuts.targets[-1], cuts.sources[-1]) != (T, S):
+            raise GraphError(
+                f"Facts: cuts must end at the corner ({T}, {S}) of the graph, got "
+                f"({cuts.targets[-1]}, {cuts.sources[-1]}). Add the last corner."
+            )
         min_in, max_in = in_degree
         min_out, max_out = out_degree
         if simple:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class Predicate(Graph):
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         answer = self.function(target, source)
-        shape = torch.broadcast_shapes(target.shape, source.shape)
+        shape = torch.broadcast_tensors(target, source)[0].shape
         if not isinstance(answer, Tensor) or answer.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryIsInstance]
             got = answer.dtype if isinstance(answer, Tensor) else type(answer).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
             raise GraphError(
@@ -197,34 +197,35 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
             f"{list(copies.shape)}. Leave it out to count the copies of the graph."
         )
     t, s = copies.nonzero(as_tuple=True)
-    rows, columns = copies.sum(1), copies.sum(0)
-    edges = int(copies.sum())
-    found: dict[str, tuple[int, int]] = {"min_edges": (edges, -1), "max_edges": (edges, 1)}
-    if t.numel():
-        found["left"] = (int((t - s).max()), 1)
-        found["right"] = (int((s - t).max()), 1)
-    if T:
-        found["min_in_degree"] = (int(rows.min()) if S else 0, -1)
-        found["max_in_degree"] = (int(rows.max()) if S else 0, 1)
-    if S:
-        found["min_out_degree"] = (int(columns.min()) if T else 0, -1)
-        found["max_out_degree"] = (int(columns.max()) if T else 0, 1)
-    for field_ in fields(Facts):
-        if field_.name not in found:
-            continue
-        actual, sign = found[field_.name]
-        claimed = getattr(facts, field_.name)
-        if sign * (actual - claimed) > 0:
-            raise GraphError(
-                f"check_facts: {field_.name} {'<=' if sign > 0 else '>='} {claimed} "
-                f"is false, the edges need {actual}. Loosen the fact ({graph!r})."
-            )
+    rows, columns, edges = copies.sum(1), copies.sum(0), int(copies.sum())
+    # What a person declares comes before what follows from it: so the message names the cause.
+    if edges:
+        _check_bounds(graph, left=(int((t - s).max()), 1), right=(int((s - t).max()), 1))
     if facts.simple and bool((copies > 1).any()):
         raise GraphError(
             f"check_facts: simple is false, an edge occurs {int(copies.max())} times. "
             f"Declare simple=False ({graph!r})."
         )
     _check_cuts(facts.cuts, t, s, graph)
+    if T:
+        low, high = int(rows.min()), int(rows.max())
+        _check_bounds(graph, min_in_degree=(low, -1), max_in_degree=(high, 1))
+    if S:
+        low, high = int(columns.min()), int(columns.max())
+        _check_bounds(graph, min_out_degree=(low, -1), max_out_degree=(high, 1))
+    _check_bounds(graph, min_edges=(edges, -1), max_edges=(edges, 1))
+
+
+def _check_bounds(graph: Graph, **found: tuple[int, int]) -> None:
+    """Compare facts with what was found; the sign says on which side the bound lies."""
+    facts = graph.facts()
+    for name, (actual, sign) in found.items():
+        claimed = getattr(facts, name)
+        if sign * (actual - claimed) > 0:
+            raise GraphError(
+                f"check_facts: {name} {'<=' if sign > 0 else '>='} {claimed} "
+                f"is false, the edges need {actual}. Loosen the fact ({graph!r})."
+            )
 
 
 def _copies(graph: Graph) -> Tensor:

@@ -56,7 +56,7 @@ class Complete(Graph):
         _sizes(self, self.num_targets, self.num_sources)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(target.shape, source.shape)
+        shape = torch.broadcast_tensors(target, source)[0].shape
         return torch.ones(shape, dtype=torch.bool, device=target.device)
 
     def facts(self) -> Facts:

@@ -13,6 +13,7 @@ from torch import Tensor
 from edgewise.errors import ArgumentError
 from edgewise.training.data import GraphDataset
 from edgewise.training.encoding import laplacian_encoding
+from edgewise.training.interrupt import Interrupt
 from edgewise.training.machine import machine
 from edgewise.training.recipe import Recipe, recipe_for
 from edgewise.training.results import Results
@@ -138,14 +139,20 @@ class Comparison:
         watcher = watcher or Silent()
         self._resume(watcher)
         finished = {(run.rung, run.seed) for run in self.results.runs}
-        for seed in range(self.seeds):
-            for rung in self.rungs:
-                if (rung.name, seed) not in finished:
-                    self._train(rung, seed, watcher)
+        with Interrupt() as interrupt:
+            for seed in range(self.seeds):
+                for rung in self.rungs:
+                    if (rung.name, seed) not in finished:
+                        self._train(rung, seed, watcher, interrupt)
+                        interrupt.check()
         self._save()
         return self.results
 
-    def _train(self, rung: Rung, seed: int, watcher: Watcher) -> None:
+    def _train(self, rung: Rung, seed: int, watcher: Watcher, interrupt: Interrupt) -> None:
+        def tell(epoch: int, score: float) -> None:
+            interrupt.check()
+            watcher.epoch(epoch, score)
+
         recipe = self.recipes[rung.name]
         watcher.started(rung, seed, recipe)
         run = train(
@@ -156,7 +163,7 @@ class Comparison:
             encoding=self.encoding if rung.encodings else None,
             device=self.device,
             threads=self.threads,
-            tell=watcher.epoch,
+            tell=tell,
         )
         self.results = replace(self.results, runs=(*self.results.runs, run))
         self._save()

@@ -33,9 +33,14 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to standard error
     profile: Any = torch.autograd.profiler.profile(profile_memory=True)
-    gc.collect()  # what is old is freed now, not inside the profile, which would warn about it
-    with profile:
-        step()
+    collects = gc.isenabled()
+    gc.disable()  # or something old might be freed inside the profile, which warns about that
+    try:
+        with profile:
+            step()
+    finally:
+        if collects:
+            gc.enable()
     now = peak = 0
     events: list[Any] = list(profile.function_events or [])
     for event in sorted(events, key=_end):

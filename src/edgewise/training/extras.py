@@ -23,9 +23,9 @@ def require(module: str, extra: str = "compare") -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, but something that it needs is not
         package = module.partition(".")[0]
-        if error.name != package:
-            raise
         raise ModuleNotFoundError(
             f"{package} is not installed. Run: pip install 'edgewise[{extra}]'", name=package
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,17 @@ def machine(device: str, threads: int | None = None) -> dict[str, Any]:
     return found
 
 
-def describe_machine(found: dict[str, Any]) -> str:
-    """The same in one line."""
+def describe_machine(found: dict[str, Any], threads: Iterable[int]) -> str:
+    """The same in one line, with the numbers of threads that runs really had.
+
+    Example:
+        >>> describe_machine({**machine("cpu"), "processor": "Abacus"}, [1, 2, 1])
+        'Abacus, 1 to 2 threads, torch ..., Python ...'
+    """
     place = found.get("gpu") or found["processor"]
-    threads = found["threads"]
-    bound = "" if found["threads_chosen"] or threads == 1 else "up to "
-    words = f"{bound}{threads} thread{'s' * (threads != 1)}"
+    counts = sorted(threads) or [1]
+    few, many = counts[0], counts[-1]
+    words = f"{few} to {many} threads" if few < many else f"{few} thread{'s' * (few != 1)}"
     return f"{place}, {words}, torch {found['versions']['torch']}, Python {found['python']}"
 
 

@@ -7,13 +7,23 @@ from typing import Any
 
 from edgewise.training.atomic import replacing
 from edgewise.training.extras import require
-from edgewise.training.machine import describe_machine
 from edgewise.training.results import Results
 
 __all__ = ["draw_picture"]
 
 _COLORS = {"mlp": "#7f7f7f", "gnn": "#2a7f62", "gat": "#2a7f62", "graph-transformer": "#2a7f62"}
 _EVERYONE = "#c0562b"
+# Where a name may stand, in points from its own: right, left, further above, further below.
+_PLACES = (
+    (7, 4, "left"),
+    (7, -11, "left"),
+    (-7, 4, "right"),
+    (-7, -11, "right"),
+    (7, 16, "left"),
+    (7, -23, "left"),
+    (-7, 16, "right"),
+    (-7, -23, "right"),
+)
 _LEGEND = {"no graph": "#7f7f7f", "the data's graph": "#2a7f62", "complete graph": _EVERYONE}
 
 
@@ -46,20 +56,57 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
 
 def _draw(axes: Any, results: Results) -> None:
     percent = 100 if results.score == "accuracy" else 1
+    points: dict[str, tuple[float, float]] = {}
     for summary in results.summaries():
         color = _COLORS.get(summary.rung, _EVERYONE)
-        place = (summary.seconds_per_epoch, percent * summary.mean)
-        axes.errorbar(*place, yerr=percent * (summary.std or 0.0), fmt="o", color=color, capsize=3)
-        axes.annotate(summary.rung, place, xytext=(7, 5), textcoords="offset points", color=color)
+        points[summary.rung] = (summary.seconds_per_epoch, percent * summary.mean)
+        spread = percent * (summary.std or 0.0)
+        axes.errorbar(*points[summary.rung], yerr=spread, fmt="o", color=color, capsize=3)
     for words, color in _LEGEND.items():
         axes.plot([], [], "o", color=color, label=words)
-    axes.legend(frameon=False, loc="best")
-    axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.15)
     unit = " (%)" if percent == 100 else ""
     better = "" if results.higher else ", lower is better"
     axes.set_ylabel(f"test {results.score}{unit}{better}")
-    axes.set_xlabel(f"seconds for an epoch\n{describe_machine(results.machine)}")
+    axes.set_xlabel(f"seconds for an epoch\n{results.machine_line()}")
     axes.set_title(results.data["description"], fontsize=10)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.margins(x=0.2, y=0.15)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    _write_names(axes, points)
+
+
+def _write_names(axes: Any, points: dict[str, tuple[float, float]]) -> None:
+    """Put each name where it covers no other name and no point, as far as there is room."""
+    figure = axes.figure
+    figure.canvas.draw()  # settles where everything is, in pixels
+    taken = [_around(*axes.transData.transform(point)) for point in points.values()]
+    for name, point in points.items():
+        label = axes.annotate(
+            name,
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            color=_COLORS.get(name, _EVERYONE),
+        )
+        boxes: list[Any] = []
+        for dx, dy, side in _PLACES:
+            label.set_position((dx, dy))
+            label.set_horizontalalignment(side)
+            boxes.append(label.get_window_extent())
+        covered = [sum(box.overlaps(other) for other in taken) for box in boxes]
+        best = covered.index(min(covered))
+        dx, dy, side = _PLACES[best]
+        label.set_position((dx, dy))
+        label.set_horizontalalignment(side)
+        taken.append(boxes[best])
+
+
+def _around(x: float, y: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_bounds(x - 5, y - 5, 10, 10)

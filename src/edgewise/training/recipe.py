@@ -91,6 +91,7 @@ _CITATION = replace(_NODES, network="published", dropout=0.6)
 
 _DEFAULTS: dict[str, Recipe] = {
     "digits": replace(_GRAPHS, layers=2, epochs=30, patience=30, lr=3e-3),
+    "nci1": replace(_GRAPHS, epochs=40, patience=15),
     "cora": _CITATION,
     "citeseer": _CITATION,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgewise.errors import DataError
 from edgewise.training.atomic import replacing
+from edgewise.training.machine import describe_machine
 from edgewise.training.run import Run
 
 __all__ = ["Results", "Summary", "summarize"]
@@ -44,6 +45,10 @@ class Results:
     def higher(self) -> bool:
         """Whether more of it is better."""
         return self.data["higher_is_better"]
+
+    def machine_line(self) -> str:
+        """Hardware, threads that were used, and versions."""
+        return describe_machine(self.machine, [run.threads for run in self.runs])
 
     def summaries(self) -> list[Summary]:
         """One line for each rung that has a finished run, in the order of the ladder."""

@@ -1,0 +1,55 @@
+"""Ctrl-C that cannot get lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Interrupt"]
+
+
+class Interrupt:
+    """Remember Ctrl-C, so that it still counts when something swallowed the exception.
+
+    Python raises ``KeyboardInterrupt`` wherever it happens to be. Inside a finalizer the exception
+    is printed and dropped, and training would go on for hours. Inside this context a dropped one
+    is raised again at the next call of `check`.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._handler: Any = None
+        self._hook = sys.unraisablehook
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` if it was pressed."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> Interrupt:
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
+        if threading.current_thread() is threading.main_thread():  # others receive no signals
+            self._handler = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sys.unraisablehook = self._hook
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+    def _dropped(self, dropped: Any) -> None:
+        if self.pressed and issubclass(dropped.exc_type, KeyboardInterrupt):
+            return  # `check` raises it where it can be handled
+        self._hook(dropped)

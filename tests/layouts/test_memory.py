@@ -1,0 +1,130 @@
+"""What is worked out once is remembered: by value without tensors, by object with them."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+import edgewise as ew
+from edgewise.graphs import base, recall
+from edgewise.layouts import (
+    PaddedRows,
+    block_mask,
+    csr,
+    dense_mask,
+    edges,
+    padded_rows,
+    reversed_csr,
+)
+
+LAYOUTS = [ew.Edges, ew.Csr, ew.ReversedCsr, PaddedRows, ew.DenseMask, ew.BlockMask]
+SYMBOLIC = [
+    lambda: ew.Causal(33),
+    lambda: ew.Window(33, left=2, right=1) | ew.Hubs(33, [4]),
+    lambda: ew.disjoint_union([ew.Causal(30), ew.Complete(3)]),
+    lambda: ew.RandomRegular(34, degree=3),
+]
+PAIRS = torch.tensor([[0, 2, 1], [1, 1, 0]])
+WITH_TENSORS = [
+    lambda: ew.EdgeList(PAIRS, num_nodes=3),
+    lambda: ew.disjoint_union([ew.EdgeList(PAIRS, num_nodes=3), ew.Causal(2)]),
+    lambda: ew.permute(ew.Causal(3), [1, 2, 0]),
+    lambda: ew.EdgeList(PAIRS, num_nodes=3) | ew.SelfLoops(3),
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(monkeypatch):
+    monkeypatch.setattr(base, "_RECENT", type(base._RECENT)())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_lowering_is_worked_out_once(layout):
+    for build in SYMBOLIC + WITH_TENSORS:
+        graph = build()
+        found = ew.lower(graph, layout)
+        assert isinstance(found, layout)
+        assert ew.lower(graph, layout) is found
+        assert ew.lower(graph, layout, "cpu") is found
+
+
+def test_lower_is_the_functions_by_another_name():
+    graph = ew.Causal(7)
+    functions = [edges, csr, reversed_csr, padded_rows, dense_mask, block_mask]
+    for function, layout in zip(functions, LAYOUTS, strict=True):
+        assert ew.lower(graph, layout) is function(graph)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equal_symbolic_graphs_share_what_was_worked_out(layout):
+    for build in SYMBOLIC:
+        assert ew.lower(build(), layout) is ew.lower(build(), layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_graphs_with_tensors_keep_theirs(layout):
+    """Comparing them would read all edges, and sharing would keep them alive."""
+    for build in WITH_TENSORS:
+        assert build() == build()
+        assert ew.lower(build(), layout) is not ew.lower(build(), layout)
+
+
+def test_what_a_graph_with_tensors_remembers_dies_with_it():
+    graph = ew.EdgeList(PAIRS, num_nodes=3)
+    rows = weakref.ref(csr(graph))
+    assert rows() is not None
+    del graph
+    gc.collect()
+    assert rows() is None
+
+
+def test_every_device_string_has_its_own():
+    graph = ew.Causal(5)
+    assert csr(graph, "cpu") is csr(graph, torch.device("cpu"))
+    assert csr(graph, "cpu") is not csr(graph, "cpu:0")
+    assert edges(graph) is edges(graph, "cpu")
+    moved = edges(graph, "meta")
+    assert (moved.target.device.type, moved.num_edges) == ("meta", 15)
+    assert edges(graph, "meta") is moved
+    assert edges(graph).target.device.type == "cpu"
+    assert block_mask(graph, 2) is not block_mask(graph, 3)
+
+
+def test_recently_used_values_are_kept():
+    often = 0
+
+    def compute():
+        nonlocal often
+        often += 1
+        return object()
+
+    for n in range(base._RECENT_SIZE * 3):
+        recall(ew.Causal(7), "anything", compute)  # a new object each time, as in a training loop
+        recall(ew.Complete(n), "anything", object)
+    assert often == 1
+    assert len(base._RECENT) == base._RECENT_SIZE
+
+
+def test_an_object_remembers_after_the_value_is_forgotten():
+    graph = ew.Causal(7)
+    first = recall(graph, "anything", object)
+    for n in range(base._RECENT_SIZE + 1):
+        recall(ew.Complete(n), "anything", object)
+    assert recall(graph, "anything", object) is first
+    assert recall(ew.Causal(7), "anything", object) is not first
+
+
+def test_a_failure_is_not_remembered():
+    graph = ew.Predicate(lambda t, s: t + s, 3)
+    for _ in range(2):
+        with pytest.raises(ew.GraphError, match="must return a bool tensor"):
+            csr(graph)
+
+
+def test_remembering_changes_nothing_about_the_value():
+    graph, fresh = ew.Causal(5), ew.Causal(5)
+    before = hash(graph), repr(graph)
+    csr(graph)
+    assert (hash(graph), repr(graph)) == before
+    assert graph == fresh

@@ -1,0 +1,420 @@
+"""Every error of the operator: its whole text, on wrong shapes, dtypes, devices and numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+import edgewise as ew
+from tests.messages.raising import caught, forgotten, is_one_clear_sentence, names_a_cure
+
+GRAPH = ew.Causal(5)  # 15 edges
+COPIES = ew.EdgeList([[0, 0], [1, 1]], num_nodes=5)
+Q, K, V = torch.ones(2, 4, 5, 8), torch.ones(2, 2, 5, 8), torch.ones(2, 2, 5, 6)
+LSE = ew.attention_state(Q, K, V, GRAPH).lse
+
+
+def attend(query=Q, key=K, value=V, graph=GRAPH, **settings):
+    return ew.attention(query, key, value, graph, **settings)
+
+
+def weigh(query=Q, key=K, graph=GRAPH, lse=LSE, **settings):
+    return ew.weights(query, key, graph, lse, **settings)
+
+
+CASES = {
+    "query of a list": (
+        lambda: attend(query=[1.0]),
+        ew.ArgumentError,
+        "query must be a tensor, got list.",
+    ),
+    "query of integers": (
+        lambda: attend(query=Q.long()),
+        ew.ArgumentError,
+        "query must be float64, float32, bfloat16 or float16, got torch.int64. Convert it "
+        "with query.float().",
+    ),
+    "key of an array": (
+        lambda: attend(key=K.numpy()),
+        ew.ArgumentError,
+        "key must be a tensor, got ndarray.",
+    ),
+    "query without heads": (
+        lambda: attend(query=Q[0, 0]),
+        ew.ShapeError,
+        "query must have shape [*batch, heads, nodes, head_dim], got [5, 8]. Add a head "
+        "dimension with unsqueeze(0).",
+    ),
+    "key of another dtype": (
+        lambda: attend(key=K.half()),
+        ew.ArgumentError,
+        "key is torch.float16 on cpu but query is torch.float32 on cpu. Bring all three to "
+        "one dtype and device.",
+    ),
+    "value of another dtype": (
+        lambda: attend(value=V.double()),
+        ew.ArgumentError,
+        "value is torch.float64 on cpu but query is torch.float32 on cpu. Bring all three to "
+        "one dtype and device.",
+    ),
+    "key on another device": (
+        lambda: attend(key=K.to("meta")),
+        ew.ArgumentError,
+        "key is torch.float32 on meta but query is torch.float32 on cpu. Bring all three to "
+        "one dtype and device.",
+    ),
+    "rows of query": (
+        lambda: attend(query=Q[:, :, :4]),
+        ew.ShapeError,
+        "query has 4 rows but graph has 5 targets (query: [2, 4, 4, 8], axis -2). Build the "
+        "graph with num_targets=4, or pad query.",
+    ),
+    "rows of key": (
+        lambda: attend(key=K[:, :, :4]),
+        ew.ShapeError,
+        "key has 4 rows but graph has 5 sources (key: [2, 2, 4, 8], axis -2). Build the graph"
+        " with num_sources=4, or pad key.",
+    ),
+    "rows of value": (
+        lambda: attend(value=V[:, :, :4]),
+        ew.ShapeError,
+        "value has 4 rows but graph has 5 sources (value: [2, 2, 4, 6], axis -2). Build the "
+        "graph with num_sources=4, or pad value.",
+    ),
+    "batch": (
+        lambda: attend(key=K[:1]),
+        ew.ShapeError,
+        "batch dimensions must agree: query has [2], key [1], value [2]. Expand the smaller ones.",
+    ),
+    "batch dimensions": (
+        lambda: attend(key=K[0]),
+        ew.ShapeError,
+        "batch dimensions must agree: query has [2], key [], value [2]. Expand the smaller ones.",
+    ),
+    "heads of value": (
+        lambda: attend(value=V[:, :1]),
+        ew.ShapeError,
+        "key has 2 heads but value has 1. Give both the same number.",
+    ),
+    "heads no multiple": (
+        lambda: attend(query=Q[:, :3]),
+        ew.ShapeError,
+        "query has 3 heads, which is not a multiple of the 2 heads of key and value "
+        "(grouped-query attention needs one).",
+    ),
+    "heads zero": (
+        lambda: attend(key=K[:, :0], value=V[:, :0]),
+        ew.ShapeError,
+        "query has 4 heads, which is not a multiple of the 0 heads of key and value "
+        "(grouped-query attention needs one).",
+    ),
+    "head_dim": (
+        lambda: attend(key=K[..., :7]),
+        ew.ShapeError,
+        "query has head_dim 8 but key has 7. Project both to the same size.",
+    ),
+    "head_dim of the score": (
+        lambda: attend(score=ew.Additive()),
+        ew.ShapeError,
+        "this score needs query and key of head_dim 1, got 8 (query: [2, 4, 5, 8]).",
+    ),
+    "graph is an edge index": (
+        lambda: attend(graph=torch.zeros(2, 3, dtype=torch.int64)),
+        ew.ArgumentError,
+        "graph must be an edgewise graph, got Tensor. Wrap edges in EdgeList(edge_index, "
+        "num_nodes=...).",
+    ),
+    "graph is a mask": (
+        lambda: attend(graph=np.ones((5, 5), dtype=bool)),
+        ew.ArgumentError,
+        "graph must be an edgewise graph, got ndarray. Wrap edges in EdgeList(edge_index, "
+        "num_nodes=...).",
+    ),
+    "graph is missing": (
+        lambda: ew.aggregate(V[0], None),
+        ew.ArgumentError,
+        "graph must be an edgewise graph, got NoneType. Wrap edges in EdgeList(edge_index, "
+        "num_nodes=...).",
+    ),
+    "vector of another shape": (
+        lambda: attend(score=ew.GATv2(torch.ones(4, 7))),
+        ew.ArgumentError,
+        "the vector of a GATv2 score must have shape [heads, head_dim] = [4, 8], got [4, 7].",
+    ),
+    "vector on another device": (
+        lambda: attend(score=ew.GATv2(torch.ones(4, 8, device="meta"))),
+        ew.ArgumentError,
+        "vector is on meta but the other tensors are on cpu. Move it with vector.to('cpu').",
+    ),
+    "soft cap of zero": (
+        lambda: ew.Dot(softcap=0.0),
+        ew.ArgumentError,
+        "Dot: softcap must be positive, got 0.0. Leave it out for no limit.",
+    ),
+    "bias is a list": (
+        lambda: attend(bias=[0.5]),
+        ew.ArgumentError,
+        "bias must be a tensor of one number per edge, RelativeBias or DenseBias, got list.",
+    ),
+    "bias of 14 edges": (
+        lambda: attend(bias=torch.ones(14)),
+        ew.ShapeError,
+        "bias must have shape [*batch|1, heads|1, edges] = [2, 4, 15] (batch and heads may be"
+        " 1 or left out), got [14].",
+    ),
+    "bias of three heads": (
+        lambda: attend(bias=torch.ones(3, 15)),
+        ew.ShapeError,
+        "bias must have shape [*batch|1, heads|1, edges] = [2, 4, 15] (batch and heads may be"
+        " 1 or left out), got [3, 15].",
+    ),
+    "bias is a mask": (
+        lambda: attend(bias=torch.ones(5, 5)),
+        ew.ShapeError,
+        "bias must have shape [*batch|1, heads|1, edges] = [2, 4, 15] (batch and heads may be"
+        " 1 or left out), got [5, 5].",
+    ),
+    "bias of integers": (
+        lambda: attend(bias=torch.ones(15, dtype=torch.int64)),
+        ew.ArgumentError,
+        "bias must be float64, float32, bfloat16 or float16, got torch.int64. Convert it with"
+        " bias.float().",
+    ),
+    "bias on another device": (
+        lambda: attend(bias=torch.ones(15, device="meta")),
+        ew.ArgumentError,
+        "bias is on meta but the other tensors are on cpu. Move it with bias.to('cpu').",
+    ),
+    "dense bias": (
+        lambda: attend(bias=ew.DenseBias(torch.ones(5, 4))),
+        ew.ShapeError,
+        "bias must have shape [*batch|1, heads|1, targets, sources] = [2, 4, 5, 5] (batch and"
+        " heads may be 1 or left out), got [5, 4].",
+    ),
+    "relative bias": (
+        lambda: attend(bias=ew.RelativeBias(torch.ones(3, 9))),
+        ew.ShapeError,
+        "bias table must have shape [heads|1, distances] = [4|1, K], got [3, 9].",
+    ),
+    "edge_key of 14 edges": (
+        lambda: attend(edge_key=torch.ones(14, 8)),
+        ew.ShapeError,
+        "edge_key must have shape [*batch|1, heads|1, edges, head_dim] = [2, 4, 15, 8] (batch"
+        " and heads may be 1 or left out), got [14, 8].",
+    ),
+    "edge_value of another size": (
+        lambda: attend(edge_value=torch.ones(15, 8)),
+        ew.ShapeError,
+        "edge_value must have shape [*batch|1, heads|1, edges, head_dim] = [2, 4, 15, 6] "
+        "(batch and heads may be 1 or left out), got [15, 8].",
+    ),
+    "edge_value of integers": (
+        lambda: attend(edge_value=torch.ones(15, 6, dtype=torch.int64)),
+        ew.ArgumentError,
+        "edge_value must be float64, float32, bfloat16 or float16, got torch.int64. Convert "
+        "it with edge_value.float().",
+    ),
+    "dropout of everything": (
+        lambda: attend(dropout=1.0),
+        ew.ArgumentError,
+        "dropout must be in [0, 1), got 1.0.",
+    ),
+    "dropout negative": (
+        lambda: attend(dropout=-0.1),
+        ew.ArgumentError,
+        "dropout must be in [0, 1), got -0.1.",
+    ),
+    "dropout nan": (
+        lambda: attend(dropout=float("nan")),
+        ew.ArgumentError,
+        "dropout must be in [0, 1), got nan.",
+    ),
+    "backend unknown": (
+        lambda: attend(backend="fast"),
+        ew.PlanError,
+        "backend must be 'auto' or one of 'reference', 'gather', 'dense', got 'fast'.",
+    ),
+    "backend refuses": (
+        lambda: attend(backend="dense", edge_key=torch.ones(15, 8)),
+        ew.BackendRefused,
+        "dense: edge_key belongs to edges, not to matrix entries; leave it out. Or use "
+        "backend='auto'.",
+    ),
+    "backend refuses twice": (
+        lambda: attend(backend="dense", edge_key=torch.ones(15, 8), edge_value=torch.ones(15, 6)),
+        ew.BackendRefused,
+        "dense: edge_key belongs to edges, not to matrix entries; leave it out; edge_value "
+        "belongs to edges, not to matrix entries; leave it out. Or use backend='auto'.",
+    ),
+    "state of other rows": (
+        lambda: ew.attention_state(Q[:, :, :4], K, V, GRAPH),
+        ew.ShapeError,
+        "query has 4 rows but graph has 5 targets (query: [2, 4, 4, 8], axis -2). Build the "
+        "graph with num_targets=4, or pad query.",
+    ),
+    "plan of other rows": (
+        lambda: ew.plan(Q, K[:, :, :4], V, GRAPH),
+        ew.ShapeError,
+        "key has 4 rows but graph has 5 sources (key: [2, 2, 4, 8], axis -2). Build the graph"
+        " with num_sources=4, or pad key.",
+    ),
+    "explain of other rows": (
+        lambda: ew.explain(Q, K, V[:, :, :4], GRAPH),
+        ew.ShapeError,
+        "value has 4 rows but graph has 5 sources (value: [2, 2, 4, 6], axis -2). Build the "
+        "graph with num_sources=4, or pad value.",
+    ),
+    "plan without memory": (
+        lambda: ew.plan(Q, K, V, GRAPH, memory_budget=0),
+        ew.ArgumentError,
+        "memory_budget must be a positive number of bytes, got 0. Leave it out for half of "
+        "the free memory.",
+    ),
+    "plan of another call": (
+        lambda: ew.plan(Q, K, V, GRAPH)(Q[:, :2], K, V),
+        ew.PlanError,
+        "this plan is for another call: heads 2 instead of 4. Plan again.",
+    ),
+    "plan of another score": (
+        lambda: ew.plan(Q, K, V, GRAPH)(Q, K, V, score=ew.Dot(scale=1.0)),
+        ew.PlanError,
+        "this plan is for Dot(scale=None, softcap=None), got Dot(scale=1.0, softcap=None). "
+        "Plan again.",
+    ),
+    "lse of another shape": (
+        lambda: weigh(lse=LSE[..., :4]),
+        ew.ShapeError,
+        "lse must have shape [*batch, heads, targets] = [2, 4, 5], got [2, 4, 4]. Take it "
+        "from attention_state() with the same arguments.",
+    ),
+    "edges of floats": (
+        lambda: weigh(edges=torch.tensor([0.0])),
+        ew.ArgumentError,
+        "edges must be positions [M] or pairs [2, M] of int64, got [1] of torch.float32.",
+    ),
+    "edges of three rows": (
+        lambda: weigh(edges=torch.zeros(3, 1, dtype=torch.int64)),
+        ew.ArgumentError,
+        "edges must be positions [M] or pairs [2, M] of int64, got [3, 1] of torch.int64.",
+    ),
+    "edge too large": (
+        lambda: weigh(edges=torch.tensor([0, 15])),
+        ew.ArgumentError,
+        "edges must be from 0 to 14 (edges of the graph), got 0 to 15.",
+    ),
+    "edge negative": (
+        lambda: weigh(edges=torch.tensor([-1])),
+        ew.ArgumentError,
+        "edges must be from 0 to 14 (edges of the graph), got -1 to -1.",
+    ),
+    "pair with a source too large": (
+        lambda: weigh(edges=torch.tensor([[5], [0]])),
+        ew.ArgumentError,
+        "edges[0] must be from 0 to 4 (sources of the graph), got 5 to 5.",
+    ),
+    "pair with a target too large": (
+        lambda: weigh(edges=torch.tensor([[0], [5]])),
+        ew.ArgumentError,
+        "edges[1] must be from 0 to 4 (targets of the graph), got 5 to 5.",
+    ),
+    "pair of copies": (
+        lambda: weigh(graph=COPIES, bias=torch.ones(2), edges=torch.tensor([[0], [1]])),
+        ew.ArgumentError,
+        "edges given as pairs are ambiguous: the graph holds copies of an edge, each with its"
+        " own numbers. Give positions in edge order instead.",
+    ),
+    "reduce unknown": (
+        lambda: ew.aggregate(V[0], GRAPH, "product"),
+        ew.ArgumentError,
+        "reduce must be 'sum', 'mean' or 'max', got 'product'.",
+    ),
+    "value without channels": (
+        lambda: ew.aggregate(V[0, 0, 0], GRAPH),
+        ew.ArgumentError,
+        "value must have shape [*batch, sources, channels], got [6]. Add a channel dimension "
+        "with unsqueeze(-1).",
+    ),
+    "value of other rows": (
+        lambda: ew.aggregate(V[:, :, :4], GRAPH),
+        ew.ShapeError,
+        "value has 4 rows but graph has 5 sources (value: [2, 2, 4, 6], axis -2). Build the "
+        "graph with num_sources=4, or pad value.",
+    ),
+    "value of integers": (
+        lambda: ew.aggregate(V.long(), GRAPH),
+        ew.ArgumentError,
+        "value must be float64, float32, bfloat16 or float16, got torch.int64. Convert it "
+        "with value.float().",
+    ),
+    "value of a list": (
+        lambda: ew.aggregate([1.0], GRAPH),
+        ew.ArgumentError,
+        "value must be a tensor, got list.",
+    ),
+    "weight of 14 edges": (
+        lambda: ew.aggregate(V[0], GRAPH, weight=torch.ones(14)),
+        ew.ShapeError,
+        "weight must have shape [*batch|1, edges] = [2, 15] (batch and heads may be 1 or left"
+        " out), got [14].",
+    ),
+    "weight on another device": (
+        lambda: ew.aggregate(V[0], GRAPH, weight=torch.ones(15, device="meta")),
+        ew.ArgumentError,
+        "weight is on meta but the other tensors are on cpu. Move it with weight.to('cpu').",
+    ),
+    "maximum as a product": (
+        lambda: ew.aggregate(V[0], GRAPH, "max", backend="dense"),
+        ew.BackendRefused,
+        "dense: a maximum over sources is not a matrix product; use sum or mean. Or use "
+        "backend='auto'.",
+    ),
+}
+
+# Without a cure so far. A message that gets one is taken from this list.
+NO_CURE = {
+    "query of a list",
+    "key of an array",
+    "heads no multiple",
+    "heads zero",
+    "head_dim of the score",
+    "vector of another shape",
+    "bias is a list",
+    "bias of 14 edges",
+    "bias of three heads",
+    "bias is a mask",
+    "dense bias",
+    "relative bias",
+    "edge_key of 14 edges",
+    "edge_value of another size",
+    "dropout of everything",
+    "dropout negative",
+    "dropout nan",
+    "backend unknown",
+    "edges of floats",
+    "edges of three rows",
+    "edge too large",
+    "edge negative",
+    "pair with a source too large",
+    "pair with a target too large",
+    "reduce unknown",
+    "value of a list",
+    "weight of 14 edges",
+}
+
+ELSEWHERE = ("was built inside torch.compile",)  # tests/functional/test_compile.py
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_text(name):
+    assert caught(CASES[name])[0] == CASES[name][2]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_sentence_and_a_cure(name):
+    text = CASES[name][2]
+    assert is_one_clear_sentence(text)
+    assert names_a_cure(text) == (name not in NO_CURE)
+
+
+def test_no_error_is_forgotten():
+    places = ("functional", "shapes.py", "ops/bias.py", "planning/question.py")
+    assert forgotten(CASES.values(), ELSEWHERE, *places) == []
