@@ -134,6 +134,12 @@ class Facts:
         max_out_degree: Every source has at most so many edges.
         simple: True proves that no edge occurs twice.
         cuts: Diagonal blocks that hold all edges.
+
+    Example:
+        >>> from edgewise import Causal, Window
+        >>> facts = (Window(6, left=2, right=2) & Causal(6)).facts()
+        >>> facts.left, facts.right, facts.max_in_degree, facts.max_edges
+        (2, 0, 3, 15)
     """
 
     num_targets: int

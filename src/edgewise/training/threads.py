@@ -12,13 +12,13 @@ from edgewise.training.recipe import Recipe
 
 __all__ = ["threads_for", "threads_set"]
 
-_ENOUGH = 1 << 29  # operations of one layer that pay for waking up other threads
+_ENOUGH = 1 << 32  # operations of one layer that pay for waking up other threads
 
 
 def threads_for(batch: Batch, recipe: Recipe) -> int:
     r"""One for small steps, otherwise all that torch may use.
 
-    .. math::  8 N d^2 + 4 E d \ge 2^{29}
+    .. math::  8 N d^2 + 4 E d \ge 2^{32}
 
     operations a layer (``N`` nodes, ``E`` edges, width ``d``) are a step worth sharing. Below,
     threads wait for each other longer than they compute, and on a busy machine twenty times so.

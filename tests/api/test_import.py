@@ -1,0 +1,66 @@
+"""A cold import loads torch, numpy and nothing optional; and no floor that was not asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+import edgewise as ew
+
+# What importing a package adds to what torch loads by itself, without the standard library.
+PROGRAM = """
+import sys
+import torch
+before = set(sys.modules)
+{snippet}
+added = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+print(*sorted(added - sys.stdlib_module_names))
+print(*sorted(name for name in sys.modules if name.startswith("edgewise.")))
+"""
+
+
+def run(*words):
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+
+
+def added_by(snippet):
+    packages, modules = run("-c", PROGRAM.format(snippet=snippet)).split("\n")[:2]
+    floors = {name.split(".")[1] for name in modules.split()}
+    return {name for name in packages.split() if "cython" not in name}, floors  # numpy.random
+
+
+def test_importing_loads_nothing_optional():
+    packages, floors = added_by("import edgewise")
+    assert packages - {"torch", "numpy"} == {"edgewise"}
+    lower = {"errors", "shapes", "graphs", "layouts", "ops", "problem", "backends", "planning"}
+    assert floors == lower | {"functional"}
+
+
+def test_using_it_loads_nothing_optional():
+    """The first call neither: a graph is built, planned, lowered, computed and drawn."""
+    packages, _ = added_by(
+        "import edgewise as ew\n"
+        "graph = ew.Window(9, left=1, right=1) | ew.RandomRegular(9, degree=2)\n"
+        "q = torch.randn(1, 9, 4, requires_grad=True)\n"
+        "ew.attention(q, q, q, graph).sum().backward()\n"
+        "ew.aggregate(q[0].detach(), graph)\n"
+        "str(ew.explain(q, q, q, graph)), ew.draw(graph)\n"
+    )
+    assert packages - {"torch", "numpy"} == {"edgewise"}
+
+
+@pytest.mark.parametrize("snippet", ["import edgewise, matplotlib", "import edgewise, scipy"])
+def test_an_optional_package_would_be_noticed(snippet):
+    packages, _ = added_by(snippet)
+    assert packages & {"matplotlib", "scipy"}
+
+
+def test_a_floor_that_was_not_asked_for_would_be_noticed():
+    _, floors = added_by("import edgewise.nn")
+    assert "nn" in floors
+
+
+def test_the_command_says_its_version():
+    assert run("-m", "edgewise", "--version").strip() == f"edgewise {ew.__version__}"

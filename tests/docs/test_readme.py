@@ -1,0 +1,37 @@
+"""The README's example runs, and prints what the README shows."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import torch
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def without_budget(text: str) -> list[str]:
+    """What depends on the free memory of the machine is left out."""
+    return [line for line in text.strip().splitlines() if not line.startswith("budget")]
+
+
+def test_the_example_runs_and_prints_what_is_shown():
+    (code,) = [body for language, body in BLOCKS if language == "python"]
+    shown = next(body for language, body in BLOCKS if not language and "└─" in body)
+    torch.manual_seed(0)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "README.md", "exec"), {})
+    assert without_budget(printed.getvalue()) == without_budget(shown)
+
+
+def test_every_file_it_names_exists():
+    root = Path(__file__).parents[2]
+    for target in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (root / target).exists(), target
+
+
+def test_every_command_it_shows_exists():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    for command in re.findall(r"make (\w+)", README):
+        assert f"\n{command}:" in makefile, command
