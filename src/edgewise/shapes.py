@@ -82,6 +82,10 @@ def check_attention(
             f"query has {heads} heads, which is not a multiple of the {kv_heads} "
             f"heads of key and value (grouped-query attention needs one)."
         )
+    if head_dim == 0:
+        raise ShapeError(
+            f"query has head_dim 0 (query: {list(query.shape)}). Give it at least one channel."
+        )
     if head_dim != key_head_dim:
         raise ShapeError(
             f"query has head_dim {head_dim} but key has {key_head_dim}. Project both "
@@ -99,6 +103,10 @@ def check_floating(name: str, tensor: object) -> None:
     """Check that an argument is a floating-point tensor that the operator computes on."""
     if not isinstance(tensor, Tensor):
         raise ArgumentError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+    if tensor.layout != torch.strided:
+        raise ArgumentError(
+            f"{name} must be a dense tensor, got {tensor.layout}. Use {name}.to_dense()."
+        )
     if tensor.dtype not in FLOATING:
         raise ArgumentError(
             f"{name} must be float64, float32, bfloat16 or float16, got "

@@ -64,9 +64,9 @@ def test_compare_prints_a_table_and_writes_everything(own_file, capsys):
     out, err = capsys.readouterr()
     for words in (
         "test accuracy",
-        "parameters",
+        "params",
         "s / epoch",
-        "memory / step",
+        "memory",
         "plan",
         "mlp",
         "gnn",

@@ -14,7 +14,7 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 COPIES = {"edge list, copies", "edge list, bipartite with copies", "disjoint union of edge lists"}
 EDGE_FEATURES = {name for name, setting in SETTINGS.items() if setting.edge_features}
 GATV2 = {name for name in SETTINGS if name.startswith("gatv2")}
-PER_EDGE = {name for name, s in SETTINGS.items() if s.bias is ew.EdgeBias or s.dropout}
+PER_EDGE = {k for k, s in SETTINGS.items() if s.dropout or (s.bias and s.bias_shape[-1] == "E")}
 
 
 # Rounding does not depend on the family of a graph, so low precision is tried on some of them.

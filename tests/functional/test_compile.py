@@ -157,3 +157,11 @@ def test_the_default_compiler_gives_the_same_numbers():
     (a,) = torch.autograd.grad(found.sin().sum(), q)
     (b,) = torch.autograd.grad(expected.sin().sum(), q)
     torch.testing.assert_close(a, b)
+
+
+def test_a_disjoint_union_that_was_never_lowered():
+    parts = [ew.EdgeList([[0], [1]], num_nodes=2), ew.EdgeList([[0, 1], [1, 0]], num_nodes=2)]
+    graph = ew.disjoint_union(parts)
+    q = torch.randn(2, 4, 3)
+    found = compiled(lambda q: ew.attention(q, q, q, graph))(q)
+    torch.testing.assert_close(found, ew.attention(q, q, q, ew.disjoint_union(parts)))

@@ -228,6 +228,10 @@ def test_cuts_survive_the_algebra():
     assert (a & b).facts().cuts == a.facts().cuts
     assert (b - ew.SelfLoops(6)).facts().cuts == b.facts().cuts
     assert (a | ew.Causal(6)).facts().cuts == Cuts.none(6, 6)
+    nothing = ew.Facts.bounded(6, 6)
+    assert ew.Assume(a, nothing).facts() == a.facts()
+    assert ew.Assume(ew.Predicate(torch.eq, 6), a.facts()).facts() == a.facts()
+    assert ew.Assume(b, a.facts()).facts().cuts == ew.Assume(a, b.facts()).facts().cuts
     batch = ew.disjoint_union([ew.Causal(2), a, ew.Complete(0, 2)])
     assert batch.facts().cuts == Cuts([0, 2, 4, 5, 8, 8], [0, 2, 4, 5, 8, 10])
     assert ew.reverse(batch).facts().cuts == batch.facts().cuts.swapped()

@@ -62,7 +62,8 @@ def numbers(plan, call, inputs):
     random = torch.Generator().manual_seed(3)
     weights = [torch.randn(o.shape, generator=random).to(o.dtype) for o in (state.out, finite)]
     used = list(call.used().values())
-    return state, torch.autograd.grad([state.out, finite], used, weights)
+    grads = torch.autograd.grad([state.out, finite], used, weights, retain_graph=True)
+    return state, grads
 
 
 @pytest.mark.parametrize("setting", [s for s in SETTINGS if "relative" not in s])

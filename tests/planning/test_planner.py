@@ -27,7 +27,7 @@ def test_explain_of_a_complete_graph():
         " · forward\n"
         "└─ dense · Complete(64) · sdpa · about 36.4 us, 24.6 KB\n"
         "\n"
-        "dearer   gather    about 1.46 ms, 2.52 MB · rows of edges\n"
+        "dearer   gather    about 1.46 ms, 2.56 MB · rows of edges\n"
         "budget   1 GB"
     )
 
@@ -38,7 +38,7 @@ def test_explain_of_a_sparse_graph_with_training():
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
         "└─ gather · EdgeList(<4,096 edges>, num_nodes=4096) · rows of edges · about 3.73 ms,"
-        " 3.7 MB\n"
+        " 6.85 MB\n"
         "\n"
         "dearer   dense     about 242 ms, 85.5 MB · sdpa + mask\n"
         "budget   1 GB"

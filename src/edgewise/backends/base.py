@@ -54,12 +54,10 @@ class Backend(ABC):
 
     Attributes:
         name: What users write in ``backend="..."``.
-        summary: One line for tables and docs.
         twice_differentiable: Whether gradients of gradients work.
     """
 
     name: ClassVar[str]
-    summary: ClassVar[str]
     twice_differentiable: ClassVar[bool]
 
     @abstractmethod

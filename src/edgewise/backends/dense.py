@@ -20,11 +20,11 @@ from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomp
 from edgewise.errors import DerivativeError
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
-from edgewise.ops.bias import EdgeBias
+from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot
-from edgewise.ops.state import AttentionState
+from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Dense"]
@@ -35,8 +35,9 @@ class _Pairs:
     """The graph as a matrix; None where every entry would be the same.
 
     Attributes:
-        mask: ``[T, S]`` bool; None when complete.
-        causal: The mask is exactly torch's ``is_causal``.
+        mask: ``[T, S]`` bool; None when complete, or when torch needs none.
+        open_mask: The mask with empty rows opened, so that no softmax runs over nothing.
+        causal: The graph is exactly torch's ``is_causal``, and torch needs no mask.
         empty: ``[T, 1]`` bool, targets without sources; None when there are none.
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
         matrix: ``[T, S]`` number of edges, for sums; None unless aggregating.
@@ -45,6 +46,7 @@ class _Pairs:
     """
 
     mask: Tensor | None
+    open_mask: Tensor | None
     causal: bool
     empty: Tensor | None
     log_copies: Tensor | None
@@ -52,19 +54,11 @@ class _Pairs:
     rows: Csr | None
     fused: bool
 
-    @property
-    def open_mask(self) -> Tensor | None:
-        """The mask with empty rows opened, so that no softmax runs over nothing."""
-        if self.mask is None or self.empty is None:
-            return self.mask
-        return self.mask | self.empty
-
 
 class Dense(Backend):
     """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
 
     name: ClassVar[str] = "dense"
-    summary: ClassVar[str] = "scaled_dot_product_attention; complete, causal and dense graphs"
     twice_differentiable: ClassVar[bool] = False
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
@@ -80,19 +74,20 @@ class Dense(Backend):
         # A pair costs its products, and as much as 32 of them for mask and exponential.
         work = pairs * heads * ((problem.head_dim + problem.value_dim) / 2 + 32)
         size = 8 if problem.dtype == torch.float64 else 4
-        free = facts.complete or (facts.fully_causal and facts.num_targets == facts.num_sources)
+        free = _maskless(problem)
         if not _fused(problem):
-            copies = 6 if problem.needs_grad else 4
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
-            return Accepts(work, pairs * heads * size * copies, way=way)
+            entry = size * (6 if problem.needs_grad else 4)
+            entry = max(entry, 36) if problem.dropout else entry  # counters are int64
+            return Accepts(work, pairs * heads * entry, way=way)
         rows = (facts.num_targets + facts.num_sources) * heads * (problem.head_dim + 4) * size
-        mask = 0 if free and problem.bias is None else pairs * (1 + size)
+        rows *= 4 if problem.needs_grad else 1
+        mask = 0 if free else pairs * (1 + size)
         if problem.bias is not None:
-            mask += pairs * heads * size * (2 if problem.needs_grad else 1)
+            mask += pairs * heads * size * (4 if problem.needs_grad else 2)
         if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
             mask += 3 * pairs * heads * size
-        way = "sdpa" if free and problem.bias is None else "sdpa + mask"
-        return Accepts(work, rows + mask, way=way)
+        return Accepts(work, rows + mask, way="sdpa" if free else "sdpa + mask")
 
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
@@ -100,11 +95,12 @@ class Dense(Backend):
         attending = isinstance(problem, AttentionProblem)
         per_edge = problem.bias == "edge" if attending else getattr(problem, "weighted", False)
         fused = attending and _fused(problem)
-        key = ("dense", str(device), problem.accumulate, aggregating, per_edge, fused)
+        maskless = attending and _maskless(problem)
+        key = ("dense", str(device), problem.accumulate, aggregating, per_edge, fused, maskless)
 
         def lower() -> _Pairs:
-            causal = facts.fully_causal and facts.num_targets == facts.num_sources
-            mask = None if facts.complete else dense_mask(graph, device).mask
+            causal = maskless and not facts.complete
+            mask = None if maskless or facts.complete else dense_mask(graph, device).mask
             empty = None
             if mask is not None and facts.min_in_degree == 0:
                 empty = ~mask.any(-1, keepdim=True)
@@ -113,7 +109,8 @@ class Dense(Backend):
             log_copies = None if facts.simple or matrix is None else torch.log(matrix)
             rows = csr(graph, device) if per_edge else None
             matrix = matrix if aggregating else None
-            return _Pairs(mask, causal, empty, log_copies, matrix, rows, fused)
+            open_mask = mask if mask is None or empty is None else mask | empty
+            return _Pairs(mask, open_mask, causal, empty, log_copies, matrix, rows, fused)
 
         return recall(graph, key, lower)
 
@@ -122,8 +119,7 @@ class Dense(Backend):
             return self.forward(problem, prepared, inputs).out
         inputs = _once_differentiable(inputs)
         mask = _float_mask(problem, prepared, inputs)
-        causal = mask is None and prepared.causal and prepared.mask is not None
-        mask = prepared.open_mask if mask is None and not causal else mask
+        mask = prepared.open_mask if mask is None else mask
         score = problem.score
         assert isinstance(score, Dot)
         lead = inputs.query.shape[:-2]
@@ -132,7 +128,7 @@ class Dense(Backend):
             _four(inputs.key),
             _four(inputs.value),
             attn_mask=mask,
-            is_causal=causal,
+            is_causal=prepared.causal,
             scale=score.factor(problem.head_dim),
             enable_gqa=problem.heads != problem.kv_heads,
         )
@@ -142,15 +138,14 @@ class Dense(Backend):
     def forward(
         self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
     ) -> AttentionState:
-        scores, values = _scores_and_values(problem, prepared, inputs, prepared.open_mask)
-        lse = torch.logsumexp(scores, -1)  # [*, H, T]
-        if prepared.empty is not None:
-            lse = lse.masked_fill(prepared.empty.squeeze(-1), -torch.inf)
-        weights = torch.softmax(scores, -1)
+        scores, values = _scores_and_values(problem, prepared, inputs)
+        empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
+        filled = scores.masked_fill(empty[..., None], 0.0)
+        lse = torch.logsumexp(filled, -1).masked_fill(empty, -torch.inf)  # [*, H, T]
+        weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         if inputs.seed is not None:
             weights = weights * _multiplier(problem, inputs)
         out = weights @ values
-        out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return AttentionState(out.to(problem.dtype), lse)
 
     def backward(
@@ -164,8 +159,8 @@ class Dense(Backend):
     ) -> Mapping[str, Tensor]:
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
-            finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
-            weights = torch.exp(scores - finite[..., None])  # zero off the graph: scores are -inf
+            lse = finite(state.lse)[..., None]
+            weights = torch.exp(scores - lse)  # zero off the graph: scores are -inf
             change, kept = dout @ values.mT, weights
             if inputs.seed is not None:
                 multiplier = _multiplier(problem, inputs)
@@ -175,7 +170,7 @@ class Dense(Backend):
 
         return backward_by_recomputation(
             inputs,
-            lambda leaves: _scores_and_values(problem, prepared, leaves, prepared.mask),
+            lambda leaves: _scores_and_values(problem, prepared, leaves),
             gradients,
         )
 
@@ -188,12 +183,10 @@ class Dense(Backend):
             rows = prepared.rows
             assert rows is not None
             ordered = weight if rows.edge is None else weight[..., rows.edge]
-            shape = (*weight.shape[:-1], *matrix.shape)
-            matrix = torch.zeros(shape, dtype=problem.accumulate, device=value.device).index_put(
-                (*_lead_index(weight), rows.target, rows.indices),
-                ordered.to(problem.accumulate),
-                accumulate=True,
-            )
+            place = rows.target * matrix.shape[-1] + rows.indices
+            flat = ordered.new_zeros((*weight.shape[:-1], matrix.numel()), dtype=problem.accumulate)
+            flat = flat.index_add(-1, place, ordered.to(problem.accumulate))
+            matrix = flat.unflatten(-1, matrix.shape)
         out = matrix @ value.to(problem.accumulate)
         if problem.reduce == "mean":
             out = out / prepared.matrix.sum(-1, keepdim=True).clamp(min=1)
@@ -227,12 +220,19 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     if problem.reduce == "max":
         return Refuses(("a maximum over sources is not a matrix product; use sum or mean",))
     size = 8 if problem.dtype == torch.float64 else 4
-    matrices = 1 + problem.batch * (3 if problem.needs_grad else 1) * problem.weighted
-    return Accepts(
-        pairs * problem.batch * problem.channels,
-        pairs * (1 + matrices * size),
-        way="matrix product",
-    )
+    facts = problem.facts
+    matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
+    nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
+    memory = pairs * (1 + matrices * size) + nodes * size
+    return Accepts(pairs * problem.batch * problem.channels, memory, way="matrix product")
+
+
+def _maskless(problem: AttentionProblem) -> bool:
+    """Whether torch needs no mask: complete, or exactly its own causal mask."""
+    facts = problem.facts
+    square = facts.num_targets == facts.num_sources
+    plain = _fused(problem) and problem.bias is None
+    return plain and (facts.complete or (facts.fully_causal and square))
 
 
 def _fused(problem: AttentionProblem) -> bool:
@@ -258,7 +258,7 @@ def _copies(problem: Problem) -> Tensor:
 
 
 def _scores_and_values(
-    problem: AttentionProblem, prepared: _Pairs, inputs: Inputs, mask: Tensor | None
+    problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
 ) -> tuple[Tensor, Tensor]:
     """Scores ``[*, H, T, S]``, -inf off the graph, and values ``[*, H, S, Dv]``."""
     group = problem.heads // problem.kv_heads
@@ -276,15 +276,13 @@ def _scores_and_values(
             raise AssertionError(f"judge accepts no {other}")
     extra = _extra(problem, prepared, inputs)
     scores = scores if extra is None else scores + extra
+    mask = prepared.mask
     return scores if mask is None else scores.masked_fill(~mask, -torch.inf), value
 
 
 def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
     """Bias plus the logarithm of repeated edges, for every pair; None when there is neither."""
-    extra = prepared.log_copies
-    if extra is not None and prepared.empty is not None:
-        extra = extra.masked_fill(prepared.empty, 0)
-    bias = inputs.bias
+    extra, bias = prepared.log_copies, inputs.bias
     if bias is None:
         return extra
     T, S = inputs.query.shape[-2], inputs.key.shape[-2]
@@ -294,10 +292,13 @@ def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tenso
         ordered = bias.on_edges(rows.target, rows.indices, rows.edge)
         zeros = ordered.new_zeros(*ordered.shape[:-1], T, S)
         pairs = zeros.index_put((*_lead_index(ordered), rows.target, rows.indices), ordered)
+    elif isinstance(bias, DenseBias):
+        pairs = bias.values
     else:
         device = problem.device
         target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
         pairs = bias.on_edges(target.expand(T, S), source.expand(T, S), None)
+    pairs = pairs.to(problem.accumulate)
     return pairs if extra is None else pairs + extra
 
 
@@ -317,6 +318,7 @@ def _float_mask(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> 
         return None
     mask = prepared.open_mask
     extra = extra.to(problem.dtype)
+    extra = extra if prepared.empty is None else extra.masked_fill(prepared.empty, 0.0)
     extra = extra if mask is None else extra.masked_fill(~mask, -torch.inf)
     lead = inputs.query.shape[:-2]
     return _four(extra.expand(*lead, *extra.shape[-2:])) if extra.ndim > 2 else extra
@@ -334,7 +336,8 @@ def _multiplier(problem: AttentionProblem, inputs: Inputs) -> Tensor:
 
 
 def _four(tensor: Tensor) -> Tensor:
-    """Exactly one batch dimension: torch's fused CPU kernel takes nothing else."""
+    """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
+    tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
 
 

@@ -20,7 +20,7 @@ from edgewise.ops.bias import broadcast_lead
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.segment import gather_sources, gather_targets, segment_max, segment_sum
-from edgewise.ops.state import AttentionState
+from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Gather"]
@@ -36,24 +36,26 @@ class Gather(Backend):
     """One row of memory for each edge, in plain torch, on any device."""
 
     name: ClassVar[str] = "gather"
-    summary: ClassVar[str] = "plain torch: gather, segment softmax, scatter; any graph, any device"
     twice_differentiable: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
-        edges = problem.facts.max_edges
-        size = 8 if problem.dtype == torch.float64 else 4
+        facts, size = problem.facts, 8 if problem.dtype == torch.float64 else 4
+        T, S, E = facts.num_targets, facts.num_sources, facts.max_edges
         if isinstance(problem, AttentionProblem):
-            way, width = "rows of edges", problem.heads * (problem.head_dim + problem.value_dim) / 2
-            rows = 2 * problem.heads * problem.head_dim + 2 * problem.heads * problem.value_dim
-            rows += problem.heads * 4
-            rows *= 1.5 if problem.needs_grad else 1
+            way, heads = "rows of edges", problem.heads
+            key, value = heads * problem.head_dim, heads * problem.value_dim
+            width = (key + value) / 2
+            kept = (2 * key + 2 * value + 4 * heads) * (1.5 if problem.needs_grad else 1)
+            nodes = (T + S) * (key + value) * (1.5 if problem.needs_grad else 1)
         else:
             assert isinstance(problem, AggregateProblem)
             way, width = "messages", problem.channels
-            rows = problem.channels * (2 if problem.weighted or problem.needs_grad else 1)
-            rows *= 2 if problem.reduce == "max" else 1
-        memory = int(edges * (problem.batch * rows * size + 40))
-        return Accepts(work=edges * problem.batch * width, memory=memory, way=way)
+            copies = 1 + (problem.weighted or problem.needs_grad) + problem.needs_grad
+            kept = problem.channels * copies * (2 if problem.weighted and problem.needs_grad else 1)
+            kept *= 3 if problem.reduce == "max" else 1
+            nodes = (2 * T + S) * problem.channels
+        memory = int(problem.batch * size * (E * kept + nodes) + 40 * E)
+        return Accepts(work=E * problem.batch * width, memory=memory, way=way)
 
     def prepare(self, problem: Problem) -> _Rows:
         return _Rows(
@@ -64,7 +66,7 @@ class Gather(Backend):
         rows = prepared.rows
         scores, values = _scores_and_values(problem, prepared, inputs)  # [E, F], [E, F, Dv]
         top = segment_max(scores, rows)
-        top = torch.where(torch.isinf(top), torch.zeros_like(top), top)
+        top = finite(top)
         share = torch.exp(scores - top.index_select(0, rows.target))
         total = segment_sum(share, rows)
         full = total > 0
@@ -93,7 +95,7 @@ class Gather(Backend):
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout = _node_first(grad_out).to(scores.dtype)
             out = _node_first(state.out).to(scores.dtype)
-            lse = _node_first(state.lse[..., None]).squeeze(-1)
+            lse = _node_first(finite(state.lse)[..., None]).squeeze(-1)
             delta = (dout * out).sum(-1) - _node_first(grad_lse[..., None]).squeeze(-1)
             weights = torch.exp(scores - lse.index_select(0, rows.target))
             dout = dout.index_select(0, rows.target)
@@ -135,7 +137,7 @@ def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
     top = segment_max(messages, rows).index_select(0, rows.target)
     place = torch.arange(E, device=messages.device).view(-1, 1, 1)
     index = rows.target.view(-1, 1, 1).expand_as(messages)
-    claims = torch.where(messages >= top, place, E - 1)
+    claims = torch.where((messages >= top) | messages.isnan(), place, E - 1)
     first = torch.full((T, *messages.shape[1:]), E - 1, device=messages.device)
     first = first.scatter_reduce(0, index, claims, "amin")
     return messages.gather(0, first) * (rows.indptr[1:] > rows.indptr[:-1]).view(-1, 1, 1)

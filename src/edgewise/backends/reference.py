@@ -16,7 +16,7 @@ from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomp
 from edgewise.layouts import PaddedRows, padded_rows
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.state import AttentionState
+from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Reference"]
@@ -26,7 +26,6 @@ class Reference(Backend):
     """Padded rows in plain torch: the definition, in float32 or float64."""
 
     name: ClassVar[str] = "reference"
-    summary: ClassVar[str] = "the definition, in plain torch; for tests"
     twice_differentiable: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
@@ -48,10 +47,10 @@ class Reference(Backend):
         self, problem: AttentionProblem, prepared: PaddedRows, inputs: Inputs
     ) -> AttentionState:
         scores, values = _scores_and_values(problem, prepared, inputs)
-        empty = ~prepared.valid.any(-1)  # [T]
-        filled = torch.where(empty[:, None], torch.zeros_like(scores), scores)
+        empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
+        filled = scores.masked_fill(empty[..., None], 0.0)
         lse = torch.logsumexp(filled, -1).masked_fill(empty, -torch.inf)
-        weights = torch.softmax(filled, -1) * prepared.valid
+        weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         weights = weights * _multiplier(problem, prepared, inputs)
         out = (weights[..., None] * values).sum(-2)
         return AttentionState(out.to(problem.dtype), lse)
@@ -67,8 +66,7 @@ class Reference(Backend):
     ) -> Mapping[str, Tensor]:
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
-            finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
-            weights = torch.exp(scores - finite[..., None]) * prepared.valid
+            weights = torch.exp(scores - finite(state.lse)[..., None])
             multiplier = _multiplier(problem, prepared, inputs)
             change = (dout[..., None, :] * values).sum(-1) * multiplier
             delta = (dout * out).sum(-1) - grad_lse
@@ -123,7 +121,8 @@ def _scores_and_values(
     if inputs.bias is not None:
         target = torch.arange(rows.source.shape[0], device=rows.source.device)[:, None]
         target = target.expand_as(rows.source)
-        scores = scores + inputs.bias.on_edges(target, rows.source, rows.edge)
+        bias = inputs.bias.on_edges(target, rows.source, rows.edge)
+        scores = scores + bias.to(problem.accumulate)
     return scores.masked_fill(~rows.valid, -torch.inf), value
 
 

@@ -111,6 +111,9 @@ class Display:
         results = self.comparison.results
         self.results.print(results.data["description"], style="bold")
         self.results.print(results_table(results))
+        self.results.print(
+            "Time of a training epoch, memory that a training step allocates.", style="dim"
+        )
         self.results.print(results.machine_line(), style="dim")
         self.results.print()
         self.results.print(verdict(results))
@@ -125,9 +128,9 @@ def results_table(results: Results) -> Table:
     """One line for each rung."""
     table = Table()
     table.add_column("rung", no_wrap=True)
-    for name in (f"test {results.score}", "parameters", "s / epoch", "memory / step"):
+    for name in (f"test {results.score}", "params", "s / epoch", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("plan")
+    table.add_column("plan", overflow="fold", min_width=6)
     summaries = results.summaries()
     choose = max if results.higher else min
     best = choose(summaries, key=lambda s: s.mean).rung if summaries else None

@@ -63,4 +63,6 @@ def aggregate(
     check_graph(graph)
     num_edges = None if weight is None else num_edges_of(graph)
     question = ask_aggregate(value, graph, reduce, weight, num_edges)
+    if weight is not None and weight.ndim >= value.ndim:
+        weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
     return planned(graph, question, backend).aggregate(value, weight)

@@ -13,7 +13,13 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
 from edgewise.planning import Explanation, Plan, choose
-from edgewise.planning.question import AttentionQuestion, aligned, ask_attention, check_graph
+from edgewise.planning.question import (
+    AttentionQuestion,
+    aligned,
+    ask_attention,
+    check_graph,
+    check_score,
+)
 
 __all__ = ["attention", "attention_state", "explain", "plan"]
 
@@ -95,19 +101,13 @@ def attention(
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
         arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
     """
-    inputs, question = _ask(
-        query,
-        key,
-        value,
-        graph,
-        score,
-        bias,
-        edge_key,
-        edge_value,
-        dropout,
-        generator,
-        wants_lse=False,
+    check_graph(graph)
+    check_score(score)
+    seed = draw_seed(generator) if dropout else None
+    inputs = Inputs(
+        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, seed
     )
+    question = _ask(inputs, graph, score, dropout, wants_lse=False)
     return planned(graph, question, backend).attend(inputs)
 
 
@@ -144,19 +144,13 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
-    inputs, question = _ask(
-        query,
-        key,
-        value,
-        graph,
-        score,
-        bias,
-        edge_key,
-        edge_value,
-        dropout,
-        generator,
-        wants_lse=True,
+    check_graph(graph)
+    check_score(score)
+    seed = draw_seed(generator) if dropout else None
+    inputs = Inputs(
+        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, seed
     )
+    question = _ask(inputs, graph, score, dropout, wants_lse=True)
     return planned(graph, question, backend).forward(inputs)
 
 
@@ -243,36 +237,17 @@ def _decide(
     backend: str,
     memory_budget: int | None,
 ) -> Explanation:
-    _, question = _ask(
-        query, key, value, graph, score, bias, edge_key, edge_value, dropout, None, wants_lse=False
+    check_graph(graph)
+    check_score(score)
+    inputs = Inputs(
+        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, None
     )
+    question = _ask(inputs, graph, score, dropout, wants_lse=False)
     return Explanation(choose(question.about(graph), backend, memory_budget))
 
 
 def _ask(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    graph: Graph,
-    score: Score,
-    bias: Tensor | Bias | None,
-    edge_key: Tensor | None,
-    edge_value: Tensor | None,
-    dropout: float,
-    generator: torch.Generator | None,
-    *,
-    wants_lse: bool,
-) -> tuple[Inputs, AttentionQuestion]:
-    check_graph(graph)
-    inputs = Inputs(
-        query,
-        key,
-        value,
-        score.vector,
-        aligned(bias, graph),
-        edge_key,
-        edge_value,
-        draw_seed(generator) if dropout else None,
-    )
+    inputs: Inputs, graph: Graph, score: Score, dropout: float, *, wants_lse: bool
+) -> AttentionQuestion:
     num_edges = num_edges_of(graph) if inputs.has_edge_tensors else None
-    return inputs, ask_attention(inputs, graph, score, num_edges, dropout, wants_lse=wants_lse)
+    return ask_attention(inputs, graph, score, num_edges, dropout, wants_lse=wants_lse)

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph, graph_from, recall
+from edgewise.graphs.base import lasting
 from edgewise.layouts import edges
 from edgewise.planning import Run, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
@@ -17,6 +18,8 @@ from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 __all__ = ["num_edges_of", "planned"]
 
 Question = AttentionQuestion | AggregateQuestion
+_Plans = dict[tuple[Question, str], Run]
+_MOST_PLANS = 64  # of one graph: a loop over dropout rates or batch sizes must not grow for ever
 
 # Plans that compiled code refers to, as attributes, because that is what a tracer can guard one
 # by one. They live as long as the process, like the compiled code itself.
@@ -36,7 +39,16 @@ def planned(graph: Graph, question: Question, backend: str) -> Run:
                 *(_constant(item) for item in rounded),
             ),
         )
-    return recall(graph, (question, backend), lambda: _run(graph, question, backend))
+    if not isinstance(backend, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise PlanError(f"backend must be a name like 'auto', got {backend!r}.")
+    plans = recall(graph, "plans", _Plans)
+    key = (question, backend)
+    plan = plans.get(key)
+    if plan is None:
+        plan = plans[key] = _run(graph, question, backend)
+        while len(plans) > _MOST_PLANS:
+            plans.pop(next(iter(plans)), None)
+    return plan
 
 
 def num_edges_of(graph: Graph) -> int:
@@ -49,7 +61,8 @@ def num_edges_of(graph: Graph) -> int:
 def _run(graph: Graph, question: Question, backend: str) -> Run:
     plan = choose(question.about(graph), backend).plan
     assert isinstance(plan, Run), "the planner splits nothing yet"
-    return plan
+    with lasting():
+        return plan.without_graph()
 
 
 def _num_edges(graph: Graph) -> int:
@@ -90,7 +103,6 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
         else AggregateQuestion(*question)
     )
     plan = _run(_real(graph), asked, backend)
-    _ = plan.prepared  # tensors must exist before the trace reads them
     name = f"plan_{id(plan)}"
     setattr(_COMPILED, name, plan)
     return name

@@ -12,7 +12,9 @@ from edgewise.layouts import csr, edges as edges_of
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
-from edgewise.planning.question import aligned, ask_attention, check_graph
+from edgewise.ops.state import finite
+from edgewise.planning.question import aligned, ask_attention, check_graph, check_score
+from edgewise.shapes import check_floating
 
 __all__ = ["weights"]
 
@@ -69,6 +71,8 @@ def weights(
         tensor([1.0000, 1.0000])
     """
     check_graph(graph)
+    check_score(score)
+    check_floating("lse", lse)
     inputs = Inputs(query, key, key, score.vector, aligned(bias, graph), edge_key)
     per_edge = inputs.has_edge_tensors
     asked = ask_attention(
@@ -82,17 +86,19 @@ def weights(
         )
     target, source, edge, real = _chosen(graph, edges, query.device, per_edge=per_edge)
     precise = lse.dtype
-    picked = key.repeat_interleave(asked.heads // asked.kv_heads, -3)[..., source, :].to(precise)
+    if per_edge and edge is not None and not num_edges_of(graph):
+        return lse.new_zeros(*lse.shape[:-1], len(target))  # pairs, and none of them is an edge
+    picked = key.to(precise).repeat_interleave(asked.heads // asked.kv_heads, -3)
+    picked = picked.index_select(-2, source)
     if edge_key is not None:
         own = edge_key if edge is None else edge_key.index_select(-2, edge)
         picked = picked + own.to(precise)
     vector = None if score.vector is None else score.vector[:, None].to(precise)
-    scores = score.pair(query[..., target, :].to(precise), picked, vector)
+    scores = score.pair(query.to(precise).index_select(-2, target), picked, vector)
     if inputs.bias is not None:
-        scores = scores + inputs.bias.on_edges(target, source, edge)
-    total = lse[..., target]
-    found = torch.exp(scores - torch.where(torch.isinf(total), torch.zeros_like(total), total))
-    return found if real is None else torch.where(real, found, torch.zeros_like(found))
+        scores = scores + inputs.bias.on_edges(target, source, edge).to(precise)
+    exponent = scores - finite(lse.index_select(-1, target))
+    return torch.exp(exponent if real is None else exponent.masked_fill(~real, -torch.inf))
 
 
 def _chosen(
@@ -102,6 +108,10 @@ def _chosen(
     if chosen is None:
         found = edges_of(graph, device)
         return found.target, found.source, None, None
+    if not isinstance(chosen, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArgumentError(
+            f"edges must be an int64 tensor, got {type(chosen).__name__}. Use torch.tensor(edges)."
+        )
     if (
         chosen.dtype != torch.int64
         or chosen.ndim not in (1, 2)
@@ -139,8 +149,11 @@ def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) 
 
 
 def _check_range(name: str, index: Tensor, size: int, noun: str) -> None:
-    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < size):
+    if not index.numel():
+        return
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= size:
+        known = f"from 0 to {size - 1}" if size else "empty"
         raise ArgumentError(
-            f"{name} must be from 0 to {size - 1} ({noun} of the graph), got "
-            f"{int(index.min())} to {int(index.max())}."
+            f"{name} must be {known}, because the graph has {size} {noun}, got {low} to {high}."
         )

@@ -11,11 +11,16 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
+from contextlib import contextmanager
 from dataclasses import fields
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch.utils._python_dispatch import (
+    _disable_current_modes,  # pyright: ignore[reportPrivateUsage]  # torch has no public way
+)
 
 from edgewise.errors import GraphError
 from edgewise.graphs.facts import Facts
@@ -97,8 +102,10 @@ class Graph(ABC):
             items.append((name, plain))
         return tuple(items)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_memory"}  # never pickle a cache
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what describes the graph, never what was worked out about it."""
+        names = self.__dataclass_fields__  # type: ignore[attr-defined]  # dataclasses all
+        return _rebuilt, (type(self), {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         positional: list[str] = []
@@ -113,6 +120,10 @@ class Graph(ABC):
             else:
                 positional.append(repr(value))
         return f"{type(self).__name__}({', '.join(positional + keywords)})"
+
+
+def _rebuilt(family: type[Graph], values: dict[str, Any]) -> Graph:
+    return family(**values)
 
 
 def check_graph(owner: str, value: object) -> None:
@@ -164,21 +175,38 @@ def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
 # `attention(q, k, v, Causal(n))` in a loop must not plan again. Graphs with tensors keep theirs
 # on the object alone, so that it dies with them.
 _RECENT: OrderedDict[Graph, dict[Hashable, Any]] = OrderedDict()
-_RECENT_SIZE = 32
+_RECENT_SIZE = 16
+_LOCK = Lock()
 
 
 def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
     """What ``compute()`` returns, worked out once per graph value and key."""
     memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
     if memory is None:
-        memory = {} if graph.holds_tensors else _RECENT.get(graph, {})
+        memory = {} if graph.holds_tensors else _shared(graph)
         object.__setattr__(graph, "_memory", memory)
-        if not graph.holds_tensors:
-            _RECENT[graph] = memory
-            _RECENT.move_to_end(graph)
-            while len(_RECENT) > _RECENT_SIZE:
-                _RECENT.popitem(last=False)
     if key not in memory:
-        with torch.inference_mode(False):  # what an evaluation works out, training must accept
+        with lasting():
             memory[key] = compute()
     return memory[key]
+
+
+def _shared(graph: Graph) -> dict[Hashable, Any]:
+    """What equal values worked out before."""
+    with _LOCK:
+        memory = _RECENT.setdefault(graph, {})
+        _RECENT.move_to_end(graph)
+        while len(_RECENT) > _RECENT_SIZE:
+            _RECENT.popitem(last=False)
+        return memory
+
+
+@contextmanager
+def lasting() -> Generator[None]:
+    """Make real tensors that anyone may use later, whatever mode the caller is in.
+
+    What an evaluation works out, training must be able to save; what an export works out on fake
+    tensors, the real call must not find.
+    """
+    with torch.inference_mode(False), _disable_current_modes(), torch.device("cpu"):
+        yield

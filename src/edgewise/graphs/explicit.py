@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph, count, lasting
 from edgewise.graphs.facts import Facts
 
 __all__ = ["EdgeList"]
@@ -74,12 +74,13 @@ class EdgeList(Graph):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             raise GraphError(
                 "EdgeList: cannot be built inside torch.compile, because its checks "
                 "read the edges. Build it outside, and pass it in or close over it."
             )
-        edges = _checked_edges(self.edge_index)
+        with lasting():
+            edges = _checked_edges(self.edge_index)
         T, S = self._given_sizes()
         if T * S >= 2**63:
             raise GraphError(
@@ -139,10 +140,11 @@ class EdgeList(Graph):
     @cached_property
     def sorted_keys(self) -> tuple[Tensor, Tensor]:
         """``target * S + source`` of every edge in rising order, and the edges in that order."""
-        keys = self.target * max(self.num_sources, 1) + self.source
-        if bool((keys[1:] >= keys[:-1]).all()):
-            return keys, torch.arange(self.num_edges, device=keys.device)
-        return torch.sort(keys, stable=True)
+        with lasting():
+            keys = self.target * max(self.num_sources, 1) + self.source
+            if bool((keys[1:] >= keys[:-1]).all()):
+                return keys, torch.arange(self.num_edges, device=keys.device)
+            return torch.sort(keys, stable=True)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         target, source = torch.broadcast_tensors(target, source)
@@ -189,6 +191,9 @@ class EdgeList(Graph):
             simple=bool(simple),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.edge_index, self.num_targets, self.num_sources)
+
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
@@ -221,6 +226,10 @@ class EdgeList(Graph):
             else repr(self.edge_index.tolist())
         )
         return f"EdgeList({edges}, {sizes})"
+
+
+def _rebuilt(edge_index: Tensor, num_targets: int, num_sources: int) -> EdgeList:
+    return EdgeList(edge_index, num_targets=num_targets, num_sources=num_sources)
 
 
 def _checked_edges(edge_index: object) -> Tensor:

@@ -186,7 +186,8 @@ def _permutation(graph: Permutation) -> Edges:
 
 
 def _composition(graph: Composition) -> Edges:
-    outer, inner = edges(graph.outer), edges(graph.inner)
+    outer = edges(graph.outer)
+    inner = edges(graph.inner, outer.target.device)
     order = torch.argsort(inner.target, stable=True)
     degree = torch.bincount(inner.target, minlength=graph.inner.num_targets)
     start, sources = degree.cumsum(0) - degree, inner.source[order]
@@ -211,7 +212,8 @@ def _disjoint_union(graph: DisjointUnion) -> Edges:
         return Edges(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
     if graph.joined is not None:
         return edges(graph.joined)
-    lowered = [edges(part) for part in graph.parts]
+    device = edges(graph.parts[0]).target.device
+    lowered = [edges(part, device) for part in graph.parts]
     counts = torch.tensor([part.num_edges for part in lowered])
     target = torch.cat([part.target for part in lowered])
     source = torch.cat([part.source for part in lowered])

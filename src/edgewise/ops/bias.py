@@ -26,6 +26,13 @@ class Bias(ABC):
 
     kind: ClassVar[BiasKind]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ArgumentError(
+                f"{type(self).__name__}: values must be a tensor, got "
+                f"{type(self.values).__name__}. Use torch.tensor(values)."
+            )
+
     @abstractmethod
     def on_edges(self, target: Tensor, source: Tensor, edge: Tensor | None) -> Tensor:
         """Values of the given edges, ``[*batch|1, H|1, *edges]``; ``edge`` is edge order."""
@@ -63,7 +70,9 @@ class EdgeBias(Bias):
         num_sources: int,
         num_edges: int | None,
     ) -> None:
-        _check(self.values, batch, heads, (num_edges,), "bias", "[*batch|1, heads|1, edges]")
+        check_per_edge(
+            self.values, (*batch, heads), (num_edges,), "bias", "[*batch|1, heads|1, edges]"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +106,14 @@ class RelativeBias(Bias):
     offset: int = field(default=0, repr=False)  # sources before the first target; see `shifted`
 
     kind: ClassVar[BiasKind] = "relative"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.first, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ArgumentError(
+                f"RelativeBias: first must be a whole number, got {self.first!r}. "
+                f"It is the distance of the first entry of the table."
+            )
 
     def shifted(self, offset: int) -> RelativeBias:
         """The same table where the first target has the position of source ``offset``."""
@@ -143,14 +160,8 @@ class DenseBias(Bias):
         num_sources: int,
         num_edges: int | None,
     ) -> None:
-        _check(
-            self.values,
-            batch,
-            heads,
-            (num_targets, num_sources),
-            "bias",
-            "[*batch|1, heads|1, targets, sources]",
-        )
+        tail, meaning = (num_targets, num_sources), "[*batch|1, heads|1, targets, sources]"
+        check_per_edge(self.values, (*batch, heads), tail, "bias", meaning)
 
 
 def as_bias(bias: Bias | Tensor | None) -> Bias | None:
@@ -170,43 +181,24 @@ def _select(values: Tensor, index: Tensor) -> Tensor:
     return values.index_select(-1, index.flatten()).unflatten(-1, index.shape)
 
 
-def _check(
-    values: Tensor,
-    batch: tuple[int, ...],
-    heads: int,
-    tail: tuple[int | None, ...],
-    name: str,
-    meaning: str,
-) -> None:
-    check_per_edge(values, batch, heads, tail, name, meaning)
-
-
 def check_per_edge(
-    values: Tensor,
-    batch: tuple[int, ...],
-    heads: int,
-    tail: tuple[int | None, ...],
-    name: str,
-    meaning: str,
+    values: Tensor, lead: tuple[int, ...], tail: tuple[int | None, ...], name: str, meaning: str
 ) -> None:
-    """Check ``[*batch|1, heads|1, *tail]``; None in the tail matches anything."""
-    lead, rest = values.shape[: -len(tail)], values.shape[-len(tail) :]
-    fits = len(values.shape) >= len(tail) and all(
-        wanted is None or got == wanted for got, wanted in zip(rest, tail, strict=False)
-    )
-    full = (*batch, heads)
-    fits = (
-        fits
-        and len(lead) <= len(full)
-        and all(
-            got in (1, wanted) for got, wanted in zip(reversed(lead), reversed(full), strict=False)
-        )
+    """Check ``[*lead, *tail]``, where leading sizes may be 1 or left out.
+
+    None in the tail matches anything.
+    """
+    own, rest = values.shape[: -len(tail)], values.shape[-len(tail) :]
+    fits = len(rest) == len(tail) and len(own) <= len(lead)
+    fits = fits and all(n is None or got == n for got, n in zip(rest, tail, strict=True))
+    fits = fits and all(
+        got in (1, n) for got, n in zip(reversed(own), reversed(lead), strict=False)
     )
     if not fits:
-        expected = ", ".join(str(n) for n in (*full, *("?" if n is None else n for n in tail)))
+        expected = ", ".join("?" if n is None else str(n) for n in (*lead, *tail))
         raise ShapeError(
-            f"{name} must have shape {meaning} = [{expected}] (batch and heads may "
-            f"be 1 or left out), got {list(values.shape)}."
+            f"{name} must have shape {meaning} = [{expected}] (leading sizes may be 1 or left "
+            f"out), got {list(values.shape)}."
         )
 
 

@@ -24,6 +24,11 @@ _SECOND = 0xD35A2D97 - 2**32  # the same multiplier modulo 2**32, small enough n
 
 def draw_seed(generator: torch.Generator | None) -> Tensor:
     """A fresh seed from a generator (torch's default one when None): int64, no dimensions."""
+    if not isinstance(generator, torch.Generator | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArgumentError(
+            f"generator must be a torch.Generator, got {type(generator).__name__}. Make one with "
+            f"torch.Generator().manual_seed(seed)."
+        )
     if generator is not None and torch.compiler.is_compiling():
         raise ArgumentError(
             "generator cannot be traced by torch.compile. Leave it out and seed "

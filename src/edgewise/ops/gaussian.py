@@ -46,7 +46,12 @@ def gaussian_weight(coordinate: Tensor, mean: Tensor, precision: Tensor) -> Tens
     """
     heads, size = mean.shape if mean.ndim == 2 else (-1, -1)
     shapes = ((heads, size), (heads, size, size))
-    if heads < 0 or coordinate.shape[-1] != size or tuple(precision.shape) not in shapes:
+    if (
+        heads < 0
+        or coordinate.ndim < 2
+        or coordinate.shape[-1] != size
+        or tuple(precision.shape) not in shapes
+    ):
         raise ShapeError(
             "gaussian_weight needs coordinate [edges, P], mean [heads, P] and precision [heads, P] "
             f"or [heads, P, P], got {list(coordinate.shape)}, {list(mean.shape)} and "

@@ -60,7 +60,7 @@ class Dot(Score):
         softcap: Limit ``c`` of the scores, ``c tanh(s / c)``; no limit when None.
 
     Raises:
-        ArgumentError: ``softcap`` is not positive.
+        ArgumentError: a setting is no number, or ``softcap`` is not positive.
 
     References:
         Vaswani et al. 2017, arXiv:1706.03762, equation 1. Soft cap: Gemma team. Gemma 2. 2024,
@@ -71,6 +71,12 @@ class Dot(Score):
     softcap: float | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("softcap", self.softcap)):
+            if value is not None and not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ArgumentError(
+                    f"Dot: {name} must be a number, got {type(value).__name__}. Multiply query by "
+                    f"a learned scale instead, or take its .item()."
+                )
         if self.softcap is not None and not self.softcap > 0:
             raise ArgumentError(
                 f"Dot: softcap must be positive, got {self.softcap}. Leave it out for no limit."

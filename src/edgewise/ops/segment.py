@@ -38,6 +38,10 @@ def segment_sum(values: Tensor, rows: Csr) -> Tensor:
 def segment_max(values: Tensor, rows: Csr) -> Tensor:
     """Largest entry of each row, ``[T, *]``; ``-inf`` for an empty row. Not differentiable."""
     values = values.detach()
+    if not torch.compiler.is_compiling():
+        return torch.segment_reduce(
+            values.contiguous(), "max", offsets=rows.indptr, axis=0, initial=-torch.inf
+        )
     index = rows.target.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
     low = values.new_full((rows.num_targets, *values.shape[1:]), -torch.inf)
     return low.scatter_reduce(0, index, values, "amax", include_self=True)
@@ -75,56 +79,70 @@ def _add_rows(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
 
 
 class _SumSorted(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
-        ctx.save_for_backward(ids, indptr)
+    def forward(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
         return _add_rows(values, ids, indptr)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        ids, indptr = ctx.saved_tensors
-        return _gather_sorted(grads[0], ids, indptr), None, None
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _gather_sorted(grads[0], *ctx.saved_tensors), None, None
 
 
 class _GatherSorted(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
-        ctx.save_for_backward(ids, indptr)
+    def forward(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
         return values.index_select(0, ids)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        ids, indptr = ctx.saved_tensors
-        return _sum_sorted(grads[0], ids, indptr), None, None
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _sum_sorted(grads[0], *ctx.saved_tensors), None, None
 
 
 class _GatherPermuted(Function):
     """Gather by an index that ``permutation`` sorts."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(index, permutation, indptr)
+    def forward(values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor) -> Tensor:
         return values.index_select(0, index)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        index, permutation, indptr = ctx.saved_tensors
-        return _SumPermuted.apply(grads[0], index, permutation, indptr), None, None, None  # type: ignore[return-value]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        summed: Tensor = _SumPermuted.apply(grads[0], *ctx.saved_tensors)  # type: ignore[assignment]
+        return summed, None, None, None
 
 
 class _SumPermuted(Function):
     """Sum by an index that ``permutation`` sorts."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(index, permutation, indptr)
+    def forward(values: Tensor, index: Tensor, permutation: Tensor, indptr: Tensor) -> Tensor:
         return _add_rows(values.index_select(0, permutation), index[permutation], indptr)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        index, permutation, indptr = ctx.saved_tensors
-        return _GatherPermuted.apply(grads[0], index, permutation, indptr), None, None, None  # type: ignore[return-value]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gathered: Tensor = _GatherPermuted.apply(grads[0], *ctx.saved_tensors)  # type: ignore[assignment]
+        return gathered, None, None, None

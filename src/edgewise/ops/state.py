@@ -9,7 +9,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-__all__ = ["AttentionState", "merge"]
+from edgewise.errors import ArgumentError, ShapeError
+
+__all__ = ["AttentionState", "finite", "merge"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,11 @@ class AttentionState:
     lse: Tensor
 
 
+def finite(lse: Tensor) -> Tensor:
+    """Zero where a target has nothing to read, so that no infinity meets another."""
+    return lse.masked_fill(torch.isinf(lse), 0.0)
+
+
 def merge(states: Sequence[AttentionState]) -> AttentionState:
     r"""Attention over edge-disjoint graphs, from the attention over each: exact.
 
@@ -39,18 +46,30 @@ def merge(states: Sequence[AttentionState]) -> AttentionState:
     Args:
         states: At least one state, all of the same shape.
 
+    Raises:
+        ArgumentError: there is no state.
+        ShapeError: the states differ in shape.
+
     Complexity: O(T * Dv) for each state.
 
     References:
         Milakov, Gimelshein. Online normalizer calculation for softmax. 2018, arXiv:1805.02867;
         Ye et al. FlashInfer. 2025, arXiv:2501.01005, section 2 ("attention state").
     """
+    if not states:
+        raise ArgumentError("merge: states must hold at least one AttentionState, got none.")
+    shapes = {(tuple(state.out.shape), tuple(state.lse.shape)) for state in states}
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"merge: all states must have one shape, got {' and '.join(map(str, sorted(shapes)))} "
+            f"(out, lse). Merge attention over graphs of the same targets."
+        )
     return reduce(_merge_two, states)
 
 
 def _merge_two(a: AttentionState, b: AttentionState) -> AttentionState:
     top = torch.maximum(a.lse, b.lse).detach()
-    top = torch.where(torch.isinf(top), torch.zeros_like(top), top)  # both empty: no NaN
+    top = finite(top)  # both may be empty
     share_a, share_b = torch.exp(a.lse - top), torch.exp(b.lse - top)
     total = share_a + share_b
     safe = torch.where(total > 0, total, torch.ones_like(total))

@@ -30,9 +30,9 @@ def memory_budget(device: torch.device, given: int | None = None) -> int:
     """Bytes a plan may take: what was given, or a share of what is free now."""
     if given is None:
         return int(SHARE * free_memory(device))
-    if given <= 0:
+    if not isinstance(given, int) or given <= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ArgumentError(
-            f"memory_budget must be a positive number of bytes, got {given}. "
+            f"memory_budget must be a positive number of bytes, got {given!r}. "
             f"Leave it out for half of the free memory."
         )
     return given

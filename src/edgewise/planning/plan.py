@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from edgewise.backends import BACKENDS, Backend
 from edgewise.errors import PlanError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Complete, Graph, recall
 from edgewise.layouts import edges
 from edgewise.ops.bias import Bias
 from edgewise.ops.dropout import draw_seed
@@ -168,11 +169,23 @@ class Run(Plan):
         """What the backend worked out about the graph: once for each plan."""
         return self.executor.prepare(self.problem)
 
+    def without_graph(self) -> Run:
+        """The same run, prepared and without its graph: what a graph may remember of itself.
+
+        A graph that remembered its plan with the graph in it would never be freed by counting.
+        """
+        bare = replace(self, problem=replace(self.problem, graph=Complete(0)))
+        object.__setattr__(bare, "executor", self.executor)
+        object.__setattr__(bare, "prepared", self.prepared)
+        return bare
+
     def attend(self, inputs: Inputs) -> Tensor:
-        return self.executor.attend(_attention(self.problem), self.prepared, inputs)
+        with _full_precision(self.problem.device):
+            return self.executor.attend(_attention(self.problem), self.prepared, inputs)
 
     def forward(self, inputs: Inputs) -> AttentionState:
-        return self.executor.forward(_attention(self.problem), self.prepared, inputs)
+        with _full_precision(self.problem.device):
+            return self.executor.forward(_attention(self.problem), self.prepared, inputs)
 
     def backward(
         self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
@@ -185,7 +198,8 @@ class Run(Plan):
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
         """Sum, mean or maximum over the sources of each target."""
         assert isinstance(self.problem, AggregateProblem)
-        return self.executor.aggregate(self.problem, self.prepared, value, weight)
+        with _full_precision(self.problem.device):
+            return self.executor.aggregate(self.problem, self.prepared, value, weight)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -197,6 +211,13 @@ class Run(Plan):
             "seconds": self.seconds,
             "memory": self.memory,
         }
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in the dtype of the inputs: autocast must not lower it in one backend only."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def edge_bounds(graph: Graph) -> list[int]:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias, BiasKind, RelativeBias, as_bias, check_per_edge
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Score, score_from
+from edgewise.ops.scores import GATv2, Score, score_from
 from edgewise.problem import AggregateProblem, AttentionProblem, Reduce
 from edgewise.shapes import check_attention, check_floating, check_rows
 
@@ -79,26 +79,25 @@ def ask_attention(
         ShapeError: shapes that do not fit.
         ArgumentError: dtypes or devices that differ, a dropout outside ``[0, 1)``.
     """
-    check_graph(graph)
     query = inputs.query
     sizes = check_attention(
         query, inputs.key, inputs.value, graph.num_targets, graph.num_sources, score.key_dim
     )
-    if not 0.0 <= dropout < 1.0:
-        raise ArgumentError(f"dropout must be in [0, 1), got {dropout}.")
-    lead = (sizes.batch, sizes.heads)
+    _check_dropout(dropout)
+    lead = (*sizes.batch, sizes.heads)
     if inputs.bias is not None:
-        inputs.bias.check(*lead, graph.num_targets, graph.num_sources, num_edges)
+        inputs.bias.check(sizes.batch, sizes.heads, graph.num_targets, graph.num_sources, num_edges)
     for name, tensor, dim in (
         ("edge_key", inputs.edge_key, sizes.head_dim),
         ("edge_value", inputs.edge_value, sizes.value_dim),
     ):
         if tensor is not None:
-            check_per_edge(
-                tensor, *lead, (num_edges, dim), name, "[*batch|1, heads|1, edges, head_dim]"
-            )
+            word = "head_dim" if name == "edge_key" else "value_dim"
+            check_floating(name, tensor)
+            meaning = f"[*batch|1, heads|1, edges, {word}]"
+            check_per_edge(tensor, lead, (num_edges, dim), name, meaning)
     if inputs.vector is not None and inputs.vector.shape != (sizes.heads, sizes.head_dim):
-        raise ArgumentError(
+        raise ShapeError(
             f"the vector of a GATv2 score must have shape [heads, head_dim] = "
             f"[{sizes.heads}, {sizes.head_dim}], got {list(inputs.vector.shape)}."
         )
@@ -136,12 +135,11 @@ def ask_aggregate(
         ShapeError: shapes that do not fit.
         ArgumentError: an unknown reduction, dtypes or devices that differ.
     """
-    check_graph(graph)
     check_floating("value", value)
     if reduce not in ("sum", "mean", "max"):
         raise ArgumentError(f"reduce must be 'sum', 'mean' or 'max', got {reduce!r}.")
     if value.ndim < 2:
-        raise ArgumentError(
+        raise ShapeError(
             f"value must have shape [*batch, sources, channels], got "
             f"{list(value.shape)}. Add a channel dimension with unsqueeze(-1)."
         )
@@ -151,15 +149,9 @@ def ask_aggregate(
     for size in value.shape[:-2]:
         batch *= size
     if weight is not None:
-        lead = value.shape[:-2]
-        check_per_edge(
-            weight,
-            tuple(lead[:-1]),
-            lead[-1] if lead else 1,
-            (num_edges,),
-            "weight",
-            "[*batch|1, edges]",
-        )
+        check_floating("weight", weight)
+        lead = tuple(value.shape[:-2])
+        check_per_edge(weight, lead or (1,), (num_edges,), "weight", "[*batch|1, edges]")
         _check_alike("weight", weight, value)
         needs_grad = needs_grad or weight.requires_grad
     return AggregateQuestion(
@@ -171,6 +163,26 @@ def ask_aggregate(
         value.device,
         needs_grad and torch.is_grad_enabled(),
     )
+
+
+def check_score(score: object) -> None:
+    """Check that the score argument is a score with its tensor."""
+    if not isinstance(score, Score):
+        raise ArgumentError(
+            f"score must be Dot(...), Additive(...) or GATv2(...), got {score!r}. "
+            f"Leave it out for Dot()."
+        )
+    if isinstance(score, GATv2) and not isinstance(score.weight, Tensor):
+        raise ArgumentError(
+            f"GATv2: weight must be a tensor [heads, head_dim], got {type(score.weight).__name__}."
+        )
+
+
+def _check_dropout(dropout: object) -> None:
+    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+        raise ArgumentError(
+            f"dropout must be a number in [0, 1), got {dropout!r}. Pass 0 for none."
+        )
 
 
 def check_graph(graph: object) -> None:

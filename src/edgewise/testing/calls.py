@@ -143,6 +143,11 @@ def _relative(values: Tensor) -> Bias:
     return RelativeBias(values, first=-3)
 
 
+def _forbidding(values: Tensor) -> Bias:
+    """A bias of minus infinity forbids an edge; here that leaves some targets with none."""
+    return EdgeBias(values.masked_fill(values.detach() > -0.3, -torch.inf))
+
+
 SETTINGS: dict[str, Setting] = {
     "dot": Setting(),
     "dot, scaled": Setting(Dot(scale=0.7)),
@@ -158,6 +163,7 @@ SETTINGS: dict[str, Setting] = {
     "dot, edge bias for each batch": Setting(bias=EdgeBias, bias_shape=(2, 1, "E"), batch=(2,)),
     "dot, relative bias": Setting(bias=_relative, bias_shape=("H", 7)),
     "dot, dense bias": Setting(bias=DenseBias, bias_shape=("H", "T", "S")),
+    "dot, bias that forbids": Setting(bias=_forbidding),
     "dot, edge features": Setting(edge_features=True),
     "dot, dropout": Setting(dropout=0.4, batch=(2,)),
     "dot, everything": Setting(
