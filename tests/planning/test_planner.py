@@ -40,7 +40,7 @@ def test_explain_of_a_sparse_graph_with_training():
         "└─ gather · EdgeList(<4,096 edges>, num_nodes=4096) · rows of edges · about 3.73 ms,"
         " 6.85 MB\n"
         "\n"
-        "dearer   dense     about 242 ms, 85.5 MB · sdpa + mask\n"
+        "dearer   dense     about 242 ms, 90.2 MB · sdpa + mask\n"
         "budget   1 GB"
     )
 

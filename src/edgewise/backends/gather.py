@@ -140,7 +140,8 @@ def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
     claims = torch.where((messages >= top) | messages.isnan(), place, E - 1)
     first = torch.full((T, *messages.shape[1:]), E - 1, device=messages.device)
     first = first.scatter_reduce(0, index, claims, "amin")
-    return messages.gather(0, first) * (rows.indptr[1:] > rows.indptr[:-1]).view(-1, 1, 1)
+    empty = (rows.indptr[1:] == rows.indptr[:-1]).view(-1, 1, 1)
+    return messages.gather(0, first).masked_fill(empty, 0.0)
 
 
 def _scores_and_values(

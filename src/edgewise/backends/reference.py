@@ -87,19 +87,19 @@ class Reference(Backend):
             messages = (
                 messages * _entries(weight.to(problem.accumulate), prepared.edge, -1)[..., None]
             )
-        valid = prepared.valid[..., None]
+        padded = ~prepared.valid[..., None]
         degree = prepared.valid.sum(-1, keepdim=True)
         match problem.reduce:
             case "sum":
-                out = (messages * valid).sum(-2)
+                out = messages.masked_fill(padded, 0.0).sum(-2)
             case "mean":
-                out = (messages * valid).sum(-2) / degree.clamp(min=1)
+                out = messages.masked_fill(padded, 0.0).sum(-2) / degree.clamp(min=1)
             case "max":
                 if not prepared.valid.shape[-1]:
                     out = messages.sum(-2)
                 else:
-                    best = messages.masked_fill(~valid, -torch.inf).argmax(-2, keepdim=True)
-                    out = messages.gather(-2, best).squeeze(-2) * (degree > 0)
+                    best = messages.masked_fill(padded, -torch.inf).argmax(-2, keepdim=True)
+                    out = messages.gather(-2, best).squeeze(-2).masked_fill(degree == 0, 0.0)
         return out.to(problem.dtype)
 
 
@@ -123,7 +123,8 @@ def _scores_and_values(
         target = target.expand_as(rows.source)
         bias = inputs.bias.on_edges(target, rows.source, rows.edge)
         scores = scores + bias.to(problem.accumulate)
-    return scores.masked_fill(~rows.valid, -torch.inf), value
+    padded = ~rows.valid
+    return scores.masked_fill(padded, -torch.inf), value.masked_fill(padded[..., None], 0.0)
 
 
 def _entries(tensor: Tensor, index: Tensor, dim: int) -> Tensor:

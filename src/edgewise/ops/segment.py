@@ -39,9 +39,7 @@ def segment_max(values: Tensor, rows: Csr) -> Tensor:
     """Largest entry of each row, ``[T, *]``; ``-inf`` for an empty row. Not differentiable."""
     values = values.detach()
     if not torch.compiler.is_compiling():
-        return torch.segment_reduce(
-            values.contiguous(), "max", offsets=rows.indptr, axis=0, initial=-torch.inf
-        )
+        return _SegmentMax.apply(values, rows.indptr)  # type: ignore[no-any-return]
     index = rows.target.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
     low = values.new_full((rows.num_targets, *values.shape[1:]), -torch.inf)
     return low.scatter_reduce(0, index, values, "amax", include_self=True)
@@ -146,3 +144,25 @@ class _SumPermuted(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gathered: Tensor = _GatherPermuted.apply(grads[0], *ctx.saved_tensors)  # type: ignore[assignment]
         return gathered, None, None, None
+
+
+class _SegmentMax(Function):
+    @staticmethod
+    def forward(values: Tensor, indptr: Tensor) -> Tensor:
+        return torch.segment_reduce(
+            values.contiguous(), "max", offsets=indptr, axis=0, initial=-torch.inf
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Tensor) -> Any:
+        """Rows are reduced one by one, so a batch is one more column."""
+        values, indptr = args
+        return _SegmentMax.apply(values.movedim(in_dims[0], -1), indptr), -1
