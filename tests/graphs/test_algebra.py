@@ -166,7 +166,7 @@ def test_composing_forgets_copies_and_keeps_what_it_cannot_simplify():
 
 
 def test_a_composition_asks_in_small_chunks(monkeypatch):
-    monkeypatch.setattr("edgewise.graphs.algebra._CHUNK", 1)
+    monkeypatch.setattr("edgewise.graphs.composition._CHUNK", 1)
     a, b = ew.RandomRegular(9, degree=2), ew.Causal(9)
     wanted = (matrix(a).float() @ matrix(b).float()) > 0
     assert matrix(Composition(a, b)).equal(wanted)

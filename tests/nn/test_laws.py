@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgewise.graphs import EdgeList, SelfLoops, Window, disjoint_union, permute, receptive_field
 from edgewise.layouts import edges

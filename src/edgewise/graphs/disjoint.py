@@ -12,9 +12,11 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.explicit import EdgeList
-from edgewise.graphs.facts import Cuts, Facts, facts_of_disjoint_union
-from edgewise.graphs.sequence import Blocks, Complete
+from edgewise.graphs.facts import Facts, facts_of_disjoint_union
+from edgewise.graphs.sequence import Complete
 
 __all__ = ["DisjointUnion", "disjoint_union"]
 

@@ -7,8 +7,6 @@ difference, composition, ...) combines them with the functions of this module.
 
 from __future__ import annotations
 
-import operator
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewise.errors import GraphError
+from edgewise.graphs.cuts import Cuts
 
 __all__ = [
-    "Cuts",
     "Facts",
     "facts_of_composition",
     "facts_of_difference",
@@ -32,89 +30,6 @@ __all__ = [
 ]
 
 Ints = npt.NDArray[np.int64]
-
-
-class Cuts:
-    """Places where a graph falls apart: a chain of (target, source) corner points.
-
-    Between two neighbouring corners lies a block; **every edge lies inside one block**. The
-    corners ``(0, 0)`` and ``(num_targets, num_sources)`` always belong, so a graph about which
-    nothing is known is one block.
-    """
-
-    __slots__ = ("sources", "targets")
-
-    def __init__(self, targets: Sequence[int] | Ints, sources: Sequence[int] | Ints) -> None:
-        self.targets: Ints = np.asarray(targets, dtype=np.int64)
-        self.sources: Ints = np.asarray(sources, dtype=np.int64)
-        for name, ends in (("targets", self.targets), ("sources", self.sources)):
-            if (
-                len(ends) != len(self.targets)
-                or len(ends) < 2
-                or ends[0]
-                or (np.diff(ends) < 0).any()
-            ):
-                raise GraphError(
-                    f"Cuts: {name} must rise from 0 to the number of {name}, one number more than "
-                    f"blocks, got {reprlib.repr(ends.tolist())}. List the corners in order, from (0, 0)."
-                )
-
-    @classmethod
-    def none(cls, num_targets: int, num_sources: int) -> Cuts:
-        """One block that holds everything."""
-        return cls([0, num_targets], [0, num_sources])
-
-    @property
-    def num_blocks(self) -> int:
-        """Number of diagonal blocks, at least one."""
-        return len(self.targets) - 1
-
-    @property
-    def target_sizes(self) -> Ints:
-        """Rows of each block."""
-        return np.diff(self.targets)
-
-    @property
-    def source_sizes(self) -> Ints:
-        """Columns of each block."""
-        return np.diff(self.sources)
-
-    @property
-    def num_pairs(self) -> int:
-        """Cells inside the blocks: an upper bound on the distinct edges."""
-        if int(self.targets[-1]) * int(self.sources[-1]) < 2**63:
-            return int((self.target_sizes * self.source_sizes).sum())
-        return sum(map(operator.mul, self.target_sizes.tolist(), self.source_sizes.tolist()))
-
-    def common(self, other: Cuts) -> Cuts:
-        """The corners both chains share: blocks that hold the edges of either graph."""
-        mine = np.stack([self.targets, self.sources])
-        theirs = {(int(t), int(s)) for t, s in zip(other.targets, other.sources, strict=True)}
-        keep = [i for i, (t, s) in enumerate(mine.T.tolist()) if (t, s) in theirs]
-        return Cuts(self.targets[keep], self.sources[keep])
-
-    def finer(self, other: Cuts) -> Cuts:
-        """The chain with more corners: either holds the edges that both graphs have."""
-        return self if self.num_blocks >= other.num_blocks else other
-
-    def swapped(self) -> Cuts:
-        """The chain of the reversed graph."""
-        return Cuts(self.sources, self.targets)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Cuts)
-            and np.array_equal(self.targets, other.targets)
-            and np.array_equal(self.sources, other.sources)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.targets.tobytes(), self.sources.tobytes()))
-
-    def __repr__(self) -> str:
-        if self.num_blocks > 8:
-            return f"<{self.num_blocks} blocks>"
-        return f"Cuts({self.targets.tolist()}, {self.sources.tolist()})"
 
 
 @dataclass(frozen=True)

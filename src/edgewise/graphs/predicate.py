@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.algebra import Permutation, Reverse
+from edgewise.graphs.algebra import Reverse
 from edgewise.graphs.base import Graph, check_graph, count
+from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.explicit import EdgeList
-from edgewise.graphs.facts import Cuts, Facts
+from edgewise.graphs.facts import Facts
+from edgewise.graphs.permutation import Permutation
 
 __all__ = ["Assume", "Predicate", "check_facts"]
 

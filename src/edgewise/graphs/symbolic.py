@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from edgewise.errors import GraphError
-from edgewise.graphs.algebra import Composition, Difference, Intersection, Reverse, Union
+from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
 from edgewise.graphs.base import Graph
+from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.composition import Composition
 from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
-from edgewise.graphs.sequence import (
-    Blocks,
-    Causal,
-    Complete,
-    Dilated,
-    PrefixCausal,
-    SelfLoops,
-    Window,
-)
+from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 
 __all__ = ["graph_from"]
 

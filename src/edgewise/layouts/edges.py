@@ -11,20 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.graphs.algebra import (
-    Composition,
-    Difference,
-    Intersection,
-    Permutation,
-    Reverse,
-    Union,
-)
+from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
 from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.composition import Composition
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.permutation import Permutation
 from edgewise.graphs.predicate import Assume
 from edgewise.layouts.formats import Edges
 from edgewise.layouts.progression import progression

@@ -13,15 +13,8 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs.base import Graph
-from edgewise.graphs.sequence import (
-    Blocks,
-    Causal,
-    Complete,
-    Dilated,
-    PrefixCausal,
-    SelfLoops,
-    Window,
-)
+from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 from edgewise.layouts.formats import Edges
 
 __all__ = ["Progression", "progression"]
