@@ -130,6 +130,7 @@ def union(a: Graph, b: Graph) -> Graph:
 def intersection(a: Graph, b: Graph) -> Graph:
     """Edges that both graphs have, each once; also written ``a & b``.
 
+    >>> from edgewise.graphs import Causal
     >>> intersection(Causal(4), Window(4, left=2, right=2)).facts().max_edges
     9
     """
