@@ -19,8 +19,6 @@ from edgewise.graphs.permutation import Permutation
 
 __all__ = ["Assume", "Predicate", "check_facts"]
 
-_CHUNK = 1 << 22
-
 
 @dataclass(frozen=True, repr=False)
 class Predicate(Graph):
