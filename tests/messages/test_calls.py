@@ -438,6 +438,11 @@ CASES = {
         ew.ArgumentError,
         "lse must be a tensor, got NoneType.",
     ),
+    "lse on another device": (
+        lambda: weigh(lse=LSE.to("meta")),
+        ew.ArgumentError,
+        "lse is on meta but query is on cpu. Move it with lse.to('cpu').",
+    ),
     "lse of integers": (
         lambda: weigh(lse=LSE.long()),
         ew.ArgumentError,

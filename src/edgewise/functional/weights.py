@@ -84,6 +84,11 @@ def weights(
             f"{list(query.shape[:-1])}, got {list(lse.shape)}. Take it from "
             f"attention_state() with the same arguments."
         )
+    if lse.device != query.device:
+        raise ArgumentError(
+            f"lse is on {lse.device} but query is on {query.device}. "
+            f"Move it with lse.to({str(query.device)!r})."
+        )
     target, source, edge, real = _chosen(graph, edges, query.device, per_edge=per_edge)
     precise = lse.dtype
     if per_edge and edge is not None and not num_edges_of(graph):
