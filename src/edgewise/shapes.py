@@ -79,8 +79,8 @@ def check_attention(
         )
     if kv_heads == 0 or heads % kv_heads:
         raise ShapeError(
-            f"query has {heads} heads, which is not a multiple of the {kv_heads} "
-            f"heads of key and value (grouped-query attention needs one)."
+            f"query has {heads} heads, which is not a multiple of the {kv_heads} heads of key and "
+            f"value. Change the number of heads, or repeat key and value."
         )
     if head_dim == 0:
         raise ShapeError(
@@ -94,7 +94,7 @@ def check_attention(
     if key_dim is not None and head_dim != key_dim:
         raise ShapeError(
             f"this score needs query and key of head_dim {key_dim}, got {head_dim} "
-            f"(query: {list(query.shape)})."
+            f"(query: {list(query.shape)}). Reshape both to [*batch, heads, nodes, {key_dim}]."
         )
     return Sizes(tuple(batch), heads, kv_heads, head_dim, value_dim)
 
@@ -102,7 +102,9 @@ def check_attention(
 def check_floating(name: str, tensor: object) -> None:
     """Check that an argument is a floating-point tensor that the operator computes on."""
     if not isinstance(tensor, Tensor):
-        raise ArgumentError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+        raise ArgumentError(
+            f"{name} must be a tensor, got {type(tensor).__name__}. Use torch.as_tensor()."
+        )
     if tensor.layout != torch.strided:
         raise ArgumentError(
             f"{name} must be a dense tensor, got {tensor.layout}. Use {name}.to_dense()."

@@ -50,7 +50,9 @@ def attention(
     Rows of ``query`` are targets (nodes that are updated), rows of ``key`` and ``value`` are
     sources (nodes that are read); ``graph`` says which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
-    sources gets zeros, and sends no gradient. An edge that occurs twice counts twice.
+    sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
+    infinity in a source reaches its targets alone with ``backend="gather"``; matrix products
+    (``"dense"``) spread it, as torch's own attention does.
 
     Args:
         query: ``[*batch, H, T, D]``, float64, float32, bfloat16 or float16; any strides.
@@ -76,7 +78,7 @@ def attention(
         ShapeError: shapes that do not fit each other or the graph.
         ArgumentError: dtypes, devices or numbers out of range.
         BackendRefused: the named backend cannot run this problem.
-        PlanError: no backend can.
+        PlanError: no backend can, or there is none of this name.
 
     Gradients:
         With respect to every tensor, the score's and the bias's included. Second derivatives with

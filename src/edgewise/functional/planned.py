@@ -40,7 +40,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Run:
             ),
         )
     if not isinstance(backend, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise PlanError(f"backend must be a name like 'auto', got {backend!r}.")
+        raise PlanError(f"backend must be a name, got {backend!r}. Use 'auto'.")
     plans = recall(graph, "plans", _Plans)
     key = (question, backend)
     plan = plans.get(key)

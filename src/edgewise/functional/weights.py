@@ -124,7 +124,7 @@ def _chosen(
     ):
         raise ArgumentError(
             f"edges must be positions [M] or pairs [2, M] of int64, got "
-            f"{list(chosen.shape)} of {chosen.dtype}."
+            f"{list(chosen.shape)} of {chosen.dtype}. Use edges.long(), sources in the first row."
         )
     chosen = chosen.to(device)
     if chosen.ndim == 1:
@@ -160,5 +160,6 @@ def _check_range(name: str, index: Tensor, size: int, noun: str) -> None:
     if low < 0 or high >= size:
         known = f"from 0 to {size - 1}" if size else "empty"
         raise ArgumentError(
-            f"{name} must be {known}, because the graph has {size} {noun}, got {low} to {high}."
+            f"{name} must be {known}, because the graph has {size} {noun}, got {low} to {high}. "
+            f"Use the numbers of edges(graph)."
         )

@@ -139,7 +139,8 @@ class RelativeBias(Bias):
         shape = list(self.values.shape)
         if len(shape) != 2 or shape[0] not in (1, heads) or shape[1] < 1:
             raise ShapeError(
-                f"bias table must have shape [heads|1, distances] = [{heads}|1, K], got {shape}."
+                f"bias table must have shape [heads|1, distances] = [{heads}|1, K], got {shape}. "
+                f"Give one row for each head, or one for all."
             )
 
 
@@ -171,8 +172,8 @@ def as_bias(bias: Bias | Tensor | None) -> Bias | None:
     if isinstance(bias, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         return EdgeBias(bias)
     raise ArgumentError(
-        f"bias must be a tensor of one number per edge, RelativeBias or "
-        f"DenseBias, got {type(bias).__name__}."
+        f"bias must be a tensor of one number per edge, RelativeBias or DenseBias, got "
+        f"{type(bias).__name__}. Use torch.as_tensor()."
     )
 
 
@@ -195,10 +196,15 @@ def check_per_edge(
         got in (1, n) for got, n in zip(reversed(own), reversed(lead), strict=False)
     )
     if not fits:
+        cure = (
+            "Give one number for each pair of the graph."
+            if len(tail) == 2 and name == "bias"
+            else "Order them as in edges(graph), one entry for each edge."
+        )
         expected = ", ".join("?" if n is None else str(n) for n in (*lead, *tail))
         raise ShapeError(
             f"{name} must have shape {meaning} = [{expected}] (leading sizes may be 1 or left "
-            f"out), got {list(values.shape)}."
+            f"out), got {list(values.shape)}. {cure}"
         )
 
 

@@ -55,7 +55,7 @@ def gaussian_weight(coordinate: Tensor, mean: Tensor, precision: Tensor) -> Tens
         raise ShapeError(
             "gaussian_weight needs coordinate [edges, P], mean [heads, P] and precision [heads, P] "
             f"or [heads, P, P], got {list(coordinate.shape)}, {list(mean.shape)} and "
-            f"{list(precision.shape)}."
+            f"{list(precision.shape)}. Give one mean and one precision for each head."
         )
     offset = coordinate[..., None, :, :] - mean[:, None, :]  # [*, H, E, P]
     scaled = offset @ precision if precision.ndim == 3 else offset * precision[:, None, :]

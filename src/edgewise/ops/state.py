@@ -57,7 +57,10 @@ def merge(states: Sequence[AttentionState]) -> AttentionState:
         Ye et al. FlashInfer. 2025, arXiv:2501.01005, section 2 ("attention state").
     """
     if not states:
-        raise ArgumentError("merge: states must hold at least one AttentionState, got none.")
+        raise ArgumentError(
+            "merge: states must hold at least one AttentionState, got none. "
+            "Pass a list of attention_state() results."
+        )
     shapes = {(tuple(state.out.shape), tuple(state.lse.shape)) for state in states}
     if len(shapes) > 1:
         raise ShapeError(

@@ -42,7 +42,7 @@ def backend_named(name: str) -> Backend:
         if backend.name == name:
             return backend
     known = ", ".join(repr(backend.name) for backend in BACKENDS)
-    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}.")
+    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}. Use 'auto'.")
 
 
 @dataclass(frozen=True)

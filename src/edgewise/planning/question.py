@@ -99,7 +99,8 @@ def ask_attention(
     if inputs.vector is not None and inputs.vector.shape != (sizes.heads, sizes.head_dim):
         raise ShapeError(
             f"the vector of a GATv2 score must have shape [heads, head_dim] = "
-            f"[{sizes.heads}, {sizes.head_dim}], got {list(inputs.vector.shape)}."
+            f"[{sizes.heads}, {sizes.head_dim}], got {list(inputs.vector.shape)}. Give one vector "
+            f"for each head."
         )
     needs_grad = False
     for name, tensor in inputs.tensors().items():
@@ -137,7 +138,9 @@ def ask_aggregate(
     """
     check_floating("value", value)
     if reduce not in ("sum", "mean", "max"):
-        raise ArgumentError(f"reduce must be 'sum', 'mean' or 'max', got {reduce!r}.")
+        raise ArgumentError(
+            f"reduce must be 'sum', 'mean' or 'max', got {reduce!r}. Leave it out for 'sum'."
+        )
     if value.ndim < 2:
         raise ShapeError(
             f"value must have shape [*batch, sources, channels], got "
@@ -174,7 +177,8 @@ def check_score(score: object) -> None:
         )
     if isinstance(score, GATv2) and not isinstance(score.weight, Tensor):
         raise ArgumentError(
-            f"GATv2: weight must be a tensor [heads, head_dim], got {type(score.weight).__name__}."
+            f"GATv2: weight must be a tensor [heads, head_dim], got "
+            f"{type(score.weight).__name__}. Give one vector for each head."
         )
 
 
