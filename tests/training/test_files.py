@@ -131,6 +131,10 @@ BAD_NODES = {
         changed("y", np.where(np.arange(40) == 5, -2, np.arange(40) % 2)),
         "mine: y holds the label -2, but classes are numbered 0 to 1 (-1 is an unlabelled node).",
     ),
+    "labels all below": (
+        changed("y", np.arange(40) % 2 - 3),
+        "mine: y holds the label -3, but classes are numbered from 0 (-1 is an unlabelled node).",
+    ),
     "one class": (
         changed("y", np.zeros(40, int)),
         "mine: y holds a single class. Two are the fewest to learn.",

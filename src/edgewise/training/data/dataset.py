@@ -84,15 +84,16 @@ class GraphDataset:
             return
         low, high = int(self.y.min()), int(self.y.max())
         lowest = -1 if self.on_nodes else 0
-        if self.num_classes < 2:
-            raise DataError(f"{self.name}: y holds a single class. Two are the fewest to learn.")
         if low < lowest or high >= self.num_classes:
             wrong = low if low < lowest else high
+            numbered = f"0 to {self.num_classes - 1}" if self.num_classes > 0 else "from 0"
             unlabelled = " (-1 is an unlabelled node)" if self.on_nodes else ""
             raise DataError(
-                f"{self.name}: y holds the label {wrong}, but classes are numbered 0 to "
-                f"{self.num_classes - 1}{unlabelled}."
+                f"{self.name}: y holds the label {wrong}, but classes are numbered "
+                f"{numbered}{unlabelled}."
             )
+        if self.num_classes < 2:
+            raise DataError(f"{self.name}: y holds a single class. Two are the fewest to learn.")
 
     @property
     def on_nodes(self) -> bool:
