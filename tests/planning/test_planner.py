@@ -178,6 +178,16 @@ def test_a_plan_can_be_called():
         plan(like[:, :, 1:], like, like)
 
 
+def test_a_plan_of_a_learned_score_wants_its_vector():
+    like, graph = torch.randn(2, 4, 3), ew.Causal(4)
+    score = ew.GATv2(torch.randn(2, 3))
+    plan = ew.plan(like, like, like, graph, score=score)
+    expected = ew.attention(like, like, like, graph, score=score)
+    assert torch.equal(plan(like, like, like, score=score), expected)
+    with pytest.raises(ew.ArgumentError, match="GATv2: weight must be a tensor"):
+        plan(like, like, like)
+
+
 def test_what_evaluation_worked_out_can_be_trained_with():
     graph = ew.EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=3)
     like = q(3)

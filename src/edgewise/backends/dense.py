@@ -92,14 +92,14 @@ class Dense(Backend):
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
         aggregating = isinstance(problem, AggregateProblem)
-        attending = isinstance(problem, AttentionProblem)
-        per_edge = problem.bias == "edge" if attending else getattr(problem, "weighted", False)
-        fused = attending and _fused(problem)
-        maskless = attending and _maskless(problem)
+        if isinstance(problem, AttentionProblem):
+            per_edge, fused, maskless = problem.bias == "edge", _fused(problem), _maskless(problem)
+        else:
+            per_edge, fused, maskless = aggregating and problem.weighted, False, True
         key = ("dense", str(device), problem.accumulate, aggregating, per_edge, fused, maskless)
 
         def lower() -> _Pairs:
-            causal = maskless and not facts.complete
+            causal = maskless and not aggregating and not facts.complete
             mask = None if maskless or facts.complete else dense_mask(graph, device).mask
             empty = None
             if mask is not None and facts.min_in_degree == 0:

@@ -8,18 +8,11 @@ from torch import Tensor
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
-from edgewise.ops.dropout import draw_seed
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
 from edgewise.planning import Explanation, Plan, choose
-from edgewise.planning.question import (
-    AttentionQuestion,
-    aligned,
-    ask_attention,
-    check_graph,
-    check_score,
-)
+from edgewise.planning.question import AttentionQuestion, ask_attention, inputs_of
 
 __all__ = ["attention", "attention_state", "explain", "plan"]
 
@@ -103,11 +96,8 @@ def attention(
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
         arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
     """
-    check_graph(graph)
-    check_score(score)
-    seed = draw_seed(generator) if dropout else None
-    inputs = Inputs(
-        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, seed
+    inputs = inputs_of(
+        query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     return planned(graph, question, backend).attend(inputs)
@@ -146,11 +136,8 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
-    check_graph(graph)
-    check_score(score)
-    seed = draw_seed(generator) if dropout else None
-    inputs = Inputs(
-        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, seed
+    inputs = inputs_of(
+        query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
     return planned(graph, question, backend).forward(inputs)
@@ -239,11 +226,7 @@ def _decide(
     backend: str,
     memory_budget: int | None,
 ) -> Explanation:
-    check_graph(graph)
-    check_score(score)
-    inputs = Inputs(
-        query, key, value, score.vector, aligned(bias, graph), edge_key, edge_value, None
-    )
+    inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value)
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     return Explanation(choose(question.about(graph), backend, memory_budget))
 

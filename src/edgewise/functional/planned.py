@@ -11,7 +11,7 @@ import torch
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph, graph_from, recall
 from edgewise.graphs.base import lasting
-from edgewise.layouts import edges
+from edgewise.layouts import num_edges
 from edgewise.planning import Run, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
@@ -55,7 +55,7 @@ def num_edges_of(graph: Graph) -> int:
     """How many edges a graph has; lowers it when the facts do not say."""
     if torch.compiler.is_compiling():
         return _compiled_num_edges(_portable(graph))
-    return _num_edges(graph)
+    return num_edges(graph)
 
 
 def _run(graph: Graph, question: Question, backend: str) -> Run:
@@ -63,11 +63,6 @@ def _run(graph: Graph, question: Question, backend: str) -> Run:
     assert isinstance(plan, Run), "the planner splits nothing yet"
     with lasting():
         return plan.without_graph()
-
-
-def _num_edges(graph: Graph) -> int:
-    facts = recall(graph, "facts", graph.facts)
-    return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 
 
 def _power_of_two(batch: int) -> int:
@@ -109,7 +104,7 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
 
 
 def _compiled_num_edges(graph: Any) -> int:
-    return _num_edges(_real(graph))
+    return num_edges(_real(graph))
 
 
 # What torch.compiler.assume_constant_result sets. Calling it here would import the compiler, a

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
-from edgewise.graphs.base import Graph, check_graph
+from edgewise.graphs.base import Graph, OverOne, check_graph
 from edgewise.graphs.blocks import Blocks
 from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.explicit import EdgeList
@@ -148,10 +148,8 @@ def difference(a: Graph, b: Graph) -> Graph:
 
 
 @dataclass(frozen=True, repr=False)
-class Reverse(Graph):
+class Reverse(OverOne):
     r"""Every edge points the other way; targets and sources change places."""
-
-    graph: Graph
 
     @property
     def num_targets(self) -> int:
@@ -162,13 +160,6 @@ class Reverse(Graph):
     def num_sources(self) -> int:
         """Columns: the targets of the original."""
         return self.graph.num_targets
-
-    @property
-    def may_repeat(self) -> bool:
-        return self.graph.may_repeat
-
-    def children(self) -> tuple[Graph, ...]:
-        return (self.graph,)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         return self.graph.contains(source, target)

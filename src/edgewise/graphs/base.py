@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterable
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +28,7 @@ from edgewise.graphs.facts import Facts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Graph", "check_graph", "count", "counts", "recall"]
+__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "recall"]
 
 R = TypeVar("R")
 
@@ -120,6 +120,30 @@ class Graph(ABC):
             else:
                 positional.append(repr(value))
         return f"{type(self).__name__}({', '.join(positional + keywords)})"
+
+
+@dataclass(frozen=True, repr=False)
+class OverOne(Graph):
+    """A graph made of one other, of the same sizes unless it says otherwise."""
+
+    graph: Graph
+
+    @property
+    def num_targets(self) -> int:
+        """Rows of the graph."""
+        return self.graph.num_targets
+
+    @property
+    def num_sources(self) -> int:
+        """Columns of the graph."""
+        return self.graph.num_sources
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.graph.may_repeat
+
+    def children(self) -> tuple[Graph, ...]:
+        return (self.graph,)
 
 
 def _rebuilt(family: type[Graph], values: dict[str, Any]) -> Graph:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
-from edgewise.graphs.base import Graph, check_graph
+from edgewise.graphs.base import Graph, OverOne, check_graph
 from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.sequence import Complete
@@ -19,10 +19,9 @@ __all__ = ["Permutation", "permute"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Permutation(Graph):
+class Permutation(OverOne):
     """The same graph with its nodes renamed: old target ``i`` becomes ``targets[i]``."""
 
-    graph: Graph
     targets: Tensor
     sources: Tensor
 
@@ -43,23 +42,6 @@ class Permutation(Graph):
     @property
     def holds_tensors(self) -> bool:
         return True
-
-    @property
-    def num_targets(self) -> int:
-        """Rows of the original."""
-        return self.graph.num_targets
-
-    @property
-    def num_sources(self) -> int:
-        """Columns of the original."""
-        return self.graph.num_sources
-
-    @property
-    def may_repeat(self) -> bool:
-        return self.graph.may_repeat
-
-    def children(self) -> tuple[Graph, ...]:
-        return (self.graph,)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         targets, sources = self.__dict__["_inverse"]

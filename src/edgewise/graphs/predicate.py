@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs.algebra import Reverse
-from edgewise.graphs.base import Graph, check_graph, count
+from edgewise.graphs.base import Graph, OverOne, check_graph, count
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.explicit import EdgeList
@@ -85,7 +85,7 @@ class Predicate(Graph):
 
 
 @dataclass(frozen=True, repr=False)
-class Assume(Graph):
+class Assume(OverOne):
     """A graph with facts that somebody vouches for; trusted, and checkable.
 
     The planner believes these facts without looking. Prove them once with `check_facts`: it
@@ -106,7 +106,6 @@ class Assume(Graph):
         >>> check_facts(graph)
     """
 
-    graph: Graph
     assumed: Facts
 
     def __post_init__(self) -> None:
@@ -123,23 +122,6 @@ class Assume(Graph):
                 f"{self.assumed.num_targets} x {self.assumed.num_sources} (targets x sources). "
                 f"Pass the sizes of the graph to Facts.bounded()."
             )
-
-    @property
-    def num_targets(self) -> int:
-        """Rows of the graph."""
-        return self.graph.num_targets
-
-    @property
-    def num_sources(self) -> int:
-        """Columns of the graph."""
-        return self.graph.num_sources
-
-    @property
-    def may_repeat(self) -> bool:
-        return self.graph.may_repeat
-
-    def children(self) -> tuple[Graph, ...]:
-        return (self.graph,)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         return self.graph.contains(target, source)

@@ -1,7 +1,11 @@
 """How edges are stored, and how a symbolic graph becomes tensors."""
 
 from edgewise.layouts.draw import draw as draw
-from edgewise.layouts.edges import edges as edges, edges_by_contains as edges_by_contains
+from edgewise.layouts.edges import (
+    edges as edges,
+    edges_by_contains as edges_by_contains,
+    num_edges as num_edges,
+)
 from edgewise.layouts.formats import (
     BlockMask as BlockMask,
     Csr as Csr,

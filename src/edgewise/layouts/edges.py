@@ -24,7 +24,7 @@ from edgewise.graphs.predicate import Assume
 from edgewise.layouts.formats import Edges
 from edgewise.layouts.progression import progression
 
-__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order"]
+__all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order", "num_edges"]
 
 _CHUNK = 1 << 22  # pairs looked at in one go by the generic path
 
@@ -53,6 +53,12 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
         ("edges", str(device)),
         lambda: Edges(found.target.to(device), found.source.to(device)),
     )
+
+
+def num_edges(graph: Graph) -> int:
+    """How many edges a graph has, copies counted; lowers it only when the facts do not say."""
+    facts = recall(graph, "facts", graph.facts)
+    return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 
 
 def edges_by_contains(graph: Graph) -> Edges:

@@ -20,13 +20,12 @@ from torch import Tensor
 from edgewise.backends import BACKENDS, Backend
 from edgewise.errors import PlanError
 from edgewise.graphs import Complete, Graph, recall
-from edgewise.layouts import edges
+from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
-from edgewise.ops.dropout import draw_seed
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score
 from edgewise.ops.state import AttentionState
-from edgewise.planning.question import aligned, ask_attention
+from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Plan", "Run", "backend_named"]
@@ -84,21 +83,13 @@ class Plan(ABC):
         score = problem.score if score is None else score
         if score.spec() != problem.score.spec():
             raise PlanError(f"this plan is for {problem.score!r}, got {score!r}. Plan again.")
-        seed = draw_seed(generator) if problem.dropout else None
-        inputs = Inputs(
-            query,
-            key,
-            value,
-            score.vector,
-            aligned(bias, problem.graph),
-            edge_key,
-            edge_value,
-            seed,
+        graph, dropout = problem.graph, problem.dropout
+        inputs = inputs_of(
+            query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
         )
-        num_edges = edges(problem.graph).num_edges if inputs.has_edge_tensors else None
-        asked = ask_attention(
-            inputs, problem.graph, score, num_edges, problem.dropout, wants_lse=problem.wants_lse
-        ).about(problem.graph)
+        count = num_edges(graph) if inputs.has_edge_tensors else None
+        asked = ask_attention(inputs, graph, score, count, dropout, wants_lse=problem.wants_lse)
+        asked = asked.about(graph)
         fixed = (
             "heads",
             "kv_heads",

@@ -15,12 +15,13 @@ from torch import Tensor
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias, BiasKind, RelativeBias, as_bias, check_per_edge
+from edgewise.ops.dropout import draw_seed
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import GATv2, Score, score_from
 from edgewise.problem import AggregateProblem, AttentionProblem, Reduce
 from edgewise.shapes import check_attention, check_floating, check_rows
 
-__all__ = ["AggregateQuestion", "AttentionQuestion", "ask_aggregate", "ask_attention"]
+__all__ = ["AggregateQuestion", "AttentionQuestion", "ask_aggregate", "ask_attention", "inputs_of"]
 
 
 class AttentionQuestion(NamedTuple):
@@ -198,12 +199,30 @@ def check_graph(graph: object) -> None:
         )
 
 
-def aligned(bias: Bias | Tensor | None, graph: Graph) -> Bias | None:
-    """The bias as a value; a table of distances counts positions from the end."""
+def inputs_of(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    score: Score,
+    bias: Tensor | Bias | None = None,
+    edge_key: Tensor | None = None,
+    edge_value: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Inputs:
+    """The arguments of a call as one value, with a seed if anything is dropped.
+
+    Raises:
+        ArgumentError: the graph is no graph, or the score no score with its tensor.
+    """
+    check_graph(graph)
+    check_score(score)
     wrapped = as_bias(bias)
-    if isinstance(wrapped, RelativeBias):
-        return wrapped.shifted(graph.num_sources - graph.num_targets)
-    return wrapped
+    if isinstance(wrapped, RelativeBias):  # positions count from the end
+        wrapped = wrapped.shifted(graph.num_sources - graph.num_targets)
+    seed = draw_seed(generator) if dropout else None
+    return Inputs(query, key, value, score.vector, wrapped, edge_key, edge_value, seed)
 
 
 def _check_alike(name: str, tensor: Tensor, like: Tensor) -> None:
