@@ -3,6 +3,7 @@
 from edgewise.backends.base import Accepts as Accepts, Backend as Backend, Refuses as Refuses
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
+from edgewise.backends.native import Native
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense())
+BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Native())

@@ -1,0 +1,123 @@
+// The C interface: picks the kernels for this machine, once.
+
+#include <stdlib.h>
+#include <string.h>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include "edgewise.h"
+#include "parallel.hpp"
+
+#define EDGEWISE_DECLARE(variant)                                             \
+    namespace edgewise {                                                      \
+    namespace variant {                                                       \
+    int64_t attention_forward(const edgewise_attention &);                    \
+    int64_t attention_backward(const edgewise_attention_backward &);          \
+    int64_t aggregate_forward(const edgewise_aggregate &);                    \
+    int64_t edge_products(const edgewise_products &);                         \
+    }                                                                         \
+    }
+
+#if defined(EDGEWISE_X86_VARIANTS)
+EDGEWISE_DECLARE(x86_64_v2)
+EDGEWISE_DECLARE(x86_64_v3)
+#if defined(EDGEWISE_HAS_X86_64_V4)
+EDGEWISE_DECLARE(x86_64_v4)
+#endif
+#else
+EDGEWISE_DECLARE(portable)
+#endif
+
+namespace edgewise {
+namespace {
+
+struct Kernels {
+    const char *name;
+    int64_t (*attention_forward)(const edgewise_attention &);
+    int64_t (*attention_backward)(const edgewise_attention_backward &);
+    int64_t (*aggregate_forward)(const edgewise_aggregate &);
+    int64_t (*edge_products)(const edgewise_products &);
+};
+
+#define EDGEWISE_KERNELS(variant)                                                              \
+    Kernels {                                                                                  \
+        #variant, variant::attention_forward, variant::attention_backward,                     \
+            variant::aggregate_forward, variant::edge_products                                 \
+    }
+
+// EDGEWISE_NATIVE_VARIANT names another one, to test and to measure it.
+Kernels choose() {
+#if defined(EDGEWISE_X86_VARIANTS)
+    const char *wish = getenv("EDGEWISE_NATIVE_VARIANT");
+    const Kernels v2 = EDGEWISE_KERNELS(x86_64_v2), v3 = EDGEWISE_KERNELS(x86_64_v3);
+    __builtin_cpu_init();
+    const bool has_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+    if (!has_v3 || (wish && !strcmp(wish, v2.name))) return v2;
+#if defined(EDGEWISE_HAS_X86_64_V4)
+    const bool has_v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    if (has_v4 && !(wish && !strcmp(wish, v3.name))) return EDGEWISE_KERNELS(x86_64_v4);
+#endif
+    return v3;
+#else
+    return EDGEWISE_KERNELS(portable);
+#endif
+}
+
+const Kernels &kernels() {
+    static const Kernels chosen = choose();
+    return chosen;
+}
+
+bool was_forked = false;
+
+#if !defined(_WIN32)
+__attribute__((constructor)) void watch_forks() {
+    pthread_atfork(nullptr, nullptr, [] { was_forked = true; });
+}
+#endif
+
+}  // namespace
+
+bool forked() { return was_forked; }
+
+}  // namespace edgewise
+
+using edgewise::kernels;
+
+extern "C" {
+
+int64_t edgewise_sizes(int64_t which) {
+    const int64_t sizes[] = {sizeof(edgewise_attention), sizeof(edgewise_attention_backward),
+                             sizeof(edgewise_aggregate), sizeof(edgewise_products)};
+    return sizes[which];
+}
+
+const char *edgewise_variant(void) { return kernels().name; }
+
+int64_t edgewise_has_threads(void) {
+#if defined(_OPENMP)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+int64_t edgewise_attention_forward(const edgewise_attention *call) {
+    return kernels().attention_forward(*call);
+}
+int64_t edgewise_attention_backward_(const edgewise_attention_backward *call) {
+    return kernels().attention_backward(*call);
+}
+int64_t edgewise_aggregate_forward(const edgewise_aggregate *call) {
+    return kernels().aggregate_forward(*call);
+}
+int64_t edgewise_edge_products(const edgewise_products *call) {
+    return kernels().edge_products(*call);
+}
+
+}  // extern "C"

@@ -1,0 +1,113 @@
+/* The C interface of the native kernels: plain records, no Python, no torch.
+ *
+ * Every record is a sequence of 8-byte fields (integers, doubles, pointers), so that a caller can
+ * pack it without knowing the padding rules of a compiler. `edgewise_sizes` lets it check.
+ *
+ * Strides count elements. The last dimension of every tensor is contiguous. A head dimension is
+ * padded: `dim` elements may be read where `true_dim` count, and the rest must be zero.
+ */
+#ifndef EDGEWISE_H
+#define EDGEWISE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define EDGEWISE_API __declspec(dllexport)
+#else
+#define EDGEWISE_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { EDGEWISE_FLOAT64 = 0, EDGEWISE_FLOAT32 = 1, EDGEWISE_BFLOAT16 = 2, EDGEWISE_FLOAT16 = 3 };
+enum { EDGEWISE_DOT = 0, EDGEWISE_ADDITIVE = 1, EDGEWISE_GATV2 = 2 };
+/* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column. */
+enum { EDGEWISE_SUM = 0, EDGEWISE_MEAN = 1, EDGEWISE_MAX = 2, EDGEWISE_WON = 3 };
+
+/* A tensor [batch, heads, rows, dim]. A null pointer means there is none. */
+typedef struct {
+    void *data;
+    int64_t batch, head, row;
+} edgewise_view;
+
+/* Rows of a graph and how they are shared out; see `edgewise_schedule`. */
+typedef struct {
+    int64_t rows, columns;
+    const int64_t *indptr;   /* [rows + 1] */
+    const int32_t *indices;  /* [edges]: columns */
+    const int32_t *edge;     /* [edges]: place in edge order; null where it is the same */
+    const int32_t *copy;     /* [edges]: how many equal edges stand before; null where none */
+    const int32_t *order;    /* [rows]: which row of the tensors each row is; null where the same */
+    const int64_t *tasks;    /* [tasks, 5]: first row, last row, first edge, last edge, slot */
+    int64_t num_tasks;
+    const int64_t *cuts;     /* [cuts, 3]: row, first slot, last slot of each row that is cut */
+    int64_t num_cuts, num_slots;
+} edgewise_rows;
+
+typedef struct {
+    int64_t dtype, score, batch, heads, kv_heads;
+    int64_t key_dim, value_dim;           /* padded */
+    int64_t true_key_dim, true_value_dim;
+    int64_t threads;
+    double scale, softcap, slope;         /* softcap: 0 for none */
+    int64_t drops, seed, threshold;       /* dropout: whether, seed, smallest hash that is kept */
+    double multiplier;                    /* of what dropout keeps */
+    edgewise_view query, key, value;
+    edgewise_view vector;                 /* [1, heads, 1, key_dim] of GATv2 */
+    edgewise_view bias;                   /* [batch|1, heads|1, edges]: row is the stride of edges */
+    edgewise_view edge_key, edge_value;   /* [batch|1, heads|1, edges, dim] */
+    edgewise_view out;                    /* forward: written; backward: the global output */
+    void *lse;                            /* [batch, heads, targets], float32 or float64 */
+    edgewise_rows rows;                   /* by target */
+} edgewise_attention;
+
+typedef struct {
+    edgewise_attention call;
+    edgewise_rows reversed;               /* by source; `edge` is never null where it is needed */
+    edgewise_view grad_out;               /* padded like value */
+    void *grad_lse;                       /* [batch, heads, targets], or null for zeros */
+    edgewise_view grad_query, grad_key, grad_value; /* written; null where not wanted */
+    /* Added to, in float32 or float64; zeros before the call. */
+    void *grad_vector;                    /* [heads, true_key_dim] */
+    edgewise_view grad_bias, grad_edge_key, grad_edge_value;
+} edgewise_attention_backward;
+
+typedef struct {
+    int64_t dtype, reduce, batch, channels, true_channels, threads;
+    edgewise_view value, out;             /* [batch, 1, rows, channels] */
+    edgewise_view weight;                 /* [batch|1, 1, edges]: row is the stride of edges */
+    int32_t *winner;                      /* [batch, rows, channels]: which edge is the maximum */
+    edgewise_rows rows;
+} edgewise_aggregate;
+
+/* What belongs to each edge: products of target and source rows. */
+typedef struct {
+    int64_t dtype, batch, channels, true_channels, threads;
+    edgewise_view target, source;         /* [batch, 1, rows, channels] */
+    const int32_t *winner;                /* of a maximum: only channels that this edge has won */
+    edgewise_view out;                    /* [batch|1, 1, edges], added to, float32 or float64 */
+    edgewise_rows rows;
+} edgewise_products;
+
+EDGEWISE_API int64_t edgewise_sizes(int64_t which);
+EDGEWISE_API const char *edgewise_variant(void);
+EDGEWISE_API int64_t edgewise_has_threads(void);
+
+/* Share rows out by edges. Writes at most `edges / grain + rows...` tasks; returns how many, and the
+ * number of cuts and slots through the pointers. Pass null tables to count first. */
+EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int64_t grain,
+                                       int64_t piece, int64_t *tasks, int64_t *cuts,
+                                       int64_t *num_cuts, int64_t *num_slots);
+
+/* 0, or 1 where memory for partial results could not be had. */
+EDGEWISE_API int64_t edgewise_attention_forward(const edgewise_attention *call);
+EDGEWISE_API int64_t edgewise_attention_backward_(const edgewise_attention_backward *call);
+EDGEWISE_API int64_t edgewise_aggregate_forward(const edgewise_aggregate *call);
+EDGEWISE_API int64_t edgewise_edge_products(const edgewise_products *call);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

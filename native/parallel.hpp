@@ -1,0 +1,27 @@
+// Sharing independent cells of work out to threads; which thread takes which never shows.
+#pragma once
+
+#include <stdint.h>
+
+namespace edgewise {
+
+// True in a process that was forked from one that had used threads: its pool is gone.
+bool forked();
+
+// Call f(cell) for every cell. Cells write to places of their own, so any order gives one result.
+template <class F>
+inline void parallel(int64_t cells, int64_t threads, F f) {
+#if defined(_OPENMP)
+    if (threads > cells) threads = cells;
+    if (threads > 1 && !forked()) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(int(threads))
+        for (int64_t cell = 0; cell < cells; ++cell) f(cell);
+        return;
+    }
+#else
+    (void)threads;
+#endif
+    for (int64_t cell = 0; cell < cells; ++cell) f(cell);
+}
+
+}  // namespace edgewise

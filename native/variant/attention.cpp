@@ -1,0 +1,316 @@
+// Attention forward: scores, softmax and weighted values of a block of edges at a time.
+//
+// Rows that fit into a block are finished in one go. Longer rows are accumulated block after block
+// with a running maximum; rows longer than a task are cut, and their parts merged in order.
+
+#include <stdlib.h>
+
+#include "../parallel.hpp"
+#include "kernels.hpp"
+#include "scores.hpp"
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+namespace {
+
+inline float logarithm(float x) { return __builtin_logf(x); }
+inline double logarithm(double x) { return __builtin_log(x); }
+template <class A>
+constexpr A infinity() {
+    return A(__builtin_inf());
+}
+// Infinite maxima are not subtracted, so that no infinity meets another.
+template <class A>
+inline A finite(A x) {
+    return x == infinity<A>() || x == -infinity<A>() ? A(0) : x;
+}
+
+// Largest score of entries [begin, end) for each head; NaN is passed over here and met again in
+// the exponential.
+template <class A, int HC>
+void tops(const A *s, int begin, int end, A *top) {
+    if constexpr (HC == 1) {
+        A m = top[0];
+        for (int e = begin; e < end; ++e) m = s[e] > m ? s[e] : m;
+        top[0] = m;
+    } else {
+        auto m = load<HC>(top);
+        for (int e = begin; e < end; ++e) {
+            auto v = load<HC>(s + e * HC);
+            m = select(v > m, v, m);
+        }
+        store<HC>(top, m);
+    }
+}
+
+template <class A, int HC>
+void subtract(A *s, int begin, int end, const A *x) {
+    for (int e = begin; e < end; ++e) {
+        for (int h = 0; h < HC; ++h) s[e * HC + h] -= x[h];
+    }
+}
+
+template <class A, int HC>
+void scale_by(A *s, int begin, int end, const A *x) {
+    for (int e = begin; e < end; ++e) {
+        for (int h = 0; h < HC; ++h) s[e * HC + h] *= x[h];
+    }
+}
+
+template <class A, int HC>
+void add_up(const A *s, int begin, int end, A *total) {
+    A t[HC];
+    for (int h = 0; h < HC; ++h) t[h] = 0;
+    for (int e = begin; e < end; ++e) {
+        for (int h = 0; h < HC; ++h) t[h] += s[e * HC + h];
+    }
+    for (int h = 0; h < HC; ++h) total[h] += t[h];
+}
+
+template <class T>
+struct Forward {
+    using A = Accumulate<T>;
+    const edgewise_attention &call;
+    Heads heads;
+    A *partial;  // [slots, batch, heads, value_dim + 2]
+    Scratch<A> &s;
+
+    A *lse_at(int64_t row, int h) const {
+        int64_t plane = heads.batch * call.heads + heads.head + h;
+        return static_cast<A *>(call.lse) + plane * call.rows.rows + row;
+    }
+
+    void run(const int64_t *task) {
+        switch (heads.count) {
+            case 8: return walk<8>(task);
+            case 4: return walk<4>(task);
+            case 2: return walk<2>(task);
+            default: return walk<1>(task);
+        }
+    }
+
+    template <int HC>
+    void walk(const int64_t *task) {
+        const int most = block_entries<T>(larger(call.key_dim, call.value_dim), HC);
+        Walk walk(call.rows, task, 1, most);
+        A top[HC], total[HC];
+        bool open = false;
+        while (!walk.done()) {
+            const bool whole = walk.next(s.block);
+            score_block<T>(call, call.rows, heads, s, false);
+            if (whole) {
+                whole_rows<HC>();
+                continue;
+            }
+            if (!open) start<HC>(top, total);
+            part_of_row<HC>(top, total);
+            open = !walk.finished_row();
+            if (open) continue;
+            if (task[4] >= 0) {
+                keep<HC>(task[4], top, total);
+            } else {
+                finish<HC>(top, total);
+            }
+        }
+    }
+
+    template <int HC>
+    void whole_rows() {
+        Block &b = s.block;
+        A top[HC], total[HC], inverse[HC];
+        A shift[kRows * HC];
+        for (int r = 0; r < b.rows; ++r) {
+            for (int h = 0; h < HC; ++h) top[h] = -infinity<A>();
+            tops<A, HC>(s.scores, b.start[r], b.start[r + 1], top);
+            for (int h = 0; h < HC; ++h) shift[r * HC + h] = finite(top[h]);
+            subtract<A, HC>(s.scores, b.start[r], b.start[r + 1], shift + r * HC);
+        }
+        exponentials(s.scores, int64_t(b.count) * HC);
+        for (int r = 0; r < b.rows; ++r) {
+            for (int h = 0; h < HC; ++h) total[h] = 0;
+            add_up<A, HC>(s.scores, b.start[r], b.start[r + 1], total);
+            for (int h = 0; h < HC; ++h) {
+                const bool empty = total[h] == 0;
+                inverse[h] = empty ? A(0) : 1 / total[h];
+                *lse_at(b.row[r], h) =
+                    empty ? -infinity<A>() : shift[r * HC + h] + logarithm(total[h]);
+            }
+            scale_by<A, HC>(s.scores, b.start[r], b.start[r + 1], inverse);
+        }
+        if (call.drops) drop_weights();
+        add_values(nullptr);
+    }
+
+    void drop_weights() {
+        dropout_factors(call, call.rows, heads, s.block, s.factors);
+        for (int i = 0; i < s.block.count * heads.count; ++i) s.scores[i] *= s.factors[i];
+    }
+
+    // Weighted values: of whole rows to the output, of a part of a row to a sum.
+    void add_values(A *sum) {
+        TotalsCall<T> c;
+        c.block = &s.block;
+        c.p = s.scores;
+        c.y = at<T>(call.value, heads.batch, heads.kv);
+        c.yh = column_step(call.value, heads);
+        column_offsets(s.block, call.value, s.column_at);
+        c.yo = s.column_at;
+        c.z = nullptr;
+        c.zo = s.edge_at;
+        c.zh = call.edge_value.head;
+        if (call.edge_value.data) {
+            edge_offsets(s.block, call.rows, call.edge_value, s.edge_at);
+            c.z = at<T>(call.edge_value, heads.batch, heads.head);
+        }
+        c.columns = int(call.true_value_dim);
+        c.out = at_mutable<T>(call.out, heads.batch, heads.head);
+        c.out_row = call.out.row;
+        c.out_head = call.out.head;
+        c.sum = sum;
+        c.sum_head = call.value_dim;
+        all_totals<T>(c, heads.count, call.value_dim);
+    }
+
+    template <int HC>
+    void start(A *top, A *total) {
+        for (int h = 0; h < HC; ++h) {
+            top[h] = -infinity<A>();
+            total[h] = 0;
+        }
+        for (int i = 0; i < HC * call.value_dim; ++i) s.sum[i] = 0;
+    }
+
+    template <int HC>
+    void part_of_row(A *top, A *total) {
+        Block &b = s.block;
+        A before[HC], shift[HC], factor[HC];
+        for (int h = 0; h < HC; ++h) before[h] = top[h];
+        tops<A, HC>(s.scores, 0, b.count, top);
+        for (int h = 0; h < HC; ++h) {
+            shift[h] = finite(top[h]);
+            const bool first = before[h] == -infinity<A>();
+            factor[h] = first ? A(0) : before[h] - shift[h];
+        }
+        exponentials_of<HC>(factor, before);
+        subtract<A, HC>(s.scores, 0, b.count, shift);
+        exponentials(s.scores, int64_t(b.count) * HC);
+        for (int h = 0; h < HC; ++h) {
+            total[h] *= factor[h];
+            if (factor[h] == 1) continue;
+            for (int64_t i = 0; i < call.value_dim; ++i) s.sum[h * call.value_dim + i] *= factor[h];
+        }
+        add_up<A, HC>(s.scores, 0, b.count, total);
+        if (call.drops) drop_weights();
+        add_values(s.sum);
+    }
+
+    // exp of the change of the maximum; 0 where nothing came before.
+    template <int HC>
+    static void exponentials_of(A *factor, const A *before) {
+        constexpr int size = HC > kWidth ? HC : kWidth;  // whole vectors
+        alignas(64) A x[size];
+        for (int h = 0; h < size; ++h) x[h] = h < HC ? factor[h] : A(0);
+        exponentials(x, HC);
+        for (int h = 0; h < HC; ++h) factor[h] = before[h] == -infinity<A>() ? A(0) : x[h];
+    }
+
+    template <int HC>
+    void finish(const A *top, const A *total) {
+        const int32_t row = s.block.row[0];
+        for (int h = 0; h < HC; ++h) {
+            write_row(row, h, finite(top[h]), total[h], s.sum + h * call.value_dim);
+        }
+    }
+
+    void write_row(int64_t row, int h, A shift, A total, const A *sum) const {
+        T *out = at_mutable<T>(call.out, heads.batch, heads.head + h) + row * call.out.row;
+        const A inverse = total == 0 ? A(0) : 1 / total;
+        for (int64_t i = 0; i < call.true_value_dim; ++i) narrow(sum[i] * inverse, out + i);
+        *lse_at(row, h) = total == 0 ? -infinity<A>() : shift + logarithm(total);
+    }
+
+    A *slot_at(int64_t slot, int h) const {
+        int64_t plane = (slot * call.batch + heads.batch) * call.heads + heads.head + h;
+        return partial + plane * (call.value_dim + 2);
+    }
+
+    template <int HC>
+    void keep(int64_t slot, const A *top, const A *total) {
+        for (int h = 0; h < HC; ++h) {
+            A *to = slot_at(slot, h);
+            to[0] = top[h];
+            to[1] = total[h];
+            memcpy(to + 2, s.sum + h * call.value_dim, sizeof(A) * size_t(call.value_dim));
+        }
+    }
+
+    // Merge the parts of a row that was cut, in order.
+    void merge(const int64_t *cut) {
+        const int32_t row = call.rows.order ? call.rows.order[cut[0]] : int32_t(cut[0]);
+        A top = -infinity<A>(), total = 0;
+        for (int64_t slot = cut[1]; slot < cut[2]; ++slot) {
+            top = larger(top, slot_at(slot, 0)[0]);
+        }
+        const A shift = finite(top);
+        for (int64_t i = 0; i < call.value_dim; ++i) s.sum[i] = 0;
+        for (int64_t slot = cut[1]; slot < cut[2]; ++slot) {
+            const A *from = slot_at(slot, 0);
+            const bool none = from[1] == 0;
+            const A factor = none ? A(0) : A(__builtin_exp(double(finite(from[0]) - shift)));
+            total += from[1] * factor;
+            for (int64_t i = 0; i < call.value_dim; ++i) s.sum[i] += from[2 + i] * factor;
+        }
+        write_row(row, 0, shift, total, s.sum);
+    }
+};
+
+template <class T>
+int64_t forward(const edgewise_attention &call) {
+    using A = Accumulate<T>;
+    const edgewise_rows &rows = call.rows;
+    A *partial = nullptr;
+    if (rows.num_slots) {
+        const int64_t size = rows.num_slots * call.batch * call.heads * (call.value_dim + 2);
+        partial = static_cast<A *>(malloc(size_t(size) * sizeof(A)));
+        if (!partial) return 1;
+    }
+    const int64_t share = call.heads / call.kv_heads;
+    const bool edge = call.edge_key.data || call.edge_value.data;
+    const bool adjacent = !edge &&
+        call.value.head == call.value_dim &&
+        (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
+    const int together =
+        heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
+                          adjacent || (share > 1 && !edge));
+    const int64_t chunks = call.heads / together;
+    parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
+        Scratch<A> scratch;
+        const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks;
+        const int64_t head = plane % chunks * together;
+        Heads heads = {plane / chunks, head, head / share, together, share, false};
+        Forward<T>{call, heads, partial, scratch}.run(rows.tasks + 5 * task);
+    });
+    parallel(rows.num_cuts * call.batch * call.heads, call.threads, [&](int64_t cell) {
+        Scratch<A> scratch;
+        const int64_t cut = cell % rows.num_cuts, plane = cell / rows.num_cuts;
+        const int64_t head = plane % call.heads;
+        Heads heads = {plane / call.heads, head, head / share, 1, share, false};
+        Forward<T>{call, heads, partial, scratch}.merge(rows.cuts + 3 * cut);
+    });
+    free(partial);
+    return 0;
+}
+
+}  // namespace
+
+int64_t attention_forward(const edgewise_attention &call) {
+    switch (call.dtype) {
+        case EDGEWISE_FLOAT64: return forward<double>(call);
+        case EDGEWISE_FLOAT32: return forward<float>(call);
+        case EDGEWISE_BFLOAT16: return forward<BFloat16>(call);
+        default: return forward<Float16>(call);
+    }
+}
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

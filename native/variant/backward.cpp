@@ -1,0 +1,692 @@
+// Attention backward, from the global output and log-sum-exp:
+//
+//   w = exp(s - lse)      ds = w (dropout * (dout . v) - delta)      delta = dout . out - dlse
+//
+// Two passes, each recomputing the scores. By target: dq and what belongs to edges. By source, over
+// the reversed rows: dk and dv. Every number is added up by one thread in one order.
+
+#include <stdlib.h>
+
+#include "../parallel.hpp"
+#include "kernels.hpp"
+#include "scores.hpp"
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+namespace {
+
+// --- Gradient of GATv2: sum of p a LeakyReLU'(x + y) over the entries of each row ---------------
+
+template <class T>
+struct LeakyTotals {
+    using A = Accumulate<T>;
+    const Block *block;
+    int heads;                      // heads together
+    const A *p;                     // [count, heads]
+    const T *x, *y, *z, *a;         // z: edge features, or null; a: the vector
+    const int64_t *xo, *yo, *zo;
+    int64_t xh, yh, zh, ah;
+    A slope;
+    int columns;                    // channels that count
+    T *out;                         // whole rows: written, [row, head]; or
+    int64_t out_row, out_head;
+    A *sum;                         // a part of a row: added to, [head, sum_head]
+    int64_t sum_head;
+    A *vector;                      // gradient of a, added to, [head, vector_head]; or null
+    int64_t vector_head;
+};
+
+template <class T, int W, int NC>
+void leaky_tile(const LeakyTotals<T> &c, int column) {
+    using A = Accumulate<T>;
+    using V = Vec<A, W>;
+    const Block &b = *c.block;
+    const V slope = splat<A, W>(c.slope), one = splat<A, W>(1);
+    for (int h = 0; h < c.heads; ++h) {
+        V a[NC], of_vector[NC];
+        for (int i = 0; i < NC; ++i) {
+            a[i] = load<W>(c.a + h * c.ah + column + i * W);
+            of_vector[i] = V{};
+        }
+        for (int r = 0; r < b.rows; ++r) {
+            V x[NC], acc[NC];
+            const T *row = c.x + (b.start[r] < b.start[r + 1] ? c.xo[b.start[r]] : 0);
+            for (int i = 0; i < NC; ++i) {
+                x[i] = load<W>(row + h * c.xh + column + i * W);
+                acc[i] = V{};
+            }
+            for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+                const A p = c.p[e * c.heads + h];
+                const T *y = c.y + c.yo[e] + h * c.yh + column;
+                const T *z = c.z ? c.z + c.zo[e] + h * c.zh + column : nullptr;
+                for (int i = 0; i < NC; ++i) {
+                    V v = x[i] + load<W>(y + i * W);
+                    if (z) v += load<W>(z + i * W);
+                    V slopes = p * select(v > 0, one, slope);
+                    acc[i] += slopes;
+                    of_vector[i] += slopes * v;
+                }
+            }
+            for (int i = 0; i < NC; ++i) {
+                const int at = column + i * W;
+                if (c.sum) {
+                    A *to = c.sum + h * c.sum_head + at;
+                    store<W>(to, load<W>(to) + acc[i] * a[i]);
+                } else {
+                    T *to = c.out + b.row[r] * c.out_row + h * c.out_head + at;
+                    store_some<T, W>(to, acc[i] * a[i], c.columns - at);
+                }
+            }
+        }
+        if (!c.vector) continue;
+        for (int i = 0; i < NC; ++i) {
+            A *to = c.vector + h * c.vector_head + column + i * W;
+            store<W>(to, load<W>(to) + of_vector[i]);
+        }
+    }
+}
+
+template <class T, int W>
+void leaky_tiles(const LeakyTotals<T> &c, int chunks) {
+    for (int done = 0; done < chunks;) {
+        const int left = chunks - done;
+        if (left >= 4) {
+            leaky_tile<T, W, 4>(c, done * W);
+            done += 4;
+        } else if (left >= 2) {
+            leaky_tile<T, W, 2>(c, done * W);
+            done += 2;
+        } else {
+            leaky_tile<T, W, 1>(c, done * W);
+            done += 1;
+        }
+    }
+}
+
+template <class T>
+void leaky_totals(const LeakyTotals<T> &c, int64_t dim) {
+    constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
+    const int lanes = lanes_for<T>(dim);
+    if (lanes == full) {
+        leaky_tiles<T, full>(c, int(dim / lanes));
+    } else if constexpr (full > 8) {
+        leaky_tiles<T, full / 2>(c, int(dim / lanes));
+    }
+}
+
+// --- One pass ------------------------------------------------------------------------------
+
+template <class T>
+struct Buffers {
+    using A = Accumulate<T>;
+    A *stats;     // [batch, targets, 2, heads]: log-sum-exp, delta
+    A *vectors;   // [tasks, batch, heads, key_dim] of GATv2
+    A *targets;   // [slots, batch, heads, key_dim] of rows that were cut
+    A *sources;   // [slots, batch, kv_heads, key_dim + value_dim]
+};
+
+template <class T>
+struct Pass {
+    using A = Accumulate<T>;
+    const edgewise_attention_backward &back;
+    const edgewise_attention &call;
+    const edgewise_rows &rows;
+    Heads heads;
+    Buffers<T> buffers;
+    Scratch<A> &s;
+
+    const A *stats_of(int64_t target) const {
+        return buffers.stats + (heads.batch * call.rows.rows + target) * 2 * call.heads;
+    }
+
+    // Weights w in scores, from the scores.
+    void weights() {
+        const Block &b = s.block;
+        const int HC = heads.count;
+        for (int e = 0; e < b.count; ++e) {
+            const int32_t target = heads.by_source ? b.column[e] : b.row_of[e];
+            const A *lse = stats_of(target) + heads.head + b.head[e];
+            if (heads.by_source) prefetch(stats_of(b.column[e + kAhead]) + heads.head);
+            for (int h = 0; h < HC; ++h) s.scores[e * HC + h] -= lse[h];
+        }
+        exponentials(s.scores, int64_t(b.count) * HC);
+        if (call.drops) dropout_factors(call, rows, heads, b, s.factors);
+    }
+
+    // dout . v in changes, then gradients of scores.
+    void changes() {
+        const Block &b = s.block;
+        const int HC = heads.count, n = b.count * HC;
+        const edgewise_view &row_view = heads.by_source ? call.value : back.grad_out;
+        const edgewise_view &column_view = heads.by_source ? back.grad_out : call.value;
+        const int64_t row_head = heads.by_source ? heads.kv : heads.head;
+        const int64_t column_head = heads.by_source ? heads.head : heads.kv;
+        row_offsets(b, row_view, s.row_at);
+        column_offsets(b, column_view, s.column_at);
+        const T *x = at<T>(row_view, heads.batch, row_head);
+        const T *y = at<T>(column_view, heads.batch, column_head);
+        const int64_t xh = row_step(row_view), yh = column_step(column_view, heads);
+        ProductsCall<T> c = {};
+        c.count = b.count;
+        if (call.edge_value.data) {
+            edge_offsets(b, rows, call.edge_value, s.edge_at);
+            c.z = at<T>(call.edge_value, heads.batch, heads.head);
+        }
+        const bool swap = heads.by_source && c.z;  // features are added to the value
+        c.x = swap ? y : x;
+        c.y = swap ? x : y;
+        c.xo = swap ? s.column_at : s.row_at;
+        c.yo = swap ? s.row_at : s.column_at;
+        c.xh = swap ? yh : xh;
+        c.yh = swap ? xh : yh;
+        c.zo = s.edge_at;
+        c.zh = call.edge_value.head;
+        c.chunks = int(call.value_dim / lanes_for<T>(call.value_dim));
+        c.out = s.changes;
+        pick_products<T, DotProduct>(HC, call.value_dim, c.z != nullptr)(c);
+        if (call.drops) {
+            for (int i = 0; i < n; ++i) s.changes[i] *= s.factors[i];
+        }
+        for (int e = 0; e < b.count; ++e) {
+            const int32_t target = heads.by_source ? b.column[e] : b.row_of[e];
+            const A *delta = stats_of(target) + call.heads + heads.head + b.head[e];
+            for (int h = 0; h < HC; ++h) {
+                const int i = e * HC + h;
+                s.changes[i] = s.scores[i] * (s.changes[i] - delta[h]);
+            }
+        }
+    }
+
+    // From gradients of scores with bias to gradients of what the score is made of.
+    void through_score() {
+        const int n = s.block.count * heads.count;
+        if (has_slopes(call)) {
+            for (int i = 0; i < n; ++i) s.changes[i] *= s.slopes[i];
+        }
+        if (call.score == EDGEWISE_DOT) {
+            const A scale = A(call.scale);
+            for (int i = 0; i < n; ++i) s.changes[i] *= scale;
+        }
+    }
+
+    // The gradient of the row's own side of the score: of query by target, of key by source.
+    void row_gradient(const edgewise_view &out, int64_t out_head, A *sum, A *vector) {
+        const edgewise_view &own = heads.by_source ? call.key : call.query;
+        const edgewise_view &other = heads.by_source ? call.query : call.key;
+        const int64_t other_head = heads.by_source ? heads.head : heads.kv;
+        column_offsets(s.block, other, s.column_at);
+        const T *y = at<T>(other, heads.batch, other_head);
+        const T *z = nullptr;
+        if (call.edge_key.data && (!heads.by_source || call.score == EDGEWISE_GATV2)) {
+            edge_offsets(s.block, rows, call.edge_key, s.edge_at);
+            z = at<T>(call.edge_key, heads.batch, heads.head);
+        }
+        T *to = at_mutable<T>(out, heads.batch, out_head);
+        if (call.score == EDGEWISE_ADDITIVE) {
+            additive_rows(to, out, sum);
+        } else if (call.score == EDGEWISE_GATV2) {
+            row_offsets(s.block, own, s.row_at);
+            LeakyTotals<T> c;
+            c.block = &s.block;
+            c.heads = heads.count;
+            c.p = s.changes;
+            c.x = at<T>(own, heads.batch, heads.by_source ? heads.kv : heads.head);
+            c.y = y;
+            c.z = z;
+            c.a = at<T>(call.vector, 0, heads.head);
+            c.xo = s.row_at;
+            c.yo = s.column_at;
+            c.zo = s.edge_at;
+            c.xh = row_step(own);
+            c.yh = column_step(other, heads);
+            c.zh = call.edge_key.head;
+            c.ah = call.vector.head;
+            c.slope = A(call.slope);
+            c.columns = int(call.true_key_dim);
+            c.out = to;
+            c.out_row = out.row;
+            c.out_head = out.head;
+            c.sum = sum;
+            c.sum_head = call.key_dim;
+            c.vector = vector;
+            c.vector_head = call.key_dim;
+            leaky_totals<T>(c, call.key_dim);
+        } else {
+            totals_of(s.changes, y, column_step(other, heads), z, call.edge_key.head, to, out, sum,
+                      call.key_dim, call.true_key_dim);
+        }
+    }
+
+    void totals_of(const A *p, const T *y, int64_t yh, const T *z, int64_t zh, T *to,
+                   const edgewise_view &out, A *sum, int64_t dim, int64_t true_dim) {
+        TotalsCall<T> c;
+        c.block = &s.block;
+        c.p = p;
+        c.y = y;
+        c.yh = yh;
+        c.yo = s.column_at;
+        c.z = z;
+        c.zo = s.edge_at;
+        c.zh = zh;
+        c.columns = int(true_dim);
+        c.out = to;
+        c.out_row = out.row;
+        c.out_head = out.head;
+        c.sum = sum;
+        c.sum_head = dim;
+        all_totals<T>(c, heads.count, dim);
+    }
+
+    void additive_rows(T *to, const edgewise_view &out, A *sum) {
+        const Block &b = s.block;
+        const int HC = heads.count;
+        for (int r = 0; r < b.rows; ++r) {
+            A total[kHeads] = {};
+            for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+                for (int h = 0; h < HC; ++h) total[h] += s.changes[e * HC + h];
+            }
+            for (int h = 0; h < HC; ++h) {
+                if (sum) {
+                    sum[h * call.key_dim] += total[h];
+                } else {
+                    narrow(total[h], to + b.row[r] * out.row + h * out.head);
+                }
+            }
+        }
+    }
+
+    // A row that was added up block after block.
+    void write_row(const edgewise_view &out, int64_t head, int64_t row, const A *sum, int64_t dim) {
+        T *to = at_mutable<T>(out, heads.batch, head) + row * out.row;
+        for (int64_t i = 0; i < dim; ++i) narrow(sum[i], to + i);
+    }
+
+    void clear(A *sum, int64_t count) {
+        for (int64_t i = 0; i < count; ++i) sum[i] = 0;
+    }
+};
+
+// --- By target: dq, and gradients of what belongs to edges ------------------------------------
+
+template <class T>
+struct ByTarget : Pass<T> {
+    using Base = Pass<T>;
+    using typename Base::A;
+    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows;
+
+    void run(int64_t task_index) {
+        const int64_t *task = rows.tasks + 5 * task_index;
+        A *vector = nullptr;
+        if (buffers.vectors) {
+            const int64_t plane = (task_index * call.batch + heads.batch) * call.heads;
+            vector = buffers.vectors + (plane + heads.head) * call.key_dim;
+            this->clear(vector, heads.count * call.key_dim);
+        }
+        const int64_t widest = larger(call.key_dim, call.value_dim);
+        Walk walk(rows, task, 1, block_entries<T>(widest, 2 * heads.count));
+        const int64_t size = heads.count * call.key_dim;
+        bool open = false;
+        while (!walk.done()) {
+            const bool whole = walk.next(s.block);
+            if (!whole && !open) this->clear(s.sum, size);
+            block(whole ? nullptr : s.sum, vector);
+            if (whole) continue;
+            open = !walk.finished_row();
+            if (open) continue;
+            for (int h = 0; h < heads.count; ++h) finish(task[4], h, s.sum + h * call.key_dim);
+        }
+    }
+
+    void block(A *sum, A *vector) {
+        score_block<T>(call, rows, heads, s, true);
+        this->weights();
+        this->changes();
+        if (back.grad_bias.data) add_edges(back.grad_bias, s.changes);
+        this->through_score();
+        if (back.grad_edge_key.data) edge_key_gradient();
+        if (back.grad_query.data || vector) {
+            // Where only the vector's gradient is wanted, the rows' own goes nowhere.
+            A *rows_sum = back.grad_query.data || sum ? sum : s.sum;
+            this->row_gradient(back.grad_query, heads.head, rows_sum, vector);
+        }
+        if (back.grad_edge_value.data) edge_value_gradient();
+    }
+
+    A *edge_target(const edgewise_view &view) const {
+        return at_mutable<A>(view, heads.batch, heads.head);
+    }
+
+    void add_edges(const edgewise_view &view, const A *values) {
+        const Block &b = s.block;
+        A *to = edge_target(view);
+        edge_offsets(b, rows, view, s.edge_at);
+        for (int e = 0; e < b.count; ++e) {
+            for (int h = 0; h < heads.count; ++h) {
+                to[s.edge_at[e] + h * view.head] += values[e * heads.count + h];
+            }
+        }
+    }
+
+    void edge_key_gradient() {
+        const edgewise_view &view = back.grad_edge_key;
+        if (call.score == EDGEWISE_ADDITIVE) return add_edges(view, s.changes);
+        if (call.score == EDGEWISE_DOT) {
+            return outer(view, s.changes, call.query, call.true_key_dim);
+        }
+        const Block &b = s.block;
+        A *to = edge_target(view);
+        const A slope = A(call.slope);
+        for (int e = 0; e < b.count; ++e) {
+            const int64_t place = rows.edge ? rows.edge[b.place[e]] : b.place[e];
+            for (int h = 0; h < heads.count; ++h) {
+                const int64_t head = heads.head + h;
+                const T *q = at<T>(call.query, heads.batch, head) + b.row_of[e] * call.query.row;
+                const T *k = at<T>(call.key, heads.batch, head / heads.share) +
+                             b.column[e] * call.key.row;
+                const T *f =
+                    at<T>(call.edge_key, heads.batch, head) + place * call.edge_key.row;
+                const T *a = at<T>(call.vector, 0, head);
+                A *out = to + place * view.row + h * view.head;
+                const A p = s.changes[e * heads.count + h];
+                for (int64_t i = 0; i < call.true_key_dim; ++i) {
+                    const A v = A(widen(q[i])) + widen(k[i]) + widen(f[i]);
+                    out[i] += p * widen(a[i]) * (v > 0 ? A(1) : slope);
+                }
+            }
+        }
+    }
+
+    void edge_value_gradient() {
+        const int n = s.block.count * heads.count;
+        if (call.drops) {
+            for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
+        }
+        outer(back.grad_edge_value, s.scores, back.grad_out, call.true_value_dim);
+    }
+
+    // Each edge receives a multiple of its target's row.
+    void outer(const edgewise_view &view, const A *p, const edgewise_view &from, int64_t dim) {
+        const Block &b = s.block;
+        A *to = edge_target(view);
+        const T *base = at<T>(from, heads.batch, heads.head);
+        edge_offsets(b, rows, view, s.edge_at);
+        for (int e = 0; e < b.count; ++e) {
+            for (int h = 0; h < heads.count; ++h) {
+                const T *x = base + b.row_of[e] * from.row + h * from.head;
+                A *out = to + s.edge_at[e] + h * view.head;
+                const A factor = p[e * heads.count + h];
+                for (int64_t i = 0; i < dim; ++i) out[i] += factor * widen(x[i]);
+            }
+        }
+    }
+
+    A *slot_at(int64_t slot, int64_t head) const {
+        return buffers.targets +
+               ((slot * call.batch + heads.batch) * call.heads + head) * call.key_dim;
+    }
+
+    void finish(int64_t slot, int h, const A *sum) {
+        if (!back.grad_query.data) return;
+        if (slot >= 0) {
+            memcpy(slot_at(slot, heads.head + h), sum, sizeof(A) * size_t(call.key_dim));
+        } else {
+            this->write_row(back.grad_query, heads.head + h, s.block.row[0], sum,
+                            call.true_key_dim);
+        }
+    }
+
+    void merge(const int64_t *cut) {
+        const int32_t row = rows.order ? rows.order[cut[0]] : int32_t(cut[0]);
+        this->clear(s.sum, call.key_dim);
+        for (int64_t slot = cut[1]; slot < cut[2]; ++slot) {
+            const A *from = slot_at(slot, heads.head);
+            for (int64_t i = 0; i < call.key_dim; ++i) s.sum[i] += from[i];
+        }
+        this->write_row(back.grad_query, heads.head, row, s.sum, call.true_key_dim);
+    }
+};
+
+// --- By source: dk and dv ---------------------------------------------------------------------
+
+template <class T>
+struct BySource : Pass<T> {
+    using Base = Pass<T>;
+    using typename Base::A;
+    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows;
+
+    void run(int64_t task_index) {
+        const int64_t *task = rows.tasks + 5 * task_index;
+        const int64_t widest = larger(call.key_dim, call.value_dim);
+        const int share = int(heads.share);
+        const int most = larger(share, block_entries<T>(widest, 2 * heads.count));
+        Walk walk(rows, task, share, most);
+        bool open = false;
+        while (!walk.done()) {
+            const bool whole = walk.next(s.block);
+            if (!whole && !open) {
+                this->clear(s.sum, heads.count * call.key_dim);
+                this->clear(s.sum_b, heads.count * call.value_dim);
+            }
+            block(whole ? nullptr : s.sum, whole ? nullptr : s.sum_b);
+            if (whole) continue;
+            open = !walk.finished_row();
+            if (open) continue;
+            for (int h = 0; h < heads.count; ++h) {
+                finish(task[4], h, s.sum + h * call.key_dim, s.sum_b + h * call.value_dim);
+            }
+        }
+    }
+
+    void block(A *key_sum, A *value_sum) {
+        score_block<T>(call, rows, heads, s, true);
+        this->weights();
+        if (back.grad_key.data) {
+            this->changes();
+            this->through_score();
+            this->row_gradient(back.grad_key, heads.kv, key_sum, nullptr);
+        }
+        if (!back.grad_value.data) return;
+        const int n = s.block.count * heads.count;
+        if (call.drops) {
+            for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
+        }
+        column_offsets(s.block, back.grad_out, s.column_at);
+        this->totals_of(s.scores, at<T>(back.grad_out, heads.batch, heads.head),
+                        back.grad_out.head, nullptr, 0,
+                        at_mutable<T>(back.grad_value, heads.batch, heads.kv), back.grad_value,
+                        value_sum, call.value_dim, call.true_value_dim);
+    }
+
+    int64_t slot_size() const { return call.key_dim + call.value_dim; }
+    A *slot_at(int64_t slot, int64_t kv) const {
+        const int64_t plane = (slot * call.batch + heads.batch) * call.kv_heads + kv;
+        return buffers.sources + plane * slot_size();
+    }
+
+    void finish(int64_t slot, int h, const A *key_sum, const A *value_sum) {
+        if (slot >= 0) {
+            A *to = slot_at(slot, heads.kv + h);
+            memcpy(to, key_sum, sizeof(A) * size_t(call.key_dim));
+            memcpy(to + call.key_dim, value_sum, sizeof(A) * size_t(call.value_dim));
+        } else {
+            write(s.block.row[0], heads.kv + h, key_sum, value_sum);
+        }
+    }
+
+    void write(int64_t row, int64_t kv, const A *key_sum, const A *value_sum) {
+        if (back.grad_key.data) {
+            this->write_row(back.grad_key, kv, row, key_sum, call.true_key_dim);
+        }
+        if (back.grad_value.data) {
+            this->write_row(back.grad_value, kv, row, value_sum, call.true_value_dim);
+        }
+    }
+
+    void merge(const int64_t *cut) {
+        const int32_t row = rows.order ? rows.order[cut[0]] : int32_t(cut[0]);
+        this->clear(s.sum, slot_size());
+        for (int64_t slot = cut[1]; slot < cut[2]; ++slot) {
+            const A *from = slot_at(slot, heads.kv);
+            for (int64_t i = 0; i < slot_size(); ++i) s.sum[i] += from[i];
+        }
+        write(row, heads.kv, s.sum, s.sum + call.key_dim);
+    }
+};
+
+// --- The whole ------------------------------------------------------------------------------
+
+template <class T>
+void statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
+    using A = Accumulate<T>;
+    const edgewise_attention &call = back.call;
+    const int64_t T_ = call.rows.rows, H = call.heads, band = 256;
+    const int64_t bands = (T_ + band - 1) / band;
+    const A infinity = A(__builtin_inf());
+    parallel(call.batch * bands, call.threads, [&](int64_t cell) {
+        const int64_t b = cell / bands, first = cell % bands * band;
+        for (int64_t t = first; t < smaller(first + band, T_); ++t) {
+            A *to = stats + (b * T_ + t) * 2 * H;
+            for (int64_t h = 0; h < H; ++h) {
+                const T *g = at<T>(back.grad_out, b, h) + t * back.grad_out.row;
+                const T *o = at<T>(call.out, b, h) + t * call.out.row;
+                constexpr int W = 8;
+                Vec<A, W> sum = {};
+                for (int64_t i = 0; i < call.value_dim; i += W) {
+                    sum += load<W>(g + i) * load<W>(o + i);
+                }
+                A delta = 0;
+                for (int i = 0; i < W; ++i) delta += sum[i];
+                const int64_t at = (b * H + h) * T_ + t;
+                const A lse = static_cast<const A *>(call.lse)[at];
+                if (back.grad_lse) delta -= static_cast<const A *>(back.grad_lse)[at];
+                to[h] = lse == infinity || lse == -infinity ? A(0) : lse;
+                to[H + h] = delta;
+            }
+        }
+    });
+}
+
+bool is_shared(const edgewise_view &view, const edgewise_attention &call) {
+    return view.data &&
+           ((view.head == 0 && call.heads > 1) || (view.batch == 0 && call.batch > 1));
+}
+
+template <class T>
+void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffers) {
+    using A = Accumulate<T>;
+    const edgewise_attention &call = back.call;
+    const edgewise_rows &rows = call.rows;
+    const int64_t share = call.heads / call.kv_heads;
+    const bool edge = call.edge_key.data || call.edge_value.data;
+    const bool adjacent =
+        call.value.head == call.value_dim &&
+        (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
+    const int together = heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
+                                           !edge && (adjacent || share > 1));
+    const int64_t chunks = call.heads / together, planes = call.batch * chunks;
+    // Where heads or batches share an edge's gradient, one thread adds them up in order.
+    const bool shared = is_shared(back.grad_bias, call) || is_shared(back.grad_edge_key, call) ||
+                        is_shared(back.grad_edge_value, call);
+    const int64_t inside = shared ? planes : 1, outside = shared ? 1 : planes;
+    parallel(outside * rows.num_tasks, call.threads, [&](int64_t cell) {
+        Scratch<A> scratch;
+        for (int64_t i = 0; i < inside; ++i) {
+            const int64_t plane = cell / rows.num_tasks + i;
+            const int64_t head = plane % chunks * together;
+            Heads heads = {plane / chunks, head, head / share, together, share, false};
+            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch}};
+            pass.run(cell % rows.num_tasks);
+        }
+    });
+    if (back.grad_query.data) {
+        parallel(rows.num_cuts * call.batch * call.heads, call.threads, [&](int64_t cell) {
+            Scratch<A> scratch;
+            const int64_t plane = cell / rows.num_cuts, head = plane % call.heads;
+            Heads heads = {plane / call.heads, head, head / share, 1, share, false};
+            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch}};
+            pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
+        });
+    }
+    if (!buffers.vectors) return;
+    A *vector = static_cast<A *>(back.grad_vector);
+    for (int64_t p = 0; p < rows.num_tasks * call.batch; ++p) {
+        for (int64_t h = 0; h < call.heads; ++h) {
+            const A *from = buffers.vectors + (p * call.heads + h) * call.key_dim;
+            A *to = vector + h * call.true_key_dim;
+            for (int64_t i = 0; i < call.true_key_dim; ++i) to[i] += from[i];
+        }
+    }
+}
+
+template <class T>
+void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffers) {
+    using A = Accumulate<T>;
+    const edgewise_attention &call = back.call;
+    const edgewise_rows &rows = back.reversed;
+    const int64_t share = call.heads / call.kv_heads;
+    const bool edge = call.edge_key.data || call.edge_value.data;
+    const bool adjacent = back.grad_out.head == call.value_dim &&
+                          (call.score == EDGEWISE_ADDITIVE ? call.query.head == 1
+                                                           : call.query.head == call.key_dim);
+    const int together =
+        heads_together<T>(call.heads, 1, larger(call.key_dim, call.value_dim),
+                          adjacent && !edge && share == 1);
+    const int64_t chunks = call.kv_heads / together;
+    auto heads_of = [&](int64_t plane, int64_t count, int64_t step) {
+        const int64_t kv = plane % count * step;
+        return Heads{plane / count, kv * share, kv, int(step), share, true};
+    };
+    parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
+        Scratch<A> scratch;
+        Heads heads = heads_of(cell / rows.num_tasks, chunks, together);
+        BySource<T> pass{{back, call, rows, heads, buffers, scratch}};
+        pass.run(cell % rows.num_tasks);
+    });
+    parallel(rows.num_cuts * call.batch * call.kv_heads, call.threads, [&](int64_t cell) {
+        Scratch<A> scratch;
+        Heads heads = heads_of(cell / rows.num_cuts, call.kv_heads, 1);
+        BySource<T> pass{{back, call, rows, heads, buffers, scratch}};
+        pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
+    });
+}
+
+template <class T>
+int64_t backward(const edgewise_attention_backward &back) {
+    using A = Accumulate<T>;
+    const edgewise_attention &call = back.call;
+    const int64_t planes = call.batch * call.heads;
+    const int64_t stats = 2 * planes * call.rows.rows;
+    const int64_t vectors = back.grad_vector ? call.rows.num_tasks * planes * call.key_dim : 0;
+    const int64_t targets = call.rows.num_slots * planes * call.key_dim;
+    const int64_t sources = back.reversed.num_slots * call.batch * call.kv_heads *
+                            (call.key_dim + call.value_dim);
+    A *all = static_cast<A *>(malloc(size_t(stats + vectors + targets + sources + 1) * sizeof(A)));
+    if (!all) return 1;
+    Buffers<T> buffers;
+    buffers.stats = all;
+    buffers.vectors = back.grad_vector ? all + stats : nullptr;
+    buffers.targets = all + stats + vectors;
+    buffers.sources = all + stats + vectors + targets;
+    statistics<T>(back, buffers.stats);
+    if (back.grad_query.data || back.grad_vector || back.grad_bias.data ||
+        back.grad_edge_key.data || back.grad_edge_value.data) {
+        by_target<T>(back, buffers);
+    }
+    if (back.grad_key.data || back.grad_value.data) by_source<T>(back, buffers);
+    free(all);
+    return 0;
+}
+
+}  // namespace
+
+int64_t attention_backward(const edgewise_attention_backward &back) {
+    switch (back.call.dtype) {
+        case EDGEWISE_FLOAT64: return backward<double>(back);
+        case EDGEWISE_FLOAT32: return backward<float>(back);
+        case EDGEWISE_BFLOAT16: return backward<BFloat16>(back);
+        default: return backward<Float16>(back);
+    }
+}
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

@@ -1,0 +1,15 @@
+// What one instruction set offers to the dispatcher.
+#pragma once
+
+#include "../edgewise.h"
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+
+int64_t attention_forward(const edgewise_attention &call);
+int64_t attention_backward(const edgewise_attention_backward &call);
+int64_t aggregate_forward(const edgewise_aggregate &call);
+int64_t edge_products(const edgewise_products &call);
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

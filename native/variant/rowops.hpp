@@ -1,0 +1,250 @@
+// The two kernels everything is made of, on a block of edges:
+//
+//   products:  s[e, h]   = sum_d f(x[e, h, d], y[e, h, d])     one number for each edge and head
+//   totals:    z[r, h, :] = sum_{e in row r} p[e, h] y[e, h, :]   one vector for each row and head
+//
+// x and y are given by an offset for each edge and a stride for each head, so the same code reads
+// keys by target, queries by source, and edge features.
+#pragma once
+
+#include "block.hpp"
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+
+// What is summed over the channels.
+struct DotProduct {
+    template <class V>
+    static V fused(V x, V y, V, V sum, V) {
+        return x * y + sum;
+    }
+};
+struct LeakyProduct {  // a . LeakyReLU(x + y)
+    template <class V>
+    static V fused(V x, V y, V a, V sum, V slope) {
+        V z = x + y;
+        return a * select(z > 0, z, z * slope) + sum;
+    }
+};
+
+template <class T>
+struct ProductsCall {
+    int count;
+    const T *x, *y, *z;              // z: edge features added to y, or null
+    const int64_t *xo, *yo, *zo;
+    int64_t xh, yh, zh;              // head strides
+    const T *a;                      // vector of GATv2 [HC, dim]
+    int64_t ah;
+    int chunks;                      // vectors in a row
+    Accumulate<T> slope;
+    Accumulate<T> *out;              // [count + kSpill, HC]
+    int ahead;
+};
+
+template <class T, int W>
+inline void prefetch_segment(const T *p, int64_t elements) {
+    const char *c = reinterpret_cast<const char *>(p);
+    for (int64_t b = 0; b < elements * int64_t(sizeof(T)); b += 64) prefetch(c + b);
+}
+
+template <class T, class F, int W, int HC, int NC, bool EDGE>
+void products(const ProductsCall<T> &c) {
+    using A = Accumulate<T>;
+    using V = Vec<A, W>;
+    constexpr int kEdges = HC >= W ? 1 : W / HC;  // edges for one or more vectors of sums
+    constexpr int kSums = kEdges * HC / W;
+    const int chunks = NC ? NC : c.chunks;
+    const V slope = splat<A, W>(c.slope);
+    for (int e = 0; e < c.count; e += kEdges) {
+        V part[kEdges * HC];
+        for (int k = 0; k < kEdges; ++k) {
+            const T *x = c.x + c.xo[e + k], *y = c.y + c.yo[e + k];
+            const T *z = EDGE ? c.z + c.zo[e + k] : nullptr;
+            const T *next = c.y + c.yo[e + k + kAhead];
+            for (int h = 0; h < HC; ++h) {
+                V sum = {};
+                for (int i = 0; i < chunks; ++i) {
+                    V yi = load<W>(y + h * c.yh + i * W);
+                    if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
+                    V a = {};
+                    if constexpr (__is_same(F, LeakyProduct)) a = load<W>(c.a + h * c.ah + i * W);
+                    sum = F::fused(load<W>(x + h * c.xh + i * W), yi, a, sum, slope);
+                }
+                prefetch_segment<T, W>(next + h * c.yh, chunks * W);
+                part[k * HC + h] = sum;
+            }
+        }
+        for (int s = 0; s < kSums; ++s) {
+            store<W>(c.out + e * HC + s * W, sums<A, W>(part + s * W));
+        }
+    }
+}
+
+template <class T>
+struct TotalsCall {
+    const Block *block;
+    const Accumulate<T> *p;          // [count, HC]
+    const T *y, *z;                  // z: edge features added to y, or null
+    const int64_t *yo, *zo;
+    int64_t yh, zh;
+    int column;                      // first channel
+    int columns;                     // channels of the output that count
+    T *out;                          // whole rows: written
+    int64_t out_row, out_head;
+    Accumulate<T> *sum;              // a part of one row: added to, [HC, sum_head]; or null
+    int64_t sum_head;
+};
+
+template <class T, int W>
+inline void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
+    if (count >= W) {
+        store<W>(to, v);
+    } else {
+        for (int i = 0; i < count; ++i) narrow(v[i], to + i);
+    }
+}
+
+template <class T, int W, int HC, int NC, bool EDGE>
+void totals(const TotalsCall<T> &c) {
+    using A = Accumulate<T>;
+    using V = Vec<A, W>;
+    const Block &b = *c.block;
+    const T *base = c.y + c.column;
+    for (int r = 0; r < b.rows; ++r) {
+        V acc[HC * NC];
+        for (int i = 0; i < HC * NC; ++i) acc[i] = V{};
+        for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+            const T *y = base + c.yo[e], *next = base + c.yo[e + kAhead];
+            const T *z = EDGE ? c.z + c.zo[e] + c.column : nullptr;
+            for (int h = 0; h < HC; ++h) {
+                const A p = c.p[e * HC + h];
+                for (int i = 0; i < NC; ++i) {
+                    V yi = load<W>(y + h * c.yh + i * W);
+                    if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
+                    acc[h * NC + i] += p * yi;
+                }
+                prefetch_segment<T, W>(next + h * c.yh, NC * W);
+            }
+        }
+        for (int h = 0; h < HC; ++h) {
+            for (int i = 0; i < NC; ++i) {
+                const int column = c.column + i * W;
+                if (c.sum) {
+                    A *to = c.sum + h * c.sum_head + column;
+                    store<W>(to, load<W>(to) + acc[h * NC + i]);
+                } else {
+                    T *to = c.out + b.row[r] * c.out_row + h * c.out_head + column;
+                    store_some<T, W>(to, acc[h * NC + i], c.columns - column);
+                }
+            }
+        }
+    }
+}
+
+// --- Choosing an instance -------------------------------------------------------------------
+
+// Vectors of this many lanes: whole vectors of the machine, or halves of them.
+template <class T>
+inline int lanes_for(int64_t dim) {
+    constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
+    return dim % full == 0 ? full : full / 2;
+}
+
+template <class T>
+using Products = void (*)(const ProductsCall<T> &);
+template <class T>
+using Totals = void (*)(const TotalsCall<T> &);
+
+template <class T, class F, int W, int HC>
+Products<T> pick_products_chunks(int64_t chunks, bool edge) {
+    if constexpr (HC == 1) {
+        if (edge) return products<T, F, W, HC, 0, true>;
+    }
+    if constexpr (sizeof(T) != 8) {
+        if (chunks == 1) return products<T, F, W, HC, 1, false>;
+        if (chunks == 2) return products<T, F, W, HC, 2, false>;
+        if (chunks == 4) return products<T, F, W, HC, 4, false>;
+    }
+    return products<T, F, W, HC, 0, false>;
+}
+
+template <class T, class F, int W>
+Products<T> pick_products_heads(int heads, int64_t chunks, bool edge) {
+    if constexpr (sizeof(T) != 8) {
+        if (heads == 8) return pick_products_chunks<T, F, W, 8>(chunks, edge);
+        if (heads == 4) return pick_products_chunks<T, F, W, 4>(chunks, edge);
+        if (heads == 2) return pick_products_chunks<T, F, W, 2>(chunks, edge);
+    }
+    return pick_products_chunks<T, F, W, 1>(chunks, edge);
+}
+
+template <class T, class F>
+Products<T> pick_products(int heads, int64_t dim, bool edge) {
+    constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
+    const int lanes = lanes_for<T>(dim);
+    if (lanes == full) return pick_products_heads<T, F, full>(heads, dim / lanes, edge);
+    if constexpr (full > 8) return pick_products_heads<T, F, full / 2>(heads, dim / lanes, edge);
+    return nullptr;  // dims are multiples of 8
+}
+
+template <class T, int W, int HC>
+Totals<T> pick_totals_chunks(int chunks, bool edge) {
+    if constexpr (HC == 1) {
+        if (edge && chunks == 8) return totals<T, W, 1, 8, true>;
+        if (edge && chunks == 4) return totals<T, W, 1, 4, true>;
+        if (edge && chunks == 2) return totals<T, W, 1, 2, true>;
+        if (edge) return totals<T, W, 1, 1, true>;
+        if (chunks == 8) return totals<T, W, 1, 8, false>;
+    }
+    if constexpr (HC <= 2) {
+        if (chunks == 4) return totals<T, W, HC, 4, false>;
+    }
+    if constexpr (HC <= 4) {
+        if (chunks == 2) return totals<T, W, HC, 2, false>;
+    }
+    return totals<T, W, HC, 1, false>;
+}
+
+template <class T, int W>
+Totals<T> pick_totals_heads(int heads, int chunks, bool edge) {
+    if constexpr (sizeof(T) != 8) {
+        if (heads == 8) return pick_totals_chunks<T, W, 8>(chunks, edge);
+        if (heads == 4) return pick_totals_chunks<T, W, 4>(chunks, edge);
+        if (heads == 2) return pick_totals_chunks<T, W, 2>(chunks, edge);
+    }
+    return pick_totals_chunks<T, W, 1>(chunks, edge);
+}
+
+// Totals over all channels: as many at a time as there are registers for.
+template <class T>
+void all_totals(TotalsCall<T> c, int heads, int64_t dim) {
+    constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
+    const int lanes = lanes_for<T>(dim), chunks = int(dim / lanes);
+    for (int done = 0; done < chunks;) {
+        int take = 8 / heads;
+        while (take > chunks - done) take /= 2;
+        c.column = done * lanes;
+        if (lanes == full) {
+            pick_totals_heads<T, full>(heads, take, c.z != nullptr)(c);
+        } else if constexpr (full > 8) {
+            pick_totals_heads<T, full / 2>(heads, take, c.z != nullptr)(c);
+        }
+        done += take;
+    }
+}
+
+// Heads that are worked on together: neighbours in memory, within 8 vectors.
+template <class T>
+inline int heads_together(int64_t heads, int64_t share, int64_t dim, bool adjacent) {
+    if (sizeof(T) == 8 || !adjacent) return 1;
+    const int64_t chunks = (dim + lanes_for<T>(dim) - 1) / lanes_for<T>(dim);
+    int together = kHeads;
+    while (together > 1 && (heads % together || together * chunks > 8 ||
+                            (share > 1 && share % together))) {
+        together /= 2;
+    }
+    return together;
+}
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

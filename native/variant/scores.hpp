@@ -1,0 +1,187 @@
+// Scores of a block of edges, in the pass by target (rows are queries) or by source (rows are keys).
+#pragma once
+
+#include "rowops.hpp"
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+
+constexpr int kMostDim = 1024;  // channels of key and value together
+constexpr int kScores = (kEntries + kSpill) * kHeads;
+
+// Which heads of which batch a cell works on.
+struct Heads {
+    int64_t batch, head, kv;  // first query head, first key head
+    int count;                // heads together
+    int64_t share;            // query heads that share a key head
+    bool by_source;
+};
+
+template <class A>
+struct Scratch {
+    Block block;
+    int64_t row_at[kEntries + kSpill], column_at[kEntries + kSpill + kAhead],
+        edge_at[kEntries + kSpill];
+    alignas(64) A scores[kScores * 4 / sizeof(A)];
+    alignas(64) A changes[kScores * 4 / sizeof(A)];  // gradients of weights, then of scores
+    alignas(64) A slopes[kScores * 4 / sizeof(A)];   // of the soft cap or the LeakyReLU
+    alignas(64) A factors[kScores * 4 / sizeof(A)];  // of dropout
+    alignas(64) A sum[kMostDim];
+    alignas(64) A sum_b[kMostDim];
+};
+
+inline int64_t row_step(const edgewise_view &view) { return view.head; }
+
+// How far apart the heads of the columns are: 0 where all heads read one key.
+inline int64_t column_step(const edgewise_view &view, const Heads &heads) {
+    return heads.by_source || heads.share == 1 ? view.head : 0;
+}
+
+inline float hyperbolic_tangent(float x) { return __builtin_tanhf(x); }
+inline double hyperbolic_tangent(double x) { return __builtin_tanh(x); }
+
+// c tanh(s / c), and its slope.
+template <class A>
+void cap(A *scores, A *slopes, int count, A limit) {
+    for (int i = 0; i < count; ++i) {
+        A t = hyperbolic_tangent(scores[i] / limit);
+        scores[i] = limit * t;
+        if (slopes) slopes[i] = 1 - t * t;
+    }
+}
+
+template <class T>
+void additive_scores(const edgewise_attention &call, const Heads &heads, Scratch<Accumulate<T>> &s,
+                     const T *x, int64_t xh, const T *y, int64_t yh, const T *z, int64_t zh,
+                     bool wants_slopes) {
+    using A = Accumulate<T>;
+    const A slope = A(call.slope);
+    const int n = s.block.count;
+    for (int e = 0; e < n; ++e) {
+        const T *xe = x + s.row_at[e], *ye = y + s.column_at[e];
+        prefetch(y + s.column_at[e + kAhead]);
+        for (int h = 0; h < heads.count; ++h) {
+            A v = widen(xe[h * xh]) + widen(ye[h * yh]);
+            if (z) v += widen(z[s.edge_at[e] + h * zh]);
+            const int i = e * heads.count + h;
+            s.scores[i] = v > 0 ? v : v * slope;
+            if (wants_slopes) s.slopes[i] = v > 0 ? A(1) : slope;
+        }
+    }
+}
+
+template <class T>
+void add_bias(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
+              Scratch<Accumulate<T>> &s) {
+    const Block &b = s.block;
+    const T *bias = at<T>(call.bias, heads.batch, heads.head);
+    edge_offsets(b, rows, call.bias, s.edge_at);
+    for (int e = 0; e < b.count; ++e) {
+        for (int h = 0; h < heads.count; ++h) {
+            s.scores[e * heads.count + h] += widen(bias[s.edge_at[e] + h * call.bias.head]);
+        }
+    }
+}
+
+// Leaves offsets of the block's rows and columns of query and key in row_at and column_at.
+template <class T>
+void score_block(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
+                 Scratch<Accumulate<T>> &s, bool wants_slopes) {
+    using A = Accumulate<T>;
+    const Block &b = s.block;
+    const edgewise_view &row_view = heads.by_source ? call.key : call.query;
+    const edgewise_view &column_view = heads.by_source ? call.query : call.key;
+    const int64_t row_head = heads.by_source ? heads.kv : heads.head;
+    const int64_t column_head = heads.by_source ? heads.head : heads.kv;
+    row_offsets(b, row_view, s.row_at);
+    column_offsets(b, column_view, s.column_at);
+    const T *z = nullptr;
+    if (call.edge_key.data) {
+        edge_offsets(b, rows, call.edge_key, s.edge_at);
+        z = at<T>(call.edge_key, heads.batch, heads.head);
+    }
+    const T *x = at<T>(row_view, heads.batch, row_head);
+    const T *y = at<T>(column_view, heads.batch, column_head);
+    const int64_t xh = row_step(row_view), yh = column_step(column_view, heads);
+    const int n = b.count * heads.count;
+    if (call.score == EDGEWISE_ADDITIVE) {
+        additive_scores<T>(call, heads, s, x, xh, y, yh, z, call.edge_key.head, wants_slopes);
+    } else {
+        const bool dot = call.score == EDGEWISE_DOT;
+        const int64_t dim = call.key_dim;
+        ProductsCall<T> c;
+        c.count = b.count;
+        // Edge features are added to the key; a product does not care which side it is added to
+        // as long as it is the key's. In the pass by source the key is x.
+        const bool swap = heads.by_source && z;
+        c.x = swap ? y : x;
+        c.y = swap ? x : y;
+        c.xo = swap ? s.column_at : s.row_at;
+        c.yo = swap ? s.row_at : s.column_at;
+        c.xh = swap ? yh : xh;
+        c.yh = swap ? xh : yh;
+        c.z = z;
+        c.zo = s.edge_at;
+        c.zh = call.edge_key.head;
+        c.a = dot ? nullptr : at<T>(call.vector, 0, heads.head);
+        c.ah = call.vector.head;
+        c.chunks = int(dim / lanes_for<T>(dim));
+        c.slope = A(call.slope);
+        c.out = s.scores;
+        if (dot) {
+            pick_products<T, DotProduct>(heads.count, dim, z != nullptr)(c);
+            const A scale = A(call.scale);
+            for (int i = 0; i < n; ++i) s.scores[i] *= scale;
+            if (call.softcap > 0) {
+                cap(s.scores, wants_slopes ? s.slopes : nullptr, n, A(call.softcap));
+            }
+        } else {
+            pick_products<T, LeakyProduct>(heads.count, dim, z != nullptr)(c);
+        }
+    }
+    if (call.bias.data) add_bias<T>(call, rows, heads, s);
+}
+
+// Whether `score_block` leaves slopes that the gradient of a score has to be multiplied by.
+inline bool has_slopes(const edgewise_attention &call) {
+    return call.score == EDGEWISE_ADDITIVE || (call.score == EDGEWISE_DOT && call.softcap > 0);
+}
+
+// --- Dropout: a function of (seed, head, target, source, copy) -------------------------------
+
+inline uint32_t mix(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x21F0AAADu;
+    x ^= x >> 15;
+    x *= 0xD35A2D97u;
+    return x ^ (x >> 15);
+}
+
+// The factor of each weight: 0 where it is dropped.
+template <class A>
+void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
+                     const Block &b, A *factors) {
+    const uint32_t seed = mix(uint32_t(call.seed) ^ uint32_t(uint64_t(call.seed) >> 32));
+    const A factor = A(call.multiplier);
+    for (int e = 0; e < b.count; ++e) {
+        const uint32_t target = uint32_t(heads.by_source ? b.column[e] : b.row_of[e]);
+        const uint32_t source = uint32_t(heads.by_source ? b.row_of[e] : b.column[e]);
+        const uint32_t copy = rows.copy ? uint32_t(rows.copy[b.place[e]]) : 0;
+        const int64_t first = heads.batch * call.heads + heads.head + b.head[e];
+        for (int h = 0; h < heads.count; ++h) {
+            uint32_t state = mix(mix(mix(seed ^ uint32_t(first + h)) ^ target) ^ source);
+            if (copy) state = mix(state ^ copy);
+            factors[e * heads.count + h] = int64_t(state) >= call.threshold ? factor : A(0);
+        }
+    }
+}
+
+// Most entries of a block: their rows should stay in the first cache.
+template <class T>
+inline int block_entries(int64_t dim, int heads) {
+    int64_t fits = 32768 / (dim * heads * int64_t(sizeof(T)));
+    return int(larger<int64_t>(32, smaller<int64_t>(kEntries, fits)));
+}
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

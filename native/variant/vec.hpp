@@ -1,0 +1,267 @@
+// Vectors of numbers, in the width of one instruction set: loads, stores, exp, sums across lanes.
+//
+// Everything lives in a namespace of its own for each instruction set, and nothing of the standard
+// library that the linker could merge is used: a function compiled for AVX-512 must never be
+// called on a machine without.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#ifndef EDGEWISE_VARIANT
+#error "EDGEWISE_VARIANT names the instruction set this file is compiled for"
+#endif
+
+namespace edgewise {
+namespace EDGEWISE_VARIANT {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;  // floats in a vector
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+struct BFloat16 {
+    uint16_t bits;
+};
+struct Float16 {
+    uint16_t bits;
+};
+
+template <class T>
+struct AccumulateOf {
+    using type = float;
+};
+template <>
+struct AccumulateOf<double> {
+    using type = double;
+};
+template <class T>
+using Accumulate = typename AccumulateOf<T>::type;
+
+template <class T, int N>
+struct VecOf {
+    typedef T type __attribute__((vector_size(sizeof(T) * N)));
+};
+template <class T, int N>
+using Vec = typename VecOf<T, N>::type;
+
+template <class V>
+inline V raw_load(const void *from) {
+    V v;
+    memcpy(&v, from, sizeof(V));
+    return v;
+}
+
+template <class To, class From>
+inline To bits_as(const From &from) {
+    static_assert(sizeof(To) == sizeof(From), "same size");
+    To to;
+    memcpy(&to, &from, sizeof(To));
+    return to;
+}
+
+// --- Half precision, by bits, for any machine -------------------------------------------------
+
+inline float float_of(uint32_t bits) { return bits_as<float>(bits); }
+
+inline float widen(float x) { return x; }
+inline double widen(double x) { return x; }
+inline float widen(BFloat16 x) { return float_of(uint32_t(x.bits) << 16); }
+
+template <int N>
+inline Vec<float, N> widen_half(Vec<uint32_t, N> h) {
+    // Shift exponent and mantissa into place, multiply by 2^112: subnormals come out right.
+    Vec<uint32_t, N> sign = (h & 0x8000u) << 16, rest = (h & 0x7fffu) << 13;
+    Vec<float, N> scaled = bits_as<Vec<float, N>>(rest) * float_of(0x77800000u);
+    Vec<uint32_t, N> out = bits_as<Vec<uint32_t, N>>(scaled);
+    Vec<uint32_t, N> special = Vec<uint32_t, N>(rest >= 0x0f800000u);  // infinity or NaN
+    out = (special & (rest | 0x7f800000u)) | (~special & out);
+    return bits_as<Vec<float, N>>(out | sign);
+}
+
+inline float widen(Float16 x) {
+    Vec<uint32_t, 4> h = {x.bits, 0, 0, 0};
+    return widen_half<4>(h)[0];
+}
+
+inline void narrow(float x, float *to) { *to = x; }
+inline void narrow(double x, double *to) { *to = x; }
+inline void narrow(float x, BFloat16 *to) {
+    uint32_t u = bits_as<uint32_t>(x);
+    bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+    to->bits = nan ? uint16_t((u >> 16) | 0x40) : uint16_t((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+inline void narrow(float x, Float16 *to) {
+    uint32_t u = bits_as<uint32_t>(x), sign = (u >> 16) & 0x8000u;
+    u &= 0x7fffffffu;
+    uint32_t half;
+    if (u >= 0x47800000u) {  // too large, infinity or NaN
+        half = u > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    } else if (u < 0x38800000u) {  // subnormal: let the adder round
+        float aligned = float_of(u) + float_of(0x3f000000u);
+        half = bits_as<uint32_t>(aligned) - 0x3f000000u;
+    } else {
+        half = (u + 0xc8000fffu + ((u >> 13) & 1u)) >> 13;
+    }
+    to->bits = uint16_t(half | sign);
+}
+
+// --- Loads and stores ----------------------------------------------------------------------
+
+template <int N>
+inline Vec<float, N> load(const float *from) {
+    return raw_load<Vec<float, N>>(from);
+}
+template <int N>
+inline Vec<double, N> load(const double *from) {
+    return raw_load<Vec<double, N>>(from);
+}
+template <int N>
+inline Vec<float, N> load(const BFloat16 *from) {
+    auto wide = __builtin_convertvector((raw_load<Vec<uint16_t, N>>(from)), Vec<uint32_t, N>);
+    return bits_as<Vec<float, N>>(wide << 16);
+}
+template <int N>
+inline Vec<float, N> load(const Float16 *from) {
+#if defined(__F16C__)
+    if constexpr (N == 4) return bits_as<Vec<float, N>>(_mm_cvtph_ps(raw_load<__m128i>(from)));
+    if constexpr (N == 8) return bits_as<Vec<float, N>>(_mm256_cvtph_ps(raw_load<__m128i>(from)));
+#if defined(__AVX512F__)
+    if constexpr (N == 16) return bits_as<Vec<float, N>>(_mm512_maskz_cvtph_ps(0xffff, raw_load<__m256i>(from)));
+#endif
+#endif
+    auto wide = __builtin_convertvector((raw_load<Vec<uint16_t, N>>(from)), Vec<uint32_t, N>);
+    return widen_half<N>(wide);
+}
+
+template <int N>
+inline void store(float *to, Vec<float, N> v) {
+    memcpy(to, &v, sizeof v);
+}
+template <int N>
+inline void store(double *to, Vec<double, N> v) {
+    memcpy(to, &v, sizeof v);
+}
+template <int N>
+inline void store(BFloat16 *to, Vec<float, N> v) {
+    auto u = bits_as<Vec<uint32_t, N>>(v);
+    Vec<uint32_t, N> nan = Vec<uint32_t, N>((u & 0x7fffffffu) > 0x7f800000u);
+    Vec<uint32_t, N> rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    u = (nan & ((u >> 16) | 0x40u)) | (~nan & rounded);
+    auto small = __builtin_convertvector(u, Vec<uint16_t, N>);
+    memcpy(to, &small, sizeof small);
+}
+template <int N>
+inline void store(Float16 *to, Vec<float, N> v) {
+    for (int i = 0; i < N; ++i) narrow(v[i], to + i);
+}
+
+template <class A, int N>
+inline Vec<A, N> splat(A x) {
+    return x - Vec<A, N>{};  // x - 0 keeps the sign of zero
+}
+
+template <class V, class M>
+inline V select(M mask, V yes, V no) {
+    return mask ? yes : no;
+}
+
+// --- Exponential ----------------------------------------------------------------------------
+
+// exp to 2 units in the last place; 0 below -87.3, infinity above 88.7, NaN for NaN.
+template <int N>
+inline Vec<float, N> exponential(Vec<float, N> x) {
+    using F = Vec<float, N>;
+    using I = Vec<int32_t, N>;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    F clamped = select(x < -87.33f, splat<float, N>(-87.33f), x);
+    clamped = select(clamped > 88.72f, splat<float, N>(88.72f), clamped);
+    F shifted = clamped * 1.44269504088896341f + magic;
+    F n = shifted - magic;
+    F r = clamped - n * 0.693145751953125f;
+    r = r - n * 1.42860682030941723212e-6f;
+    F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    // 2^n in two steps, because n may be 128.
+    I whole = bits_as<I>(shifted) - bits_as<int32_t>(magic);
+    I half = whole >> 1;
+    F scale_a = bits_as<F>((half + 127) << 23), scale_b = bits_as<F>((whole - half + 127) << 23);
+    p = p * scale_a * scale_b;
+    p = select(x < -87.33f, F{}, p);
+    return select(x > 88.72f, splat<float, N>(__builtin_inff()), p);
+}
+
+// In place, for `count` numbers; memory up to the next whole vector may be touched.
+inline void exponentials(float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i += kWidth) {
+        store<kWidth>(x + i, exponential<kWidth>(load<kWidth>(x + i)));
+    }
+}
+inline void exponentials(double *x, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) x[i] = __builtin_exp(x[i]);
+}
+
+// --- Sums across lanes ----------------------------------------------------------------------
+
+template <int... I>
+struct Lanes {};
+template <int N, int... I>
+struct CountLanes : CountLanes<N - 1, N - 1, I...> {};
+template <int... I>
+struct CountLanes<0, I...> {
+    using type = Lanes<I...>;
+};
+
+// Lanes where bit D is 0 hold sums of a, the others sums of b.
+template <int N, int D, class V, int... I>
+inline V fold_lanes(V a, V b, Lanes<I...>) {
+    V keep = __builtin_shufflevector(a, b, (I & D ? N + I : I)...);
+    V give = __builtin_shufflevector(a, b, (I & D ? I : N + I)...);
+    return keep + __builtin_shufflevector(give, give, (I ^ D)...);
+}
+
+// From N vectors the vector of their N sums. Every sum adds its lanes in the same order.
+template <class A, int N>
+inline Vec<A, N> sums(Vec<A, N> *v) {
+    using L = typename CountLanes<N>::type;
+    if constexpr (N >= 2) {
+        for (int i = 0; i < N / 2; ++i) v[i] = fold_lanes<N, 1>(v[2 * i], v[2 * i + 1], L{});
+    }
+    if constexpr (N >= 4) {
+        for (int i = 0; i < N / 4; ++i) v[i] = fold_lanes<N, 2>(v[2 * i], v[2 * i + 1], L{});
+    }
+    if constexpr (N >= 8) {
+        for (int i = 0; i < N / 8; ++i) v[i] = fold_lanes<N, 4>(v[2 * i], v[2 * i + 1], L{});
+    }
+    if constexpr (N >= 16) {
+        for (int i = 0; i < N / 16; ++i) v[i] = fold_lanes<N, 8>(v[2 * i], v[2 * i + 1], L{});
+    }
+    return v[0];
+}
+
+// --- Small things ---------------------------------------------------------------------------
+
+template <class T>
+inline T smaller(T a, T b) {
+    return b < a ? b : a;
+}
+template <class T>
+inline T larger(T a, T b) {
+    return a < b ? b : a;
+}
+inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+
+}  // namespace EDGEWISE_VARIANT
+}  // namespace edgewise

@@ -1,0 +1,411 @@
+"""From tensors to the records that the compiled kernels read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from edgewise.backends.native.layout import Rows
+from edgewise.backends.native.library import AGGREGATE, ATTENTION, BACKWARD, PRODUCTS, library
+from edgewise.ops.scores import Additive, Dot, GATv2, Score
+
+__all__ = [
+    "Operands",
+    "Settings",
+    "accumulate_dtype",
+    "attention_backward",
+    "attention_forward",
+    "edge_products",
+    "reduce_rows",
+    "settings_of",
+]
+
+_DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
+_REDUCTIONS = {"sum": 0, "mean": 1, "max": 2, "won": 3}
+_DOT, _ADDITIVE, _GATV2 = range(3)
+_LANES = 8  # channels are padded to a multiple of this
+_ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
+_NO_VIEW = (0, 0, 0, 0)
+
+_View = tuple[int, int, int, int]
+
+
+class Settings(NamedTuple):
+    """The numbers of a call that do not depend on its tensors."""
+
+    score: int
+    scale: float
+    softcap: float
+    slope: float
+    dropout: float
+
+
+class Operands(NamedTuple):
+    """The tensors of a call: ``[*batch, heads, nodes|edges, dim]``; a bias ends with the edges."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    vector: Tensor | None = None
+    bias: Tensor | None = None
+    edge_key: Tensor | None = None
+    edge_value: Tensor | None = None
+
+
+def settings_of(score: Score, head_dim: int, dropout: float) -> Settings:
+    """The settings of a score."""
+    match score:
+        case Dot():
+            return Settings(_DOT, score.factor(head_dim), score.softcap or 0.0, 0.0, dropout)
+        case Additive():
+            return Settings(_ADDITIVE, 1.0, 0.0, score.slope, dropout)
+        case GATv2():
+            return Settings(_GATV2, 1.0, 0.0, score.slope, dropout)
+        case _:
+            raise AssertionError(f"judge accepts no {score}")
+
+
+def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype sums are kept in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+# --- Attention -----------------------------------------------------------------------------------
+
+
+def attention_forward(
+    settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp."""
+    query = operands.query
+    out = _empty((*query.shape[:-1], operands.value.shape[-1]), query)
+    lse = torch.empty(query.shape[:-1], dtype=accumulate_dtype(query.dtype))
+    if lse.numel():
+        ready = _ready(settings, operands)
+        view = _view(_four(out))
+        record = _record(settings, rows, operands, ready, seed, view, lse)
+        _run(library().attention(ATTENTION.pack(*record)))
+    return out, lse
+
+
+def attention_backward(
+    settings: Settings,
+    rows: Rows,
+    columns: Rows,
+    operands: Operands,
+    seed: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    wanted: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Gradients of the operands that are wanted, from the global output and log-sum-exp."""
+    accumulate = accumulate_dtype(operands.query.dtype)
+    if not lse.numel():
+        return [
+            torch.zeros_like(tensor) if want and tensor is not None else None
+            for tensor, want in zip(operands, wanted, strict=True)
+        ]
+    ready = _ready(settings, operands)
+    out, grad_out = _whole_rows(out), _whole_rows(grad_out.to(operands.query.dtype))
+    lse = lse.contiguous()
+    grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
+    dense = [
+        _empty(tuple(tensor.shape), tensor) if want else None
+        for tensor, want in zip(operands[:3], wanted[:3], strict=True)
+    ]
+    vector = operands.vector
+    grad_vector = None
+    if vector is not None and wanted[3]:
+        grad_vector = torch.zeros(vector.shape, dtype=accumulate)
+    lead = operands.query.shape[:-2]
+    of_edges = [
+        _EdgeGradient.of(tensor, lead, tail, accumulate) if want and tensor is not None else None
+        for tensor, want, tail in zip(operands[4:], wanted[4:], (1, 2, 2), strict=True)
+    ]
+    packed = BACKWARD.pack(
+        *_record(settings, rows, operands, ready, seed, _view(out), lse),
+        *columns.record,
+        *_view(grad_out),
+        _pointer(grad_lse),
+        *(field for grad in dense for field in (_NO_VIEW if grad is None else _view(_four(grad)))),
+        _pointer(grad_vector),
+        *(field for grad in of_edges for field in (_NO_VIEW if grad is None else grad.view)),
+    )
+    _run(library().backward(packed))
+    dtype = operands.query.dtype
+    return [
+        *dense,
+        None if grad_vector is None else grad_vector.to(dtype),
+        *(None if grad is None else grad.result(dtype) for grad in of_edges),
+    ]
+
+
+class _EdgeGradient(NamedTuple):
+    """Where an edge tensor's gradient is added up, in the shape of the tensor."""
+
+    total: Tensor
+    shape: torch.Size
+    view: _View
+
+    @classmethod
+    def of(
+        cls, tensor: Tensor, lead: torch.Size, tail: int, accumulate: torch.dtype
+    ) -> _EdgeGradient:
+        total = torch.zeros(tensor.shape, dtype=accumulate)
+        spread = _spread(total, lead, tail)
+        if spread.data_ptr() != total.data_ptr() and total.numel():
+            # Some batch dimensions share the tensor and others do not: add them up afterwards.
+            total = torch.zeros(*lead, *tensor.shape[-tail:], dtype=accumulate)
+            spread = _spread(total, lead, tail)
+        return cls(total, tensor.shape, _view(spread))
+
+    def result(self, dtype: torch.dtype) -> Tensor:
+        return self.total.sum_to_size(self.shape).to(dtype)
+
+
+def _record(
+    settings: Settings,
+    rows: Rows,
+    operands: Operands,
+    ready: Operands,
+    seed: Tensor | None,
+    out: _View,
+    lse: Tensor,
+) -> tuple[int | float, ...]:
+    """The fields of ``edgewise_attention``."""
+    query, key, value, vector, bias, edge_key, edge_value = ready
+    batch, heads, _, key_dim = query.shape
+    value_dim = value.shape[-1]
+    keep = 1.0 - settings.dropout
+    work = batch * heads * rows.num_edges * (key_dim + value_dim) // 2
+    return (
+        _DTYPES[query.dtype],
+        settings.score,
+        batch,
+        heads,
+        key.shape[1],
+        key_dim,
+        value_dim,
+        operands.query.shape[-1],
+        operands.value.shape[-1],
+        _threads(work),
+        settings.scale,
+        settings.softcap,
+        settings.slope,
+        seed is not None,
+        0 if seed is None else int(seed),
+        int(settings.dropout * 2**32),
+        1.0 if seed is None else float(np.float32(1) / np.float32(keep)),
+        *_view(query),
+        *_view(key),
+        *_view(value),
+        *(_NO_VIEW if vector is None else (vector.data_ptr(), 0, key_dim, 0)),
+        *(_NO_VIEW if bias is None else _view(bias)),
+        *(_NO_VIEW if edge_key is None else _view(edge_key)),
+        *(_NO_VIEW if edge_value is None else _view(edge_value)),
+        *out,
+        lse.data_ptr(),
+        *rows.record,
+    )
+
+
+def _ready(settings: Settings, operands: Operands) -> Operands:
+    """The operands as the kernels read them: four dimensions, rows in one piece."""
+    query, key, value, vector, bias, edge_key, edge_value = operands
+    lead = query.shape[:-2]
+    whole = _heads_together if settings.score == _ADDITIVE else _whole_rows
+    if vector is not None:
+        vector = _padded(vector).contiguous()
+    if edge_key is not None:
+        edge_key = edge_key if settings.score == _ADDITIVE else _padded(edge_key)
+        edge_key = _spread(edge_key, lead, 2)
+    return Operands(
+        whole(query),
+        whole(key),
+        _whole_rows(value),
+        vector,
+        None if bias is None else _spread(bias, lead, 1),
+        edge_key,
+        None if edge_value is None else _spread(_padded(edge_value), lead, 2),
+    )
+
+
+def _four(tensor: Tensor) -> Tensor:
+    """``[*batch, heads, rows, dim]`` with one batch dimension; copies where it must."""
+    if tensor.ndim == 4:
+        return tensor
+    return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
+
+
+def _whole_rows(tensor: Tensor) -> Tensor:
+    """Four dimensions, rows in one piece, channels padded."""
+    if tensor.shape[-1] % _LANES:
+        # Padding copies anyway: put the heads of a node side by side.
+        tensor = _padded(tensor.transpose(-3, -2)).transpose(-3, -2)
+    elif tensor.stride(-1) != 1:
+        tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
+    return _four(tensor)
+
+
+def _heads_together(tensor: Tensor) -> Tensor:
+    """Four dimensions, the heads of a node side by side: for rows of one number."""
+    return _four(tensor.transpose(-3, -2).contiguous().transpose(-3, -2))
+
+
+def _padded(tensor: Tensor) -> Tensor:
+    """The last dimension in one piece, padded with zeros to whole vectors."""
+    extra = -tensor.shape[-1] % _LANES
+    if extra:
+        return pad(tensor, (0, extra))
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _spread(tensor: Tensor, lead: torch.Size, tail: int) -> Tensor:
+    """``[*batch|1, heads|1, *tail]`` to ``[batch, heads, *tail]``, without a copy if it can."""
+    wide = tensor.expand(*lead, *tensor.shape[-tail:])
+    if len(lead) == 1:
+        return wide[None]
+    return wide.flatten(0, len(lead) - 2)
+
+
+def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A new tensor whose heads and rows are ordered in memory as those of another."""
+    if like.ndim >= 3 and like.stride(-3) < like.stride(-2):
+        swapped = (*shape[:-3], shape[-2], shape[-3], shape[-1])
+        return torch.empty(swapped, dtype=like.dtype).transpose(-3, -2)
+    return torch.empty(shape, dtype=like.dtype)
+
+
+def _view(tensor: Tensor) -> _View:
+    batch, head, row = tensor.stride()[:3]
+    shape = tensor.shape
+    return (tensor.data_ptr(), batch if shape[0] > 1 else 0, head if shape[1] > 1 else 0, row)
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _threads(work: int) -> int:
+    """One thread for what is done before a second one has started."""
+    return 1 if work < _ONE_THREAD else torch.get_num_threads()
+
+
+def _run(failed: int) -> None:
+    if failed:
+        raise MemoryError(
+            "native: no memory for the partial results of rows that are cut. Use a smaller batch."
+        )
+
+
+# --- Aggregation ---------------------------------------------------------------------------------
+
+
+def reduce_rows(
+    reduce: str,
+    rows: Rows,
+    value: Tensor,
+    weight: Tensor | None,
+    winner: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Sums, means or maxima of each row, with the winning edges of a maximum.
+
+    Args:
+        reduce: ``"sum"``, ``"mean"``, ``"max"``; ``"won"`` sums what the edges have won.
+        rows: By target, or by source for a gradient.
+        value: ``[*batch, columns, C]``.
+        weight: ``[*batch|1, E]`` in edge order.
+        winner: ``[batch, columns, C]``, int32, for ``"won"``.
+    """
+    batch, channels = value.shape[:-2], value.shape[-1]
+    out = torch.empty(*batch, rows.num_rows, channels, dtype=value.dtype)
+    table = _table(value)
+    if reduce == "max":
+        winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)
+    if out.numel():
+        factors = None if weight is None else _factors(weight, batch)
+        packed = AGGREGATE.pack(
+            _DTYPES[value.dtype],
+            _REDUCTIONS[reduce],
+            table.shape[0],
+            table.shape[-1],
+            channels,
+            _threads(table.shape[0] * rows.num_edges * channels),
+            *_table_view(table),
+            *_table_view(out if out.ndim == 3 else out.view(-1, *out.shape[-2:])),
+            *(_NO_VIEW if factors is None else factors),
+            _pointer(winner),
+            *rows.record,
+        )
+        _run(library().aggregate(packed))
+    return out, winner
+
+
+def edge_products(
+    rows: Rows,
+    target: Tensor,
+    source: Tensor,
+    shape: torch.Size,
+    winner: Tensor | None = None,
+) -> Tensor:
+    """Products of the rows at both ends of each edge, added up over what shares an edge's weight.
+
+    Args:
+        rows: By target.
+        target: ``[*batch, T, C]``.
+        source: ``[*batch, S, C]``.
+        shape: Of the result, ``[*batch|1, E]``, in edge order.
+        winner: ``[batch, T, C]``, int32: only channels that the edge has won count.
+    """
+    batch, dtype = target.shape[:-2], target.dtype
+    total = torch.zeros(shape, dtype=accumulate_dtype(dtype))
+    spread = total.expand(*batch, shape[-1]).reshape(-1, shape[-1])
+    if spread.data_ptr() != total.data_ptr() and total.numel():
+        total = torch.zeros(*batch, shape[-1], dtype=total.dtype)
+        spread = total.view(-1, shape[-1])
+    if total.numel():
+        table, other = _table(target), _table(source)
+        packed = PRODUCTS.pack(
+            _DTYPES[dtype],
+            table.shape[0],
+            table.shape[-1],
+            target.shape[-1],
+            _threads(table.shape[0] * rows.num_edges * table.shape[-1]),
+            *_table_view(table),
+            *_table_view(other),
+            _pointer(winner),
+            spread.data_ptr(),
+            spread.stride(0) if spread.shape[0] > 1 else 0,
+            0,
+            spread.stride(1),
+            *rows.record,
+        )
+        _run(library().products(packed))
+    return total.sum_to_size(shape).to(dtype)
+
+
+def _table(value: Tensor) -> Tensor:
+    """``[batch, rows, channels]``, channels in one piece and padded."""
+    value = _padded(value)
+    return value[None] if value.ndim == 2 else value.reshape(-1, *value.shape[-2:])
+
+
+def _table_view(table: Tensor) -> _View:
+    table = table[None] if table.ndim == 2 else table
+    return (table.data_ptr(), table.stride(0) if table.shape[0] > 1 else 0, 0, table.stride(1))
+
+
+def _factors(weight: Tensor, batch: torch.Size) -> _View:
+    wide = weight.expand(*batch, weight.shape[-1]).reshape(-1, weight.shape[-1])
+    return (
+        wide.data_ptr(),
+        wide.stride(0) if wide.shape[0] > 1 else 0,
+        0,
+        wide.stride(1),
+    )

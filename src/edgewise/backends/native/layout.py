@@ -1,0 +1,176 @@
+"""Rows of a graph as the kernels read them: 32-bit indices, shared out by edges."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.native.library import library
+from edgewise.layouts import Csr
+
+__all__ = ["Layout", "Rows"]
+
+_GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
+_PIECE = 4096  # edges of a part of a row that is cut
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Compressed rows with a schedule.
+
+    Attributes:
+        indptr: ``[R + 1]``, int64.
+        indices: ``[E]``, int32: columns.
+        edge: ``[E]``, int32: place in edge order; None where it is the same.
+        copy: ``[E]``, int32: how many equal edges stand before; None where the graph has none.
+        order: ``[R]``, int32: which row of the tensors each row is; None where it is the same.
+        tasks: ``[tasks, 5]``, int64: rows, edges and slot of each task.
+        cuts: ``[cuts, 3]``, int64: rows that are cut, with their slots.
+        num_columns: Columns.
+        num_slots: Slots for parts of rows.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    edge: Tensor | None
+    copy: Tensor | None
+    order: Tensor | None
+    tasks: Tensor
+    cuts: Tensor
+    num_columns: int
+    num_slots: int
+
+    @classmethod
+    def of(
+        cls,
+        indptr: Tensor,
+        indices: Tensor,
+        edge: Tensor | None,
+        copy: Tensor | None,
+        order: Tensor | None,
+        num_columns: int,
+    ) -> Rows:
+        """Rows with their schedule."""
+        tasks, cuts, num_slots = _schedule(indptr)
+        return cls(
+            indptr,
+            _small(indices),
+            _small(edge),
+            _small(copy),
+            _small(order),
+            tasks,
+            cuts,
+            num_columns,
+            num_slots,
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows."""
+        return self.indptr.shape[0] - 1
+
+    @property
+    def num_edges(self) -> int:
+        """Entries, copies counted."""
+        return self.indices.shape[0]
+
+    @cached_property
+    def record(self) -> tuple[int, ...]:
+        """The fields of ``edgewise_rows``; valid as long as this object lives."""
+        return (
+            self.num_rows,
+            self.num_columns,
+            self.indptr.data_ptr(),
+            self.indices.data_ptr(),
+            _pointer(self.edge),
+            _pointer(self.copy),
+            _pointer(self.order),
+            self.tasks.data_ptr(),
+            self.tasks.shape[0],
+            self.cuts.data_ptr(),
+            self.cuts.shape[0],
+            self.num_slots,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A graph for both passes.
+
+    Attributes:
+        rows: By target.
+        target: ``[E]``, int64, in edge order, where a bias has to be looked up; else None.
+        source: The same for sources.
+    """
+
+    rows: Rows
+    target: Tensor | None = None
+    source: Tensor | None = None
+
+    @cached_property
+    def reversed(self) -> Rows:
+        """By source: worked out when the first gradient needs it."""
+        rows = self.rows
+        order = torch.argsort(rows.indices, stable=True)
+        degree = torch.bincount(rows.indices, minlength=rows.num_columns)
+        indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        of_row = torch.repeat_interleave(
+            torch.arange(rows.num_rows, dtype=torch.int32), rows.indptr.diff()
+        )
+        of_row = of_row if rows.order is None else rows.order[of_row]
+        edge = order if rows.edge is None else rows.edge[order]
+        copy = None if rows.copy is None else rows.copy[order]
+        return Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
+
+    @cached_property
+    def degree(self) -> Tensor:
+        """``[T, 1]``: edges of each target, 1 where there are none; what a mean divides by."""
+        return self.rows.indptr.diff().clamp(min=1)[:, None].to(torch.float32)
+
+    @cached_property
+    def source_of_edge(self) -> Tensor:
+        """``[E]``, int64: the source of each edge, in edge order."""
+        sources = self.rows.indices.to(torch.int64)
+        if self.rows.edge is None:
+            return sources
+        return torch.empty_like(sources).index_copy(0, self.rows.edge.to(torch.int64), sources)
+
+    @classmethod
+    def of(cls, rows: Csr) -> Layout:
+        """The layout of a graph's rows."""
+        return cls(Rows.of(rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources))
+
+
+def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:
+    schedule = library().schedule
+    cuts, slots = ctypes.c_int64(), ctypes.c_int64()
+    rows = indptr.shape[0] - 1
+
+    def run(tasks: Tensor | None, cut_rows: Tensor | None) -> int:
+        return schedule(
+            indptr.data_ptr(),
+            rows,
+            _GRAIN,
+            _PIECE,
+            _pointer(tasks),
+            _pointer(cut_rows),
+            ctypes.byref(cuts),
+            ctypes.byref(slots),
+        )
+
+    tasks = torch.empty(run(None, None), 5, dtype=torch.int64)
+    cut_rows = torch.empty(cuts.value, 3, dtype=torch.int64)
+    run(tasks, cut_rows)
+    return tasks, cut_rows, slots.value
+
+
+def _small(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(torch.int32).contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

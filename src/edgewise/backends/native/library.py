@@ -1,0 +1,117 @@
+"""The compiled library: found, loaded and checked once, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from struct import Struct
+
+from edgewise.errors import EdgewiseError
+
+__all__ = ["AGGREGATE", "ATTENTION", "BACKWARD", "PRODUCTS", "Library", "library", "why_missing"]
+
+_SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+_NAME = f"libedgewise_native{_SUFFIX}"
+
+# The records of native/edgewise.h, 8 bytes a field: q an integer or a pointer, d a double.
+_VIEW, _ROWS = "4q", "12q"
+_ATTENTION = f"10q3d3qd{8 * _VIEW}q{_ROWS}"
+ATTENTION = Struct(f"={_ATTENTION}")
+BACKWARD = Struct(f"={_ATTENTION}{_ROWS}{_VIEW}q{3 * _VIEW}q{3 * _VIEW}")
+AGGREGATE = Struct(f"=6q{3 * _VIEW}q{_ROWS}")
+PRODUCTS = Struct(f"=5q{2 * _VIEW}q{_VIEW}{_ROWS}")
+
+Kernel = Callable[[bytes], int]
+
+
+@dataclass(frozen=True)
+class Library:
+    """The kernels.
+
+    Attributes:
+        variant: The instruction set they were chosen for.
+        threads: Whether they can use more than one thread.
+        attention: Forward pass, from a packed record.
+        backward: Backward pass.
+        aggregate: Sums, means and maxima.
+        products: Products of the rows at both ends of each edge.
+        schedule: Shares rows out by edges.
+    """
+
+    variant: str
+    threads: bool
+    attention: Kernel
+    backward: Kernel
+    aggregate: Kernel
+    products: Kernel
+    schedule: Callable[..., int]
+
+
+@cache
+def _loaded() -> Library | str:
+    path = _path()
+    if path is None:
+        return (
+            "no compiled library was installed; install a C++ compiler and install Edgewise again"
+        )
+    try:
+        found = ctypes.CDLL(str(path))
+        for which, record in enumerate((ATTENTION, BACKWARD, AGGREGATE, PRODUCTS)):
+            if found.edgewise_sizes(ctypes.c_int64(which)) != record.size:
+                return "the compiled library is of another version; install Edgewise again"
+        return _library(found)
+    except (OSError, AttributeError) as error:
+        return f"the compiled library cannot be loaded ({error}); install Edgewise again"
+
+
+def _path() -> Path | None:
+    """Where the library lies: named by EDGEWISE_NATIVE_LIBRARY, or installed beside this file."""
+    named = os.environ.get("EDGEWISE_NATIVE_LIBRARY")
+    if named is not None:
+        return Path(named)
+    import edgewise.backends.native as package
+
+    for folder in package.__path__:
+        path = Path(folder) / _NAME
+        if path.exists():
+            return path
+    return None
+
+
+def _library(found: ctypes.CDLL) -> Library:
+    found.edgewise_variant.restype = ctypes.c_char_p
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    kernels: list[Kernel] = []
+    for name in ("attention_forward", "attention_backward_", "aggregate_forward", "edge_products"):
+        function = getattr(found, f"edgewise_{name}")
+        function.argtypes, function.restype = [ctypes.c_char_p], integer
+        kernels.append(function)
+    schedule = found.edgewise_schedule
+    schedule.argtypes = [pointer, integer, integer, integer, pointer, pointer, pointer, pointer]
+    schedule.restype = integer
+    return Library(
+        found.edgewise_variant().decode(), bool(found.edgewise_has_threads()), *kernels, schedule
+    )
+
+
+def library() -> Library:
+    """The kernels.
+
+    Raises:
+        EdgewiseError: there are none; `why_missing` says why, and `judge` refuses before this.
+    """
+    found = _loaded()
+    if isinstance(found, str):
+        raise EdgewiseError(f"native: {found}.")
+    return found
+
+
+def why_missing() -> str | None:
+    """Why there are no kernels, with a cure; None where there are."""
+    found = _loaded()
+    return found if isinstance(found, str) else None
