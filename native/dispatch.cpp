@@ -22,7 +22,9 @@
 
 #if defined(EDGEWISE_X86_VARIANTS)
 EDGEWISE_DECLARE(x86_64_v2)
+#if defined(EDGEWISE_HAS_X86_64_V3)
 EDGEWISE_DECLARE(x86_64_v3)
+#endif
 #if defined(EDGEWISE_HAS_X86_64_V4)
 EDGEWISE_DECLARE(x86_64_v4)
 #endif
@@ -47,22 +49,33 @@ struct Kernels {
             variant::aggregate_forward, variant::edge_products                                 \
     }
 
+#if defined(EDGEWISE_X86_VARIANTS)
+bool has_v3() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+}
+bool has_v4() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 // EDGEWISE_NATIVE_VARIANT names another one, to test and to measure it.
 Kernels choose() {
 #if defined(EDGEWISE_X86_VARIANTS)
     const char *wish = getenv("EDGEWISE_NATIVE_VARIANT");
-    const Kernels v2 = EDGEWISE_KERNELS(x86_64_v2), v3 = EDGEWISE_KERNELS(x86_64_v3);
+    Kernels best = EDGEWISE_KERNELS(x86_64_v2);
     __builtin_cpu_init();
-    const bool has_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
-    if (!has_v3 || (wish && !strcmp(wish, v2.name))) return v2;
-#if defined(EDGEWISE_HAS_X86_64_V4)
-    const bool has_v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
-    if (has_v4 && !(wish && !strcmp(wish, v3.name))) return EDGEWISE_KERNELS(x86_64_v4);
+#if defined(EDGEWISE_HAS_X86_64_V3)
+    if ((wish && !strcmp(wish, best.name)) || !has_v3()) return best;
+    best = EDGEWISE_KERNELS(x86_64_v3);
 #endif
-    return v3;
+#if defined(EDGEWISE_HAS_X86_64_V4)
+    if ((wish && !strcmp(wish, best.name)) || !has_v4()) return best;
+    best = EDGEWISE_KERNELS(x86_64_v4);
+#endif
+    return best;
 #else
     return EDGEWISE_KERNELS(portable);
 #endif

@@ -26,6 +26,7 @@ struct LeakyTotals {
     const T *x, *y, *z, *a;         // z: edge features, or null; a: the vector
     const int64_t *xo, *yo, *zo;
     int64_t xh, yh, zh, ah;
+    bool shared;                    // heads that share a key: each entry has a vector of its own
     A slope;
     int columns;                    // channels that count
     T *out;                         // whole rows: written, [row, head]; or
@@ -45,7 +46,7 @@ void leaky_tile(const LeakyTotals<T> &c, int column) {
     for (int h = 0; h < c.heads; ++h) {
         V a[NC], of_vector[NC];
         for (int i = 0; i < NC; ++i) {
-            a[i] = load<W>(c.a + h * c.ah + column + i * W);
+            a[i] = c.shared ? one : load<W>(c.a + h * c.ah + column + i * W);
             of_vector[i] = V{};
         }
         for (int r = 0; r < b.rows; ++r) {
@@ -63,6 +64,7 @@ void leaky_tile(const LeakyTotals<T> &c, int column) {
                     V v = x[i] + load<W>(y + i * W);
                     if (z) v += load<W>(z + i * W);
                     V slopes = p * select(v > 0, one, slope);
+                    if (c.shared) slopes *= load<W>(c.a + b.head[e] * c.ah + column + i * W);
                     acc[i] += slopes;
                     of_vector[i] += slopes * v;
                 }
@@ -241,6 +243,7 @@ struct Pass {
             c.yh = column_step(other, heads);
             c.zh = call.edge_key.head;
             c.ah = call.vector.head;
+            c.shared = heads.by_source && heads.share > 1;
             c.slope = A(call.slope);
             c.columns = int(call.true_key_dim);
             c.out = to;

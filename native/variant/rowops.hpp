@@ -35,6 +35,7 @@ struct ProductsCall {
     int64_t xh, yh, zh;              // head strides
     const T *a;                      // vector of GATv2 [HC, dim]
     int64_t ah;
+    const int32_t *head;             // which head's vector each edge reads, where that differs
     int chunks;                      // vectors in a row
     Accumulate<T> slope;
     Accumulate<T> *out;              // [count + kSpill, HC]
@@ -67,7 +68,9 @@ void products(const ProductsCall<T> &c) {
                     V yi = load<W>(y + h * c.yh + i * W);
                     if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
                     V a = {};
-                    if constexpr (__is_same(F, LeakyProduct)) a = load<W>(c.a + h * c.ah + i * W);
+                    if constexpr (__is_same(F, LeakyProduct)) {
+                        a = load<W>(c.a + (h + c.head[e + k]) * c.ah + i * W);
+                    }
                     sum = F::fused(load<W>(x + h * c.xh + i * W), yi, a, sum, slope);
                 }
                 prefetch_segment<T, W>(next + h * c.yh, chunks * W);

@@ -125,6 +125,7 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         c.zh = call.edge_key.head;
         c.a = dot ? nullptr : at<T>(call.vector, 0, heads.head);
         c.ah = call.vector.head;
+        c.head = b.head;
         c.chunks = int(dim / lanes_for<T>(dim));
         c.slope = A(call.slope);
         c.out = s.scores;

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from edgewise.backends.native.layout import Rows
 from edgewise.backends.native.library import AGGREGATE, ATTENTION, BACKWARD, PRODUCTS, library
@@ -262,7 +261,9 @@ def _padded(tensor: Tensor) -> Tensor:
     """The last dimension in one piece, padded with zeros to whole vectors."""
     extra = -tensor.shape[-1] % _LANES
     if extra:
-        return pad(tensor, (0, extra))
+        wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] + extra)
+        wide[..., : tensor.shape[-1]] = tensor  # `pad` may choose strides of its own
+        return wide
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
