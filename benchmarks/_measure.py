@@ -18,19 +18,42 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved(
-    jobs: dict[str, Callable[[], Any]], *, seconds: float = 2.0, rounds: int = 40
+    jobs: dict[str, Callable[[], Any]],
+    *,
+    seconds: float = 2.0,
+    rounds: int = 40,
+    least: int = 3,
+    check: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Time jobs in turn, round after round, so that a busy moment touches all of them.
 
+    Args:
+        jobs: What is timed, by name.
+        seconds: Time to spend on each job, on average.
+        rounds: At most so many runs of each job.
+        least: At least so many, however long they take.
+        check: Called with what every job returned, before anything is timed.
+
     Returns:
-        For each job its minimum and median in milliseconds, and the number of runs.
+        For each job its minimum and median in milliseconds, the number of runs, and the first
+        call, which lowers, compiles and fills caches and is not among them.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job()  # warm up: lower, compile, fill caches
+    first: dict[str, float] = {}
+    results: dict[str, Any] = {}
+    for name, job in jobs.items():
+        before = time.perf_counter()
+        result = job()
+        first[name] = time.perf_counter() - before
+        if check is not None:
+            results[name] = result
+        del result
+    if check is not None:
+        check(results)
+    del results
     start = time.perf_counter()
     for round_ in range(rounds):
-        if round_ >= 3 and time.perf_counter() - start > seconds * len(jobs):
+        if round_ >= least and time.perf_counter() - start > seconds * len(jobs):
             break
         for name, job in jobs.items():
             before = time.perf_counter()
@@ -41,6 +64,7 @@ def interleaved(
             "min_ms": round(1e3 * min(values), 4),
             "median_ms": round(1e3 * statistics.median(values), 4),
             "runs": len(values),
+            "first_ms": round(1e3 * first[name], 4),
         }
         for name, values in times.items()
     }
@@ -83,12 +107,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Write rows and machine as JSON, and return the path."""
+def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:
+    """Write rows and machine as JSON, and return the path; ``about`` completes the machine."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine() | about, "rows": rows}, indent=1) + "\n")
     return path
+
+
+def markdown(headers: list[str], rows: list[list[str]]) -> str:
+    """A table for a README."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def table(headers: list[str], rows: list[list[Any]]) -> str:

@@ -34,8 +34,8 @@ def ring(num_nodes: int, degree: int) -> ew.EdgeList:
     return ew.EdgeList(torch.stack([source, target]), num_nodes=num_nodes)
 
 
-def cora() -> ew.EdgeList:
-    """The citation graph with self-loops."""
+def cora(*, loops: bool = True) -> ew.EdgeList:
+    """The citation graph, edges both ways, with self-loops unless said otherwise."""
     if "EDGEWISE_DATA" not in os.environ:
         raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
     path = Path(os.environ["EDGEWISE_DATA"]) / "planetoid" / "cora.npz"
@@ -44,8 +44,9 @@ def cora() -> ew.EdgeList:
     nodes = int(index.max()) + 1
     index = index[:, index[0] != index[1]]
     both = torch.cat([index, index.flip(0)], dim=1).unique(dim=1)
-    loops = torch.arange(nodes).expand(2, -1)
-    return ew.EdgeList(torch.cat([both, loops], dim=1), num_nodes=nodes)
+    if loops:
+        both = torch.cat([both, torch.arange(nodes).expand(2, -1)], dim=1)
+    return ew.EdgeList(both, num_nodes=nodes)
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor, target: Tensor, source: Tensor) -> Tensor:

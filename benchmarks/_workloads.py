@@ -1,0 +1,51 @@
+"""The graphs that sparse attention is measured on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import edgewise as ew
+
+# Degrees fall as rank ** -EXPONENT. With 169,000 nodes and 2.4 million edges this one makes the
+# largest degree about 3,000.
+EXPONENT = 0.505
+
+
+def power_law(num_nodes: int, num_edges: int, seed: int = 0) -> ew.EdgeList:
+    """A Chung-Lu graph: both directions of each edge, no self-loops, no edge twice.
+
+    Which node is a hub is drawn, so neighbours in memory say nothing about each other. Edges stand
+    by target, then source, the best order for those who scatter.
+
+    References:
+        Chung, Lu. The average distances in random graphs with given expected degrees. 2002.
+    """
+    random = np.random.default_rng(seed)
+    ends = np.cumsum(np.arange(1, num_nodes + 1) ** -EXPONENT)
+    name = random.permutation(num_nodes)
+    pairs = np.empty(0, np.int64)
+    while len(pairs) < num_edges // 2:
+        missing = num_edges // 2 - len(pairs)
+        rank = np.searchsorted(ends, ends[-1] * random.random((2, 2 * missing)), side="right")
+        low, high = np.sort(name[rank], axis=0)
+        drawn = (low * num_nodes + high)[low != high]
+        pairs = np.unique(np.concatenate([pairs, drawn[: 1 + missing]]))
+    low, high = np.divmod(random.permutation(pairs)[: num_edges // 2], num_nodes)
+    target, source = np.divmod(
+        np.sort(np.concatenate([low * num_nodes + high, high * num_nodes + low])), num_nodes
+    )
+    return ew.EdgeList(torch.from_numpy(np.stack([source, target])), num_nodes=num_nodes)
+
+
+def molecule_sizes(count: int, seed: int = 0) -> list[int]:
+    """Atoms of molecules drawn from ZINC."""
+    if "EDGEWISE_DATA" not in os.environ:
+        raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
+    path = Path(os.environ["EDGEWISE_DATA"]) / "molecules" / "zinc29k.npz"
+    with np.load(path, allow_pickle=False) as data:
+        sizes = np.diff(data["node_ptr"].astype(np.int64))
+    return np.random.default_rng(seed).choice(sizes, count, replace=False).tolist()

@@ -1,0 +1,529 @@
+"""How fast are the sparse kernels, against honest peers and against the memory they have to read?
+
+Every comparison runs interleaved in one process: a table for one thread, one for all of them, and
+how much the second thread gains. Peers get their natural layouts, and what they need beforehand
+(padding, sorting, sparse matrices) for nothing; before anything is timed, results and gradients
+of all contenders are compared. Bars are floors for the ratio of the smallest times.
+
+    python benchmarks/sparse_attention.py [--threads 1 2] [--only ROW ...] [--quick]
+
+Takes about ten minutes; only a whole run writes the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from _measure import interleaved, markdown, peak_memory, save
+from _peers import (
+    Contender,
+    aggregations,
+    largest_error,
+    layer_pair,
+    nested,
+    node_major,
+    ours,
+    padded,
+    plain,
+)
+from _roofline import best_gather
+from _workloads import molecule_sizes, power_law
+from attention import cora
+
+import edgewise as ew
+
+HEADS, DIM = 8, 16
+WIDTH = HEADS * DIM
+FORWARD, BOTH = "forward", "forward + backward"
+COMPILED = "compiled plain"
+LAYERS = ("TransformerConv", "GATConv", "GATv2Conv")
+MEMORY_JOBS = ("ours", "PyG TransformerConv", "ours, operator", "plain", COMPILED)
+PACKAGES = ("edgewise", "numpy", "torch_geometric", "pyg-lib", "torch-scatter", "torch-sparse")
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A line of the table: what is measured against what, and the floors."""
+
+    work: str
+    against: str
+    forward: float | None = None
+    both: float | None = None
+    ours: str = "ours"
+
+
+BARS = (
+    Bar("citation", COMPILED, 6, 3),
+    Bar("power law", COMPILED, 3, 2),
+    Bar("power law", COMPILED, ours="ours, head-major"),
+    Bar("power law", COMPILED, ours="ours, bfloat16"),
+    Bar("power law, eager", "plain", 15, 12),
+    Bar("TransformerConv", "PyG TransformerConv", 8, 6),
+    Bar("GATConv", "PyG GATConv", 5, 6),
+    Bar("GATv2Conv", "PyG GATv2Conv", 12, 8),
+    Bar("molecules", "padded SDPA", 4, 3),
+    Bar("molecules", "sorted and padded SDPA", 4, 3),
+    Bar("molecules", "nested SDPA"),
+    *(
+        Bar(f"{reduce} over sources", peer, *floors)
+        for reduce in ("sum", "mean")
+        for peer, floors in (
+            ("CSR matrix", (1.5, 1.5)),
+            ("index_add", ()),
+            ("compiled index_add", ()),
+        )
+    ),
+)
+
+
+# --- Work ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one process measures, and at which size."""
+
+    backend: str
+    seconds: float
+    quick: bool
+
+    @cache  # noqa: B019 (one per process)
+    def power_law(self) -> ew.EdgeList:
+        return power_law(3_000, 40_000) if self.quick else power_law(169_000, 2_400_000)
+
+
+def attention_tensors(num_nodes: int, dim: int) -> list[torch.Tensor]:
+    """Query, key, value and the gradient of the result: ``[N, H, D]`` each.
+
+    Each has a storage of its own: the backward of torch's nested attention forgets offsets.
+    """
+    return [torch.randn(num_nodes, HEADS, dim) for _ in range(4)]
+
+
+def compiled() -> Callable[..., torch.Tensor]:
+    """The plain formula, compiled for the shapes of one comparison."""
+    return torch.compile(plain, dynamic=False, fullgraph=True)
+
+
+def citation(settings: Settings) -> Rows:
+    """Cora without self-loops: 2,708 nodes, 10,556 edges."""
+    graph = cora(loops=False)
+    tensors = attention_tensors(graph.num_targets, 8)
+    contenders = {
+        "ours": ours(graph, tensors, settings.backend),
+        COMPILED: node_major(compiled(), graph, tensors),
+    }
+    return compare("citation", graph, contenders, settings)
+
+
+def power_law_compiled(settings: Settings) -> Rows:
+    """Against the compiled formula, and against what memory allows."""
+    graph = settings.power_law()
+    tensors = attention_tensors(graph.num_targets, DIM)
+    contenders = {
+        "ours": ours(graph, tensors, settings.backend),
+        "ours, head-major": ours(graph, tensors, settings.backend, head_major=True),
+        "ours, bfloat16": ours(graph, tensors, settings.backend, dtype=torch.bfloat16),
+        COMPILED: node_major(compiled(), graph, tensors),
+    }
+    return compare("power law", graph, contenders, settings, gathers(graph))
+
+
+def power_law_eager(settings: Settings) -> Rows:
+    """Against the formula as written, apart because it takes long."""
+    graph = settings.power_law()
+    tensors = attention_tensors(graph.num_targets, DIM)
+    contenders = {
+        "ours": ours(graph, tensors, settings.backend),
+        "plain": node_major(plain, graph, tensors),
+    }
+    return compare("power law, eager", graph, contenders, settings)
+
+
+def layers(settings: Settings) -> Rows:
+    """Whole layers, projections included."""
+    graph, rows = settings.power_law(), []
+    for name in LAYERS:
+        rows += compare(
+            name, graph, layer_pair(name, graph, WIDTH, HEADS, settings.backend), settings
+        )
+    return rows
+
+
+def molecules(settings: Settings) -> Rows:
+    """A batch of complete graphs of the sizes of real molecules."""
+    sizes = molecule_sizes(16 if settings.quick else 256)
+    graph = ew.disjoint_union([ew.Complete(size) for size in sizes])
+    tensors = attention_tensors(sum(sizes), DIM)
+    contenders = {
+        "ours": ours(graph, tensors, settings.backend),
+        "nested SDPA": nested(sizes, tensors),
+    }
+    for kind, buckets in (("padded SDPA", 1), ("sorted and padded SDPA", 8)):
+        for boolean in (True, False):
+            for head_major in (True, False):
+                mask = "bool mask" if boolean else "float mask"
+                storage = "head-major" if head_major else "node-major"
+                contenders[f"{kind}, {mask}, {storage}"] = padded(
+                    sizes, tensors, boolean=boolean, head_major=head_major, buckets=buckets
+                )
+    return compare("molecules", graph, contenders, settings)
+
+
+def aggregate(settings: Settings) -> Rows:
+    """Message passing without scores."""
+    graph, rows = settings.power_law(), []
+    for reduce in ("sum", "mean"):
+        contenders = aggregations(graph, WIDTH, reduce, settings.backend)
+        rows += compare(f"{reduce} over sources", graph, contenders, settings)
+    return rows
+
+
+ROWS: dict[str, Callable[[Settings], Rows]] = {
+    "citation": citation,
+    "power-law": power_law_compiled,
+    "eager": power_law_eager,
+    "layers": layers,
+    "molecules": molecules,
+    "aggregate": aggregate,
+}
+
+
+# --- Measuring -------------------------------------------------------------------------------
+
+
+def compare(
+    work: str,
+    graph: ew.Graph,
+    contenders: dict[str, Contender],
+    settings: Settings,
+    rooflines: dict[str, Callable[[], object]] | None = None,
+) -> Rows:
+    """Time all contenders of one comparison in turn; the first one is ours."""
+    rows = []
+    for name in (FORWARD, BOTH):
+        torch.compiler.reset()
+        jobs = {job: it.job(backward=name == BOTH) for job, it in contenders.items()}
+        errors: dict[str, float] = {}
+        times = interleaved(
+            jobs | (rooflines or {}),
+            seconds=settings.seconds,
+            rounds=200,
+            least=2,
+            check=lambda results, errors=errors: errors.update(agree(contenders, results)),
+        )
+        rows += [
+            {
+                "work": work,
+                "nodes": graph.num_targets,
+                "edges": ew.edges(graph).num_edges,
+                "threads": torch.get_num_threads(),
+                "pass": name,
+                "job": job,
+                "plan": contenders[job].plan if job in contenders else None,
+                "error": errors.get(job),
+                **time,
+            }
+            for job, time in times.items()
+        ]
+    return rows
+
+
+def agree(contenders: dict[str, Contender], results: dict[str, Any]) -> dict[str, float]:
+    """How far each is from the last one, which is never ours; all have to agree."""
+    common = {name: it.common(results[name]) for name, it in contenders.items()}
+    *_, expected = common.values()
+    errors = {name: largest_error(found, expected) for name, found in common.items()}
+    for name, error in errors.items():
+        if error > contenders[name].tolerance:
+            raise SystemExit(f"{name} differs from its peers by {error:.1e}: nothing was timed.")
+    return {name: float(f"{error:.1e}") for name, error in errors.items()}
+
+
+def gathers(graph: ew.Graph) -> dict[str, Callable[[], object]]:
+    """Reading rows and nothing else: random ones, those of the graph, and one after the other."""
+    csr, back = ew.lower(graph, ew.Csr), ew.lower(graph, ew.ReversedCsr)
+    first, second = (torch.randn(graph.num_sources, WIDTH) for _ in range(2))
+    sources, targets = csr.indices.int(), back.indices.int()
+    drawn = torch.randint(graph.num_sources, (csr.num_edges,), dtype=torch.int32)
+    ordered = torch.arange(csr.num_edges, dtype=torch.int32) % graph.num_sources
+    jobs = {
+        "random rows, one an edge": best_gather([first], drawn),
+        "rows by target, two an edge": best_gather([first, second], sources),
+        "rows by source, two an edge": best_gather([first, second], targets),
+        "rows in order, one an edge": best_gather([first], ordered),
+    }
+    for name, (_, prefetch) in jobs.items():
+        print(f"{name}: best with prefetch {prefetch}", file=sys.stderr)
+    return {name: job for name, (job, _) in jobs.items()}
+
+
+def memory(job: str, settings: Settings) -> Rows:
+    """Extra memory of one forward and backward on the power law, in a process of its own."""
+    graph = settings.power_law()
+    run = memory_contender(job, graph, settings.backend).job(backward=True)
+    first, again = peak_memory(run), peak_memory(run)
+    return [{"work": "memory", "pass": BOTH, "job": job, "first_bytes": first, "bytes": again}]
+
+
+def memory_contender(job: str, graph: ew.Graph, backend: str) -> Contender:
+    """Build one contender without building the others."""
+    tensors = attention_tensors(graph.num_targets, DIM)
+    if job == "ours, operator":
+        return ours(graph, tensors, backend)
+    if job in ("plain", COMPILED):
+        return node_major(plain if job == "plain" else compiled(), graph, tensors)
+    return layer_pair("TransformerConv", graph, WIDTH, HEADS, backend)[job]
+
+
+# --- The table -------------------------------------------------------------------------------
+
+
+def smallest(rows: Rows, work: str, name: str, job: str, threads: int) -> float | None:
+    """Smallest time of a job, or of the best one whose name begins so; None if not measured."""
+    times = [
+        row["min_ms"]
+        for row in rows
+        if (row["work"], row.get("threads"), row["pass"]) == (work, threads, name)
+        and (row["job"] == job or (job != "ours" and row["job"].startswith(f"{job}, ")))
+    ]
+    return min(times, default=None)
+
+
+def verdict(value: float | None, bar: float | None, text: str) -> str:
+    """``7.3x (>= 6x: yes)``."""
+    if value is None:
+        return "-"
+    if bar is None:
+        return text.format(value)
+    return f"{text.format(value)} (>= {text.format(bar)}: {'yes' if value >= bar else 'NO'})"
+
+
+def lines(rows: Rows, threads: int) -> list[list[str]]:
+    """All lines of the table for one count of threads."""
+    found = [line(bar, rows, threads) for bar in BARS]
+    found += roofline_lines(rows, threads)
+    return [cells for cells in found if cells is not None]
+
+
+def line(bar: Bar, rows: Rows, threads: int) -> list[str] | None:
+    """One comparison; None if it was not measured."""
+    cells, times = [], []
+    for name, floor in ((FORWARD, bar.forward), (BOTH, bar.both)):
+        mine = smallest(rows, bar.work, name, bar.ours, threads)
+        peer = smallest(rows, bar.work, name, bar.against, threads)
+        if mine is None or peer is None:
+            return None
+        cells.append(verdict(peer / mine, floor, "{:.3g}x"))
+        times.append(f"{mine:.4g} / {peer:.4g}")
+    work = bar.work + bar.ours.removeprefix("ours")
+    return [work, bar.against, *cells, *times]
+
+
+def roofline_lines(rows: Rows, threads: int) -> list[list[str] | None]:
+    """Which share of the speed of bare gathering is reached.
+
+    Each edge reads two rows forward (key, value), and four more backward: two of its source by
+    target, two of its target (query, gradient) by source.
+    """
+
+    def roof(job: str, name: str) -> float:
+        return smallest(rows, "power law", name, job, threads) or math.nan
+
+    def line(against: str, floors: tuple[float | None, ...], times: list[float]) -> list[str]:
+        mine = [smallest(rows, "power law", name, "ours", threads) or math.nan for name in passes]
+        shares = [100 * time / own for time, own in zip(times, mine, strict=True)]
+        cells = [verdict(s, bar, "{:.0f} %") for s, bar in zip(shares, floors, strict=True)]
+        both = [f"{own:.4g} / {time:.4g}" for own, time in zip(mine, times, strict=True)]
+        return ["power law, share of", against, *cells, *both]
+
+    passes = (FORWARD, BOTH)
+    if smallest(rows, "power law", FORWARD, "ours", threads) is None:
+        return []
+    random, target, source, order = (
+        [roof(job, name) for name in passes]
+        for job in (
+            "random rows, one an edge",
+            "rows by target, two an edge",
+            "rows by source, two an edge",
+            "rows in order, one an edge",
+        )
+    )
+    return [
+        line("gathering random rows", (70, 55), [2 * random[0], 6 * random[1]]),
+        line("gathering the graph's rows", (None, None), [target[0], 2 * target[1] + source[1]]),
+        line("reading rows in order", (None, None), [2 * order[0], 6 * order[1]]),
+    ]
+
+
+def scaling_lines(rows: Rows, most: int) -> list[list[str]]:
+    """What more threads gain."""
+    cells, times = [], []
+    for name, floor in ((FORWARD, 1.7), (BOTH, 1.6)):
+        one, many = (smallest(rows, "power law", name, "ours", count) for count in (1, most))
+        if one is None or many is None or most == 1:
+            return []
+        cells.append(verdict(one / many, floor if most == 2 else None, "{:.2f}x"))
+        times.append(f"{many:.4g} / {one:.4g}")
+    return [[f"power law, {most} threads", "1 thread", *cells, *times]]
+
+
+def memory_lines(rows: Rows) -> list[list[str]]:
+    """Extra memory, as a share of the peer's."""
+    found = {row["job"]: row["bytes"] for row in rows if row["work"] == "memory" and row["bytes"]}
+    pairs = (
+        ("ours", "PyG TransformerConv", 1 / 12),
+        ("ours, operator", "plain", None),
+        ("ours, operator", COMPILED, None),
+    )
+    cells = []
+    for mine, peer, bar in pairs:
+        if mine in found and peer in found:
+            share = found[mine] / found[peer]
+            reached = "" if bar is None else f" (<= 1/12: {'yes' if share <= bar else 'NO'})"
+            megabytes = f"{found[mine] / 1e6:,.0f} / {found[peer] / 1e6:,.0f} MB"
+            name = "layer" if mine == "ours" else "operator"
+            cells.append(
+                [f"memory, {name}", peer, "-", f"1/{1 / share:.3g}{reached}", "-", megabytes]
+            )
+    return cells
+
+
+def report(rows: Rows) -> None:
+    """Print a table for each count of threads, then scaling and memory."""
+    headers = ["work", "against", "forward (bar)", "forward + backward (bar)"]
+    headers += ["ours / theirs, ms: forward", "forward + backward"]
+    counts = sorted({row["threads"] for row in rows if "threads" in row})
+    for count in counts:
+        print(f"\n{count} thread{'s' * (count > 1)}\n\n{markdown(headers, lines(rows, count))}")
+        print(f"\n{footnote(rows, count)}")
+    rest = memory_lines(rows) + (scaling_lines(rows, max(counts)) if counts else [])
+    if rest:
+        print(f"\nMemory and threads\n\n{markdown(headers, rest)}")
+
+
+def footnote(rows: Rows, threads: int) -> str:
+    """How large the graphs are, and what the first calls of compiled peers took."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("threads") == threads:
+            size = f"{row['nodes']:,} nodes, {row['edges']:,} edges"
+            notes = found.setdefault(row["work"], [size])
+            if row["job"].startswith("compiled"):
+                seconds = f"{row['first_ms'] / 1e3:.1f} s"
+                notes.append(f"compiling {row['pass']} of {row['job'].split()[-1]} {seconds}")
+    return "\n".join(f"- {work}: {', '.join(notes)}" for work, notes in found.items())
+
+
+# --- Processes -------------------------------------------------------------------------------
+
+
+def child(options: argparse.Namespace, threads: int, *part: str) -> Rows:
+    """Measure in a fresh process, whose thread pools have the right size from the start."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        # Compile times are those of a first run, and no idle compiler disturbs the rest.
+        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        # Peers are prototypes (nested tensors) and betas (sparse matrices), and say so.
+        "PYTHONWARNINGS": "ignore::UserWarning",
+    }
+    flags = ["--threads", str(threads), "--seconds", str(options.seconds)]
+    flags += ["--backend", options.backend, *(["--quick"] if options.quick else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        command = [sys.executable, __file__, *flags, "--rows-to", str(path), *part]
+        failed = subprocess.run(command, env=environment, check=False).returncode
+        if failed:  # the child has said why
+            raise SystemExit(failed)
+        return json.loads(path.read_text())
+
+
+def measure(options: argparse.Namespace) -> Rows:
+    """The work of a child."""
+    torch.set_num_threads(options.threads[0])
+    torch.manual_seed(0)
+    settings = Settings(options.backend, options.seconds, options.quick)
+    if options.memory:
+        return memory(options.memory, settings)
+    rows = []
+    for name in options.only:
+        print(f"{options.threads[0]} threads: {name}", file=sys.stderr, flush=True)
+        rows += ROWS[name](settings)
+    return rows
+
+
+def about(options: argparse.Namespace, load: float) -> dict[str, Any]:
+    """What the machine does not say: versions, and how idle it was."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return {
+        "threads": options.threads,
+        "backend": options.backend,
+        "load_before": round(load, 2),
+        "versions": found,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    everything = sorted({1, os.cpu_count() or 1})
+    parser.add_argument("--threads", type=int, nargs="+", default=everything)
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each job, on average")
+    parser.add_argument("--backend", default="native")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*ROWS, "memory"],
+        metavar="ROW",
+        default=[*ROWS, "memory"],
+        help=f"some of {', '.join([*ROWS, 'memory'])}",
+    )
+    parser.add_argument("--memory", choices=MEMORY_JOBS, help=argparse.SUPPRESS)
+    parser.add_argument("--rows-to", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure everything in child processes, print the tables, write the JSON."""
+    options, load = arguments(), os.getloadavg()[0]
+    if options.rows_to:
+        options.rows_to.write_text(json.dumps(measure(options)))
+        return
+    rows: Rows = []
+    timed = [name for name in options.only if name != "memory"]
+    for threads in options.threads if timed else ():
+        rows += child(options, threads, "--only", *timed)
+    for job in MEMORY_JOBS if "memory" in options.only else ():
+        rows += child(options, 1, "--memory", job)
+    report(rows)
+    if not options.quick and set(options.only) == {*ROWS, "memory"}:
+        path = save("sparse_attention", rows, **about(options, load))
+        print(f"\nwrote benchmarks/results/{path.name}")
+
+
+if __name__ == "__main__":
+    main()
