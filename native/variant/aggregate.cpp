@@ -18,7 +18,7 @@ constexpr int kTile = 8 * kWidth;  // most channels at a time
 template <class A>
 struct Scratch {
     Block block;
-    int64_t column_at[kEntries + kSpill + kAhead];
+    int64_t column_at[kEntries + kSpill + kEntries];
     alignas(64) A p[kEntries + kSpill];
     alignas(64) A sum[kTile];
     int32_t winner[kTile];
@@ -47,13 +47,14 @@ struct Tile {
     void run(const int64_t *task) {
         const int most = int(larger<int64_t>(
             32, smaller<int64_t>(kEntries, 65536 / (width * int64_t(sizeof(T))))));
-        Walk walk(call.rows, task, 1, most);
+        Walk walk(call.rows, task, 1, most, s.block);
         bool open = false;
         while (!walk.done()) {
             const bool whole = walk.next(s.block);
             if (!whole && !open) start();
             edge_weights();
             column_offsets(s.block, call.value, s.column_at);
+            fetch_rows();
             if (call.reduce == EDGEWISE_MAX) {
                 maxima(whole);
             } else if (call.reduce == EDGEWISE_WON) {
@@ -78,7 +79,7 @@ struct Tile {
     }
 
     int32_t edge(int e) const {
-        const int64_t place = s.block.place[e];
+        const int64_t place = s.block.place(e);
         return call.rows.edge ? call.rows.edge[place] : int32_t(place);
     }
 
@@ -100,13 +101,18 @@ struct Tile {
         const Block &b = s.block;
         if (b.start[r] == b.start[r + 1]) return 1;
         const int64_t *indptr = call.rows.indptr;
-        int64_t low = 0, high = call.rows.rows, place = b.place[b.start[r]];
+        int64_t low = 0, high = call.rows.rows, place = b.place(b.start[r]);
         if (b.rows > 1) return b.start[r + 1] - b.start[r];
         while (high - low > 1) {
             const int64_t middle = (low + high) / 2;
             (indptr[middle] <= place ? low : high) = middle;
         }
         return indptr[low + 1] - indptr[low];
+    }
+
+    void fetch_rows() const {
+        if (!is_far<T>(call.rows.columns, 1, call.channels)) return;
+        fetch(values(), s.column_at, s.block.count, 1, width, width);
     }
 
     void sums_of_rows(bool whole) {
@@ -130,7 +136,6 @@ struct Tile {
             if (whole) start();
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
                 const T *y = values() + s.column_at[e];
-                prefetch_segment<T, 1>(values() + s.column_at[e + kAhead], width);
                 const A p = s.p[e];
                 const int32_t id = edge(e);
                 for (int i = 0; i < width; ++i) {
@@ -154,7 +159,6 @@ struct Tile {
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
                 const T *y = values() + s.column_at[e];
                 const int32_t *winner = winner_row(b.column[e]);
-                prefetch(values() + s.column_at[e + kAhead]);
                 const A p = s.p[e];
                 const int32_t id = edge(e);
                 for (int i = 0; i < count; ++i) {
@@ -242,7 +246,7 @@ int64_t aggregate(const edgewise_aggregate &call) {
 template <class A>
 struct EdgeScratch {
     Block block;
-    int64_t row_at[kEntries + kSpill], column_at[kEntries + kSpill + kAhead];
+    int64_t row_at[kEntries + kSpill], column_at[kEntries + kSpill + kEntries];
     alignas(64) A out[kEntries + kSpill];
 };
 
@@ -252,6 +256,9 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     const Block &b = s.block;
     row_offsets(b, call.target, s.row_at);
     column_offsets(b, call.source, s.column_at);
+    if (is_far<T>(call.rows.columns, 1, call.channels)) {
+        fetch(at<T>(call.source, batch, 0), s.column_at, b.count, 1, call.channels, call.channels);
+    }
     ProductsCall<T> c = {};
     c.count = b.count;
     c.x = at<T>(call.target, batch, 0);
@@ -264,7 +271,7 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     A *to = at_mutable<A>(call.out, batch, 0);
     for (int e = 0; e < b.count; ++e) {
         const int32_t id =
-            call.rows.edge ? call.rows.edge[b.place[e]] : int32_t(b.place[e]);
+            call.rows.edge ? call.rows.edge[b.place(e)] : int32_t(b.place(e));
         if (call.winner) {
             const T *x = c.x + s.row_at[e], *y = c.y + s.column_at[e];
             const int32_t *winner =
@@ -287,7 +294,7 @@ int64_t products_of_edges(const edgewise_products &call) {
     parallel(outside * rows.num_tasks, call.threads, [&](int64_t cell) {
         EdgeScratch<Accumulate<T>> scratch;
         for (int64_t i = 0; i < inside; ++i) {
-            Walk walk(rows, rows.tasks + 5 * (cell % rows.num_tasks), 1, 64);
+            Walk walk(rows, rows.tasks + 5 * (cell % rows.num_tasks), 1, 64, scratch.block);
             while (!walk.done()) {
                 const bool whole = walk.next(scratch.block);
                 edge_block<T>(call, cell / rows.num_tasks + i, scratch);

@@ -45,26 +45,26 @@ void tops(const A *s, int begin, int end, A *top) {
 
 template <class A, int HC>
 void subtract(A *s, int begin, int end, const A *x) {
-    for (int e = begin; e < end; ++e) {
-        for (int h = 0; h < HC; ++h) s[e * HC + h] -= x[h];
-    }
-}
-
-template <class A, int HC>
-void scale_by(A *s, int begin, int end, const A *x) {
-    for (int e = begin; e < end; ++e) {
-        for (int h = 0; h < HC; ++h) s[e * HC + h] *= x[h];
+    if constexpr (HC == 1) {
+        const A shift = x[0];
+        for (int e = begin; e < end; ++e) s[e] -= shift;
+    } else {
+        const auto shift = load<HC>(x);
+        for (int e = begin; e < end; ++e) store<HC>(s + e * HC, load<HC>(s + e * HC) - shift);
     }
 }
 
 template <class A, int HC>
 void add_up(const A *s, int begin, int end, A *total) {
-    A t[HC];
-    for (int h = 0; h < HC; ++h) t[h] = 0;
-    for (int e = begin; e < end; ++e) {
-        for (int h = 0; h < HC; ++h) t[h] += s[e * HC + h];
+    if constexpr (HC == 1) {
+        A t = 0;
+        for (int e = begin; e < end; ++e) t += s[e];
+        total[0] += t;
+    } else {
+        Vec<A, HC> t = {};
+        for (int e = begin; e < end; ++e) t += load<HC>(s + e * HC);
+        store<HC>(total, load<HC>(total) + t);
     }
-    for (int h = 0; h < HC; ++h) total[h] += t[h];
 }
 
 template <class T>
@@ -74,6 +74,7 @@ struct Forward {
     Heads heads;
     A *partial;  // [slots, batch, heads, value_dim + 2]
     Scratch<A> &s;
+    Columns<T> columns;
 
     A *lse_at(int64_t row, int h) const {
         int64_t plane = heads.batch * call.heads + heads.head + h;
@@ -92,11 +93,13 @@ struct Forward {
     template <int HC>
     void walk(const int64_t *task) {
         const int most = block_entries<T>(larger(call.key_dim, call.value_dim), HC);
-        Walk walk(call.rows, task, 1, most);
+        Walk walk(call.rows, task, 1, most, s.block);
         A top[HC], total[HC];
         bool open = false;
         while (!walk.done()) {
             const bool whole = walk.next(s.block);
+            columns.locate(call, call.value, heads, s);
+            columns.fetch_scores(s, HC);
             score_block<T>(call, call.rows, heads, s, false);
             if (whole) {
                 whole_rows<HC>();
@@ -117,28 +120,32 @@ struct Forward {
     template <int HC>
     void whole_rows() {
         Block &b = s.block;
-        A top[HC], total[HC], inverse[HC];
-        A shift[kRows * HC];
+        alignas(64) A shift[kRows * HC + kWidth], total[kRows * HC + kWidth];
+        alignas(64) A inverse[kRows * HC];
+        const int n = b.rows * HC;
+        for (int i = 0; i < n; ++i) shift[i] = -infinity<A>();
+        for (int i = 0; i < n; ++i) total[i] = 0;
         for (int r = 0; r < b.rows; ++r) {
-            for (int h = 0; h < HC; ++h) top[h] = -infinity<A>();
+            A *top = shift + r * HC;
             tops<A, HC>(s.scores, b.start[r], b.start[r + 1], top);
-            for (int h = 0; h < HC; ++h) shift[r * HC + h] = finite(top[h]);
-            subtract<A, HC>(s.scores, b.start[r], b.start[r + 1], shift + r * HC);
+            for (int h = 0; h < HC; ++h) top[h] = finite(top[h]);
+            subtract<A, HC>(s.scores, b.start[r], b.start[r + 1], top);
         }
         exponentials(s.scores, int64_t(b.count) * HC);
         for (int r = 0; r < b.rows; ++r) {
-            for (int h = 0; h < HC; ++h) total[h] = 0;
-            add_up<A, HC>(s.scores, b.start[r], b.start[r + 1], total);
-            for (int h = 0; h < HC; ++h) {
-                const bool empty = total[h] == 0;
-                inverse[h] = empty ? A(0) : 1 / total[h];
-                *lse_at(b.row[r], h) =
-                    empty ? -infinity<A>() : shift[r * HC + h] + logarithm(total[h]);
-            }
-            scale_by<A, HC>(s.scores, b.start[r], b.start[r + 1], inverse);
+            add_up<A, HC>(s.scores, b.start[r], b.start[r + 1], total + r * HC);
+        }
+        for (int i = 0; i < n; ++i) inverse[i] = total[i] == 0 ? A(0) : 1 / total[i];
+        logarithms(total, n);
+        for (int i = 0; i < n; ++i) {
+            shift[i] = inverse[i] == 0 ? -infinity<A>() : shift[i] + total[i];
+        }
+        for (int h = 0; h < HC; ++h) {
+            A *to = lse_at(0, h);
+            for (int r = 0; r < b.rows; ++r) to[b.row[r]] = shift[r * HC + h];
         }
         if (call.drops) drop_weights();
-        add_values(nullptr);
+        add_values(nullptr, inverse);
     }
 
     void drop_weights() {
@@ -147,14 +154,15 @@ struct Forward {
     }
 
     // Weighted values: of whole rows to the output, of a part of a row to a sum.
-    void add_values(A *sum) {
+    void add_values(A *sum, const A *scale) {
+        columns.fetch_values(s, heads.count);
         TotalsCall<T> c;
         c.block = &s.block;
         c.p = s.scores;
-        c.y = at<T>(call.value, heads.batch, heads.kv);
-        c.yh = column_step(call.value, heads);
-        column_offsets(s.block, call.value, s.column_at);
-        c.yo = s.column_at;
+        c.scale = scale;
+        c.y = columns.values;
+        c.yh = columns.value_step;
+        c.yo = s.value_at;
         c.z = nullptr;
         c.zo = s.edge_at;
         c.zh = call.edge_value.head;
@@ -201,7 +209,7 @@ struct Forward {
         }
         add_up<A, HC>(s.scores, 0, b.count, total);
         if (call.drops) drop_weights();
-        add_values(s.sum);
+        add_values(s.sum, nullptr);
     }
 
     // exp of the change of the maximum; 0 where nothing came before.
@@ -288,14 +296,18 @@ int64_t forward(const edgewise_attention &call) {
         const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks;
         const int64_t head = plane % chunks * together;
         Heads heads = {plane / chunks, head, head / share, together, share, false};
-        Forward<T>{call, heads, partial, scratch}.run(rows.tasks + 5 * task);
+        Forward<T>{call, heads, partial, scratch,
+                   Columns<T>(call, call.value, heads, rows.columns)}
+           .run(rows.tasks + 5 * task);
     });
     parallel(rows.num_cuts * call.batch * call.heads, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         const int64_t cut = cell % rows.num_cuts, plane = cell / rows.num_cuts;
         const int64_t head = plane % call.heads;
         Heads heads = {plane / call.heads, head, head / share, 1, share, false};
-        Forward<T>{call, heads, partial, scratch}.merge(rows.cuts + 3 * cut);
+        Forward<T>{call, heads, partial, scratch,
+                   Columns<T>(call, call.value, heads, rows.columns)}
+           .merge(rows.cuts + 3 * cut);
     });
     free(partial);
     return 0;

@@ -136,6 +136,19 @@ struct Pass {
     Heads heads;
     Buffers<T> buffers;
     Scratch<A> &s;
+    Columns<T> columns;
+
+    const edgewise_view &value_columns() const {
+        return heads.by_source ? back.grad_out : call.value;
+    }
+
+    // Scores and weights of a block.
+    void scores() {
+        columns.locate(call, value_columns(), heads, s);
+        columns.fetch_scores(s, heads.count);
+        score_block<T>(call, rows, heads, s, true);
+        weights();
+    }
 
     const A *stats_of(int64_t target) const {
         return buffers.stats + (heads.batch * call.rows.rows + target) * 2 * call.heads;
@@ -145,10 +158,12 @@ struct Pass {
     void weights() {
         const Block &b = s.block;
         const int HC = heads.count;
+        for (int e = 0; heads.by_source && e < b.count; ++e) {
+            touch(stats_of(b.column[e]) + heads.head);
+        }
         for (int e = 0; e < b.count; ++e) {
             const int32_t target = heads.by_source ? b.column[e] : b.row_of[e];
             const A *lse = stats_of(target) + heads.head + b.head[e];
-            if (heads.by_source) prefetch(stats_of(b.column[e + kAhead]) + heads.head);
             for (int h = 0; h < HC; ++h) s.scores[e * HC + h] -= lse[h];
         }
         exponentials(s.scores, int64_t(b.count) * HC);
@@ -160,14 +175,11 @@ struct Pass {
         const Block &b = s.block;
         const int HC = heads.count, n = b.count * HC;
         const edgewise_view &row_view = heads.by_source ? call.value : back.grad_out;
-        const edgewise_view &column_view = heads.by_source ? back.grad_out : call.value;
-        const int64_t row_head = heads.by_source ? heads.kv : heads.head;
-        const int64_t column_head = heads.by_source ? heads.head : heads.kv;
+        columns.fetch_values(s, HC);
         row_offsets(b, row_view, s.row_at);
-        column_offsets(b, column_view, s.column_at);
-        const T *x = at<T>(row_view, heads.batch, row_head);
-        const T *y = at<T>(column_view, heads.batch, column_head);
-        const int64_t xh = row_step(row_view), yh = column_step(column_view, heads);
+        const T *x = at<T>(row_view, heads.batch, heads.by_source ? heads.kv : heads.head);
+        const T *y = columns.values;
+        const int64_t xh = row_step(row_view), yh = columns.value_step;
         ProductsCall<T> c = {};
         c.count = b.count;
         if (call.edge_value.data) {
@@ -177,8 +189,8 @@ struct Pass {
         const bool swap = heads.by_source && c.z;  // features are added to the value
         c.x = swap ? y : x;
         c.y = swap ? x : y;
-        c.xo = swap ? s.column_at : s.row_at;
-        c.yo = swap ? s.row_at : s.column_at;
+        c.xo = swap ? s.value_at : s.row_at;
+        c.yo = swap ? s.row_at : s.value_at;
         c.xh = swap ? yh : xh;
         c.yh = swap ? xh : yh;
         c.zo = s.edge_at;
@@ -214,10 +226,7 @@ struct Pass {
     // The gradient of the row's own side of the score: of query by target, of key by source.
     void row_gradient(const edgewise_view &out, int64_t out_head, A *sum, A *vector) {
         const edgewise_view &own = heads.by_source ? call.key : call.query;
-        const edgewise_view &other = heads.by_source ? call.query : call.key;
-        const int64_t other_head = heads.by_source ? heads.head : heads.kv;
-        column_offsets(s.block, other, s.column_at);
-        const T *y = at<T>(other, heads.batch, other_head);
+        const T *y = columns.scores;
         const T *z = nullptr;
         if (call.edge_key.data && (!heads.by_source || call.score == EDGEWISE_GATV2)) {
             edge_offsets(s.block, rows, call.edge_key, s.edge_at);
@@ -237,10 +246,10 @@ struct Pass {
             c.z = z;
             c.a = at<T>(call.vector, 0, heads.head);
             c.xo = s.row_at;
-            c.yo = s.column_at;
+            c.yo = s.score_at;
             c.zo = s.edge_at;
             c.xh = row_step(own);
-            c.yh = column_step(other, heads);
+            c.yh = columns.score_step;
             c.zh = call.edge_key.head;
             c.ah = call.vector.head;
             c.shared = heads.by_source && heads.share > 1;
@@ -255,19 +264,20 @@ struct Pass {
             c.vector_head = call.key_dim;
             leaky_totals<T>(c, call.key_dim);
         } else {
-            totals_of(s.changes, y, column_step(other, heads), z, call.edge_key.head, to, out, sum,
-                      call.key_dim, call.true_key_dim);
+            totals_of(s.changes, y, s.score_at, columns.score_step, z, call.edge_key.head, to, out,
+                      sum, call.key_dim, call.true_key_dim);
         }
     }
 
-    void totals_of(const A *p, const T *y, int64_t yh, const T *z, int64_t zh, T *to,
-                   const edgewise_view &out, A *sum, int64_t dim, int64_t true_dim) {
+    void totals_of(const A *p, const T *y, const int64_t *yo, int64_t yh, const T *z, int64_t zh,
+                   T *to, const edgewise_view &out, A *sum, int64_t dim, int64_t true_dim) {
         TotalsCall<T> c;
         c.block = &s.block;
         c.p = p;
+        c.scale = nullptr;
         c.y = y;
         c.yh = yh;
-        c.yo = s.column_at;
+        c.yo = yo;
         c.z = z;
         c.zo = s.edge_at;
         c.zh = zh;
@@ -315,7 +325,7 @@ template <class T>
 struct ByTarget : Pass<T> {
     using Base = Pass<T>;
     using typename Base::A;
-    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows;
+    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows, Base::columns;
 
     void run(int64_t task_index) {
         const int64_t *task = rows.tasks + 5 * task_index;
@@ -326,7 +336,7 @@ struct ByTarget : Pass<T> {
             this->clear(vector, heads.count * call.key_dim);
         }
         const int64_t widest = larger(call.key_dim, call.value_dim);
-        Walk walk(rows, task, 1, block_entries<T>(widest, 2 * heads.count));
+        Walk walk(rows, task, 1, block_entries<T>(widest, 2 * heads.count), s.block);
         const int64_t size = heads.count * call.key_dim;
         bool open = false;
         while (!walk.done()) {
@@ -341,8 +351,7 @@ struct ByTarget : Pass<T> {
     }
 
     void block(A *sum, A *vector) {
-        score_block<T>(call, rows, heads, s, true);
-        this->weights();
+        this->scores();
         this->changes();
         if (back.grad_bias.data) add_edges(back.grad_bias, s.changes);
         this->through_score();
@@ -380,7 +389,7 @@ struct ByTarget : Pass<T> {
         A *to = edge_target(view);
         const A slope = A(call.slope);
         for (int e = 0; e < b.count; ++e) {
-            const int64_t place = rows.edge ? rows.edge[b.place[e]] : b.place[e];
+            const int64_t place = rows.edge ? rows.edge[b.place(e)] : b.place(e);
             for (int h = 0; h < heads.count; ++h) {
                 const int64_t head = heads.head + h;
                 const T *q = at<T>(call.query, heads.batch, head) + b.row_of[e] * call.query.row;
@@ -455,14 +464,14 @@ template <class T>
 struct BySource : Pass<T> {
     using Base = Pass<T>;
     using typename Base::A;
-    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows;
+    using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows, Base::columns;
 
     void run(int64_t task_index) {
         const int64_t *task = rows.tasks + 5 * task_index;
         const int64_t widest = larger(call.key_dim, call.value_dim);
         const int share = int(heads.share);
         const int most = larger(share, block_entries<T>(widest, 2 * heads.count));
-        Walk walk(rows, task, share, most);
+        Walk walk(rows, task, share, most, s.block);
         bool open = false;
         while (!walk.done()) {
             const bool whole = walk.next(s.block);
@@ -481,8 +490,7 @@ struct BySource : Pass<T> {
     }
 
     void block(A *key_sum, A *value_sum) {
-        score_block<T>(call, rows, heads, s, true);
-        this->weights();
+        this->scores();
         if (back.grad_key.data) {
             this->changes();
             this->through_score();
@@ -493,9 +501,8 @@ struct BySource : Pass<T> {
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
         }
-        column_offsets(s.block, back.grad_out, s.column_at);
-        this->totals_of(s.scores, at<T>(back.grad_out, heads.batch, heads.head),
-                        back.grad_out.head, nullptr, 0,
+        if (!back.grad_key.data) columns.fetch_values(s, heads.count);
+        this->totals_of(s.scores, columns.values, s.value_at, columns.value_step, nullptr, 0,
                         at_mutable<T>(back.grad_value, heads.batch, heads.kv), back.grad_value,
                         value_sum, call.value_dim, call.true_value_dim);
     }
@@ -597,7 +604,8 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
             const int64_t plane = cell / rows.num_tasks + i;
             const int64_t head = plane % chunks * together;
             Heads heads = {plane / chunks, head, head / share, together, share, false};
-            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch}};
+            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
+                              Columns<T>(call, call.value, heads, rows.columns)}};
             pass.run(cell % rows.num_tasks);
         }
     });
@@ -606,7 +614,8 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
             Scratch<A> scratch;
             const int64_t plane = cell / rows.num_cuts, head = plane % call.heads;
             Heads heads = {plane / call.heads, head, head / share, 1, share, false};
-            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch}};
+            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
+                              Columns<T>(call, call.value, heads, rows.columns)}};
             pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
         });
     }
@@ -642,13 +651,15 @@ void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffer
     parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         Heads heads = heads_of(cell / rows.num_tasks, chunks, together);
-        BySource<T> pass{{back, call, rows, heads, buffers, scratch}};
+        BySource<T> pass{{back, call, rows, heads, buffers, scratch,
+                          Columns<T>(call, back.grad_out, heads, rows.columns)}};
         pass.run(cell % rows.num_tasks);
     });
     parallel(rows.num_cuts * call.batch * call.kv_heads, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         Heads heads = heads_of(cell / rows.num_cuts, call.kv_heads, 1);
-        BySource<T> pass{{back, call, rows, heads, buffers, scratch}};
+        BySource<T> pass{{back, call, rows, heads, buffers, scratch,
+                          Columns<T>(call, back.grad_out, heads, rows.columns)}};
         pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
     });
 }

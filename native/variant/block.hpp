@@ -9,33 +9,38 @@ namespace EDGEWISE_VARIANT {
 
 constexpr int kEntries = 256;  // most edges in a block
 constexpr int kRows = 128;     // most rows in a block
-constexpr int kAhead = 16;     // edges between a request to memory and its use
 constexpr int kSpill = 16;     // entries past the end that a kernel may compute and throw away
 constexpr int kHeads = 8;      // most heads at a time
 
 struct Block {
     int count;  // entries
     int rows;
-    int ahead;                  // entries that are known past `count`, to prefetch
+    int share;                  // entries for each edge
+    int64_t first;              // place of the first entry's edge in the rows
     int start[kRows + 1];       // first entry of each row
     int32_t row[kRows];         // row of the tensors
-    int32_t row_of[kEntries];   // the same, for each entry
-    int32_t column[kEntries + kSpill + kAhead];
-    int32_t head[kEntries + kSpill + kAhead];  // only where heads share a key: which of them
-    int64_t place[kEntries];    // in the rows, to look up what belongs to the edge
+    int32_t row_of[kEntries + kSpill];  // the same, for each entry
+    int32_t column[kEntries + kSpill];
+    int32_t head[kEntries + kSpill];  // where heads share a key: which of them; else 0
+
+    // In the rows, to look up what belongs to the edge.
+    int64_t place(int entry) const { return first + (share == 1 ? entry : entry / share); }
 };
 
 // Walks over one task: whole rows while they fit, otherwise a piece of one row at a time.
 struct Walk {
     const edgewise_rows &rows;
     int share;  // entries for each edge: heads that share a key, in the pass by source
-    int most;   // entries in a block
+    int limit;  // edges in a block
     int64_t row, last_row, edge, last_edge;
     bool cut;   // the task is a piece of a row
 
-    Walk(const edgewise_rows &r, const int64_t *task, int share_, int most_)
-        : rows(r), share(share_), most(most_), row(task[0]), last_row(task[1]), edge(task[2]),
-          last_edge(task[3]), cut(task[4] >= 0) {}
+    Walk(const edgewise_rows &r, const int64_t *task, int share_, int most, Block &b)
+        : rows(r), share(share_), limit(most / share_), row(task[0]), last_row(task[1]),
+          edge(task[2]), last_edge(task[3]), cut(task[4] >= 0) {
+        b.share = share;
+        memset(b.head, 0, sizeof b.head);
+    }
 
     bool done() const { return row >= last_row; }
 
@@ -43,90 +48,103 @@ struct Walk {
 
     // Fill the block; true when it holds whole rows, false when it holds a part of one row.
     bool next(Block &b) {
-        const int limit = most / share;
-        int count = 0;
         b.rows = 0;
         b.start[0] = 0;
+        b.first = edge;
+        const int64_t *indptr = rows.indptr;
         while (!cut && row < last_row && b.rows < kRows) {
-            int64_t begin = rows.indptr[row], end = rows.indptr[row + 1];
-            if (count + (end - begin) > limit) break;
-            int32_t id = tensor_row(row);
-            b.row[b.rows++] = id;
-            for (int64_t e = begin; e < end; ++e) add(b, count++, e, id);
-            b.start[b.rows] = count * share;
+            const int64_t end = indptr[row + 1];
+            if (end - b.first > limit) break;
+            add_row(b, tensor_row(row), int(end - b.first));
             ++row;
             edge = end;
         }
-        bool whole = b.rows > 0;
+        const bool whole = b.rows > 0;
         if (!whole) {
-            int64_t end = smaller(cut ? last_edge : rows.indptr[row + 1], edge + limit);
-            int32_t id = tensor_row(row);
-            b.row[0] = id;
-            b.rows = 1;
-            for (; edge < end; ++edge) add(b, count++, edge, id);
-            b.start[1] = count * share;
+            edge = smaller(cut ? last_edge : indptr[row + 1], edge + limit);
+            add_row(b, tensor_row(row), int(edge - b.first));
         }
-        b.count = count * share;
-        look_ahead(b, count);
+        fill_columns(b, int(edge - b.first));
         return whole;
     }
 
     // Whether the part of a row that `next` gave was its last.
     bool finished_row() {
-        bool last = edge >= (cut ? last_edge : rows.indptr[row + 1]);
+        const bool last = edge >= (cut ? last_edge : rows.indptr[row + 1]);
         if (last) ++row;
         return last;
     }
 
    private:
-    void add(Block &b, int i, int64_t e, int32_t id) const {
-        int32_t column = rows.indices[e];
-        for (int s = 0; s < share; ++s) {
-            int k = i * share + s;
-            b.column[k] = column;
-            b.head[k] = s;
-            b.row_of[k] = id;
-            b.place[k] = e;
-        }
+    void add_row(Block &b, int32_t id, int edges) const {
+        const int end = edges * share;
+        for (int e = b.start[b.rows]; e < end; ++e) b.row_of[e] = id;
+        b.row[b.rows++] = id;
+        b.start[b.rows] = end;
     }
 
-    void look_ahead(Block &b, int count) const {
-        const int64_t edges = rows.indptr[rows.rows];
-        int known = 0;
+    void fill_columns(Block &b, int edges) const {
+        const int32_t *from = rows.indices + b.first;
+        b.count = edges * share;
         if (share == 1) {
-            for (; known < kAhead && edge + known < edges; ++known) {
-                b.column[count + known] = rows.indices[edge + known];
-                b.head[count + known] = 0;
-            }
+            memcpy(b.column, from, size_t(edges) * sizeof(int32_t));
+        } else {
+            for (int e = 0; e < b.count; ++e) b.column[e] = from[e / share];
+            for (int e = 0; e < b.count; ++e) b.head[e] = e % share;
         }
-        b.ahead = known;
-        int32_t column = b.count ? b.column[b.count - 1] : 0;
-        for (int k = b.count + known; k < b.count + kSpill + kAhead; ++k) {
-            b.column[k] = column;
-            b.head[k] = 0;
-        }
+        const int32_t column = b.count ? b.column[b.count - 1] : 0;
+        for (int e = b.count; e < b.count + kSpill; ++e) b.column[e] = column;
+        const int32_t id = b.row[b.rows - 1];
+        for (int e = b.count; e < b.count + kSpill; ++e) b.row_of[e] = id;
     }
 };
 
+inline void offsets(const int32_t *index, int count, int64_t stride, int64_t *to) {
+    if (stride >> 32 == 0) {  // one multiplication of 32 bits
+        const uint64_t step = uint32_t(stride);
+        for (int i = 0; i < count; ++i) to[i] = int64_t(uint64_t(uint32_t(index[i])) * step);
+    } else {
+        for (int i = 0; i < count; ++i) to[i] = index[i] * stride;
+    }
+}
+
 // Where each entry's row of a tensor starts, in elements: of its source, or of its target.
 inline void column_offsets(const Block &b, const edgewise_view &view, int64_t *to) {
-    const int n = b.count + kSpill + kAhead;
-    for (int i = 0; i < n; ++i) to[i] = b.column[i] * view.row + b.head[i] * view.head;
+    const int n = b.count + kSpill;
+    offsets(b.column, n, view.row, to);
+    if (b.share == 1) return;
+    for (int i = 0; i < n; ++i) to[i] += b.head[i] * view.head;
 }
 inline void row_offsets(const Block &b, const edgewise_view &view, int64_t *to) {
-    for (int i = 0; i < b.count; ++i) to[i] = b.row_of[i] * view.row;
-    const int64_t last = b.count ? to[b.count - 1] : 0;
-    for (int i = b.count; i < b.count + kSpill; ++i) to[i] = last;
+    offsets(b.row_of, b.count + kSpill, view.row, to);
 }
 // Of what belongs to the edge.
 inline void edge_offsets(const Block &b, const edgewise_rows &rows, const edgewise_view &view,
                          int64_t *to) {
     for (int i = 0; i < b.count; ++i) {
-        int64_t edge = rows.edge ? rows.edge[b.place[i]] : b.place[i];
+        const int64_t place = b.place(i), edge = rows.edge ? rows.edge[place] : place;
         to[i] = edge * view.row + b.head[i] * view.head;
     }
     const int64_t last = b.count ? to[b.count - 1] : 0;
     for (int i = b.count; i < b.count + kSpill; ++i) to[i] = last;
+}
+
+// Bring rows close, one for each entry, before they are worked on: a loop of loads and nothing else
+// keeps as many of them under way as the machine can, which prefetches between arithmetic do not.
+template <class T>
+inline void fetch(const T *from, const int64_t *at, int count, int heads, int64_t step,
+                  int64_t dim) {
+    constexpr int64_t line = 64 / int64_t(sizeof(T));
+    if (step == dim) {  // adjacent heads are one piece
+        dim *= heads;
+        heads = 1;
+    }
+    for (int e = 0; e < count; ++e) {
+        const T *row = from + at[e];
+        for (int h = 0; h < heads; ++h, row += step) {
+            for (int64_t i = 0; i < dim; i += line) touch(row + i);
+        }
+    }
 }
 
 template <class T>

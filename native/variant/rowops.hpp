@@ -39,13 +39,12 @@ struct ProductsCall {
     int chunks;                      // vectors in a row
     Accumulate<T> slope;
     Accumulate<T> *out;              // [count + kSpill, HC]
-    int ahead;
 };
 
-template <class T, int W>
-inline void prefetch_segment(const T *p, int64_t elements) {
-    const char *c = reinterpret_cast<const char *>(p);
-    for (int64_t b = 0; b < elements * int64_t(sizeof(T)); b += 64) prefetch(c + b);
+// Whether a tensor of so many rows is larger than what stays near a core.
+template <class T>
+inline bool is_far(int64_t rows, int64_t heads, int64_t dim) {
+    return rows * heads * dim * int64_t(sizeof(T)) > (1 << 18);
 }
 
 template <class T, class F, int W, int HC, int NC, bool EDGE>
@@ -61,7 +60,6 @@ void products(const ProductsCall<T> &c) {
         for (int k = 0; k < kEdges; ++k) {
             const T *x = c.x + c.xo[e + k], *y = c.y + c.yo[e + k];
             const T *z = EDGE ? c.z + c.zo[e + k] : nullptr;
-            const T *next = c.y + c.yo[e + k + kAhead];
             for (int h = 0; h < HC; ++h) {
                 V sum = {};
                 for (int i = 0; i < chunks; ++i) {
@@ -73,7 +71,6 @@ void products(const ProductsCall<T> &c) {
                     }
                     sum = F::fused(load<W>(x + h * c.xh + i * W), yi, a, sum, slope);
                 }
-                prefetch_segment<T, W>(next + h * c.yh, chunks * W);
                 part[k * HC + h] = sum;
             }
         }
@@ -87,6 +84,7 @@ template <class T>
 struct TotalsCall {
     const Block *block;
     const Accumulate<T> *p;          // [count, HC]
+    const Accumulate<T> *scale;      // [rows, HC]: of whole rows, or null
     const T *y, *z;                  // z: edge features added to y, or null
     const int64_t *yo, *zo;
     int64_t yh, zh;
@@ -117,7 +115,7 @@ void totals(const TotalsCall<T> &c) {
         V acc[HC * NC];
         for (int i = 0; i < HC * NC; ++i) acc[i] = V{};
         for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
-            const T *y = base + c.yo[e], *next = base + c.yo[e + kAhead];
+            const T *y = base + c.yo[e];
             const T *z = EDGE ? c.z + c.zo[e] + c.column : nullptr;
             for (int h = 0; h < HC; ++h) {
                 const A p = c.p[e * HC + h];
@@ -126,7 +124,11 @@ void totals(const TotalsCall<T> &c) {
                     if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
                     acc[h * NC + i] += p * yi;
                 }
-                prefetch_segment<T, W>(next + h * c.yh, NC * W);
+            }
+        }
+        if (c.scale) {
+            for (int h = 0; h < HC; ++h) {
+                for (int i = 0; i < NC; ++i) acc[h * NC + i] *= c.scale[r * HC + h];
             }
         }
         for (int h = 0; h < HC; ++h) {

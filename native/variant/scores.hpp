@@ -20,7 +20,9 @@ struct Heads {
 template <class A>
 struct Scratch {
     Block block;
-    int64_t row_at[kEntries + kSpill], column_at[kEntries + kSpill + kAhead],
+    // Where the rows of each entry start: of query or key, of the column's side of the score, of
+    // the column's side of the values, of what belongs to the edge.
+    int64_t row_at[kEntries + kSpill], score_at[kEntries + kSpill], value_at[kEntries + kSpill],
         edge_at[kEntries + kSpill];
     alignas(64) A scores[kScores * 4 / sizeof(A)];
     alignas(64) A changes[kScores * 4 / sizeof(A)];  // gradients of weights, then of scores
@@ -58,8 +60,7 @@ void additive_scores(const edgewise_attention &call, const Heads &heads, Scratch
     const A slope = A(call.slope);
     const int n = s.block.count;
     for (int e = 0; e < n; ++e) {
-        const T *xe = x + s.row_at[e], *ye = y + s.column_at[e];
-        prefetch(y + s.column_at[e + kAhead]);
+        const T *xe = x + s.row_at[e], *ye = y + s.score_at[e];
         for (int h = 0; h < heads.count; ++h) {
             A v = widen(xe[h * xh]) + widen(ye[h * yh]);
             if (z) v += widen(z[s.edge_at[e] + h * zh]);
@@ -83,7 +84,42 @@ void add_bias(const edgewise_attention &call, const edgewise_rows &rows, const H
     }
 }
 
-// Leaves offsets of the block's rows and columns of query and key in row_at and column_at.
+// Where the block's columns are, and whether they are far enough to be fetched beforehand.
+template <class T>
+struct Columns {
+    const T *scores, *values;      // of the first head of the cell
+    int64_t score_step, value_step;
+    int64_t score_dim, value_dim;
+    bool far;
+
+    Columns(const edgewise_attention &call, const edgewise_view &values_view, const Heads &heads,
+            int64_t columns) {
+        const edgewise_view &view = heads.by_source ? call.query : call.key;
+        const int64_t head = heads.by_source ? heads.head : heads.kv;
+        scores = at<T>(view, heads.batch, head);
+        values = at<T>(values_view, heads.batch, head);
+        score_step = column_step(view, heads);
+        value_step = column_step(values_view, heads);
+        score_dim = call.key_dim;
+        value_dim = call.value_dim;
+        far = is_far<T>(columns, heads.count, score_dim + value_dim);
+    }
+
+    void locate(const edgewise_attention &call, const edgewise_view &values_view,
+                const Heads &heads, Scratch<Accumulate<T>> &s) const {
+        column_offsets(s.block, heads.by_source ? call.query : call.key, s.score_at);
+        column_offsets(s.block, values_view, s.value_at);
+    }
+
+    void fetch_scores(const Scratch<Accumulate<T>> &s, int heads) const {
+        if (far) fetch(scores, s.score_at, s.block.count, heads, score_step, score_dim);
+    }
+    void fetch_values(const Scratch<Accumulate<T>> &s, int heads) const {
+        if (far) fetch(values, s.value_at, s.block.count, heads, value_step, value_dim);
+    }
+};
+
+// Leaves offsets of the block's rows in row_at.
 template <class T>
 void score_block(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
                  Scratch<Accumulate<T>> &s, bool wants_slopes) {
@@ -94,7 +130,6 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
     const int64_t row_head = heads.by_source ? heads.kv : heads.head;
     const int64_t column_head = heads.by_source ? heads.head : heads.kv;
     row_offsets(b, row_view, s.row_at);
-    column_offsets(b, column_view, s.column_at);
     const T *z = nullptr;
     if (call.edge_key.data) {
         edge_offsets(b, rows, call.edge_key, s.edge_at);
@@ -116,8 +151,8 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         const bool swap = heads.by_source && z;
         c.x = swap ? y : x;
         c.y = swap ? x : y;
-        c.xo = swap ? s.column_at : s.row_at;
-        c.yo = swap ? s.row_at : s.column_at;
+        c.xo = swap ? s.score_at : s.row_at;
+        c.yo = swap ? s.row_at : s.score_at;
         c.xh = swap ? yh : xh;
         c.yh = swap ? xh : yh;
         c.z = z;
@@ -167,7 +202,7 @@ void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, 
     for (int e = 0; e < b.count; ++e) {
         const uint32_t target = uint32_t(heads.by_source ? b.column[e] : b.row_of[e]);
         const uint32_t source = uint32_t(heads.by_source ? b.row_of[e] : b.column[e]);
-        const uint32_t copy = rows.copy ? uint32_t(rows.copy[b.place[e]]) : 0;
+        const uint32_t copy = rows.copy ? uint32_t(rows.copy[b.place(e)]) : 0;
         const int64_t first = heads.batch * call.heads + heads.head + b.head[e];
         for (int h = 0; h < heads.count; ++h) {
             uint32_t state = mix(mix(mix(seed ^ uint32_t(first + h)) ^ target) ^ source);
@@ -180,7 +215,7 @@ void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, 
 // Most entries of a block: their rows should stay in the first cache.
 template <class T>
 inline int block_entries(int64_t dim, int heads) {
-    int64_t fits = 32768 / (dim * heads * int64_t(sizeof(T)));
+    int64_t fits = 65536 / (dim * heads * int64_t(sizeof(T)));
     return int(larger<int64_t>(32, smaller<int64_t>(kEntries, fits)));
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <initializer_list>
 
 #if defined(__F16C__)
 #include <immintrin.h>
@@ -213,6 +214,43 @@ inline void exponentials(double *x, int64_t count) {
     for (int64_t i = 0; i < count; ++i) x[i] = __builtin_exp(x[i]);
 }
 
+// --- Logarithm --------------------------------------------------------------------------------
+
+// log of a positive normal number to 2 units in the last place; NaN for NaN, infinity for infinity.
+template <int N>
+inline Vec<float, N> natural_logarithm(Vec<float, N> x) {
+    using F = Vec<float, N>;
+    using I = Vec<int32_t, N>;
+    // x = 2^n m with m in [sqrt(1/2), sqrt(2))
+    I bits = bits_as<I>(x) + (0x3f800000 - 0x3f3504f3);
+    F n = __builtin_convertvector((bits >> 23) - 127, F);
+    F m = bits_as<F>((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
+    F z = m * m;
+    F p = m * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    p = p * m * z;
+    p = p + n * -2.12194440e-4f;
+    p = p - 0.5f * z;
+    F out = m + p + n * 0.693359375f;
+    return select(x < __builtin_inff(), out, x);
+}
+
+// In place, for `count` numbers; memory up to the next whole vector may be touched.
+inline void logarithms(float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i += kWidth) {
+        store<kWidth>(x + i, natural_logarithm<kWidth>(load<kWidth>(x + i)));
+    }
+}
+inline void logarithms(double *x, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) x[i] = __builtin_log(x[i]);
+}
+
 // --- Sums across lanes ----------------------------------------------------------------------
 
 template <int... I>
@@ -237,15 +275,19 @@ template <class A, int N>
 inline Vec<A, N> sums(Vec<A, N> *v) {
     using L = typename CountLanes<N>::type;
     if constexpr (N >= 2) {
+#pragma GCC unroll 8
         for (int i = 0; i < N / 2; ++i) v[i] = fold_lanes<N, 1>(v[2 * i], v[2 * i + 1], L{});
     }
     if constexpr (N >= 4) {
+#pragma GCC unroll 8
         for (int i = 0; i < N / 4; ++i) v[i] = fold_lanes<N, 2>(v[2 * i], v[2 * i + 1], L{});
     }
     if constexpr (N >= 8) {
+#pragma GCC unroll 8
         for (int i = 0; i < N / 8; ++i) v[i] = fold_lanes<N, 4>(v[2 * i], v[2 * i + 1], L{});
     }
     if constexpr (N >= 16) {
+#pragma GCC unroll 8
         for (int i = 0; i < N / 16; ++i) v[i] = fold_lanes<N, 8>(v[2 * i], v[2 * i + 1], L{});
     }
     return v[0];
@@ -261,7 +303,9 @@ template <class T>
 inline T larger(T a, T b) {
     return a < b ? b : a;
 }
-inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+// Ask for a line of memory by reading from it: a load cannot be dropped, a prefetch is where the
+// page is not known yet, and nothing waits for the number.
+inline void touch(const void *p) { (void)*static_cast<const volatile char *>(p); }
 
 }  // namespace EDGEWISE_VARIANT
 }  // namespace edgewise

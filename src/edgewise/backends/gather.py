@@ -69,7 +69,7 @@ class Gather(Backend):
         top = finite(top)
         share = torch.exp(scores - top.index_select(0, rows.target))
         total = segment_sum(share, rows)
-        full = total > 0
+        full = total != 0  # not above: NaN stays NaN
         safe = torch.where(full, total, torch.ones_like(total))
         lse = torch.where(full, top + torch.log(safe), torch.full_like(total, -torch.inf))
         weights = share / gather_targets(safe, rows)
@@ -116,8 +116,9 @@ class Gather(Backend):
         source = _node_first(value).to(problem.accumulate)  # [S, B, C]
         messages = gather_sources(source, rows, prepared.columns)
         if weight is not None:
+            weight = weight.to(problem.accumulate)  # first: its gradient is a sum over the batch
             weight = weight if rows.edge is None else weight[..., rows.edge]
-            factors = broadcast_lead(weight, value.shape[:-2], 1).to(problem.accumulate)
+            factors = broadcast_lead(weight, value.shape[:-2], 1)
             messages = messages * factors.t()[..., None]
         if problem.reduce == "max":
             out = _segment_winner(messages, rows)
@@ -164,8 +165,9 @@ def _scores_and_values(
         vector = vector.to(problem.accumulate).repeat(query.shape[1] // problem.heads, 1)  # [F, D]
     scores = problem.score.pair(query, key, vector)
     if inputs.bias is not None:
-        bias = inputs.bias.on_edges(rows.target, rows.indices, rows.edge)
-        scores = scores + broadcast_lead(bias, lead, 1).t().to(problem.accumulate)
+        values = inputs.bias.values.to(problem.accumulate)  # first: edges share its numbers
+        bias = inputs.bias.with_values(values).on_edges(rows.target, rows.indices, rows.edge)
+        scores = scores + broadcast_lead(bias, lead, 1).t()
     return scores, value
 
 
