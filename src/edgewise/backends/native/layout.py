@@ -127,17 +127,21 @@ class Layout:
         return Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
 
     @cached_property
-    def degree(self) -> Tensor:
-        """``[T, 1]``: edges of each target, 1 where there are none; what a mean divides by."""
-        return self.rows.indptr.diff().clamp(min=1)[:, None].to(torch.float32)
+    def share_of_edge(self) -> Tensor:
+        """``[E]``, float64, in edge order: one over the number of edges of its target."""
+        degree = self.rows.indptr.diff()
+        return self._in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
 
     @cached_property
     def source_of_edge(self) -> Tensor:
         """``[E]``, int64: the source of each edge, in edge order."""
-        sources = self.rows.indices.to(torch.int64)
-        if self.rows.edge is None:
-            return sources
-        return torch.empty_like(sources).index_copy(0, self.rows.edge.to(torch.int64), sources)
+        return self._in_edge_order(self.rows.indices.to(torch.int64))
+
+    def _in_edge_order(self, values: Tensor) -> Tensor:
+        edge = self.rows.edge
+        if edge is None:
+            return values
+        return torch.empty_like(values).index_copy(0, edge.to(torch.int64), values)
 
     @classmethod
     def of(cls, rows: Csr) -> Layout:
