@@ -63,9 +63,11 @@ class Native(Backend):
         layout = recall(problem.graph, "native", lambda: Layout.of(csr(problem.graph)))
         if problem.needs_grad:
             _ = layout.reversed
+        if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
+            _ = layout.degree
         if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
             found = edges(problem.graph)
-            return Layout(layout.rows, found.target, found.source)
+            return layout.with_ends(found.target, found.source)
         return layout
 
     def forward(
@@ -115,10 +117,12 @@ class Native(Backend):
     def aggregate(
         self, problem: AggregateProblem, prepared: Layout, value: Tensor, weight: Tensor | None
     ) -> Tensor:
+        if weight is not None and weight.dtype != value.dtype:
+            weight = weight.to(value.dtype)
         if problem.reduce == "max":
             return functions.best_of_rows(prepared, value, weight)
         out = functions.sum_of_rows(prepared, value, weight, flip=False)
-        return out / prepared.degree if problem.reduce == "mean" else out
+        return (out / prepared.degree).to(out.dtype) if problem.reduce == "mean" else out
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
@@ -130,15 +134,10 @@ def _operands(layout: Layout, inputs: Inputs) -> Operands:
     if bias is not None and not isinstance(bias, EdgeBias):
         assert layout.target is not None and layout.source is not None
         values = bias.on_edges(layout.target, layout.source, None)
-    return Operands(
-        inputs.query,
-        inputs.key,
-        inputs.value,
-        inputs.vector,
-        values,
-        inputs.edge_key,
-        inputs.edge_value,
-    )
+    others = (inputs.vector, values, inputs.edge_key, inputs.edge_value)
+    dtype = inputs.query.dtype
+    alike = (t if t is None or t.dtype == dtype else t.to(dtype) for t in others)
+    return Operands(inputs.query, inputs.key, inputs.value, *alike)
 
 
 def _refusals(problem: Problem) -> list[str]:

@@ -19,6 +19,8 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "edge_products",
+    "empty_gradient",
+    "empty_results",
     "reduce_rows",
     "settings_of",
 ]
@@ -28,6 +30,7 @@ _REDUCTIONS = {"sum": 0, "mean": 1, "max": 2, "won": 3}
 _DOT, _ADDITIVE, _GATV2 = range(3)
 _LANES = 8  # channels are padded to a multiple of this
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
+_DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
 
 _View = tuple[int, int, int, int]
@@ -80,15 +83,28 @@ def attention_forward(
     settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp."""
-    query = operands.query
-    out = _empty((*query.shape[:-1], operands.value.shape[-1]), query)
-    lse = torch.empty(query.shape[:-1], dtype=accumulate_dtype(query.dtype))
+    out, lse = empty_results(operands.query, operands.value)
     if lse.numel():
         ready = _ready(settings, operands)
         view = _view(_four(out))
         record = _record(settings, rows, operands, ready, seed, view, lse)
         _run(library().attention(ATTENTION.pack(*record)))
     return out, lse
+
+
+def empty_results(query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp as they lie in memory, without their numbers."""
+    out = _empty((*query.shape[:-1], value.shape[-1]), query)
+    return out, query.new_empty(query.shape[:-1], dtype=accumulate_dtype(query.dtype))
+
+
+def empty_gradient(operands: Operands, place: int) -> Tensor:
+    """The gradient of an operand as it lies in memory, without its numbers."""
+    tensor = operands[place]
+    assert tensor is not None
+    if place < _DENSE:
+        return _empty(tuple(tensor.shape), tensor)
+    return tensor.new_empty(tensor.shape, dtype=operands.query.dtype)
 
 
 def attention_backward(
@@ -107,16 +123,17 @@ def attention_backward(
     accumulate = accumulate_dtype(operands.query.dtype)
     if not lse.numel():
         return [
-            torch.zeros_like(tensor) if want and tensor is not None else None
-            for tensor, want in zip(operands, wanted, strict=True)
+            empty_gradient(operands, place).zero_()
+            if wanted[place] and operands[place] is not None
+            else None
+            for place in range(len(operands))
         ]
     ready = _ready(settings, operands)
     out, grad_out = _whole_rows(out), _whole_rows(grad_out.to(operands.query.dtype))
     lse = lse.contiguous()
     grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
     dense = [
-        _empty(tuple(tensor.shape), tensor) if want else None
-        for tensor, want in zip(operands[:3], wanted[:3], strict=True)
+        empty_gradient(operands, place) if wanted[place] else None for place in range(3)
     ]
     vector = operands.vector
     grad_vector = None
@@ -165,7 +182,7 @@ class _EdgeGradient(NamedTuple):
         return cls(total, tensor.shape, _view(spread))
 
     def result(self, dtype: torch.dtype) -> Tensor:
-        return self.total.sum_to_size(self.shape).to(dtype)
+        return self.total.sum_to_size(self.shape).to(dtype).contiguous()
 
 
 def _record(
@@ -279,8 +296,8 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """A new tensor whose heads and rows are ordered in memory as those of another."""
     if like.ndim >= 3 and like.stride(-3) < like.stride(-2):
         swapped = (*shape[:-3], shape[-2], shape[-3], shape[-1])
-        return torch.empty(swapped, dtype=like.dtype).transpose(-3, -2)
-    return torch.empty(shape, dtype=like.dtype)
+        return like.new_empty(swapped).transpose(-3, -2)
+    return like.new_empty(shape)
 
 
 def _view(tensor: Tensor) -> _View:
@@ -330,7 +347,7 @@ def reduce_rows(
     if reduce == "max":
         winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)
     if out.numel():
-        factors = None if weight is None else _factors(weight, batch)
+        factors = None if weight is None else _factors(weight, batch)  # alive until the kernel ran
         packed = AGGREGATE.pack(
             _DTYPES[value.dtype],
             _REDUCTIONS[reduce],
@@ -339,8 +356,8 @@ def reduce_rows(
             channels,
             _threads(table.shape[0] * rows.num_edges * channels),
             *_table_view(table),
-            *_table_view(out if out.ndim == 3 else out.view(-1, *out.shape[-2:])),
-            *(_NO_VIEW if factors is None else factors),
+            *_table_view(out if out.ndim < 3 else out.flatten(0, -3)),
+            *(_NO_VIEW if factors is None else _factors_view(factors)),
             _pointer(winner),
             *rows.record,
         )
@@ -388,13 +405,13 @@ def edge_products(
             *rows.record,
         )
         _run(library().products(packed))
-    return total.sum_to_size(shape).to(dtype)
+    return total.sum_to_size(shape).to(dtype).contiguous()
 
 
 def _table(value: Tensor) -> Tensor:
     """``[batch, rows, channels]``, channels in one piece and padded."""
     value = _padded(value)
-    return value[None] if value.ndim == 2 else value.reshape(-1, *value.shape[-2:])
+    return value[None] if value.ndim == 2 else value.flatten(0, -3)
 
 
 def _table_view(table: Tensor) -> _View:
@@ -402,8 +419,13 @@ def _table_view(table: Tensor) -> _View:
     return (table.data_ptr(), table.stride(0) if table.shape[0] > 1 else 0, 0, table.stride(1))
 
 
-def _factors(weight: Tensor, batch: torch.Size) -> _View:
-    wide = weight.expand(*batch, weight.shape[-1]).reshape(-1, weight.shape[-1])
+def _factors(weight: Tensor, batch: torch.Size) -> Tensor:
+    """``[batch, E]``, without a copy if it can."""
+    wide = weight.expand(*batch, weight.shape[-1])
+    return wide.flatten(0, -2) if batch else wide[None]
+
+
+def _factors_view(wide: Tensor) -> _View:
     return (
         wide.data_ptr(),
         wide.stride(0) if wide.shape[0] > 1 else 0,

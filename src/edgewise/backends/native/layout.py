@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -32,6 +33,7 @@ class Rows:
         cuts: ``[cuts, 3]``, int64: rows that are cut, with their slots.
         num_columns: Columns.
         num_slots: Slots for parts of rows.
+        tensors: All of them for an operator; empty instead of None.
     """
 
     indptr: Tensor
@@ -43,6 +45,21 @@ class Rows:
     cuts: Tensor
     num_columns: int
     num_slots: int
+    tensors: tuple[Tensor, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        nothing = self.indptr.new_empty(0)
+        parts = (self.edge, self.copy, self.order)
+        maybe = (nothing if part is None else part for part in parts)
+        tensors = (self.indptr, self.indices, *maybe, self.tasks, self.cuts)
+        object.__setattr__(self, "tensors", tensors)
+
+    @classmethod
+    def from_tensors(cls, tensors: Sequence[Tensor], num_columns: int, num_slots: int) -> Rows:
+        """Rows from their `tensors`."""
+        indptr, indices, edge, copy, order, tasks, cuts = tensors
+        maybe = (part if part.numel() else None for part in (edge, copy, order))
+        return cls(indptr, indices, *maybe, tasks, cuts, num_columns, num_slots)
 
     @classmethod
     def of(
@@ -97,6 +114,14 @@ class Rows:
         )
 
 
+    def column_of_edge(self) -> Tensor:
+        """``[E]``, int64: the column of each edge, in edge order."""
+        columns = self.indices.to(torch.int64)
+        if self.edge is None:
+            return columns
+        return torch.empty_like(columns).index_copy(0, self.edge.to(torch.int64), columns)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """A graph for both passes.
@@ -126,18 +151,16 @@ class Layout:
         copy = None if rows.copy is None else rows.copy[order]
         return Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
 
+    def with_ends(self, target: Tensor, source: Tensor) -> Layout:
+        """The same graph with the ends of its edges; what was worked out stays."""
+        layout = Layout(self.rows, target, source)
+        layout.__dict__.update({k: v for k, v in self.__dict__.items() if k == "reversed"})
+        return layout
+
     @cached_property
     def degree(self) -> Tensor:
         """``[T, 1]``: edges of each target, 1 where there are none; what a mean divides by."""
         return self.rows.indptr.diff().clamp(min=1)[:, None].to(torch.float32)
-
-    @cached_property
-    def source_of_edge(self) -> Tensor:
-        """``[E]``, int64: the source of each edge, in edge order."""
-        sources = self.rows.indices.to(torch.int64)
-        if self.rows.edge is None:
-            return sources
-        return torch.empty_like(sources).index_copy(0, self.rows.edge.to(torch.int64), sources)
 
     @classmethod
     def of(cls, rows: Csr) -> Layout:
