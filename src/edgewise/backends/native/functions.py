@@ -52,6 +52,7 @@ def _looked_into(tensors: Sequence[Tensor | None]) -> bool:
     """Whether a compiler, a tracer or a transformation has to see what is computed."""
     return (
         torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
         or _are_transforms_active()
         or _count_of_modes() > 0
         or any(tensor is not None and type(tensor) not in _PLAIN for tensor in tensors)

@@ -383,10 +383,10 @@ def edge_products(
     """
     batch, dtype = target.shape[:-2], target.dtype
     total = torch.zeros(shape, dtype=accumulate_dtype(dtype))
-    spread = total.expand(*batch, shape[-1]).reshape(-1, shape[-1])
+    spread = _factors(total, batch)
     if spread.data_ptr() != total.data_ptr() and total.numel():
         total = torch.zeros(*batch, shape[-1], dtype=total.dtype)
-        spread = total.view(-1, shape[-1])
+        spread = _factors(total, batch)
     if total.numel():
         table, other = _table(target), _table(source)
         packed = PRODUCTS.pack(

@@ -146,22 +146,15 @@ def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor
     wanted = list(ctx.needs_input_grad[:_NUM_OPERANDS])
     if grad_out is None:
         grad_out = torch.zeros_like(out)
-    found: Any = attention_backward(
-        grad_out,
-        grad_lse,
-        out,
-        lse,
-        *tensors,
-        rows,
-        columns,
-        ctx.slots,
-        ctx.score,
-        ctx.numbers,
-        wanted,
-    )
-    if torch.is_grad_enabled() and not are_transforms_active():
-        found = once_differentiable(found, [grad_out, *tensors])
-    found = iter(found)
+    args = (grad_out, grad_lse, out, lse, *tensors)
+    rest = (rows, columns, ctx.slots, ctx.score, ctx.numbers, wanted)
+    if are_transforms_active():
+        found = iter(attention_backward(*args, *rest))
+    else:
+        plain = (None if tensor is None else tensor.detach() for tensor in args)
+        found = iter(attention_backward(*plain, *rest))
+        if torch.is_grad_enabled():
+            found = iter(once_differentiable(list(found), [grad_out, *tensors]))
     return *(next(found) if want else None for want in wanted), *(6 * [None])
 
 
@@ -398,6 +391,7 @@ def _best_derivative(ctx: Any, grad: Tensor, _: object) -> Any:
         source = _rows(rows, value.shape[-2], ctx.slots[0]).column_of_edge()
         of_value, of_weight = best_again(grad, value, weight, winner, source, wanted)
     else:
+        value, weight = value.detach(), None if weight is None else weight.detach()
         if wanted[0]:
             of_value = sums(grad, weight, winner, columns, rows, ctx.slots[::-1])
         if wanted[1]:
