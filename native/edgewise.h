@@ -24,7 +24,7 @@ extern "C" {
 enum { EDGEWISE_FLOAT64 = 0, EDGEWISE_FLOAT32 = 1, EDGEWISE_BFLOAT16 = 2, EDGEWISE_FLOAT16 = 3 };
 enum { EDGEWISE_DOT = 0, EDGEWISE_ADDITIVE = 1, EDGEWISE_GATV2 = 2 };
 /* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column. */
-enum { EDGEWISE_SUM = 0, EDGEWISE_MEAN = 1, EDGEWISE_MAX = 2, EDGEWISE_WON = 3 };
+enum { EDGEWISE_SUM = 0, EDGEWISE_MAX = 1, EDGEWISE_WON = 2 };
 
 /* A tensor [batch, heads, rows, dim]. A null pointer means there is none. */
 typedef struct {
@@ -51,12 +51,14 @@ typedef struct {
     int64_t key_dim, value_dim;           /* padded */
     int64_t true_key_dim, true_value_dim;
     int64_t threads;
+    int64_t wide_out;                     /* `out` is float32 though the rest is half precision */
     double scale, softcap, slope;         /* softcap: 0 for none */
     int64_t drops, seed, threshold;       /* dropout: whether, seed, smallest hash that is kept */
     double multiplier;                    /* of what dropout keeps */
     edgewise_view query, key, value;
     edgewise_view vector;                 /* [1, heads, 1, key_dim] of GATv2 */
-    edgewise_view bias;                   /* [batch|1, heads|1, edges]: row is the stride of edges */
+    edgewise_view bias;                   /* [batch|1, heads|1, edges], float32 or float64: row is the
+                                             stride of edges */
     edgewise_view edge_key, edge_value;   /* [batch|1, heads|1, edges, dim] */
     edgewise_view out;                    /* forward: written; backward: the global output */
     void *lse;                            /* [batch, heads, targets], float32 or float64 */
@@ -77,7 +79,8 @@ typedef struct {
 typedef struct {
     int64_t dtype, reduce, batch, channels, true_channels, threads;
     edgewise_view value, out;             /* [batch, 1, rows, channels] */
-    edgewise_view weight;                 /* [batch|1, 1, edges]: row is the stride of edges */
+    edgewise_view weight;                 /* [batch|1, 1, edges], float32 or float64: row is the stride
+                                             of edges */
     int32_t *winner;                      /* [batch, rows, channels]: which edge is the maximum */
     edgewise_rows rows;
 } edgewise_aggregate;

@@ -1,4 +1,4 @@
-// Aggregation: sums, means and maxima of sources, and products of the rows at both ends of an edge.
+// Aggregation: sums and maxima of sources, and products of the rows at both ends of an edge.
 //
 // Channels are worked on in tiles of at most 8 vectors, so a row is added up in registers. The
 // gradient of a sum is a sum over the reversed rows.
@@ -85,29 +85,10 @@ struct Tile {
 
     void edge_weights() {
         const Block &b = s.block;
-        const T *weight = at<T>(call.weight, batch, 0);
+        const A *weight = at<A>(call.weight, batch, 0);
         for (int e = 0; e < b.count; ++e) {
-            s.p[e] = call.weight.data ? A(widen(weight[edge(e) * call.weight.row])) : A(1);
+            s.p[e] = call.weight.data ? weight[edge(e) * call.weight.row] : A(1);
         }
-        if (call.reduce != EDGEWISE_MEAN || b.rows == 0) return;
-        for (int r = 0; r < b.rows; ++r) {
-            const A degree = A(degree_of(r));
-            for (int e = b.start[r]; e < b.start[r + 1]; ++e) s.p[e] /= degree;
-        }
-    }
-
-    // Edges of the whole row, of which a block may hold a part.
-    int64_t degree_of(int r) const {
-        const Block &b = s.block;
-        if (b.start[r] == b.start[r + 1]) return 1;
-        const int64_t *indptr = call.rows.indptr;
-        int64_t low = 0, high = call.rows.rows, place = b.place(b.start[r]);
-        if (b.rows > 1) return b.start[r + 1] - b.start[r];
-        while (high - low > 1) {
-            const int64_t middle = (low + high) / 2;
-            (indptr[middle] <= place ? low : high) = middle;
-        }
-        return indptr[low + 1] - indptr[low];
     }
 
     void fetch_rows() const {

@@ -172,6 +172,7 @@ struct Forward {
         }
         c.columns = int(call.true_value_dim);
         c.out = at_mutable<T>(call.out, heads.batch, heads.head);
+        c.wide = call.wide_out ? at_mutable<A>(call.out, heads.batch, heads.head) : nullptr;
         c.out_row = call.out.row;
         c.out_head = call.out.head;
         c.sum = sum;
@@ -231,9 +232,14 @@ struct Forward {
     }
 
     void write_row(int64_t row, int h, A shift, A total, const A *sum) const {
-        T *out = at_mutable<T>(call.out, heads.batch, heads.head + h) + row * call.out.row;
         const A inverse = total == 0 ? A(0) : 1 / total;
-        for (int64_t i = 0; i < call.true_value_dim; ++i) narrow(sum[i] * inverse, out + i);
+        if (call.wide_out) {
+            A *out = at_mutable<A>(call.out, heads.batch, heads.head + h) + row * call.out.row;
+            for (int64_t i = 0; i < call.true_value_dim; ++i) out[i] = sum[i] * inverse;
+        } else {
+            T *out = at_mutable<T>(call.out, heads.batch, heads.head + h) + row * call.out.row;
+            for (int64_t i = 0; i < call.true_value_dim; ++i) narrow(sum[i] * inverse, out + i);
+        }
         *lse_at(row, h) = total == 0 ? -infinity<A>() : shift + logarithm(total);
     }
 

@@ -275,6 +275,7 @@ struct Pass {
         c.block = &s.block;
         c.p = p;
         c.scale = nullptr;
+        c.wide = nullptr;
         c.y = y;
         c.yh = yh;
         c.yo = yo;
@@ -552,20 +553,22 @@ void statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
     const int64_t T_ = call.rows.rows, H = call.heads, band = 256;
     const int64_t bands = (T_ + band - 1) / band;
     const A infinity = A(__builtin_inf());
+    auto dot = [&](const T *g, auto *o) {
+        constexpr int W = 8;
+        Vec<A, W> sum = {};
+        for (int64_t i = 0; i < call.value_dim; i += W) sum += load<W>(g + i) * load<W>(o + i);
+        A total = 0;
+        for (int i = 0; i < W; ++i) total += sum[i];
+        return total;
+    };
     parallel(call.batch * bands, call.threads, [&](int64_t cell) {
         const int64_t b = cell / bands, first = cell % bands * band;
         for (int64_t t = first; t < smaller(first + band, T_); ++t) {
             A *to = stats + (b * T_ + t) * 2 * H;
             for (int64_t h = 0; h < H; ++h) {
                 const T *g = at<T>(back.grad_out, b, h) + t * back.grad_out.row;
-                const T *o = at<T>(call.out, b, h) + t * call.out.row;
-                constexpr int W = 8;
-                Vec<A, W> sum = {};
-                for (int64_t i = 0; i < call.value_dim; i += W) {
-                    sum += load<W>(g + i) * load<W>(o + i);
-                }
-                A delta = 0;
-                for (int i = 0; i < W; ++i) delta += sum[i];
+                A delta = call.wide_out ? dot(g, at<A>(call.out, b, h) + t * call.out.row)
+                                        : dot(g, at<T>(call.out, b, h) + t * call.out.row);
                 const int64_t at = (b * H + h) * T_ + t;
                 const A lse = static_cast<const A *>(call.lse)[at];
                 if (back.grad_lse) delta -= static_cast<const A *>(back.grad_lse)[at];

@@ -52,7 +52,8 @@ struct Walk {
         b.start[0] = 0;
         b.first = edge;
         const int64_t *indptr = rows.indptr;
-        while (!cut && row < last_row && b.rows < kRows) {
+        const bool within = cut || edge > indptr[row];  // some of the row is done already
+        while (!within && row < last_row && b.rows < kRows) {
             const int64_t end = indptr[row + 1];
             if (end - b.first > limit) break;
             add_row(b, tensor_row(row), int(end - b.first));

@@ -91,6 +91,7 @@ struct TotalsCall {
     int column;                      // first channel
     int columns;                     // channels of the output that count
     T *out;                          // whole rows: written
+    Accumulate<T> *wide;             // instead of `out`, where the rows are kept exact
     int64_t out_row, out_head;
     Accumulate<T> *sum;              // a part of one row: added to, [HC, sum_head]; or null
     int64_t sum_head;
@@ -138,8 +139,12 @@ void totals(const TotalsCall<T> &c) {
                     A *to = c.sum + h * c.sum_head + column;
                     store<W>(to, load<W>(to) + acc[h * NC + i]);
                 } else {
-                    T *to = c.out + b.row[r] * c.out_row + h * c.out_head + column;
-                    store_some<T, W>(to, acc[h * NC + i], c.columns - column);
+                    const int64_t to = b.row[r] * c.out_row + h * c.out_head + column;
+                    if (c.wide) {
+                        store_some<A, W>(c.wide + to, acc[h * NC + i], c.columns - column);
+                    } else {
+                        store_some<T, W>(c.out + to, acc[h * NC + i], c.columns - column);
+                    }
                 }
             }
         }

@@ -75,11 +75,11 @@ template <class T>
 void add_bias(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
               Scratch<Accumulate<T>> &s) {
     const Block &b = s.block;
-    const T *bias = at<T>(call.bias, heads.batch, heads.head);
+    const auto *bias = at<Accumulate<T>>(call.bias, heads.batch, heads.head);
     edge_offsets(b, rows, call.bias, s.edge_at);
     for (int e = 0; e < b.count; ++e) {
         for (int h = 0; h < heads.count; ++h) {
-            s.scores[e * heads.count + h] += widen(bias[s.edge_at[e] + h * call.bias.head]);
+            s.scores[e * heads.count + h] += bias[s.edge_at[e] + h * call.bias.head];
         }
     }
 }

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from edgewise.backends.base import Accepts, Backend, Refuses
 from edgewise.backends.native import functions
-from edgewise.backends.native.kernels import Operands, attention_backward, settings_of
+from edgewise.backends.native.kernels import (
+    Operands,
+    accumulate_dtype,
+    attention_backward,
+    settings_of,
+)
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
 from edgewise.graphs import recall
@@ -64,7 +69,7 @@ class Native(Backend):
         if problem.needs_grad:
             _ = layout.reversed
         if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
-            _ = layout.degree
+            _ = layout.share_of_edge
         if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
             found = edges(problem.graph)
             return layout.with_ends(found.target, found.source)
@@ -75,7 +80,8 @@ class Native(Backend):
     ) -> AttentionState:
         settings = settings_of(problem.score, problem.head_dim, problem.dropout)
         operands = _operands(prepared, inputs)
-        return AttentionState(*functions.attention(settings, prepared, operands, inputs.seed))
+        out, lse = functions.attention(settings, prepared, operands, inputs.seed)
+        return AttentionState(out.to(problem.dtype), lse)
 
     def backward(
         self,
@@ -102,42 +108,52 @@ class Native(Backend):
             grad_lse,
             wanted,
         )
-        named = {
-            name: grad
-            for name, grad in zip(Operands._fields, found, strict=True)
-            if grad is not None
-        }
-        if "bias" in named and not isinstance(inputs.bias, EdgeBias):
-            assert operands.bias is not None and leaves.bias is not None
-            (named["bias"],) = torch.autograd.grad(
-                operands.bias, leaves.bias.values, named["bias"]
-            )
+        originals, named = leaves.tensors(), dict[str, Tensor]()
+        for name, operand, grad in zip(Operands._fields, operands, found, strict=True):
+            if grad is None or operand is None:
+                continue
+            if operand is not originals[name]:  # a table of biases, or another dtype
+                (grad,) = torch.autograd.grad(operand, originals[name], grad)
+            named[name] = grad
         return named
 
     def aggregate(
         self, problem: AggregateProblem, prepared: Layout, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        if weight is not None and weight.dtype != value.dtype:
-            weight = weight.to(value.dtype)
+        weight = None if weight is None else weight.to(problem.accumulate)
         if problem.reduce == "max":
             return functions.best_of_rows(prepared, value, weight)
-        out = functions.sum_of_rows(prepared, value, weight, flip=False)
-        return (out / prepared.degree).to(out.dtype) if problem.reduce == "mean" else out
+        if problem.reduce == "mean":
+            share = prepared.share_of_edge.to(problem.accumulate)
+            weight = share if weight is None else weight * share
+        return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
 
 
 def _operands(layout: Layout, inputs: Inputs) -> Operands:
-    bias = inputs.bias
-    values = None if bias is None else bias.values
-    if bias is not None and not isinstance(bias, EdgeBias):
-        assert layout.target is not None and layout.source is not None
-        values = bias.on_edges(layout.target, layout.source, None)
-    others = (inputs.vector, values, inputs.edge_key, inputs.edge_value)
-    dtype = inputs.query.dtype
-    alike = (t if t is None or t.dtype == dtype else t.to(dtype) for t in others)
-    return Operands(inputs.query, inputs.key, inputs.value, *alike)
+    bias, dtype = inputs.bias, inputs.query.dtype
+    values = None
+    if bias is not None:
+        values = bias.values.to(accumulate_dtype(dtype))  # first: edges may share its numbers
+        if not isinstance(bias, EdgeBias):
+            assert layout.target is not None and layout.source is not None
+            values = bias.with_values(values).on_edges(layout.target, layout.source, None)
+    tensors = (
+        inputs.query,
+        inputs.key,
+        inputs.value,
+        inputs.vector,
+        inputs.edge_key,
+        inputs.edge_value,
+    )
+    if any(tensor is not None and tensor.dtype != dtype for tensor in tensors):
+        widest = accumulate_dtype(dtype)
+        tensors = tuple(None if tensor is None else tensor.to(widest) for tensor in tensors)
+    query, key, value, vector, edge_key, edge_value = tensors
+    assert query is not None and key is not None and value is not None
+    return Operands(query, key, value, vector, values, edge_key, edge_value)
 
 
 def _refusals(problem: Problem) -> list[str]:

@@ -38,7 +38,8 @@ def attention(
         from edgewise.backends.native import operators  # defined on first need
 
         graph = _graph(layout, needs_grad)
-        return operators.attention(*operands, seed, *graph, settings[0], settings[1:])
+        out, lse = operators.attention(*operands, seed, *graph, settings[0], settings[1:])
+        return out.to(operands.query.dtype), lse
     if needs_grad:
         out: Any = _Attention.apply(settings, layout, seed, *operands)
         return out
@@ -85,18 +86,22 @@ class _Attention(Function):
     def forward(
         ctx: Any, settings: Settings, layout: Layout, seed: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        out, lse = attention_forward(settings, layout.rows, Operands(*tensors), seed)
+        operands = Operands(*tensors)
+        exact, lse = attention_forward(settings, layout.rows, operands, seed, wide=True)
         ctx.settings, ctx.layout = settings, layout
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(out, lse, seed, *tensors)
-        return out, lse
+        ctx.save_for_backward(exact, lse, seed, *tensors)
+        query, key, _, vector, bias, edge_key, _ = ctx.needs_input_grad[3:]
+        if not (query or key or vector or bias or edge_key):
+            ctx.mark_non_differentiable(lse)  # the scores do not depend on the values
+        return exact.to(operands.query.dtype), lse
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         out, lse, seed, *tensors = ctx.saved_tensors
         grad_out, grad_lse = grads
         if grad_out is None:
-            grad_out = torch.zeros_like(out)
+            grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
         found = attention_backward(
             ctx.settings,
             ctx.layout.rows,
@@ -249,9 +254,9 @@ def best_again(
     of_value = of_weight = None
     if wanted[0]:
         factors = 1.0 if weight is None else _pick(weight, edge)
-        of_value = torch.zeros_like(value).scatter_add(-2, source, grad * factors)
+        of_value = torch.zeros_like(value).scatter_add(-2, source, (grad * factors).to(grad.dtype))
     if weight is not None and wanted[1]:
-        messages = grad * value.gather(-2, source)
+        messages = (grad * value.gather(-2, source)).to(weight.dtype)
         wide = weight.new_zeros(*batch, weight.shape[-1])
         wide = wide.scatter_add(-1, edge.flatten(-2), messages.flatten(-2))
         of_weight = wide.sum_to_size(weight.shape)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
-_REDUCTIONS = {"sum": 0, "mean": 1, "max": 2, "won": 3}
+_REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
 _DOT, _ADDITIVE, _GATV2 = range(3)
 _LANES = 8  # channels are padded to a multiple of this
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
@@ -47,7 +47,10 @@ class Settings(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The tensors of a call: ``[*batch, heads, nodes|edges, dim]``; a bias ends with the edges."""
+    """The tensors of a call: ``[*batch, heads, nodes|edges, dim]``; a bias ends with the edges.
+
+    All have one dtype but the bias, which has the one that sums are kept in.
+    """
 
     query: Tensor
     key: Tensor
@@ -80,22 +83,24 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def attention_forward(
-    settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None
+    settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None, *, wide: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp."""
-    out, lse = empty_results(operands.query, operands.value)
+    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in."""
+    out, lse = empty_results(operands.query, operands.value, wide=wide)
     if lse.numel():
         ready = _ready(settings, operands)
         view = _view(_four(out))
-        record = _record(settings, rows, operands, ready, seed, view, lse)
+        record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
         _run(library().attention(ATTENTION.pack(*record)))
     return out, lse
 
 
-def empty_results(query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def empty_results(query: Tensor, value: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp as they lie in memory, without their numbers."""
-    out = _empty((*query.shape[:-1], value.shape[-1]), query)
-    return out, query.new_empty(query.shape[:-1], dtype=accumulate_dtype(query.dtype))
+    accumulate = accumulate_dtype(query.dtype)
+    shape = (*query.shape[:-1], value.shape[-1])
+    out = _empty(shape, query, accumulate if wide else query.dtype)
+    return out, query.new_empty(query.shape[:-1], dtype=accumulate)
 
 
 def empty_gradient(operands: Operands, place: int) -> Tensor:
@@ -103,8 +108,8 @@ def empty_gradient(operands: Operands, place: int) -> Tensor:
     tensor = operands[place]
     assert tensor is not None
     if place < _DENSE:
-        return _empty(tuple(tensor.shape), tensor)
-    return tensor.new_empty(tensor.shape, dtype=operands.query.dtype)
+        return _empty(tuple(tensor.shape), tensor, tensor.dtype)
+    return tensor.new_empty(tensor.shape)
 
 
 def attention_backward(
@@ -119,7 +124,11 @@ def attention_backward(
     grad_lse: Tensor | None,
     wanted: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Gradients of the operands that are wanted, from the global output and log-sum-exp."""
+    """Gradients of the operands that are wanted, from the global output and log-sum-exp.
+
+    The output may be wide: rounding it would show in the gradients of the scores, which are
+    differences of such products.
+    """
     accumulate = accumulate_dtype(operands.query.dtype)
     if not lse.numel():
         return [
@@ -129,12 +138,11 @@ def attention_backward(
             for place in range(len(operands))
         ]
     ready = _ready(settings, operands)
+    out = out if out.dtype == accumulate else out.to(operands.query.dtype)
     out, grad_out = _whole_rows(out), _whole_rows(grad_out.to(operands.query.dtype))
     lse = lse.contiguous()
     grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
-    dense = [
-        empty_gradient(operands, place) if wanted[place] else None for place in range(3)
-    ]
+    dense = [empty_gradient(operands, place) if wanted[place] else None for place in range(_DENSE)]
     vector = operands.vector
     grad_vector = None
     if vector is not None and wanted[3]:
@@ -145,7 +153,7 @@ def attention_backward(
         for tensor, want, tail in zip(operands[4:], wanted[4:], (1, 2, 2), strict=True)
     ]
     packed = BACKWARD.pack(
-        *_record(settings, rows, operands, ready, seed, _view(out), lse),
+        *_record(settings, rows, operands, ready, seed, _view(out), lse, out.dtype),
         *columns.record,
         *_view(grad_out),
         _pointer(grad_lse),
@@ -158,7 +166,10 @@ def attention_backward(
     return [
         *dense,
         None if grad_vector is None else grad_vector.to(dtype),
-        *(None if grad is None else grad.result(dtype) for grad in of_edges),
+        *(
+            None if grad is None else grad.result(accumulate if index == 0 else dtype)
+            for index, grad in enumerate(of_edges)
+        ),
     ]
 
 
@@ -193,6 +204,7 @@ def _record(
     seed: Tensor | None,
     out: _View,
     lse: Tensor,
+    out_dtype: torch.dtype,
 ) -> tuple[int | float, ...]:
     """The fields of ``edgewise_attention``."""
     query, key, value, vector, bias, edge_key, edge_value = ready
@@ -211,6 +223,7 @@ def _record(
         operands.query.shape[-1],
         operands.value.shape[-1],
         _threads(work),
+        out_dtype != query.dtype,
         settings.scale,
         settings.softcap,
         settings.slope,
@@ -292,12 +305,12 @@ def _spread(tensor: Tensor, lead: torch.Size, tail: int) -> Tensor:
     return wide.flatten(0, len(lead) - 2)
 
 
-def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+def _empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor whose heads and rows are ordered in memory as those of another."""
     if like.ndim >= 3 and like.stride(-3) < like.stride(-2):
         swapped = (*shape[:-3], shape[-2], shape[-3], shape[-1])
-        return like.new_empty(swapped).transpose(-3, -2)
-    return like.new_empty(shape)
+        return like.new_empty(swapped, dtype=dtype).transpose(-3, -2)
+    return like.new_empty(shape, dtype=dtype)
 
 
 def _view(tensor: Tensor) -> _View:
@@ -332,13 +345,13 @@ def reduce_rows(
     weight: Tensor | None,
     winner: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sums, means or maxima of each row, with the winning edges of a maximum.
+    """Sums or maxima of each row, with the winning edges of a maximum.
 
     Args:
-        reduce: ``"sum"``, ``"mean"``, ``"max"``; ``"won"`` sums what the edges have won.
+        reduce: ``"sum"`` or ``"max"``; ``"won"`` sums what the edges have won.
         rows: By target, or by source for a gradient.
         value: ``[*batch, columns, C]``.
-        weight: ``[*batch|1, E]`` in edge order.
+        weight: ``[*batch|1, E]`` in edge order, in the dtype sums are kept in.
         winner: ``[batch, columns, C]``, int32, for ``"won"``.
     """
     batch, channels = value.shape[:-2], value.shape[-1]
@@ -347,7 +360,7 @@ def reduce_rows(
     if reduce == "max":
         winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)
     if out.numel():
-        factors = None if weight is None else _factors(weight, batch)  # alive until the kernel ran
+        factors = None if weight is None else _factors(weight, batch)
         packed = AGGREGATE.pack(
             _DTYPES[value.dtype],
             _REDUCTIONS[reduce],
@@ -356,7 +369,7 @@ def reduce_rows(
             channels,
             _threads(table.shape[0] * rows.num_edges * channels),
             *_table_view(table),
-            *_table_view(out if out.ndim < 3 else out.flatten(0, -3)),
+            *_table_view(_three(out)),
             *(_NO_VIEW if factors is None else _factors_view(factors)),
             _pointer(winner),
             *rows.record,
@@ -378,19 +391,19 @@ def edge_products(
         rows: By target.
         target: ``[*batch, T, C]``.
         source: ``[*batch, S, C]``.
-        shape: Of the result, ``[*batch|1, E]``, in edge order.
+        shape: Of the result, ``[*batch|1, E]``, in edge order; its dtype is that of sums.
         winner: ``[batch, T, C]``, int32: only channels that the edge has won count.
     """
-    batch, dtype = target.shape[:-2], target.dtype
-    total = torch.zeros(shape, dtype=accumulate_dtype(dtype))
+    batch = target.shape[:-2]
+    total = torch.zeros(shape, dtype=accumulate_dtype(target.dtype))
     spread = _factors(total, batch)
     if spread.data_ptr() != total.data_ptr() and total.numel():
         total = torch.zeros(*batch, shape[-1], dtype=total.dtype)
         spread = _factors(total, batch)
-    if total.numel():
+    if target.numel() and total.numel():
         table, other = _table(target), _table(source)
         packed = PRODUCTS.pack(
-            _DTYPES[dtype],
+            _DTYPES[target.dtype],
             table.shape[0],
             table.shape[-1],
             target.shape[-1],
@@ -398,20 +411,20 @@ def edge_products(
             *_table_view(table),
             *_table_view(other),
             _pointer(winner),
-            spread.data_ptr(),
-            spread.stride(0) if spread.shape[0] > 1 else 0,
-            0,
-            spread.stride(1),
+            *_factors_view(spread),
             *rows.record,
         )
         _run(library().products(packed))
-    return total.sum_to_size(shape).to(dtype).contiguous()
+    return total.sum_to_size(shape).contiguous()
 
 
 def _table(value: Tensor) -> Tensor:
     """``[batch, rows, channels]``, channels in one piece and padded."""
-    value = _padded(value)
-    return value[None] if value.ndim == 2 else value.flatten(0, -3)
+    return _three(_padded(value))
+
+
+def _three(table: Tensor) -> Tensor:
+    return table[None] if table.ndim == 2 else table.flatten(0, -3)
 
 
 def _table_view(table: Tensor) -> _View:
@@ -420,15 +433,11 @@ def _table_view(table: Tensor) -> _View:
 
 
 def _factors(weight: Tensor, batch: torch.Size) -> Tensor:
-    """``[batch, E]``, without a copy if it can."""
+    """``[*batch|1, E]`` to ``[batch, E]``, without a copy if it can."""
     wide = weight.expand(*batch, weight.shape[-1])
     return wide.flatten(0, -2) if batch else wide[None]
 
 
-def _factors_view(wide: Tensor) -> _View:
-    return (
-        wide.data_ptr(),
-        wide.stride(0) if wide.shape[0] > 1 else 0,
-        0,
-        wide.stride(1),
-    )
+def _factors_view(factors: Tensor) -> _View:
+    batch, edge = factors.stride()
+    return (factors.data_ptr(), batch if factors.shape[0] > 1 else 0, 0, edge)

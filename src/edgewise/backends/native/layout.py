@@ -116,10 +116,14 @@ class Rows:
 
     def column_of_edge(self) -> Tensor:
         """``[E]``, int64: the column of each edge, in edge order."""
-        columns = self.indices.to(torch.int64)
-        if self.edge is None:
-            return columns
-        return torch.empty_like(columns).index_copy(0, self.edge.to(torch.int64), columns)
+        return self.in_edge_order(self.indices.to(torch.int64))
+
+    def in_edge_order(self, values: Tensor) -> Tensor:
+        """Numbers of the entries, ``[E]``, put in edge order."""
+        edge = self.edge
+        if edge is None:
+            return values
+        return torch.empty_like(values).index_copy(0, edge.to(torch.int64), values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +162,10 @@ class Layout:
         return layout
 
     @cached_property
-    def degree(self) -> Tensor:
-        """``[T, 1]``: edges of each target, 1 where there are none; what a mean divides by."""
-        return self.rows.indptr.diff().clamp(min=1)[:, None].to(torch.float32)
+    def share_of_edge(self) -> Tensor:
+        """``[E]``, float64, in edge order: one over the number of edges of its target."""
+        degree = self.rows.indptr.diff()
+        return self.rows.in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
 
     @classmethod
     def of(cls, rows: Csr) -> Layout:

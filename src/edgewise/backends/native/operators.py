@@ -32,8 +32,9 @@ MaybeTensor = Tensor | None
 Lists = Sequence[Tensor]
 Dims = tuple[Any, ...]
 
-# The tensors of `Operands`; then the graph: `Rows.tensors` by target and by source (empty where
-# no gradient is wanted), and their `num_slots`; then `Settings`.
+# The tensors of `Operands`; then the graph: `Rows.tensors` by target and by source (none where no
+# gradient is wanted: the output is wide where there are some), and their `num_slots`; then
+# `Settings`.
 _OPERANDS = (
     "Tensor query, Tensor key, Tensor value, Tensor? vector, Tensor? bias, Tensor? edge_key, "
     "Tensor? edge_value, Tensor? seed"
@@ -123,13 +124,24 @@ def _attention(
         _rows(rows, key.shape[-2], slots[0]),
         Operands(query, key, value, vector, bias, edge_key, edge_value),
         seed,
+        wide=len(columns) > 0,
     )
 
 
 def _attention_fake(
-    query: Tensor, key: Tensor, value: Tensor, *rest: object
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    vector: MaybeTensor,
+    bias: MaybeTensor,
+    edge_key: MaybeTensor,
+    edge_value: MaybeTensor,
+    seed: MaybeTensor,
+    rows: Lists,
+    columns: Lists,
+    *rest: object,
 ) -> tuple[Tensor, Tensor]:
-    return kernels.empty_results(query, value)
+    return kernels.empty_results(query, value, wide=len(columns) > 0)
 
 
 def _attention_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -329,7 +341,7 @@ def _products(
 def _products_fake(
     target: Tensor, source: Tensor, winner: MaybeTensor, shape: Sequence[int], *graph: Any
 ) -> Tensor:
-    return target.new_empty(tuple(shape))
+    return target.new_empty(tuple(shape), dtype=kernels.accumulate_dtype(target.dtype))
 
 
 def _products_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
