@@ -18,6 +18,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
+from edgewise.backends.native.shortcut import Shortcut
 from edgewise.graphs import recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
@@ -82,6 +83,12 @@ class Native(Backend):
         operands = _operands(prepared, inputs)
         out, lse = functions.attention(settings, prepared, operands, inputs.seed)
         return AttentionState(out.to(problem.dtype), lse)
+
+    def shortcut(
+        self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
+    ) -> Shortcut | None:
+        settings = settings_of(problem.score, problem.head_dim, 0.0)
+        return Shortcut.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
         self,

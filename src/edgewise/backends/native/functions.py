@@ -7,13 +7,12 @@ Eager code takes the short way, an autograd function on memory. Whatever has to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import Parameter
 
 from edgewise.backends.native.kernels import (
     Operands,
@@ -25,6 +24,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.errors import DerivativeError
+from edgewise.ops.tracing import are_transforms_active, looked_into
 
 __all__ = ["attention", "best_again", "best_of_rows", "once_differentiable", "sum_of_rows"]
 
@@ -34,7 +34,7 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp, differentiable once."""
     needs_grad = _needs_grad(operands)
-    if _looked_into(operands):
+    if looked_into(operands):
         from edgewise.backends.native import operators  # defined on first need
 
         graph = _graph(layout, needs_grad)
@@ -46,26 +46,6 @@ def attention(
     return attention_forward(settings, layout.rows, operands, seed)
 
 
-_PLAIN = (Tensor, Parameter)
-
-
-def _looked_into(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether a compiler, a tracer or a transformation has to see what is computed."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or _are_transforms_active()
-        or _count_of_modes() > 0
-        or any(tensor is not None and type(tensor) not in _PLAIN for tensor in tensors)
-    )
-
-
-_are_transforms_active: Callable[[], bool] = getattr(
-    torch._C, "_are_functorch_transforms_active", bool
-)
-_count_of_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", int)
-
-
 def _needs_grad(tensors: Sequence[Tensor | None]) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -75,7 +55,7 @@ def _graph(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[int, int]]:
     """A graph as an operator takes it."""
     rows = layout.rows
-    if not (needs_grad or (not torch.compiler.is_compiling() and _are_transforms_active())):
+    if not (needs_grad or (not torch.compiler.is_compiling() and are_transforms_active())):
         return rows.tensors, (), (rows.num_slots, 0)
     columns = layout.reversed
     return rows.tensors, columns.tensors, (rows.num_slots, columns.num_slots)
@@ -149,7 +129,7 @@ class _Refuse(Function):
 def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: bool) -> Tensor:
     """Weighted sums over the sources of each target; with ``flip``, over the targets of sources."""
     tensors = (value, weight)
-    if _looked_into(tensors):
+    if looked_into(tensors):
         from edgewise.backends.native import operators  # defined on first need
 
         assert not flip, "operators call themselves the other way round"
@@ -205,7 +185,7 @@ class _Products(Function):
 def best_of_rows(layout: Layout, value: Tensor, weight: Tensor | None) -> Tensor:
     """Largest message of each row and channel; the first of equals receives the gradient."""
     tensors = (value, weight)
-    if _looked_into(tensors):
+    if looked_into(tensors):
         from edgewise.backends.native import operators  # defined on first need
 
         return operators.best(*tensors, *_graph(layout, _needs_grad(tensors)))[0]

@@ -22,6 +22,7 @@ __all__ = [
     "empty_gradient",
     "empty_results",
     "reduce_rows",
+    "run",
     "settings_of",
 ]
 
@@ -83,15 +84,27 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def attention_forward(
-    settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None, *, wide: bool = False
+    settings: Settings,
+    rows: Rows,
+    operands: Operands,
+    seed: Tensor | None,
+    *,
+    wide: bool = False,
+    records: list[bytes] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in."""
+    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in.
+
+    What the kernel reads is added to ``records``.
+    """
     out, lse = empty_results(operands.query, operands.value, wide=wide)
     if lse.numel():
         ready = _ready(settings, operands)
         view = _view(_four(out))
         record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
-        _run(library().attention(ATTENTION.pack(*record)))
+        packed = ATTENTION.pack(*record)
+        run(library().attention(packed))
+        if records is not None:
+            records.append(packed)
     return out, lse
 
 
@@ -123,8 +136,12 @@ def attention_backward(
     grad_out: Tensor,
     grad_lse: Tensor | None,
     wanted: tuple[bool, ...],
+    *,
+    records: list[bytes] | None = None,
 ) -> list[Tensor | None]:
     """Gradients of the operands that are wanted, from the global output and log-sum-exp.
+
+    What the kernel reads is added to ``records``.
 
     The output may be wide: rounding it would show in the gradients of the scores, which are
     differences of such products.
@@ -161,7 +178,9 @@ def attention_backward(
         _pointer(grad_vector),
         *(field for grad in of_edges for field in (_NO_VIEW if grad is None else grad.view)),
     )
-    _run(library().backward(packed))
+    run(library().backward(packed))
+    if records is not None:
+        records.append(packed)
     dtype = operands.query.dtype
     return [
         *dense,
@@ -328,7 +347,8 @@ def _threads(work: int) -> int:
     return 1 if work < _ONE_THREAD else torch.get_num_threads()
 
 
-def _run(failed: int) -> None:
+def run(failed: int) -> None:
+    """Raise what a kernel returned."""
     if failed:
         raise MemoryError(
             "native: no memory for the partial results of rows that are cut. Use a smaller batch."
@@ -374,7 +394,7 @@ def reduce_rows(
             _pointer(winner),
             *rows.record,
         )
-        _run(library().aggregate(packed))
+        run(library().aggregate(packed))
     return out, winner
 
 
@@ -414,7 +434,7 @@ def edge_products(
             *_factors_view(spread),
             *rows.record,
         )
-        _run(library().products(packed))
+        run(library().products(packed))
     return total.sum_to_size(shape).contiguous()
 
 

@@ -19,12 +19,9 @@ from edgewise.backends.native.functions import best_again, once_differentiable
 from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
 from edgewise.errors import DerivativeError
+from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["attention", "attention_backward", "best", "products", "sums"]
-
-are_transforms_active: Callable[[], bool] = getattr(
-    torch._C, "_are_functorch_transforms_active", bool
-)
 
 _LIBRARY = torch.library.Library("edgewise", "FRAGMENT")
 
