@@ -52,7 +52,9 @@ class Native(Backend):
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
-            per_edge = problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            per_edge = (
+                problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            )
             way = "fused rows"
         else:
             assert isinstance(problem, AggregateProblem)
@@ -166,7 +168,9 @@ def _operands(layout: Layout, inputs: Inputs) -> Operands:
 def _refusals(problem: Problem) -> list[str]:
     reasons: list[str] = []
     if problem.device.type != "cpu":
-        reasons.append(f"the kernels run on the CPU, not on {problem.device.type}; move the tensors")
+        reasons.append(
+            f"the kernels run on the CPU, not on {problem.device.type}; move the tensors"
+        )
     missing = why_missing()
     if missing is not None:
         reasons.append(missing)
@@ -176,9 +180,7 @@ def _refusals(problem: Problem) -> list[str]:
     if isinstance(problem, AttentionProblem):
         most = max(problem.head_dim, problem.value_dim)
         if most > _MOST_CHANNELS:
-            reasons.append(
-                f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads"
-            )
+            reasons.append(f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads")
         sharing = problem.heads // problem.kv_heads
         if sharing > _MOST_SHARING:
             reasons.append(

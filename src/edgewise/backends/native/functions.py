@@ -26,7 +26,14 @@ from edgewise.backends.native.layout import Layout
 from edgewise.errors import DerivativeError
 from edgewise.ops.tracing import are_transforms_active, looked_into
 
-__all__ = ["attention", "best_again", "best_of_rows", "once_differentiable", "sum_of_rows"]
+__all__ = [
+    "attention",
+    "best_again",
+    "best_of_rows",
+    "gradients",
+    "once_differentiable",
+    "sum_of_rows",
+]
 
 
 def attention(
@@ -82,10 +89,9 @@ class _Attention(Function):
         grad_out, grad_lse = grads
         if grad_out is None:
             grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
-        found = attention_backward(
+        found = gradients(
             ctx.settings,
-            ctx.layout.rows,
-            ctx.layout.reversed,
+            ctx.layout,
             Operands(*tensors),
             seed,
             out,
@@ -97,6 +103,45 @@ class _Attention(Function):
         if torch.is_grad_enabled():
             found = once_differentiable(found, [grad_out, *tensors])
         return None, None, None, *found
+
+
+def gradients(
+    settings: Settings,
+    layout: Layout,
+    operands: Operands,
+    seed: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    wanted: tuple[bool, ...],
+    *,
+    records: list[bytes] | None = None,
+) -> Sequence[Tensor | None]:
+    """Gradients of the operands that are wanted; ``records`` as in `attention_backward`."""
+    if looked_into((grad_out, grad_lse)):  # many at once, as for a Jacobian
+        from edgewise.backends.native import operators  # defined on first need
+
+        tensors = (grad_out, grad_lse, out, lse, *operands, seed)
+        graph = _graph(layout, needs_grad=True)
+        found = operators.attention_backward(
+            *tensors, *graph, settings[0], settings[1:], list(wanted)
+        )
+        each = iter(found)
+        return [next(each) if want else None for want in wanted]
+    return attention_backward(
+        settings,
+        layout.rows,
+        layout.reversed,
+        operands,
+        seed,
+        out,
+        lse,
+        grad_out,
+        grad_lse,
+        wanted,
+        records=records,
+    )
 
 
 def once_differentiable(

@@ -113,7 +113,6 @@ class Rows:
             self.num_slots,
         )
 
-
     def column_of_edge(self) -> Tensor:
         """``[E]``, int64: the column of each edge, in edge order."""
         return self.in_edge_order(self.indices.to(torch.int64))

@@ -8,6 +8,7 @@ bytes of its record. Bytes never change, so threads may share a shortcut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
@@ -15,18 +16,18 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.backends.native.functions import once_differentiable
+from edgewise.backends.native.functions import gradients, once_differentiable
 from edgewise.backends.native.kernels import (
     Operands,
     Settings,
     accumulate_dtype,
-    attention_backward,
     attention_forward,
     empty_gradient,
     run,
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import library
+from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
 
@@ -108,7 +109,7 @@ class Shortcut:
 
     def launch_backward(
         self, tensors: tuple[Tensor, ...], grad_out: Tensor, wanted: tuple[bool, ...]
-    ) -> list[Tensor | None]:
+    ) -> Sequence[Tensor | None]:
         """Gradients of query, key and value.
 
         Args:
@@ -118,7 +119,7 @@ class Shortcut:
         """
         kind = (grad_out.stride(), wanted, torch.get_num_threads())
         record = self.backward.get(kind)
-        if record is None or type(grad_out) is not Tensor or grad_out.is_neg():
+        if record is None or looked_into((grad_out,)):
             return self._first_backward(kind, tensors, grad_out, wanted)
         grads = [
             torch.empty_strided(shape, stride, dtype=self.dtypes[0]) if want else None
@@ -141,13 +142,12 @@ class Shortcut:
         tensors: tuple[Tensor, ...],
         grad_out: Tensor,
         wanted: tuple[bool, ...],
-    ) -> list[Tensor | None]:
+    ) -> Sequence[Tensor | None]:
         query, key, value, out, lse = tensors
         records: list[bytes] = []
-        grads = attention_backward(
+        grads = gradients(
             self.settings,
-            self.layout.rows,
-            self.layout.reversed,
+            self.layout,
             Operands(query, key, value),
             None,
             out,
@@ -157,9 +157,10 @@ class Shortcut:
             (*wanted, False, False, False, False),
             records=records,
         )[:3]
-        record = _Record.of(records[0], _BACKWARD, (*tensors, grad_out, *grads))
-        if record is not None and len(self.backward) < _MOST_GRADIENTS:
-            self.backward[kind] = record
+        if records and len(self.backward) < _MOST_GRADIENTS:
+            record = _Record.of(records[0], _BACKWARD, (*tensors, grad_out, *grads))
+            if record is not None:
+                self.backward[kind] = record
         return grads
 
 
