@@ -16,7 +16,7 @@ from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import looked_into, overridden
 from edgewise.planning import Run, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
@@ -62,7 +62,6 @@ def planned(graph: Graph, question: Question, backend: str) -> Run:
 # of a call: the second call of a kind skips them. What a kind does not pin down has none.
 
 _Shortcuts = dict[tuple[Any, ...], Callable[[Tensor, Tensor, Tensor], Tensor] | None]
-_count_of_modes: Callable[[], int] = getattr(torch._C, "_len_torch_function_stack", int)
 
 
 def kind_of(
@@ -76,7 +75,7 @@ def kind_of(
         or type(score) not in (Dot, Additive)
         or type(backend) is not str
         or looked_into((query, key, value))
-        or _count_of_modes() > 0  # such as another default device
+        or overridden()
         or not (_in_memory(query) and _in_memory(key) and _in_memory(value))
     ):
         return None

@@ -58,8 +58,8 @@ class Rows:
     def from_tensors(cls, tensors: Sequence[Tensor], num_columns: int, num_slots: int) -> Rows:
         """Rows from their `tensors`."""
         indptr, indices, edge, copy, order, tasks, cuts = tensors
-        maybe = (part if part.numel() else None for part in (edge, copy, order))
-        return cls(indptr, indices, *maybe, tasks, cuts, num_columns, num_slots)
+        edge, copy, order = [part if part.numel() else None for part in (edge, copy, order)]
+        return cls(indptr, indices, edge, copy, order, tasks, cuts, num_columns, num_slots)
 
     @classmethod
     def of(

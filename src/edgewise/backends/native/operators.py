@@ -5,6 +5,7 @@ graph under the same name. Arguments and results never share memory. Eager code 
 way of `edgewise.backends.native.functions`.
 """
 
+# ruff: noqa: ARG001 - torch passes all arguments by position to whatever belongs to an operator
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -230,9 +231,10 @@ def _attention_backward_vmap(info: Any, dims: Dims, *args: Any) -> tuple[Any, An
         for tensor, dim in zip(tensors[:4], dims[:4], strict=True)
     ]
     found = attention_backward(*results, *_all_batched(size, tensors[4:], dims[4:]), *rest)
+    operands: Sequence[Any] = tensors[4:11]
     shapes = [
         _in_front(tensor, dim, size).shape
-        for tensor, dim, want in zip(tensors[4:11], dims[4:11], wanted, strict=True)
+        for tensor, dim, want in zip(operands, dims[4:11], wanted, strict=True)
         if want
     ]
     return tuple(g.reshape(s) for g, s in zip(found, shapes, strict=True)), (0,) * len(found)
