@@ -76,6 +76,16 @@ class Backend(ABC):
         """Output alone; a backend that is faster without the log-sum-exp says so here."""
         return self.forward(problem, prepared, inputs).out
 
+    def shortcut(
+        self, problem: AttentionProblem, prepared: Any, inputs: Inputs
+    ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """What `attend` does with query, key and value of the same shapes, strides and dtypes.
+
+        Asked only where nothing else is computed on, and called only by eager code on memory.
+        None where the backend has none.
+        """
+        return None
+
     @abstractmethod
     def backward(
         self,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgewise.functional.planned import num_edges_of, planned
+from edgewise.functional.planned import (
+    kind_of,
+    num_edges_of,
+    planned,
+    remember_shortcut,
+    shortcut_of,
+)
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
@@ -96,11 +102,21 @@ def attention(
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
         arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
     """
+    kind = None
+    if bias is None and edge_key is None and edge_value is None:
+        kind = kind_of(query, key, value, score, dropout, backend)
+        shortcut = None if kind is None else shortcut_of(graph, kind)
+        if shortcut is not None:
+            return shortcut(query, key, value)
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
-    return planned(graph, question, backend).attend(inputs)
+    chosen = planned(graph, question, backend)
+    out = chosen.attend(inputs)
+    if kind is not None:
+        remember_shortcut(graph, kind, chosen, inputs)
+    return out
 
 
 def attention_state(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph, graph_from, recall
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Additive, Dot, Score
+from edgewise.ops.tracing import looked_into, overridden
 from edgewise.planning import Run, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
-__all__ = ["num_edges_of", "planned"]
+__all__ = ["kind_of", "num_edges_of", "planned", "remember_shortcut", "shortcut_of"]
 
 Question = AttentionQuestion | AggregateQuestion
 _Plans = dict[tuple[Question, str], Run]
@@ -49,6 +54,69 @@ def planned(graph: Graph, question: Question, backend: str) -> Run:
         while len(plans) > _MOST_PLANS:
             plans.pop(next(iter(plans)), None)
     return plan
+
+
+# --- Calls like one before ------------------------------------------------------------------------
+#
+# On small graphs the checks and the plan take longer than the attention. Both follow from the kind
+# of a call: the second call of a kind skips them. What a kind does not pin down has none.
+
+_Shortcuts = dict[tuple[Any, ...], Callable[[Tensor, Tensor, Tensor], Tensor] | None]
+
+
+def kind_of(
+    query: Tensor, key: Tensor, value: Tensor, score: Score, dropout: float, backend: str
+) -> tuple[Any, ...] | None:
+    """All that a call on three tensors depends on but its graph and its numbers."""
+    if (
+        torch.compiler.is_compiling()
+        or type(dropout) is not float
+        or dropout != 0.0
+        or type(score) not in (Dot, Additive)
+        or type(backend) is not str
+        or looked_into((query, key, value))
+        or overridden()
+        or not (_in_memory(query) and _in_memory(key) and _in_memory(value))
+    ):
+        return None
+    return (
+        query.dtype,
+        key.dtype,
+        value.dtype,
+        query.shape,
+        key.shape,
+        value.shape,
+        query.stride(),
+        key.stride(),
+        value.stride(),
+        torch.is_grad_enabled()
+        and (query.requires_grad or key.requires_grad or value.requires_grad),
+        torch.get_num_threads(),
+        score.spec(),
+        backend,
+    )
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.layout is torch.strided
+
+
+def shortcut_of(
+    graph: Graph, kind: tuple[Any, ...]
+) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """What a call of this kind left behind, if anything."""
+    memory: Any = getattr(graph, "_memory", None)
+    shortcuts = None if memory is None else memory.get("shortcuts")
+    return None if shortcuts is None else shortcuts.get(kind)
+
+
+def remember_shortcut(graph: Graph, kind: tuple[Any, ...], plan: Run, inputs: Inputs) -> None:
+    """Leave behind how to make calls of this kind short."""
+    shortcuts = recall(graph, "shortcuts", _Shortcuts)
+    if kind not in shortcuts:
+        shortcuts[kind] = plan.shortcut(inputs)
+        while len(shortcuts) > _MOST_PLANS:
+            shortcuts.pop(next(iter(shortcuts)), None)
 
 
 def num_edges_of(graph: Graph) -> int:

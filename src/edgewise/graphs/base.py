@@ -12,7 +12,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -232,5 +232,17 @@ def lasting() -> Generator[None]:
     What an evaluation works out, training must be able to save; what an export works out on fake
     tensors, the real call must not find.
     """
-    with torch.inference_mode(False), _disable_current_modes(), torch.device("cpu"):
+    with (
+        torch.inference_mode(False),
+        _disable_current_modes(),
+        _without_transforms(),
+        torch.device("cpu"),
+    ):
         yield
+
+
+_without_transforms: Callable[[], AbstractContextManager[object]] = getattr(
+    torch._C,  # pyright: ignore[reportPrivateUsage]  # torch has no public way
+    "_DisableFuncTorch",
+    nullcontext,
+)

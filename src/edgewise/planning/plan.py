@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from torch import Tensor
 from edgewise.backends import BACKENDS, Backend
 from edgewise.errors import PlanError
 from edgewise.graphs import Complete, Graph, recall
+from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
@@ -177,6 +178,11 @@ class Run(Plan):
     def forward(self, inputs: Inputs) -> AttentionState:
         with _full_precision(self.problem.device):
             return self.executor.forward(_attention(self.problem), self.prepared, inputs)
+
+    def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """The same for calls like this one; see `Backend.shortcut`."""
+        with torch.no_grad(), lasting():
+            return self.executor.shortcut(_attention(self.problem), self.prepared, inputs)
 
     def backward(
         self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor

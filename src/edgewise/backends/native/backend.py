@@ -18,6 +18,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
+from edgewise.backends.native.shortcut import Shortcut
 from edgewise.graphs import recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
@@ -53,7 +54,9 @@ class Native(Backend):
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
-            per_edge = problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            per_edge = (
+                problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            )
             way = "fused rows"
         else:
             assert isinstance(problem, AggregateProblem)
@@ -70,9 +73,11 @@ class Native(Backend):
         layout = recall(problem.graph, "native", lambda: Layout.of(csr(problem.graph)))
         if problem.needs_grad:
             _ = layout.reversed
+        if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
+            _ = layout.share_of_edge
         if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
             found = edges(problem.graph)
-            return Layout(layout.rows, found.target, found.source)
+            return layout.with_ends(found.target, found.source)
         return layout
 
     def forward(
@@ -82,6 +87,12 @@ class Native(Backend):
         operands = _operands(prepared, inputs)
         out, lse = functions.attention(settings, prepared, operands, inputs.seed)
         return AttentionState(out.to(problem.dtype), lse)
+
+    def shortcut(
+        self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
+    ) -> Shortcut | None:
+        settings = settings_of(problem.score, problem.head_dim, 0.0)
+        return Shortcut.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
         self,
@@ -159,7 +170,9 @@ def _operands(layout: Layout, inputs: Inputs) -> Operands:
 def _refusals(problem: Problem) -> list[str]:
     reasons: list[str] = []
     if problem.device.type != "cpu":
-        reasons.append(f"the kernels run on the CPU, not on {problem.device.type}; move the tensors")
+        reasons.append(
+            f"the kernels run on the CPU, not on {problem.device.type}; move the tensors"
+        )
     missing = why_missing()
     if missing is not None:
         reasons.append(missing)
@@ -169,9 +182,7 @@ def _refusals(problem: Problem) -> list[str]:
     if isinstance(problem, AttentionProblem):
         most = max(problem.head_dim, problem.value_dim)
         if most > _MOST_CHANNELS:
-            reasons.append(
-                f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads"
-            )
+            reasons.append(f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads")
         sharing = problem.heads // problem.kv_heads
         if sharing > _MOST_SHARING:
             reasons.append(

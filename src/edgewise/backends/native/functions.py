@@ -1,7 +1,13 @@
-"""The kernels with their gradients, as autograd functions: the short way, for eager code."""
+"""The kernels with their gradients.
+
+Eager code takes the short way, an autograd function on memory. Whatever has to look inside
+(compilers, tracers, ``torch.func``, tensors without memory) gets the operators of
+`edgewise.backends.native.operators`, which do the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,18 +24,48 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.errors import DerivativeError
+from edgewise.ops.tracing import are_transforms_active, looked_into
 
-__all__ = ["attention", "best_of_rows", "sum_of_rows"]
+__all__ = [
+    "attention",
+    "best_again",
+    "best_of_rows",
+    "gradients",
+    "once_differentiable",
+    "sum_of_rows",
+]
 
 
 def attention(
     settings: Settings, layout: Layout, operands: Operands, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp, differentiable once."""
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in operands):
+    needs_grad = _needs_grad(operands)
+    if looked_into(operands):
+        from edgewise.backends.native import operators  # defined on first need
+
+        graph = _graph(layout, needs_grad)
+        out, lse = operators.attention(*operands, seed, *graph, settings[0], settings[1:])
+        return out.to(operands.query.dtype), lse
+    if needs_grad:
         out: Any = _Attention.apply(settings, layout, seed, *operands)
         return out
     return attention_forward(settings, layout.rows, operands, seed)
+
+
+def _needs_grad(tensors: Sequence[Tensor | None]) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _graph(
+    layout: Layout, needs_grad: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[int, int]]:
+    """A graph as an operator takes it."""
+    rows = layout.rows
+    if not (needs_grad or (not torch.compiler.is_compiling() and are_transforms_active())):
+        return rows.tensors, (), (rows.num_slots, 0)
+    columns = layout.reversed
+    return rows.tensors, columns.tensors, (rows.num_slots, columns.num_slots)
 
 
 class _Attention(Function):
@@ -53,10 +89,9 @@ class _Attention(Function):
         grad_out, grad_lse = grads
         if grad_out is None:
             grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
-        found = attention_backward(
+        found = gradients(
             ctx.settings,
-            ctx.layout.rows,
-            ctx.layout.reversed,
+            ctx.layout,
             Operands(*tensors),
             seed,
             out,
@@ -66,12 +101,51 @@ class _Attention(Function):
             tuple(ctx.needs_input_grad[3:]),
         )
         if torch.is_grad_enabled():
-            found = _once_differentiable(found, [grad_out, *tensors])
+            found = once_differentiable(found, [grad_out, *tensors])
         return None, None, None, *found
 
 
-def _once_differentiable(
-    found: list[Tensor | None], anchors: list[Tensor | None]
+def gradients(
+    settings: Settings,
+    layout: Layout,
+    operands: Operands,
+    seed: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    wanted: tuple[bool, ...],
+    *,
+    records: list[bytes] | None = None,
+) -> Sequence[Tensor | None]:
+    """Gradients of the operands that are wanted; ``records`` as in `attention_backward`."""
+    if looked_into((grad_out, grad_lse)):  # many at once, as for a Jacobian
+        from edgewise.backends.native import operators  # defined on first need
+
+        tensors = (grad_out, grad_lse, out, lse, *operands, seed)
+        graph = _graph(layout, needs_grad=True)
+        found = operators.attention_backward(
+            *tensors, *graph, settings[0], settings[1:], list(wanted)
+        )
+        each = iter(found)
+        return [next(each) if want else None for want in wanted]
+    return attention_backward(
+        settings,
+        layout.rows,
+        layout.reversed,
+        operands,
+        seed,
+        out,
+        lse,
+        grad_out,
+        grad_lse,
+        wanted,
+        records=records,
+    )
+
+
+def once_differentiable(
+    found: Sequence[Tensor | None], anchors: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """Make a second derivative say what it needs, instead of being silently zero."""
     leaves = [tensor for tensor in anchors if tensor is not None and tensor.requires_grad]
@@ -99,6 +173,12 @@ class _Refuse(Function):
 
 def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: bool) -> Tensor:
     """Weighted sums over the sources of each target; with ``flip``, over the targets of sources."""
+    tensors = (value, weight)
+    if looked_into(tensors):
+        from edgewise.backends.native import operators  # defined on first need
+
+        assert not flip, "operators call themselves the other way round"
+        return operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
     return _Sum.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
 
 
@@ -149,6 +229,11 @@ class _Products(Function):
 
 def best_of_rows(layout: Layout, value: Tensor, weight: Tensor | None) -> Tensor:
     """Largest message of each row and channel; the first of equals receives the gradient."""
+    tensors = (value, weight)
+    if looked_into(tensors):
+        from edgewise.backends.native import operators  # defined on first need
+
+        return operators.best(*tensors, *_graph(layout, _needs_grad(tensors)))[0]
     return _Best.apply(layout, value, weight)  # type: ignore[no-any-return]
 
 
@@ -163,33 +248,39 @@ class _Best(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
+        layout: Layout = ctx.layout
         value, weight, winner = ctx.saved_tensors
+        wanted = (ctx.needs_input_grad[1], ctx.needs_input_grad[2])
         if torch.is_grad_enabled():
-            return None, *_best_again(ctx, grad, value, weight, winner)
+            source = layout.rows.column_of_edge()
+            return None, *best_again(grad, value, weight, winner, source, wanted)
         of_value = of_weight = None
-        if ctx.needs_input_grad[1]:
-            of_value = reduce_rows("won", ctx.layout.reversed, grad, weight, winner)[0]
-        if ctx.needs_input_grad[2]:
-            rows = ctx.layout.rows
-            of_weight = edge_products(rows, grad, value, weight.shape, winner)
+        if wanted[0]:
+            of_value = reduce_rows("won", layout.reversed, grad, weight, winner)[0]
+        if wanted[1]:
+            of_weight = edge_products(layout.rows, grad, value, weight.shape, winner)
         return None, of_value, of_weight
 
 
-def _best_again(
-    ctx: Any, grad: Tensor, value: Tensor, weight: Tensor | None, winner: Tensor
+def best_again(
+    grad: Tensor,
+    value: Tensor,
+    weight: Tensor | None,
+    winner: Tensor,
+    source_of_edge: Tensor,
+    wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The same gradients in plain torch, which can be differentiated again."""
-    layout: Layout = ctx.layout
+    """The gradients of `best_of_rows` in plain torch, which can be differentiated again."""
     batch = value.shape[:-2]
-    winner = winner.view(*batch, *winner.shape[-2:]).to(torch.int64)
+    winner = winner.reshape(*batch, *winner.shape[-2:]).to(torch.int64)
     empty, edge = winner < 0, winner.clamp(min=0)
-    source = layout.source_of_edge[edge]
+    source = source_of_edge[edge]
     grad = grad.masked_fill(empty, 0.0)
     of_value = of_weight = None
-    if ctx.needs_input_grad[1]:
+    if wanted[0]:
         factors = 1.0 if weight is None else _pick(weight, edge)
         of_value = torch.zeros_like(value).scatter_add(-2, source, (grad * factors).to(grad.dtype))
-    if weight is not None and ctx.needs_input_grad[2]:
+    if weight is not None and wanted[1]:
         messages = (grad * value.gather(-2, source)).to(weight.dtype)
         wide = weight.new_zeros(*batch, weight.shape[-1])
         wide = wide.scatter_add(-1, edge.flatten(-2), messages.flatten(-2))

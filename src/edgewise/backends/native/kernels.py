@@ -20,7 +20,10 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "edge_products",
+    "empty_gradient",
+    "empty_results",
     "reduce_rows",
+    "run",
     "settings_of",
 ]
 
@@ -29,6 +32,7 @@ _REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
 _DOT, _ADDITIVE, _GATV2 = range(3)
 _LANES = 8  # channels are padded to a multiple of this
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
+_DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
 _READ_OFTEN = 16  # edges for each node from which a copy in another order pays
 _STEP = 512  # bytes of a row that the kernels work on at a time
@@ -84,19 +88,45 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def attention_forward(
-    settings: Settings, rows: Rows, operands: Operands, seed: Tensor | None, *, wide: bool = False
+    settings: Settings,
+    rows: Rows,
+    operands: Operands,
+    seed: Tensor | None,
+    *,
+    wide: bool = False,
+    records: list[bytes] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in."""
-    query = operands.query
-    dtype = accumulate_dtype(query.dtype) if wide else query.dtype
-    out = _empty((*query.shape[:-1], operands.value.shape[-1]), query, dtype)
-    lse = torch.empty(query.shape[:-1], dtype=accumulate_dtype(query.dtype))
+    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in.
+
+    What the kernel reads is added to ``records``.
+    """
+    out, lse = empty_results(operands.query, operands.value, wide=wide)
     if lse.numel():
         ready = _ready(settings, rows, operands)
         view = _view(_four(out))
-        record = _record(settings, rows, operands, ready, seed, view, lse, dtype)
-        _run(library().attention(ATTENTION.pack(*record)))
+        record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
+        packed = ATTENTION.pack(*record)
+        run(library().attention(packed))
+        if records is not None:
+            records.append(packed)
     return out, lse
+
+
+def empty_results(query: Tensor, value: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp as they lie in memory, without their numbers."""
+    accumulate = accumulate_dtype(query.dtype)
+    shape = (*query.shape[:-1], value.shape[-1])
+    out = _empty(shape, query, accumulate if wide else query.dtype)
+    return out, query.new_empty(query.shape[:-1], dtype=accumulate)
+
+
+def empty_gradient(operands: Operands, place: int) -> Tensor:
+    """The gradient of an operand as it lies in memory, without its numbers."""
+    tensor = operands[place]
+    assert tensor is not None
+    if place < _DENSE:
+        return _empty(tuple(tensor.shape), tensor, tensor.dtype)
+    return tensor.new_empty(tensor.shape)
 
 
 def attention_backward(
@@ -110,8 +140,12 @@ def attention_backward(
     grad_out: Tensor,
     grad_lse: Tensor | None,
     wanted: tuple[bool, ...],
+    *,
+    records: list[bytes] | None = None,
 ) -> list[Tensor | None]:
     """Gradients of the operands that are wanted, from the global output and log-sum-exp.
+
+    What the kernel reads is added to ``records``.
 
     The output may be wide: rounding it would show in the gradients of the scores, which are
     differences of such products.
@@ -119,8 +153,10 @@ def attention_backward(
     accumulate = accumulate_dtype(operands.query.dtype)
     if not lse.numel():
         return [
-            torch.zeros_like(tensor) if want and tensor is not None else None
-            for tensor, want in zip(operands, wanted, strict=True)
+            empty_gradient(operands, place).zero_()
+            if wanted[place] and operands[place] is not None
+            else None
+            for place in range(len(operands))
         ]
     ready = _ready(settings, rows, operands)
     out = out if out.dtype == accumulate else out.to(operands.query.dtype)
@@ -128,10 +164,7 @@ def attention_backward(
     grad_out = _storage(rows, operands)(grad_out.to(operands.query.dtype))
     lse = lse.contiguous()
     grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
-    dense = [
-        _empty(tuple(tensor.shape), tensor, tensor.dtype) if want else None
-        for tensor, want in zip(operands[:3], wanted[:3], strict=True)
-    ]
+    dense = [empty_gradient(operands, place) if wanted[place] else None for place in range(_DENSE)]
     vector = operands.vector
     grad_vector = None
     if vector is not None and wanted[3]:
@@ -150,7 +183,9 @@ def attention_backward(
         _pointer(grad_vector),
         *(field for grad in of_edges for field in (_NO_VIEW if grad is None else grad.view)),
     )
-    _run(library().backward(packed))
+    run(library().backward(packed))
+    if records is not None:
+        records.append(packed)
     dtype = operands.query.dtype
     return [
         *dense,
@@ -182,7 +217,7 @@ class _EdgeGradient(NamedTuple):
         return cls(total, tensor.shape, _view(spread))
 
     def result(self, dtype: torch.dtype) -> Tensor:
-        return self.total.sum_to_size(self.shape).to(dtype)
+        return self.total.sum_to_size(self.shape).to(dtype).contiguous()
 
 
 def _record(
@@ -325,12 +360,14 @@ def _empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
     swap = like.ndim >= 3 and like.stride(-3) < like.stride(-2)
     if swap:
         shape = (*shape[:-3], shape[-2], shape[-3], shape[-1])
-    return _new(shape, dtype).transpose(-3, -2) if swap else _new(shape, dtype)
+    new = _new(shape, like, dtype)
+    return new.transpose(-3, -2) if swap else new
 
 
-def _new(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    new = torch.empty(shape, dtype=dtype)
-    if new.nbytes >= _LARGE:  # the first touch of every small page would take half a microsecond
+def _new(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
+    new = like.new_empty(shape, dtype=dtype)
+    # The first touch of every small page would take half a microsecond. A fake tensor has no pages.
+    if type(new) is Tensor and new.nbytes >= _LARGE:
         library().advise(new.data_ptr(), new.nbytes)
     return new
 
@@ -350,7 +387,8 @@ def _threads(work: int) -> int:
     return 1 if work < _ONE_THREAD else torch.get_num_threads()
 
 
-def _run(failed: int) -> None:
+def run(failed: int) -> None:
+    """Raise what a kernel returned."""
     if failed:
         raise MemoryError(
             "native: no memory for the partial results of rows that are cut. Use a smaller batch."
@@ -377,7 +415,7 @@ def reduce_rows(
         winner: ``[batch, columns, C]``, int32, for ``"won"``.
     """
     batch, channels = value.shape[:-2], value.shape[-1]
-    out = _new((*batch, rows.num_rows, channels), value.dtype)
+    out = _new((*batch, rows.num_rows, channels), value, value.dtype)
     table = _table(value)
     if reduce == "max":
         winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)
@@ -396,7 +434,7 @@ def reduce_rows(
             _pointer(winner),
             *rows.record,
         )
-        _run(library().aggregate(packed))
+        run(library().aggregate(packed))
     return out, winner
 
 
@@ -436,8 +474,8 @@ def edge_products(
             *_factors_view(spread),
             *rows.record,
         )
-        _run(library().products(packed))
-    return total.sum_to_size(shape)
+        run(library().products(packed))
+    return total.sum_to_size(shape).contiguous()
 
 
 def _table(value: Tensor) -> Tensor:

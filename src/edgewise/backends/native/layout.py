@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -33,6 +34,7 @@ class Rows:
         cuts: ``[cuts, 3]``, int64: rows that are cut, with their slots.
         num_columns: Columns.
         num_slots: Slots for parts of rows.
+        tensors: All of them for an operator; empty instead of None.
     """
 
     indptr: Tensor
@@ -44,6 +46,21 @@ class Rows:
     cuts: Tensor
     num_columns: int
     num_slots: int
+    tensors: tuple[Tensor, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        nothing = self.indptr.new_empty(0)
+        parts = (self.edge, self.copy, self.order)
+        maybe = (nothing if part is None else part for part in parts)
+        tensors = (self.indptr, self.indices, *maybe, self.tasks, self.cuts)
+        object.__setattr__(self, "tensors", tensors)
+
+    @classmethod
+    def from_tensors(cls, tensors: Sequence[Tensor], num_columns: int, num_slots: int) -> Rows:
+        """Rows from their `tensors`."""
+        indptr, indices, edge, copy, order, tasks, cuts = tensors
+        edge, copy, order = [part if part.numel() else None for part in (edge, copy, order)]
+        return cls(indptr, indices, edge, copy, order, tasks, cuts, num_columns, num_slots)
 
     @classmethod
     def of(
@@ -97,6 +114,17 @@ class Rows:
             self.num_slots,
         )
 
+    def column_of_edge(self) -> Tensor:
+        """``[E]``, int64: the column of each edge, in edge order."""
+        return self.in_edge_order(self.indices.to(torch.int64))
+
+    def in_edge_order(self, values: Tensor) -> Tensor:
+        """Numbers of the entries, ``[E]``, put in edge order."""
+        edge = self.edge
+        if edge is None:
+            return values
+        return torch.empty_like(values).index_copy(0, edge.to(torch.int64), values)
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -129,22 +157,17 @@ class Layout:
         copy = None if rows.copy is None else rows.copy[entries]
         return Rows.of(indptr, of_row[entries], edge, copy, order, rows.num_rows)
 
+    def with_ends(self, target: Tensor, source: Tensor) -> Layout:
+        """The same graph with the ends of its edges; what was worked out stays."""
+        layout = Layout(self.rows, target, source)
+        layout.__dict__.update({k: v for k, v in self.__dict__.items() if k == "reversed"})
+        return layout
+
     @cached_property
     def share_of_edge(self) -> Tensor:
         """``[E]``, float64, in edge order: one over the number of edges of its target."""
         degree = self.rows.indptr.diff()
-        return self._in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
-
-    @cached_property
-    def source_of_edge(self) -> Tensor:
-        """``[E]``, int64: the source of each edge, in edge order."""
-        return self._in_edge_order(self.rows.indices.to(torch.int64))
-
-    def _in_edge_order(self, values: Tensor) -> Tensor:
-        edge = self.rows.edge
-        if edge is None:
-            return values
-        return torch.empty_like(values).index_copy(0, edge.to(torch.int64), values)
+        return self.rows.in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
 
     @classmethod
     def of(cls, rows: Csr) -> Layout:

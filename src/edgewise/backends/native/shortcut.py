@@ -1,0 +1,185 @@
+"""A call that was made before, with other numbers: its records again, with other pointers.
+
+On small graphs a call takes a few microseconds in the kernels and several times that in Python
+around them: checks, plans, strides, records. All of it follows from the shapes and strides of the
+tensors, so the first call of its kind does it, and the next ones put their pointers between the
+bytes of its record. Bytes never change, so threads may share a shortcut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from edgewise.backends.native.functions import gradients, once_differentiable
+from edgewise.backends.native.kernels import (
+    Operands,
+    Settings,
+    accumulate_dtype,
+    attention_forward,
+    empty_gradient,
+    run,
+)
+from edgewise.backends.native.layout import Layout
+from edgewise.backends.native.library import library
+from edgewise.ops.tracing import looked_into
+
+__all__ = ["Shortcut"]
+
+# Which fields of the records in library.py, 8 bytes each, hold the pointers of a call.
+_FORWARD = (18, 22, 26, 46, 50)  # query, key, value, out, lse
+_BACKWARD = (*_FORWARD, 75, 80, 84, 88)  # gradients of out, query, key, value
+_SMALL = 1 << 18  # numbers in a tensor: above, Python is nothing beside the kernels
+_MOST_GRADIENTS = 16  # kinds of them: strides rarely differ
+
+
+class _Record:
+    """The bytes of a record around its pointers."""
+
+    def __init__(self, packed: bytes, fields: tuple[int, ...]) -> None:
+        starts = [0, *(8 * (field + 1) for field in fields)]
+        ends = [*(8 * field for field in fields), len(packed)]
+        self.parts = tuple(packed[a:b] for a, b in zip(starts, ends, strict=True))
+        self.pack = Struct("=" + "q".join(f"{len(part)}s" for part in self.parts)).pack
+
+    @classmethod
+    def of(
+        cls, packed: bytes, fields: tuple[int, ...], tensors: tuple[Tensor | None, ...]
+    ) -> _Record | None:
+        """The record of a call on these tensors; None where it was on a copy of one."""
+        for field, tensor in zip(fields, tensors, strict=True):
+            (pointer,) = Struct("=q").unpack_from(packed, 8 * field)
+            if pointer != (0 if tensor is None else tensor.data_ptr()):
+                return None
+        return cls(packed, fields)
+
+
+class Shortcut:
+    """Attention on tensors of the shapes, strides and dtype of one call."""
+
+    def __init__(
+        self, settings: Settings, layout: Layout, operands: Operands, out: Tensor, lse: Tensor
+    ):
+        self.settings, self.layout = settings, layout
+        self.shapes = (out.shape, lse.shape)
+        self.strides = (out.stride(), lse.stride())
+        self.dtypes = (out.dtype, lse.dtype)
+        gradients = [empty_gradient(operands, place) for place in range(3)]
+        self.gradients = [(grad.shape, grad.stride()) for grad in gradients]
+        self.backward: dict[tuple[object, ...], _Record] = {}
+        self.forward: _Record
+        self.kernels = library()
+
+    @classmethod
+    def of(cls, settings: Settings, layout: Layout, operands: Operands) -> Shortcut | None:
+        """The shortcut of a call on query, key and value, if there is one."""
+        query, key, value = operands[:3]
+        if query.dtype != accumulate_dtype(query.dtype) or not value.numel() or not query.numel():
+            return None  # nothing to compute, or an output in two precisions
+        if max(query.numel(), value.numel()) > _SMALL:
+            return None
+        records: list[bytes] = []
+        out, lse = attention_forward(settings, layout.rows, operands, None, records=records)
+        record = _Record.of(records[0], _FORWARD, (query, key, value, out, lse))
+        if record is None:
+            return None
+        shortcut = cls(settings, layout, operands, out, lse)
+        shortcut.forward = record
+        return shortcut
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The output of attention."""
+        if torch.is_grad_enabled() and (
+            query.requires_grad or key.requires_grad or value.requires_grad
+        ):
+            return _Shortcut.apply(self, query, key, value)  # type: ignore[no-any-return]
+        return self.launch(query, key, value)[0]
+
+    def launch(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Output and log-sum-exp."""
+        out = torch.empty_strided(self.shapes[0], self.strides[0], dtype=self.dtypes[0])
+        lse = torch.empty_strided(self.shapes[1], self.strides[1], dtype=self.dtypes[1])
+        a, b, c, d, e, f = self.forward.parts
+        q, k, v = query.data_ptr(), key.data_ptr(), value.data_ptr()
+        packed = self.forward.pack(a, q, b, k, c, v, d, out.data_ptr(), e, lse.data_ptr(), f)
+        run(self.kernels.attention(packed))
+        return out, lse
+
+    def launch_backward(
+        self, tensors: tuple[Tensor, ...], grad_out: Tensor, wanted: tuple[bool, ...]
+    ) -> Sequence[Tensor | None]:
+        """Gradients of query, key and value.
+
+        Args:
+            tensors: Query, key, value, output, log-sum-exp.
+            grad_out: Gradient of the output.
+            wanted: For which of the three.
+        """
+        kind = (grad_out.stride(), wanted, torch.get_num_threads())
+        record = self.backward.get(kind)
+        if record is None or looked_into((grad_out,)):
+            return self._first_backward(kind, tensors, grad_out, wanted)
+        grads = [
+            torch.empty_strided(shape, stride, dtype=self.dtypes[0]) if want else None
+            for (shape, stride), want in zip(self.gradients, wanted, strict=True)
+        ]
+        a, b, c, d, e, f, g, h, i, j = record.parts
+        q, k, v, out, lse = [tensor.data_ptr() for tensor in tensors]
+        x, y, z = [0 if grad is None else grad.data_ptr() for grad in grads]
+        push = grad_out.data_ptr()
+        run(
+            self.kernels.backward(
+                record.pack(a, q, b, k, c, v, d, out, e, lse, f, push, g, x, h, y, i, z, j)
+            )
+        )
+        return grads
+
+    def _first_backward(
+        self,
+        kind: tuple[object, ...],
+        tensors: tuple[Tensor, ...],
+        grad_out: Tensor,
+        wanted: tuple[bool, ...],
+    ) -> Sequence[Tensor | None]:
+        query, key, value, out, lse = tensors
+        records: list[bytes] = []
+        grads = gradients(
+            self.settings,
+            self.layout,
+            Operands(query, key, value),
+            None,
+            out,
+            lse,
+            grad_out,
+            None,
+            (*wanted, False, False, False, False),
+            records=records,
+        )[:3]
+        if records and len(self.backward) < _MOST_GRADIENTS:
+            record = _Record.of(records[0], _BACKWARD, (*tensors, grad_out, *grads))
+            if record is not None:
+                self.backward[kind] = record
+        return grads
+
+
+class _Shortcut(Function):
+    @staticmethod
+    def forward(ctx: Any, shortcut: Shortcut, *tensors: Tensor) -> Tensor:
+        out, lse = shortcut.launch(*tensors)
+        ctx.shortcut = shortcut
+        ctx.save_for_backward(*tensors, out, lse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad_out,) = grads
+        tensors = ctx.saved_tensors
+        found = ctx.shortcut.launch_backward(tensors, grad_out, ctx.needs_input_grad[1:])
+        if torch.is_grad_enabled():
+            found = once_differentiable(found, [grad_out, *tensors[:3]])
+        return None, *found
