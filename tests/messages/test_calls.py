@@ -278,7 +278,7 @@ CASES = {
         lambda: attend(backend="fast"),
         ew.PlanError,
         (
-            "backend must be 'auto' or one of 'reference', 'gather', 'dense', got 'fast'. Use"
+            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'native', got 'fast'. Use"
             " 'auto'."
         ),
     ),

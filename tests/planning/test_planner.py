@@ -27,6 +27,7 @@ def test_explain_of_a_complete_graph():
         " · forward\n"
         "└─ dense · Complete(64) · sdpa · about 36.4 us, 24.6 KB\n"
         "\n"
+        "dearer   native    about 57.8 us, 140 KB · fused rows\n"
         "dearer   gather    about 1.46 ms, 2.56 MB · rows of edges\n"
         "budget   1 GB"
     )
@@ -37,9 +38,10 @@ def test_explain_of_a_sparse_graph_with_training():
     assert str(explain(ring, q(4096, requires_grad=True))) == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ gather · EdgeList(<4,096 edges>, num_nodes=4096) · rows of edges · about 3.73 ms,"
-        " 6.85 MB\n"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about 206 us,"
+        " 7.08 MB\n"
         "\n"
+        "dearer   gather    about 3.73 ms, 6.85 MB · rows of edges\n"
         "dearer   dense     about 242 ms, 90.2 MB · sdpa + mask\n"
         "budget   1 GB"
     )
@@ -49,7 +51,7 @@ def test_explain_names_every_reason():
     copies = ew.EdgeList([[0, 0], [1, 1]], num_nodes=2)
     bias = torch.zeros(1, 2)
     text = str(explain(copies, q(2), bias=bias, dropout=0.1, edge_key=torch.zeros(1, 2, 8)))
-    assert text.splitlines()[3:7] == [
+    assert text.splitlines()[4:8] == [
         "refused  dense     edge_key belongs to edges, not to matrix entries; leave it out",
         "                   the graph may hold copies of an edge, each with its own bias, and a"
         " matrix entry holds one; merge the copies",
@@ -64,7 +66,7 @@ def test_explain_as_json():
     assert found["plan"]["backend"] == "dense"
     assert found["plan"]["graph"] == "Causal(16)"
     assert found["plan"]["edges"] == [136, 136]
-    assert [run["backend"] for run in found["dearer"]] == ["gather"]
+    assert [run["backend"] for run in found["dearer"]] == ["native", "gather"]
     assert found["refused"] == []
     assert found["budget"] == BUDGET
 
@@ -73,7 +75,7 @@ def test_a_mask_that_does_not_fit_is_refused_and_auto_takes_the_next():
     graph = ew.Window(200_000, left=1, right=0)
     like = q(200_000, heads=1, dim=4)
     text = str(explain(graph, like))
-    assert "└─ gather" in text
+    assert "└─ native" in text
     reason = "needs about 200 GB (sdpa + mask) but the memory budget is 1 GB"
     assert f"refused  dense     {reason}" in text
     with pytest.raises(ew.BackendRefused, match="dense: needs about 200 GB"):

@@ -50,7 +50,7 @@ def attention(
     sources (nodes that are read); ``graph`` says which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
     sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
-    infinity in a source reaches its targets alone with ``backend="gather"``; matrix products
+    infinity in a source reaches its targets alone with ``"native"`` and ``"gather"``; matrix products
     (``"dense"``) spread it, as torch's own attention does.
 
     Args:
@@ -221,6 +221,7 @@ def explain(
         attention · 64 targets x 64 sources · 4,096 edges · 4 heads x 8 · Dot · float32 · cpu...
         └─ dense · Complete(64) · sdpa · about ...
         <BLANKLINE>
+        dearer   native    about ...
         dearer   gather    about ...
         budget   ...
     """
