@@ -18,7 +18,8 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
-from edgewise.graphs import recall
+from edgewise.backends.native.order import in_better_order, may_pay
+from edgewise.graphs import Graph, recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
@@ -51,7 +52,9 @@ class Native(Backend):
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
-            per_edge = problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            per_edge = (
+                problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+            )
             way = "fused rows"
         else:
             assert isinstance(problem, AggregateProblem)
@@ -61,17 +64,21 @@ class Native(Backend):
             way = "fused messages"
         if table > _CACHE:
             way += " from memory"
-        memory = int(problem.batch * (nodes + E * per_edge) + 16 * E)
+        layouts = 2 if _may_order(problem) else 1
+        memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
         return Accepts(work=E * problem.batch * width, memory=memory, way=way)
 
     def prepare(self, problem: Problem) -> Layout:
-        layout = recall(problem.graph, "native", lambda: Layout.of(csr(problem.graph)))
+        layout = _layout(problem)
         if problem.needs_grad:
             _ = layout.reversed
         if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
             found = edges(problem.graph)
-            return Layout(layout.rows, found.target, found.source)
+            return layout.with_ends(found.target, found.source)
         return layout
+
+    def note(self, problem: Problem) -> str | None:
+        return _layout(problem).note if _may_order(problem) else None
 
     def forward(
         self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
@@ -130,6 +137,43 @@ class Native(Backend):
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
 
 
+def _table(problem: Problem) -> int:
+    """Bytes of what the sources hold."""
+    if isinstance(problem, AttentionProblem):
+        channels = problem.kv_heads * (problem.head_dim + problem.value_dim)
+    else:
+        assert isinstance(problem, AggregateProblem)
+        channels = problem.channels
+    return problem.facts.num_sources * channels * problem.dtype.itemsize
+
+
+def _layout(problem: Problem) -> Layout:
+    """The rows of the graph, in an order of their own where training pays for finding one."""
+    graph = problem.graph
+    plain = recall(graph, "native", lambda: Layout.of(csr(graph)))
+    if not _may_order(problem):
+        return plain
+    _ordered(graph).add("native")
+    return recall(graph, "native in order", lambda: in_better_order(plain))
+
+
+def _may_order(problem: Problem) -> bool:
+    """Whether an order may pay; without gradients, whether one has been looked for before."""
+    facts = problem.facts
+    looked = bool(_ordered(problem.graph))
+    return may_pay(
+        facts.num_targets,
+        facts.max_edges,
+        _table(problem),
+        needs_grad=problem.needs_grad or looked,
+    )
+
+
+def _ordered(graph: Graph) -> set[str]:
+    """Not empty once an order has been looked for."""
+    return recall(graph, "native orders", set[str])
+
+
 def _operands(layout: Layout, inputs: Inputs) -> Operands:
     bias, dtype = inputs.bias, inputs.query.dtype
     values = None
@@ -157,7 +201,9 @@ def _operands(layout: Layout, inputs: Inputs) -> Operands:
 def _refusals(problem: Problem) -> list[str]:
     reasons: list[str] = []
     if problem.device.type != "cpu":
-        reasons.append(f"the kernels run on the CPU, not on {problem.device.type}; move the tensors")
+        reasons.append(
+            f"the kernels run on the CPU, not on {problem.device.type}; move the tensors"
+        )
     missing = why_missing()
     if missing is not None:
         reasons.append(missing)
@@ -167,9 +213,7 @@ def _refusals(problem: Problem) -> list[str]:
     if isinstance(problem, AttentionProblem):
         most = max(problem.head_dim, problem.value_dim)
         if most > _MOST_CHANNELS:
-            reasons.append(
-                f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads"
-            )
+            reasons.append(f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads")
         sharing = problem.heads // problem.kv_heads
         if sharing > _MOST_SHARING:
             reasons.append(

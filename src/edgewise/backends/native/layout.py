@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -68,6 +68,21 @@ class Rows:
             num_slots,
         )
 
+    def in_order(self, order: Tensor) -> Rows:
+        """The same rows, taken in another order; each keeps its edges as they stand.
+
+        Args:
+            order: ``[R]``, int64: which of these rows comes first, second, ...
+        """
+        degree = self.indptr.diff()[order]
+        indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        entry = torch.repeat_interleave(self.indptr[:-1][order] - indptr[:-1], degree)
+        entry += torch.arange(entry.shape[0])
+        edge = entry if self.edge is None else self.edge[entry]
+        copy = None if self.copy is None else self.copy[entry]
+        row = order if self.order is None else self.order[order]
+        return Rows.of(indptr, self.indices[entry], edge, copy, row, self.num_columns)
+
     @property
     def num_rows(self) -> int:
         """Rows."""
@@ -105,23 +120,26 @@ class Layout:
         rows: By target.
         target: ``[E]``, int64, in edge order, where a bias has to be looked up; else None.
         source: The same for sources.
+        note: What is worth telling of the order of rows, if anything.
     """
 
     rows: Rows
     target: Tensor | None = None
     source: Tensor | None = None
+    note: str | None = None
 
     @cached_property
     def reversed(self) -> Rows:
         """By source: worked out when the first gradient needs it."""
         rows = self.rows
+        if rows.order is not None:  # sums run by target, whichever row is first
+            rows = rows.in_order(torch.argsort(rows.order))
         order = torch.argsort(rows.indices, stable=True)
         degree = torch.bincount(rows.indices, minlength=rows.num_columns)
         indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         of_row = torch.repeat_interleave(
             torch.arange(rows.num_rows, dtype=torch.int32), rows.indptr.diff()
         )
-        of_row = of_row if rows.order is None else rows.order[of_row]
         edge = order if rows.edge is None else rows.edge[order]
         copy = None if rows.copy is None else rows.copy[order]
         return Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
@@ -147,6 +165,20 @@ class Layout:
     def of(cls, rows: Csr) -> Layout:
         """The layout of a graph's rows."""
         return cls(Rows.of(rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources))
+
+    @classmethod
+    def of_rows(cls, rows: Rows, columns: Rows, note: str) -> Layout:
+        """A layout whose reversed rows are known."""
+        layout = cls(rows, note=note)
+        object.__setattr__(layout, "reversed", columns)
+        return layout
+
+    def with_ends(self, target: Tensor, source: Tensor) -> Layout:
+        """The same layout with the ends of its edges; what was worked out is kept."""
+        layout = replace(self, target=target, source=source)
+        if "reversed" in self.__dict__:
+            object.__setattr__(layout, "reversed", self.reversed)
+        return layout
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:
