@@ -159,6 +159,7 @@ def test_an_order_brings_a_shuffled_ring_near():
     assert near(plain.rows) < 0.5
     assert near(layout.rows) > 0.85
     assert near(layout.reversed) > 0.85
+    assert layout.note is not None
     assert "targets in reverse Cuthill-McKee order: 9" in layout.note
     assert "sources in reverse" in layout.note
 

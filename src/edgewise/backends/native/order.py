@@ -73,15 +73,16 @@ def cuthill_mckee(rows: Rows) -> tuple[Tensor, Tensor] | None:
     A square graph is one of nodes that are both, symmetrised; any other is bipartite.
     """
     try:
-        from scipy.sparse import block_array, csr_matrix
+        from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import reverse_cuthill_mckee
     except ImportError:
         return None
     T, S = rows.num_rows, rows.num_columns
-    parts = (np.ones(rows.num_edges, np.bool_), rows.indices.numpy(), rows.indptr.numpy())
-    matrix = csr_matrix(parts, shape=(T, S))
-    if T != S:
-        matrix = csr_matrix(block_array([[None, matrix], [csr_matrix((S, T), dtype=bool), None]]))
+    indices, indptr = rows.indices.numpy(), rows.indptr.numpy()
+    if T != S:  # sources follow the targets, with rows of their own that are empty
+        indices, indptr = indices + np.int32(T), np.append(indptr, np.full(S, indptr[-1]))
+    size = T if T == S else T + S
+    matrix = csr_matrix((np.ones(rows.num_edges), indices, indptr), shape=(size, size))
     order = torch.from_numpy(reverse_cuthill_mckee(matrix).astype(np.int64))
     return (order, order) if T == S else (order[order < T], order[order >= T] - T)
 
