@@ -278,8 +278,8 @@ CASES = {
         lambda: attend(backend="fast"),
         ew.PlanError,
         (
-            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'native', got 'fast'. Use"
-            " 'auto'."
+            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'native', "
+            "got 'fast'. Use 'auto'."
         ),
     ),
     "backend refuses": (

@@ -68,6 +68,10 @@ class Backend(ABC):
     def prepare(self, problem: Problem) -> Any:
         """Lower the graph once; the result is passed to every call below."""
 
+    def note(self, problem: Problem) -> str | None:
+        """What `prepare` found that is worth telling, as a sentence; may lower the graph."""
+        return None
+
     @abstractmethod
     def forward(self, problem: AttentionProblem, prepared: Any, inputs: Inputs) -> AttentionState:
         """Output and log-sum-exp, differentiable by autograd."""

@@ -50,8 +50,8 @@ def attention(
     sources (nodes that are read); ``graph`` says which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
     sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
-    infinity in a source reaches its targets alone with ``"native"`` and ``"gather"``; matrix products
-    (``"dense"``) spread it, as torch's own attention does.
+    infinity in a source reaches its targets alone with ``"native"`` and ``"gather"``; matrix
+    products (``"dense"``) spread it, as torch's own attention does.
 
     Args:
         query: ``[*batch, H, T, D]``, float64, float32, bfloat16 or float16; any strides.

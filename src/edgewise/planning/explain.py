@@ -43,6 +43,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON types."""
         decision = self.decision
+        _tree(decision.plan)  # looks for notes, of the choice alone
         return {
             "problem": str(decision.problem),
             "plan": decision.plan.to_dict(),
@@ -67,7 +68,8 @@ def _tree(plan: Plan, indent: str = "") -> list[str]:
     assert isinstance(plan, Run)
     graph = repr(plan.problem.graph)
     graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
-    return [f"{indent}└─ {plan.backend} · {graph} · {plan.way} · {_estimate(plan)}"]
+    lines = [f"{indent}└─ {plan.backend} · {graph} · {plan.way} · {_estimate(plan)}"]
+    return lines if plan.note is None else [*lines, f"{indent}   {plan.note}"]
 
 
 def _estimate(run: Run) -> str:

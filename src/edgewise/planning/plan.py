@@ -161,6 +161,11 @@ class Run(Plan):
         """What the backend worked out about the graph: once for each plan."""
         return self.executor.prepare(self.problem)
 
+    @cached_property
+    def note(self) -> str | None:
+        """What preparing found that is worth telling; may lower the graph."""
+        return self.executor.note(self.problem)
+
     def without_graph(self) -> Run:
         """The same run, prepared and without its graph: what a graph may remember of itself.
 
@@ -199,7 +204,7 @@ class Run(Plan):
             return self.executor.aggregate(self.problem, self.prepared, value, weight)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        found = {
             "plan": "run",
             "backend": self.backend,
             "way": self.way,
@@ -208,6 +213,8 @@ class Run(Plan):
             "seconds": self.seconds,
             "memory": self.memory,
         }
+        looked = self.__dict__.keys() & {"note", "prepared"}  # a plan is printed unprepared
+        return found | {"note": self.note} if looked and self.note else found
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -18,8 +18,9 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
+from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
-from edgewise.graphs import recall
+from edgewise.graphs import Graph, recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
@@ -66,11 +67,12 @@ class Native(Backend):
             way = "fused messages"
         if table > _CACHE:
             way += " from memory"
-        memory = int(problem.batch * (nodes + E * per_edge) + 16 * E)
+        layouts = 2 if _may_order(problem) else 1
+        memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
         return Accepts(work=E * problem.batch * width, memory=memory, way=way)
 
     def prepare(self, problem: Problem) -> Layout:
-        layout = recall(problem.graph, "native", lambda: Layout.of(csr(problem.graph)))
+        layout = _layout(problem)
         if problem.needs_grad:
             _ = layout.reversed
         if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
@@ -79,6 +81,9 @@ class Native(Backend):
             found = edges(problem.graph)
             return layout.with_ends(found.target, found.source)
         return layout
+
+    def note(self, problem: Problem) -> str | None:
+        return _layout(problem).note if _may_order(problem) else None
 
     def forward(
         self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
@@ -123,9 +128,11 @@ class Native(Backend):
         for name, operand, grad in zip(Operands._fields, operands, found, strict=True):
             if grad is None or operand is None:
                 continue
-            if operand is not originals[name]:  # a table of biases, or another dtype
-                (grad,) = torch.autograd.grad(operand, originals[name], grad)
-            named[name] = grad
+            original = originals[name]
+            if operand is original:
+                named[name] = grad
+            else:  # a table of biases, or another dtype
+                (named[name],) = torch.autograd.grad(operand, original, grad)
         return named
 
     def aggregate(
@@ -143,13 +150,51 @@ class Native(Backend):
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
 
 
+def _table(problem: Problem) -> int:
+    """Bytes of what the sources hold."""
+    if isinstance(problem, AttentionProblem):
+        channels = problem.kv_heads * (problem.head_dim + problem.value_dim)
+    else:
+        assert isinstance(problem, AggregateProblem)
+        channels = problem.channels
+    return problem.facts.num_sources * channels * problem.dtype.itemsize
+
+
+def _layout(problem: Problem) -> Layout:
+    """The rows of the graph, in an order of their own where training pays for finding one."""
+    graph = problem.graph
+    plain = recall(graph, "native", lambda: Layout.of(csr(graph)))
+    if not _may_order(problem):
+        return plain
+    _ordered(graph).add("native")
+    return recall(graph, "native in order", lambda: in_better_order(plain))
+
+
+def _may_order(problem: Problem) -> bool:
+    """Whether an order may pay; without gradients, whether one has been looked for before."""
+    facts = problem.facts
+    looked = bool(_ordered(problem.graph))
+    return may_pay(
+        facts.num_targets,
+        facts.max_edges,
+        _table(problem),
+        needs_grad=problem.needs_grad or looked,
+    )
+
+
+def _ordered(graph: Graph) -> set[str]:
+    """Not empty once an order has been looked for."""
+    return recall(graph, "native orders", set[str])
+
+
 def _operands(layout: Layout, inputs: Inputs) -> Operands:
     bias, dtype = inputs.bias, inputs.query.dtype
     values = None
     if bias is not None:
         values = bias.values.to(accumulate_dtype(dtype))  # first: edges may share its numbers
         if not isinstance(bias, EdgeBias):
-            assert layout.target is not None and layout.source is not None
+            assert layout.target is not None
+            assert layout.source is not None
             values = bias.with_values(values).on_edges(layout.target, layout.source, None)
     tensors = (
         inputs.query,
@@ -163,7 +208,9 @@ def _operands(layout: Layout, inputs: Inputs) -> Operands:
         widest = accumulate_dtype(dtype)
         tensors = tuple(None if tensor is None else tensor.to(widest) for tensor in tensors)
     query, key, value, vector, edge_key, edge_value = tensors
-    assert query is not None and key is not None and value is not None
+    assert query is not None
+    assert key is not None
+    assert value is not None
     return Operands(query, key, value, vector, values, edge_key, edge_value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -86,6 +86,34 @@ class Rows:
             num_slots,
         )
 
+    def in_order(self, order: Tensor) -> Rows:
+        """The same rows, taken in another order; each keeps its edges as they stand.
+
+        Args:
+            order: ``[R]``, int64: which of these rows comes first, second, ...
+        """
+        degree = self.indptr.diff()[order]
+        indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        entry = torch.repeat_interleave(self.indptr[:-1][order] - indptr[:-1], degree)
+        entry += torch.arange(entry.shape[0])
+        edge = entry if self.edge is None else self.edge[entry]
+        copy = None if self.copy is None else self.copy[entry]
+        row = order if self.order is None else self.order[order]
+        return Rows.of(indptr, self.indices[entry], edge, copy, row, self.num_columns)
+
+    def in_place(self) -> Rows:
+        """The same rows, taken as they stand in the tensors."""
+        return self if self.order is None else self.in_order(torch.argsort(self.order))
+
+    def alike_together(self) -> Rows:
+        """The same rows, those of equal length one after the other within a window.
+
+        Loops over rows of one length are predicted well; rows that were near stay near.
+        """
+        window = torch.arange(self.num_rows) // _WINDOW
+        order = torch.argsort(window * (self.num_edges + 1) + self.indptr.diff(), stable=True)
+        return self if bool((order.diff() == 1).all()) else self.in_order(order)
+
     @property
     def num_rows(self) -> int:
         """Rows."""
@@ -134,34 +162,28 @@ class Layout:
         rows: By target.
         target: ``[E]``, int64, in edge order, where a bias has to be looked up; else None.
         source: The same for sources.
+        note: What is worth telling of the order of rows, if anything.
     """
 
     rows: Rows
     target: Tensor | None = None
     source: Tensor | None = None
+    note: str | None = None
 
     @cached_property
     def reversed(self) -> Rows:
         """By source: worked out when the first gradient needs it."""
-        rows = self.rows
-        of_row = torch.repeat_interleave(_row_ids(rows), rows.indptr.diff())
-        # By source, then target: the order of a sum does not depend on the order of rows.
-        key = rows.indices.to(torch.int64) * max(rows.num_rows, 1) + of_row
-        entries = torch.argsort(key, stable=True)
+        rows = self.rows.in_place()  # sums run by target, whichever row is first
+        order = torch.argsort(rows.indices, stable=True)
         degree = torch.bincount(rows.indices, minlength=rows.num_columns)
         indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-        order = _alike_together(indptr)
-        ordered, indptr = _entries(indptr, order)
-        entries = entries[ordered]
-        edge = entries if rows.edge is None else rows.edge[entries]
-        copy = None if rows.copy is None else rows.copy[entries]
-        return Rows.of(indptr, of_row[entries], edge, copy, order, rows.num_rows)
-
-    def with_ends(self, target: Tensor, source: Tensor) -> Layout:
-        """The same graph with the ends of its edges; what was worked out stays."""
-        layout = Layout(self.rows, target, source)
-        layout.__dict__.update({k: v for k, v in self.__dict__.items() if k == "reversed"})
-        return layout
+        of_row = torch.repeat_interleave(
+            torch.arange(rows.num_rows, dtype=torch.int32), rows.indptr.diff()
+        )
+        edge = order if rows.edge is None else rows.edge[order]
+        copy = None if rows.copy is None else rows.copy[order]
+        found = Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
+        return found.alike_together()
 
     @cached_property
     def share_of_edge(self) -> Tensor:
@@ -172,38 +194,22 @@ class Layout:
     @classmethod
     def of(cls, rows: Csr) -> Layout:
         """The layout of a graph's rows."""
-        order = _alike_together(rows.indptr)
-        entries, indptr = _entries(rows.indptr, order)
-        edge = entries if rows.edge is None else rows.edge[entries]
-        copy = None if rows.copy is None else rows.copy[entries]
-        indices = rows.indices[entries]
-        return cls(Rows.of(indptr, indices, edge, copy, order, rows.num_sources))
+        found = Rows.of(rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources)
+        return cls(found.alike_together())
 
+    @classmethod
+    def of_rows(cls, rows: Rows, columns: Rows, note: str) -> Layout:
+        """A layout whose reversed rows are known."""
+        layout = cls(rows, note=note)
+        object.__setattr__(layout, "reversed", columns)
+        return layout
 
-def _row_ids(rows: Rows) -> Tensor:
-    """Which row of the tensors each row is: int64."""
-    if rows.order is None:
-        return torch.arange(rows.num_rows)
-    return rows.order.to(torch.int64)
-
-
-def _alike_together(indptr: Tensor) -> Tensor:
-    """Rows of equal length one after the other, within a window of rows.
-
-    Loops over rows of one length are predicted well, which halves the time of short rows; rows that
-    were near stay near. The order of a row's own edges, and so every sum, stays the same.
-    """
-    rows = indptr.shape[0] - 1
-    window = torch.arange(rows) // _WINDOW
-    return torch.argsort(window * (int(indptr[-1]) + 1) + indptr.diff(), stable=True)
-
-
-def _entries(indptr: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Entries of the rows in another order, and where each row then starts."""
-    degree = indptr.diff()[order]
-    start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-    shift = torch.repeat_interleave(indptr[:-1][order] - start[:-1], degree)
-    return torch.arange(shift.shape[0]) + shift, start
+    def with_ends(self, target: Tensor, source: Tensor) -> Layout:
+        """The same layout with the ends of its edges; what was worked out is kept."""
+        layout = replace(self, target=target, source=source)
+        if "reversed" in self.__dict__:
+            object.__setattr__(layout, "reversed", self.reversed)
+        return layout
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -88,18 +88,28 @@ def _path() -> Path | None:
 def _library(found: ctypes.CDLL) -> Library:
     found.edgewise_variant.restype = ctypes.c_char_p
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    kernels: list[Kernel] = []
-    for name in ("attention_forward", "attention_backward_", "aggregate_forward", "edge_products"):
+    
+    def kernel(name: str) -> Kernel:
         function = getattr(found, f"edgewise_{name}")
         function.argtypes, function.restype = [ctypes.c_char_p], integer
-        kernels.append(function)
+        return function
+
     schedule = found.edgewise_schedule
     schedule.argtypes = [pointer, integer, integer, integer, pointer, pointer, pointer, pointer]
     schedule.restype = integer
     advise = found.edgewise_advise
     advise.argtypes, advise.restype = [pointer, integer], None
     variant, threads = found.edgewise_variant().decode(), bool(found.edgewise_has_threads())
-    return Library(variant, threads, *kernels, schedule, advise)
+    return Library(
+        variant,
+        threads,
+        kernel("attention_forward"),
+        kernel("attention_backward_"),
+        kernel("aggregate_forward"),
+        kernel("edge_products"),
+        schedule,
+        advise,
+    )
 
 
 def library() -> Library:
