@@ -87,8 +87,8 @@ struct Walk {
     void fill_columns(Block &b, int edges) const {
         const int32_t *from = rows.indices + b.first;
         b.count = edges * share;
-        if (share == 1) {
-            memcpy(b.column, from, size_t(edges) * sizeof(int32_t));
+        if (share == 1) {  // without memcpy: a graph without edges has a null pointer here
+            for (int e = 0; e < edges; ++e) b.column[e] = from[e];
         } else {
             for (int e = 0; e < b.count; ++e) b.column[e] = from[e / share];
             for (int e = 0; e < b.count; ++e) b.head[e] = e % share;

@@ -222,7 +222,8 @@ inline Vec<float, N> natural_logarithm(Vec<float, N> x) {
     using F = Vec<float, N>;
     using I = Vec<int32_t, N>;
     // x = 2^n m with m in [sqrt(1/2), sqrt(2))
-    I bits = bits_as<I>(x) + (0x3f800000 - 0x3f3504f3);
+    // Unsigned, because NaN may run over.
+    I bits = bits_as<I>(bits_as<Vec<uint32_t, N>>(x) + (0x3f800000u - 0x3f3504f3u));
     F n = __builtin_convertvector((bits >> 23) - 127, F);
     F m = bits_as<F>((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
     F z = m * m;

@@ -163,7 +163,7 @@ def attention_backward(
     out = _whole_rows(out)
     grad_out = _storage(rows, operands)(grad_out.to(operands.query.dtype))
     lse = lse.contiguous()
-    grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
+    grad_lse = None if grad_lse is None else grad_lse.to(accumulate).resolve_neg().contiguous()
     dense = [empty_gradient(operands, place) if wanted[place] else None for place in range(_DENSE)]
     vector = operands.vector
     grad_vector = None
@@ -268,6 +268,10 @@ def _record(
     )
 
 
+# Memory of a tensor that torch negates when it reads it, such as the imaginary part of a conjugate,
+# holds other numbers than the tensor: `resolve_neg` writes them out, and costs nothing elsewhere.
+
+
 def _ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
     """The operands as the kernels read them: four dimensions, rows in one piece."""
     query, key, value, vector, bias, edge_key, edge_value = operands
@@ -324,6 +328,7 @@ def _four(tensor: Tensor) -> Tensor:
 
 def _whole_rows(tensor: Tensor) -> Tensor:
     """Four dimensions, rows in one piece, channels padded."""
+    tensor = tensor.resolve_neg()
     if tensor.shape[-1] % _LANES:
         # Padding copies anyway: put the heads of a node side by side.
         tensor = _padded(tensor.transpose(-3, -2)).transpose(-3, -2)
@@ -334,11 +339,12 @@ def _whole_rows(tensor: Tensor) -> Tensor:
 
 def _heads_together(tensor: Tensor) -> Tensor:
     """Four dimensions, the heads of a node side by side: for rows of one number."""
-    return _four(tensor.transpose(-3, -2).contiguous().transpose(-3, -2))
+    return _four(tensor.resolve_neg().transpose(-3, -2).contiguous().transpose(-3, -2))
 
 
 def _padded(tensor: Tensor) -> Tensor:
     """The last dimension in one piece, padded with zeros to whole vectors."""
+    tensor = tensor.resolve_neg()
     extra = -tensor.shape[-1] % _LANES
     if extra:
         wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] + extra)
@@ -349,7 +355,7 @@ def _padded(tensor: Tensor) -> Tensor:
 
 def _spread(tensor: Tensor, lead: torch.Size, tail: int) -> Tensor:
     """``[*batch|1, heads|1, *tail]`` to ``[batch, heads, *tail]``, without a copy if it can."""
-    wide = tensor.expand(*lead, *tensor.shape[-tail:])
+    wide = tensor.resolve_neg().expand(*lead, *tensor.shape[-tail:])
     if len(lead) == 1:
         return wide[None]
     return wide.flatten(0, len(lead) - 2)
@@ -494,7 +500,7 @@ def _table_view(table: Tensor) -> _View:
 
 def _factors(weight: Tensor, batch: torch.Size) -> Tensor:
     """``[*batch|1, E]`` to ``[batch, E]``, without a copy if it can."""
-    wide = weight.expand(*batch, weight.shape[-1])
+    wide = weight.resolve_neg().expand(*batch, weight.shape[-1])
     return wide.flatten(0, -2) if batch else wide[None]
 
 

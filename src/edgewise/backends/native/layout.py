@@ -76,7 +76,7 @@ class Rows:
         tasks, cuts, num_slots = _schedule(indptr)
         return cls(
             indptr,
-            _small(indices),
+            indices.to(torch.int32).contiguous(),
             _small(edge),
             _small(copy),
             _small(order),

@@ -17,6 +17,7 @@ __all__ = ["AGGREGATE", "ATTENTION", "BACKWARD", "PRODUCTS", "Library", "library
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _NAME = f"libedgewise_native{_SUFFIX}"
+_VARIABLE = "EDGEWISE_NATIVE_LIBRARY"
 
 # The records of native/edgewise.h, 8 bytes a field: q an integer or a pointer, d a double.
 _VIEW, _ROWS = "4q", "12q"
@@ -56,7 +57,10 @@ class Library:
 
 @cache
 def _loaded() -> Library | str:
-    path = _path()
+    path, subject, cure = _path(), "the compiled library", "install Edgewise again"
+    if os.environ.get(_VARIABLE):
+        subject = f"the library that {_VARIABLE} names"
+        cure = "name another one, or unset the variable"
     if path is None:
         return (
             "no compiled library was installed; install a C++ compiler and install Edgewise again"
@@ -65,17 +69,17 @@ def _loaded() -> Library | str:
         found = ctypes.CDLL(str(path))
         for which, record in enumerate((ATTENTION, BACKWARD, AGGREGATE, PRODUCTS)):
             if found.edgewise_sizes(ctypes.c_int64(which)) != record.size:
-                return "the compiled library is of another version; install Edgewise again"
+                return f"{subject} is of another version; {cure}"
         return _library(found)
     except (OSError, AttributeError) as error:
-        return f"the compiled library cannot be loaded ({error}); install Edgewise again"
+        return f"{subject} cannot be loaded ({error}); {cure}"
 
 
 def _path() -> Path | None:
-    """Where the library lies: named by EDGEWISE_NATIVE_LIBRARY, or installed beside this file."""
-    named = os.environ.get("EDGEWISE_NATIVE_LIBRARY")
-    if named is not None:
-        return Path(named)
+    """Where the library lies: as the variable says, or installed beside this file."""
+    named = os.environ.get(_VARIABLE)
+    if named:
+        return Path(named).absolute()  # a bare name would be looked for in the system's folders
     import edgewise.backends.native as package
 
     for folder in package.__path__:

@@ -1,0 +1,62 @@
+"""Tensors that torch negates when it reads them: their memory holds other numbers."""
+
+import pytest
+import torch
+
+import edgewise as ew
+from tests.native.backend import NATIVE
+from tests.native.cases import Case, assert_exact
+from tests.native.fuzzing import Aggregation
+
+T, S, E, H, B = 5, 6, 30, 2, 2
+SCORES = {"dot": ew.Dot(), "additive": ew.Additive(), "gatv2": ew.GATv2(None)}
+
+
+def negated(*shape):
+    """What the imaginary part of a conjugate is."""
+    tensor = torch._neg_view(torch.randn(shape))
+    assert tensor.is_neg()
+    return tensor.requires_grad_()
+
+
+def graph():
+    pairs = torch.stack([torch.randint(S, (E,)), torch.randint(T, (E,))])
+    return ew.EdgeList(pairs, num_targets=T, num_sources=S)
+
+
+@pytest.mark.parametrize("width", [1, 5, 8])
+@pytest.mark.parametrize("name", SCORES)
+def test_attention(name, width):
+    D = 1 if name == "additive" else width
+    tensors = {
+        "query": negated(B, H, T, D),
+        "key": negated(B, H, S, D),
+        "value": negated(B, H, S, width),
+        "bias": negated(1, H, E),
+        "edge_key": negated(B, 1, E, D),
+        "edge_value": negated(B, H, E, width),
+    }
+    if name == "gatv2":
+        tensors["vector"] = negated(H, D)
+    pushes = {"out": negated(B, H, T, width).detach(), "lse": negated(B, H, T).detach()}
+    case = Case(graph(), tensors, SCORES[name], sends=("out", "lse"), pushes=pushes)
+    assert_exact(case, NATIVE)
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean", "max"])
+@pytest.mark.parametrize("channels", [5, 8])
+def test_aggregate(channels, reduce):
+    tensors = {"value": negated(B, S, channels), "weight": negated(B, E)}
+    push = negated(B, T, channels).detach()
+    Aggregation(graph(), tensors, reduce, push, "").assert_exact(NATIVE)
+
+
+def test_a_bias_that_is_the_imaginary_part_of_a_conjugate():
+    bias = torch.randn(H, E, dtype=torch.complex64).conj().imag
+    query, key = torch.randn(H, T, 8), torch.randn(H, S, 8)
+    found, expected = (
+        ew.attention(query, key, key, graph, bias=ew.EdgeBias(bias), backend=name)
+        for graph in [graph()]
+        for name in (NATIVE, "reference")
+    )
+    torch.testing.assert_close(found, expected)
