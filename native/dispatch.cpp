@@ -6,6 +6,9 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "edgewise.h"
 #include "parallel.hpp"
@@ -117,6 +120,18 @@ int64_t edgewise_has_threads(void) {
     return 1;
 #else
     return 0;
+#endif
+}
+
+void edgewise_advise(void *memory, int64_t bytes) {
+#if defined(__linux__)
+    const uintptr_t page = uintptr_t(2) << 20, start = reinterpret_cast<uintptr_t>(memory);
+    const uintptr_t first = (start + page - 1) & ~(page - 1);
+    const uintptr_t last = (start + uintptr_t(bytes)) & ~(page - 1);
+    if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)bytes;
 #endif
 }
 

@@ -98,6 +98,9 @@ EDGEWISE_API int64_t edgewise_sizes(int64_t which);
 EDGEWISE_API const char *edgewise_variant(void);
 EDGEWISE_API int64_t edgewise_has_threads(void);
 
+/* Ask for large pages under memory that is about to be written for the first time. */
+EDGEWISE_API void edgewise_advise(void *memory, int64_t bytes);
+
 /* Share rows out by edges. Writes at most `edges / grain + rows...` tasks; returns how many, and the
  * number of cuts and slots through the pointers. Pass null tables to count first. */
 EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int64_t grain,

@@ -248,7 +248,7 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     c.yo = s.column_at;
     c.chunks = int(call.channels / lanes_for<T>(call.channels));
     c.out = s.out;
-    if (!call.winner) pick_products<T, DotProduct>(1, call.channels, false)(c);
+    if (!call.winner) all_products<T, DotProduct>(c, 1, call.channels);
     A *to = at_mutable<A>(call.out, batch, 0);
     for (int e = 0; e < b.count; ++e) {
         const int32_t id =

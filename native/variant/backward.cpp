@@ -116,6 +116,30 @@ void leaky_totals(const LeakyTotals<T> &c, int64_t dim) {
     }
 }
 
+// A number that is known when the kernels are compiled.
+template <int N>
+struct Count {
+    constexpr operator int() const { return N; }
+};
+
+// The heads of an entry: a vector, or one number.
+template <int W, class A>
+inline auto load_row(const A *from) {
+    if constexpr (W == 1) {
+        return *from;
+    } else {
+        return load<W>(from);
+    }
+}
+template <int W, class A, class V>
+inline void store_row(A *to, V v) {
+    if constexpr (W == 1) {
+        *to = v;
+    } else {
+        store<W>(to, v);
+    }
+}
+
 // --- One pass ------------------------------------------------------------------------------
 
 template <class T>
@@ -154,6 +178,25 @@ struct Pass {
         return buffers.stats + (heads.batch * call.rows.rows + target) * 2 * call.heads;
     }
 
+    // Call f for each entry with its target's log-sum-exp; delta stands `heads` numbers further.
+    template <class F>
+    void each(F f) const {
+        switch (heads.count) {
+            case 8: return each_of<8>(f);
+            case 4: return each_of<4>(f);
+            case 2: return each_of<2>(f);
+            default: return each_of<1>(f);
+        }
+    }
+    template <int HC, class F>
+    void each_of(F f) const {
+        const Block &b = s.block;
+        const int32_t *targets = heads.by_source ? b.column : b.row_of;
+        for (int e = 0; e < b.count; ++e) {
+            f(Count<HC>{}, e, stats_of(targets[e]) + heads.head + b.head[e]);
+        }
+    }
+
     // Weights w in scores, from the scores.
     void weights() {
         const Block &b = s.block;
@@ -161,11 +204,11 @@ struct Pass {
         for (int e = 0; heads.by_source && e < b.count; ++e) {
             touch(stats_of(b.column[e]) + heads.head);
         }
-        for (int e = 0; e < b.count; ++e) {
-            const int32_t target = heads.by_source ? b.column[e] : b.row_of[e];
-            const A *lse = stats_of(target) + heads.head + b.head[e];
-            for (int h = 0; h < HC; ++h) s.scores[e * HC + h] -= lse[h];
-        }
+        each([&](auto width, int e, const A *stats) {
+            constexpr int W = width;
+            A *to = s.scores + e * W;
+            store_row<W>(to, load_row<W>(to) - load_row<W>(stats));
+        });
         exponentials(s.scores, int64_t(b.count) * HC);
         if (call.drops) dropout_factors(call, rows, heads, b, s.factors);
     }
@@ -197,18 +240,16 @@ struct Pass {
         c.zh = call.edge_value.head;
         c.chunks = int(call.value_dim / lanes_for<T>(call.value_dim));
         c.out = s.changes;
-        pick_products<T, DotProduct>(HC, call.value_dim, c.z != nullptr)(c);
+        all_products<T, DotProduct>(c, HC, call.value_dim);
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.changes[i] *= s.factors[i];
         }
-        for (int e = 0; e < b.count; ++e) {
-            const int32_t target = heads.by_source ? b.column[e] : b.row_of[e];
-            const A *delta = stats_of(target) + call.heads + heads.head + b.head[e];
-            for (int h = 0; h < HC; ++h) {
-                const int i = e * HC + h;
-                s.changes[i] = s.scores[i] * (s.changes[i] - delta[h]);
-            }
-        }
+        each([&](auto width, int e, const A *stats) {
+            constexpr int W = width;
+            A *to = s.changes + e * W;
+            store_row<W>(to, load_row<W>(s.scores + e * W) *
+                                 (load_row<W>(to) - load_row<W>(stats + call.heads)));
+        });
     }
 
     // From gradients of scores with bias to gradients of what the score is made of.

@@ -47,6 +47,12 @@ inline bool is_far(int64_t rows, int64_t heads, int64_t dim) {
     return rows * heads * dim * int64_t(sizeof(T)) > (1 << 18);
 }
 
+// With NC vectors in a row and more than one head, the heads are adjacent: strides are constants.
+template <int W, int HC, int NC>
+inline int64_t step(int64_t given) {
+    return HC > 1 && NC ? W * NC : given;
+}
+
 template <class T, class F, int W, int HC, int NC, bool EDGE>
 void products(const ProductsCall<T> &c) {
     using A = Accumulate<T>;
@@ -55,6 +61,7 @@ void products(const ProductsCall<T> &c) {
     constexpr int kSums = kEdges * HC / W;
     const int chunks = NC ? NC : c.chunks;
     const V slope = splat<A, W>(c.slope);
+    const int64_t xh = step<W, HC, NC>(c.xh), yh = step<W, HC, NC>(c.yh);
     for (int e = 0; e < c.count; e += kEdges) {
         V part[kEdges * HC];
         for (int k = 0; k < kEdges; ++k) {
@@ -63,13 +70,13 @@ void products(const ProductsCall<T> &c) {
             for (int h = 0; h < HC; ++h) {
                 V sum = {};
                 for (int i = 0; i < chunks; ++i) {
-                    V yi = load<W>(y + h * c.yh + i * W);
+                    V yi = load<W>(y + h * yh + i * W);
                     if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
                     V a = {};
                     if constexpr (__is_same(F, LeakyProduct)) {
                         a = load<W>(c.a + (h + c.head[e + k]) * c.ah + i * W);
                     }
-                    sum = F::fused(load<W>(x + h * c.xh + i * W), yi, a, sum, slope);
+                    sum = F::fused(load<W>(x + h * xh + i * W), yi, a, sum, slope);
                 }
                 part[k * HC + h] = sum;
             }
@@ -77,6 +84,28 @@ void products(const ProductsCall<T> &c) {
         for (int s = 0; s < kSums; ++s) {
             store<W>(c.out + e * HC + s * W, sums<A, W>(part + s * W));
         }
+    }
+}
+
+// Eight adjacent heads of eight channels, where a vector holds two heads.
+template <class T, class F>
+void products_8x8(const ProductsCall<T> &c) {
+    using V = Vec<float, 16>;
+    using L = CountLanes<16>::type;
+    const V slope = splat<float, 16>(c.slope);
+    for (int e = 0; e < c.count; ++e) {
+        const T *x = c.x + c.xo[e], *y = c.y + c.yo[e];
+        V part[4];
+        for (int i = 0; i < 4; ++i) {
+            V a = {};
+            if constexpr (__is_same(F, LeakyProduct)) a = load<16>(c.a + 16 * i);
+            part[i] = F::fused(load<16>(x + 16 * i), load<16>(y + 16 * i), a, V{}, slope);
+        }
+        // After folding lanes 1 and 2 apart, lane bits 0 and 1 say which vector; then 4 apart.
+        V low = fold_lanes<16, 1>(part[0], part[1], L{}), high = fold_lanes<16, 1>(part[2], part[3], L{});
+        V all = fold_lanes<16, 2>(low, high, L{});
+        all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+        store<8>(c.out + e * 8, __builtin_shufflevector(all, all, 0, 8, 1, 9, 2, 10, 3, 11));
     }
 }
 
@@ -106,12 +135,13 @@ inline void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
     }
 }
 
-template <class T, int W, int HC, int NC, bool EDGE>
+template <class T, int W, int HC, int NC, bool EDGE, bool PACKED = false>
 void totals(const TotalsCall<T> &c) {
     using A = Accumulate<T>;
     using V = Vec<A, W>;
     const Block &b = *c.block;
     const T *base = c.y + c.column;
+    const int64_t yh = PACKED ? W * NC : c.yh;
     for (int r = 0; r < b.rows; ++r) {
         V acc[HC * NC];
         for (int i = 0; i < HC * NC; ++i) acc[i] = V{};
@@ -121,7 +151,7 @@ void totals(const TotalsCall<T> &c) {
             for (int h = 0; h < HC; ++h) {
                 const A p = c.p[e * HC + h];
                 for (int i = 0; i < NC; ++i) {
-                    V yi = load<W>(y + h * c.yh + i * W);
+                    V yi = load<W>(y + h * yh + i * W);
                     if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
                     acc[h * NC + i] += p * yi;
                 }
@@ -151,6 +181,54 @@ void totals(const TotalsCall<T> &c) {
     }
 }
 
+// The weights of two neighbouring heads, eight lanes each.
+template <int H>
+inline Vec<float, 16> of_two_heads(const float *p) {
+    Vec<float, 8> all = load<8>(p);
+    return __builtin_shufflevector(all, all, H, H, H, H, H, H, H, H, H + 1, H + 1, H + 1, H + 1,
+                                   H + 1, H + 1, H + 1, H + 1);
+}
+
+// Eight adjacent heads of eight channels, where a vector holds two heads.
+template <class T>
+void totals_8x8(const TotalsCall<T> &c) {
+    using V = Vec<float, 16>;
+    const Block &b = *c.block;
+    for (int r = 0; r < b.rows; ++r) {
+        V acc[4] = {};
+        for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+            const T *y = c.y + c.yo[e];
+            acc[0] += load<16>(y) * of_two_heads<0>(c.p + e * 8);
+            acc[1] += load<16>(y + 16) * of_two_heads<2>(c.p + e * 8);
+            acc[2] += load<16>(y + 32) * of_two_heads<4>(c.p + e * 8);
+            acc[3] += load<16>(y + 48) * of_two_heads<6>(c.p + e * 8);
+        }
+        if (c.scale) {
+            acc[0] *= of_two_heads<0>(c.scale + r * 8);
+            acc[1] *= of_two_heads<2>(c.scale + r * 8);
+            acc[2] *= of_two_heads<4>(c.scale + r * 8);
+            acc[3] *= of_two_heads<6>(c.scale + r * 8);
+        }
+        const int64_t to = b.row[r] * c.out_row;
+        if (!c.sum && !c.wide && c.out_head == 8 && c.columns == 8) {
+            for (int i = 0; i < 4; ++i) store<16>(c.out + to + 16 * i, acc[i]);
+            continue;
+        }
+        for (int h = 0; h < 8; ++h) {
+            for (int i = 0; i < c.columns; ++i) {
+                const float x = acc[h / 2][h % 2 * 8 + i];
+                if (c.sum) {
+                    c.sum[h * c.sum_head + i] += x;
+                } else if (c.wide) {
+                    c.wide[to + h * c.out_head + i] = x;
+                } else {
+                    narrow(x, c.out + to + h * c.out_head + i);
+                }
+            }
+        }
+    }
+}
+
 // --- Choosing an instance -------------------------------------------------------------------
 
 // Vectors of this many lanes: whole vectors of the machine, or halves of them.
@@ -166,39 +244,52 @@ template <class T>
 using Totals = void (*)(const TotalsCall<T> &);
 
 template <class T, class F, int W, int HC>
-Products<T> pick_products_chunks(int64_t chunks, bool edge) {
+Products<T> pick_products_chunks(int64_t chunks, bool edge, bool packed) {
+    if (HC > 1 && !packed) return products<T, F, W, HC, 0, false>;
     if constexpr (HC == 1) {
         if (edge) return products<T, F, W, HC, 0, true>;
     }
     if constexpr (sizeof(T) != 8) {
         if (chunks == 1) return products<T, F, W, HC, 1, false>;
-        if (chunks == 2) return products<T, F, W, HC, 2, false>;
-        if (chunks == 4) return products<T, F, W, HC, 4, false>;
+        if constexpr (HC <= 4) {
+            if (chunks == 2) return products<T, F, W, HC, 2, false>;
+        }
+        if constexpr (HC <= 2) {
+            if (chunks == 4) return products<T, F, W, HC, 4, false>;
+        }
     }
     return products<T, F, W, HC, 0, false>;
 }
 
 template <class T, class F, int W>
-Products<T> pick_products_heads(int heads, int64_t chunks, bool edge) {
+Products<T> pick_products_heads(int heads, int64_t chunks, bool edge, bool packed) {
     if constexpr (sizeof(T) != 8) {
-        if (heads == 8) return pick_products_chunks<T, F, W, 8>(chunks, edge);
-        if (heads == 4) return pick_products_chunks<T, F, W, 4>(chunks, edge);
-        if (heads == 2) return pick_products_chunks<T, F, W, 2>(chunks, edge);
+        if (heads == 8) return pick_products_chunks<T, F, W, 8>(chunks, edge, packed);
+        if (heads == 4) return pick_products_chunks<T, F, W, 4>(chunks, edge, packed);
+        if (heads == 2) return pick_products_chunks<T, F, W, 2>(chunks, edge, packed);
     }
-    return pick_products_chunks<T, F, W, 1>(chunks, edge);
+    return pick_products_chunks<T, F, W, 1>(chunks, edge, packed);
 }
 
 template <class T, class F>
-Products<T> pick_products(int heads, int64_t dim, bool edge) {
+void all_products(const ProductsCall<T> &c, int heads, int64_t dim) {
     constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
     const int lanes = lanes_for<T>(dim);
-    if (lanes == full) return pick_products_heads<T, F, full>(heads, dim / lanes, edge);
-    if constexpr (full > 8) return pick_products_heads<T, F, full / 2>(heads, dim / lanes, edge);
-    return nullptr;  // dims are multiples of 8
+    const bool edge = c.z != nullptr, packed = c.xh == dim && c.yh == dim;
+    if (lanes == full) {
+        pick_products_heads<T, F, full>(heads, dim / lanes, edge, packed)(c);
+    } else if constexpr (full > 8) {  // dims are multiples of 8
+        if (dim == 8 && heads == 8 && packed && !edge) return products_8x8<T, F>(c);
+        pick_products_heads<T, F, full / 2>(heads, dim / lanes, edge, packed)(c);
+    }
 }
 
 template <class T, int W, int HC>
-Totals<T> pick_totals_chunks(int chunks, bool edge) {
+Totals<T> pick_totals_chunks(int chunks, bool edge, bool packed) {
+    if constexpr (HC > 1 && HC <= 8) {  // one tile of adjacent heads fills the registers
+        constexpr int NC = 8 / HC;
+        if (packed && chunks == NC) return totals<T, W, HC, NC, false, true>;
+    }
     if constexpr (HC == 1) {
         if (edge && chunks == 8) return totals<T, W, 1, 8, true>;
         if (edge && chunks == 4) return totals<T, W, 1, 4, true>;
@@ -216,13 +307,13 @@ Totals<T> pick_totals_chunks(int chunks, bool edge) {
 }
 
 template <class T, int W>
-Totals<T> pick_totals_heads(int heads, int chunks, bool edge) {
+Totals<T> pick_totals_heads(int heads, int chunks, bool edge, bool packed) {
     if constexpr (sizeof(T) != 8) {
-        if (heads == 8) return pick_totals_chunks<T, W, 8>(chunks, edge);
-        if (heads == 4) return pick_totals_chunks<T, W, 4>(chunks, edge);
-        if (heads == 2) return pick_totals_chunks<T, W, 2>(chunks, edge);
+        if (heads == 8) return pick_totals_chunks<T, W, 8>(chunks, edge, packed);
+        if (heads == 4) return pick_totals_chunks<T, W, 4>(chunks, edge, packed);
+        if (heads == 2) return pick_totals_chunks<T, W, 2>(chunks, edge, packed);
     }
-    return pick_totals_chunks<T, W, 1>(chunks, edge);
+    return pick_totals_chunks<T, W, 1>(chunks, edge, packed);
 }
 
 // Totals over all channels: as many at a time as there are registers for.
@@ -230,14 +321,19 @@ template <class T>
 void all_totals(TotalsCall<T> c, int heads, int64_t dim) {
     constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
     const int lanes = lanes_for<T>(dim), chunks = int(dim / lanes);
+    const bool packed = c.yh == dim && !c.z;
+    if constexpr (full == 16 && sizeof(T) != 8) {
+        if (dim == 8 && heads == 8 && packed) return totals_8x8<T>(c);
+    }
     for (int done = 0; done < chunks;) {
         int take = 8 / heads;
         while (take > chunks - done) take /= 2;
+        const bool one_tile = packed && take == chunks;
         c.column = done * lanes;
         if (lanes == full) {
-            pick_totals_heads<T, full>(heads, take, c.z != nullptr)(c);
+            pick_totals_heads<T, full>(heads, take, c.z != nullptr, one_tile)(c);
         } else if constexpr (full > 8) {
-            pick_totals_heads<T, full / 2>(heads, take, c.z != nullptr)(c);
+            pick_totals_heads<T, full / 2>(heads, take, c.z != nullptr, one_tile)(c);
         }
         done += take;
     }

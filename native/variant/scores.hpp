@@ -165,14 +165,14 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         c.slope = A(call.slope);
         c.out = s.scores;
         if (dot) {
-            pick_products<T, DotProduct>(heads.count, dim, z != nullptr)(c);
+            all_products<T, DotProduct>(c, heads.count, dim);
             const A scale = A(call.scale);
             for (int i = 0; i < n; ++i) s.scores[i] *= scale;
             if (call.softcap > 0) {
                 cap(s.scores, wants_slopes ? s.slopes : nullptr, n, A(call.softcap));
             }
         } else {
-            pick_products<T, LeakyProduct>(heads.count, dim, z != nullptr)(c);
+            all_products<T, LeakyProduct>(c, heads.count, dim);
         }
     }
     if (call.bias.data) add_bias<T>(call, rows, heads, s);

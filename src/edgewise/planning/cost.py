@@ -41,10 +41,10 @@ _CPU: dict[str, Rate] = {
     "messages": Rate(1.0, 3.5, 40),
     "matrix product": Rate(0.014, 0.04, 25),
     "rows": Rate(12.0, 30.0, 150),
-    "fused rows": Rate(0.2, 0.8, 15),
-    "fused rows from memory": Rate(0.8, 3.0, 15),
-    "fused messages": Rate(0.1, 0.3, 10),
-    "fused messages from memory": Rate(0.4, 1.2, 10),
+    "fused rows": Rate(0.25, 1.0, 25),
+    "fused rows from memory": Rate(1.1, 4.0, 25),
+    "fused messages": Rate(0.15, 0.5, 20),
+    "fused messages from memory": Rate(0.5, 1.6, 20),
 }
 # On a GPU the matrix units are further ahead still. From data sheets, not yet measured.
 _CUDA: dict[str, Rate] = {

@@ -48,7 +48,9 @@ class Native(Backend):
         size = problem.dtype.itemsize
         if isinstance(problem, AttentionProblem):
             key, value = problem.heads * problem.head_dim, problem.heads * problem.value_dim
-            width, table = (key + value) / 2, S * (key + value) * size
+            # A row of one number takes as long as a whole vector of them.
+            width = problem.heads * (max(problem.head_dim, 8) + max(problem.value_dim, 8)) / 2
+            table = S * (key + value) * size
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ _LANES = 8  # channels are padded to a multiple of this
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 _DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
+_READ_OFTEN = 16  # edges for each node from which a copy in another order pays
+_STEP = 512  # bytes of a row that the kernels work on at a time
+_LARGE = 8 << 20  # bytes; large pages have 2 << 20
 
 _View = tuple[int, int, int, int]
 
@@ -98,7 +102,7 @@ def attention_forward(
     """
     out, lse = empty_results(operands.query, operands.value, wide=wide)
     if lse.numel():
-        ready = _ready(settings, operands)
+        ready = _ready(settings, rows, operands)
         view = _view(_four(out))
         record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
         packed = ATTENTION.pack(*record)
@@ -154,9 +158,10 @@ def attention_backward(
             else None
             for place in range(len(operands))
         ]
-    ready = _ready(settings, operands)
+    ready = _ready(settings, rows, operands)
     out = out if out.dtype == accumulate else out.to(operands.query.dtype)
-    out, grad_out = _whole_rows(out), _whole_rows(grad_out.to(operands.query.dtype))
+    out = _whole_rows(out)
+    grad_out = _storage(rows, operands)(grad_out.to(operands.query.dtype))
     lse = lse.contiguous()
     grad_lse = None if grad_lse is None else grad_lse.to(accumulate).contiguous()
     dense = [empty_gradient(operands, place) if wanted[place] else None for place in range(_DENSE)]
@@ -263,11 +268,12 @@ def _record(
     )
 
 
-def _ready(settings: Settings, operands: Operands) -> Operands:
+def _ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
     """The operands as the kernels read them: four dimensions, rows in one piece."""
     query, key, value, vector, bias, edge_key, edge_value = operands
     lead = query.shape[:-2]
-    whole = _heads_together if settings.score == _ADDITIVE else _whole_rows
+    stored = _storage(rows, operands)
+    whole = _heads_together if settings.score == _ADDITIVE else stored
     if vector is not None:
         vector = _padded(vector).contiguous()
     if edge_key is not None:
@@ -276,12 +282,37 @@ def _ready(settings: Settings, operands: Operands) -> Operands:
     return Operands(
         whole(query),
         whole(key),
-        _whole_rows(value),
+        stored(value),
         vector,
         None if bias is None else _spread(bias, lead, 1),
         edge_key,
         None if edge_value is None else _spread(_padded(edge_value), lead, 2),
     )
+
+
+def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
+    """How rows are best stored, which pays for a copy where each is read often.
+
+    Heads that fit together into one step of the kernels want to be adjacent; wider rows are read a
+    head at a time, from tables in which the rows of a head are adjacent.
+    """
+    query, value = operands.query, operands.value
+    heads = query.shape[-3]
+    if heads == 1 or rows.num_edges < _READ_OFTEN * max(rows.num_rows, rows.num_columns):
+        return _whole_rows
+    widest = heads * max(query.shape[-1], value.shape[-1]) * query.itemsize
+    return _by_node if widest <= _STEP else _by_head
+
+
+def _by_node(tensor: Tensor) -> Tensor:
+    if tensor.stride(-3) > tensor.stride(-2):
+        tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
+    return _whole_rows(tensor)
+
+
+def _by_head(tensor: Tensor) -> Tensor:
+    tensor = _padded(tensor)
+    return _four(tensor if tensor.stride(-3) > tensor.stride(-2) else tensor.contiguous())
 
 
 def _four(tensor: Tensor) -> Tensor:
@@ -326,10 +357,19 @@ def _spread(tensor: Tensor, lead: torch.Size, tail: int) -> Tensor:
 
 def _empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor whose heads and rows are ordered in memory as those of another."""
-    if like.ndim >= 3 and like.stride(-3) < like.stride(-2):
-        swapped = (*shape[:-3], shape[-2], shape[-3], shape[-1])
-        return like.new_empty(swapped, dtype=dtype).transpose(-3, -2)
-    return like.new_empty(shape, dtype=dtype)
+    swap = like.ndim >= 3 and like.stride(-3) < like.stride(-2)
+    if swap:
+        shape = (*shape[:-3], shape[-2], shape[-3], shape[-1])
+    new = _new(shape, like, dtype)
+    return new.transpose(-3, -2) if swap else new
+
+
+def _new(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
+    new = like.new_empty(shape, dtype=dtype)
+    # The first touch of every small page would take half a microsecond. A fake tensor has no pages.
+    if type(new) is Tensor and new.nbytes >= _LARGE:
+        library().advise(new.data_ptr(), new.nbytes)
+    return new
 
 
 def _view(tensor: Tensor) -> _View:
@@ -375,7 +415,7 @@ def reduce_rows(
         winner: ``[batch, columns, C]``, int32, for ``"won"``.
     """
     batch, channels = value.shape[:-2], value.shape[-1]
-    out = torch.empty(*batch, rows.num_rows, channels, dtype=value.dtype)
+    out = _new((*batch, rows.num_rows, channels), value, value.dtype)
     table = _table(value)
     if reduce == "max":
         winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)

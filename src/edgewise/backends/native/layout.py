@@ -16,6 +16,7 @@ from edgewise.layouts import Csr
 __all__ = ["Layout", "Rows"]
 
 _GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
+_WINDOW = 1024  # rows that are put in the order of their lengths
 _PIECE = 4096  # edges of a part of a row that is cut
 
 
@@ -143,16 +144,18 @@ class Layout:
     def reversed(self) -> Rows:
         """By source: worked out when the first gradient needs it."""
         rows = self.rows
-        order = torch.argsort(rows.indices, stable=True)
+        of_row = torch.repeat_interleave(_row_ids(rows), rows.indptr.diff())
+        # By source, then target: the order of a sum does not depend on the order of rows.
+        key = rows.indices.to(torch.int64) * max(rows.num_rows, 1) + of_row
+        entries = torch.argsort(key, stable=True)
         degree = torch.bincount(rows.indices, minlength=rows.num_columns)
         indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-        of_row = torch.repeat_interleave(
-            torch.arange(rows.num_rows, dtype=torch.int32), rows.indptr.diff()
-        )
-        of_row = of_row if rows.order is None else rows.order[of_row]
-        edge = order if rows.edge is None else rows.edge[order]
-        copy = None if rows.copy is None else rows.copy[order]
-        return Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
+        order = _alike_together(indptr)
+        ordered, indptr = _entries(indptr, order)
+        entries = entries[ordered]
+        edge = entries if rows.edge is None else rows.edge[entries]
+        copy = None if rows.copy is None else rows.copy[entries]
+        return Rows.of(indptr, of_row[entries], edge, copy, order, rows.num_rows)
 
     def with_ends(self, target: Tensor, source: Tensor) -> Layout:
         """The same graph with the ends of its edges; what was worked out stays."""
@@ -169,7 +172,38 @@ class Layout:
     @classmethod
     def of(cls, rows: Csr) -> Layout:
         """The layout of a graph's rows."""
-        return cls(Rows.of(rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources))
+        order = _alike_together(rows.indptr)
+        entries, indptr = _entries(rows.indptr, order)
+        edge = entries if rows.edge is None else rows.edge[entries]
+        copy = None if rows.copy is None else rows.copy[entries]
+        indices = rows.indices[entries]
+        return cls(Rows.of(indptr, indices, edge, copy, order, rows.num_sources))
+
+
+def _row_ids(rows: Rows) -> Tensor:
+    """Which row of the tensors each row is: int64."""
+    if rows.order is None:
+        return torch.arange(rows.num_rows)
+    return rows.order.to(torch.int64)
+
+
+def _alike_together(indptr: Tensor) -> Tensor:
+    """Rows of equal length one after the other, within a window of rows.
+
+    Loops over rows of one length are predicted well, which halves the time of short rows; rows that
+    were near stay near. The order of a row's own edges, and so every sum, stays the same.
+    """
+    rows = indptr.shape[0] - 1
+    window = torch.arange(rows) // _WINDOW
+    return torch.argsort(window * (int(indptr[-1]) + 1) + indptr.diff(), stable=True)
+
+
+def _entries(indptr: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries of the rows in another order, and where each row then starts."""
+    degree = indptr.diff()[order]
+    start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+    shift = torch.repeat_interleave(indptr[:-1][order] - start[:-1], degree)
+    return torch.arange(shift.shape[0]) + shift, start
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:

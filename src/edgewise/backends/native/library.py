@@ -41,6 +41,7 @@ class Library:
         aggregate: Sums, means and maxima.
         products: Products of the rows at both ends of each edge.
         schedule: Shares rows out by edges.
+        advise: Asks for large pages under new memory.
     """
 
     variant: str
@@ -50,6 +51,7 @@ class Library:
     aggregate: Kernel
     products: Kernel
     schedule: Callable[..., int]
+    advise: Callable[[int, int], None]
 
 
 @cache
@@ -94,9 +96,10 @@ def _library(found: ctypes.CDLL) -> Library:
     schedule = found.edgewise_schedule
     schedule.argtypes = [pointer, integer, integer, integer, pointer, pointer, pointer, pointer]
     schedule.restype = integer
-    return Library(
-        found.edgewise_variant().decode(), bool(found.edgewise_has_threads()), *kernels, schedule
-    )
+    advise = found.edgewise_advise
+    advise.argtypes, advise.restype = [pointer, integer], None
+    variant, threads = found.edgewise_variant().decode(), bool(found.edgewise_has_threads())
+    return Library(variant, threads, *kernels, schedule, advise)
 
 
 def library() -> Library:

@@ -34,6 +34,7 @@ __all__ = ["Shortcut"]
 # Which fields of the records in library.py, 8 bytes each, hold the pointers of a call.
 _FORWARD = (18, 22, 26, 46, 50)  # query, key, value, out, lse
 _BACKWARD = (*_FORWARD, 75, 80, 84, 88)  # gradients of out, query, key, value
+_SMALL = 1 << 18  # numbers in a tensor: above, Python is nothing beside the kernels
 _MOST_GRADIENTS = 16  # kinds of them: strides rarely differ
 
 
@@ -80,6 +81,8 @@ class Shortcut:
         query, key, value = operands[:3]
         if query.dtype != accumulate_dtype(query.dtype) or not value.numel() or not query.numel():
             return None  # nothing to compute, or an output in two precisions
+        if max(query.numel(), value.numel()) > _SMALL:
+            return None
         records: list[bytes] = []
         out, lse = attention_forward(settings, layout.rows, operands, None, records=records)
         record = _Record.of(records[0], _FORWARD, (query, key, value, out, lse))
