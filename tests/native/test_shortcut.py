@@ -160,3 +160,13 @@ def test_another_default_device_and_inference():
             with mode:
                 out = ew.attention(q, k, v, graph, backend=NATIVE)
             assert torch.equal(out, expected)
+
+
+def test_forward_mode_is_refused_not_lost():
+    graph, (q, k, v) = ring(), tensors()
+    for _ in range(2):
+        ew.attention(q, k, v, graph, backend=NATIVE)
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(v, torch.ones_like(v))
+            with pytest.raises(NotImplementedError, match="jvp"):
+                ew.attention(q, k, dual, graph, backend=NATIVE)

@@ -16,7 +16,7 @@ from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
-from edgewise.ops.tracing import looked_into, overridden
+from edgewise.ops.tracing import forward_mode, looked_into, overridden
 from edgewise.planning import Run, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
@@ -76,6 +76,7 @@ def kind_of(
         or type(backend) is not str
         or looked_into((query, key, value))
         or overridden()
+        or forward_mode()
         or not (_in_memory(query) and _in_memory(key) and _in_memory(value))
     ):
         return None

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-__all__ = ["are_transforms_active", "looked_into", "overridden"]
+__all__ = ["are_transforms_active", "forward_mode", "looked_into", "overridden"]
 
 _PLAIN = (Tensor, Parameter)  # subclasses may be anything
 
@@ -32,6 +33,11 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
         if tensor is not None and (type(tensor) not in _PLAIN or tensor.is_neg()):
             return True
     return False
+
+
+def forward_mode() -> bool:
+    """Whether tensors may carry tangents."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def overridden() -> bool:

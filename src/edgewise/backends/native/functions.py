@@ -24,7 +24,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.errors import DerivativeError
-from edgewise.ops.tracing import are_transforms_active, looked_into
+from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into
 
 __all__ = [
     "attention",
@@ -47,7 +47,7 @@ def attention(
         graph = _graph(layout, needs_grad)
         out, lse = operators.attention(*operands, seed, *graph, settings[0], settings[1:])
         return out.to(operands.query.dtype), lse
-    if needs_grad:
+    if needs_grad or forward_mode():  # which autograd refuses: kernels would lose the tangents
         out: Any = _Attention.apply(settings, layout, seed, *operands)
         return out
     return attention_forward(settings, layout.rows, operands, seed)

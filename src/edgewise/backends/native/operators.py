@@ -405,7 +405,7 @@ def _best_derivative(ctx: Any, grad: Tensor, _: object) -> Any:
         value, weight = value.detach(), None if weight is None else weight.detach()
         if wanted[0]:
             of_value = sums(grad, weight, winner, columns, rows, ctx.slots[::-1])
-        if wanted[1]:
+        if wanted[1] and weight is not None:
             of_weight = products(grad, value, winner, weight.shape, rows, columns, ctx.slots)
     return of_value, of_weight, None, None, None
 
