@@ -44,7 +44,7 @@ struct ProductsCall {
 // Whether a tensor of so many rows is larger than what stays near a core.
 template <class T>
 inline bool is_far(int64_t rows, int64_t heads, int64_t dim) {
-    return rows * heads * dim * int64_t(sizeof(T)) > (1 << 18);
+    return rows * heads * dim * int64_t(sizeof(T)) > (2 << 20);
 }
 
 // With NC vectors in a row and more than one head, the heads are adjacent: strides are constants.

@@ -215,7 +215,7 @@ void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, 
 // Most entries of a block: their rows should stay in the first cache.
 template <class T>
 inline int block_entries(int64_t dim, int heads) {
-    int64_t fits = 65536 / (dim * heads * int64_t(sizeof(T)));
+    int64_t fits = 32768 / (dim * heads * int64_t(sizeof(T)));
     return int(larger<int64_t>(32, smaller<int64_t>(kEntries, fits)));
 }
 

@@ -92,7 +92,7 @@ def _path() -> Path | None:
 def _library(found: ctypes.CDLL) -> Library:
     found.edgewise_variant.restype = ctypes.c_char_p
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    
+
     def kernel(name: str) -> Kernel:
         function = getattr(found, f"edgewise_{name}")
         function.argtypes, function.restype = [ctypes.c_char_p], integer
