@@ -8,7 +8,7 @@ Eager code takes the short way, an autograd function on memory. Whatever has to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ __all__ = [
     "best_of_rows",
     "gradients",
     "once_differentiable",
+    "refuse",
     "sum_of_rows",
 ]
 
@@ -162,10 +163,14 @@ class _Refuse(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise DerivativeError(
-            "backend 'native' has no second derivative. Use backend='gather' or "
-            "backend='reference'."
-        )
+        refuse()
+
+
+def refuse(*_: object) -> NoReturn:
+    """Say what a second derivative needs."""
+    raise DerivativeError(
+        "backend 'native' has no second derivative. Use backend='gather' or backend='reference'."
+    )
 
 
 # --- Aggregation: sums and products of edges are each other's derivatives -------------------------

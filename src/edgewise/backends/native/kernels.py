@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgewise.backends.native.layout import Rows
+from edgewise.backends.native.layout import Rows, pointer
 from edgewise.backends.native.library import AGGREGATE, ATTENTION, BACKWARD, PRODUCTS, library
 from edgewise.ops.scores import Additive, Dot, GATv2, Score
 
@@ -178,9 +178,9 @@ def attention_backward(
         *_record(settings, rows, operands, ready, seed, _view(out), lse, out.dtype),
         *columns.record,
         *_view(grad_out),
-        _pointer(grad_lse),
+        pointer(grad_lse),
         *(field for grad in dense for field in (_NO_VIEW if grad is None else _view(_four(grad)))),
-        _pointer(grad_vector),
+        pointer(grad_vector),
         *(field for grad in of_edges for field in (_NO_VIEW if grad is None else grad.view)),
     )
     run(library().backward(packed))
@@ -384,10 +384,6 @@ def _view(tensor: Tensor) -> _View:
     return (tensor.data_ptr(), batch if shape[0] > 1 else 0, head if shape[1] > 1 else 0, row)
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _threads(work: int) -> int:
     """One thread for what is done before a second one has started."""
     return 1 if work < _ONE_THREAD else torch.get_num_threads()
@@ -437,7 +433,7 @@ def reduce_rows(
             *_table_view(table),
             *_table_view(_three(out)),
             *(_NO_VIEW if factors is None else _factors_view(factors)),
-            _pointer(winner),
+            pointer(winner),
             *rows.record,
         )
         run(library().aggregate(packed))
@@ -476,7 +472,7 @@ def edge_products(
             _threads(table.shape[0] * rows.num_edges * table.shape[-1]),
             *_table_view(table),
             *_table_view(other),
-            _pointer(winner),
+            pointer(winner),
             *_factors_view(spread),
             *rows.record,
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from edgewise.backends.native.library import library
 from edgewise.layouts import Csr
 
-__all__ = ["Layout", "Rows"]
+__all__ = ["Layout", "Rows", "pointer"]
 
 _GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
 _WINDOW = 1024  # rows that are put in the order of their lengths
@@ -132,9 +132,9 @@ class Rows:
             self.num_columns,
             self.indptr.data_ptr(),
             self.indices.data_ptr(),
-            _pointer(self.edge),
-            _pointer(self.copy),
-            _pointer(self.order),
+            pointer(self.edge),
+            pointer(self.copy),
+            pointer(self.order),
             self.tasks.data_ptr(),
             self.tasks.shape[0],
             self.cuts.data_ptr(),
@@ -223,8 +223,8 @@ def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:
             rows,
             _GRAIN,
             _PIECE,
-            _pointer(tasks),
-            _pointer(cut_rows),
+            pointer(tasks),
+            pointer(cut_rows),
             ctypes.byref(cuts),
             ctypes.byref(slots),
         )
@@ -239,5 +239,6 @@ def _small(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.to(torch.int32).contiguous()
 
 
-def _pointer(tensor: Tensor | None) -> int:
+def pointer(tensor: Tensor | None) -> int:
+    """Where a tensor lies; 0 where there is none."""
     return 0 if tensor is None else tensor.data_ptr()

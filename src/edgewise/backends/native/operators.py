@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from edgewise.backends.native import kernels
-from edgewise.backends.native.functions import best_again, once_differentiable
+from edgewise.backends.native.functions import best_again, once_differentiable, refuse
 from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
-from edgewise.errors import DerivativeError
 from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["attention", "attention_backward", "best", "products", "sums"]
@@ -70,7 +69,7 @@ def _operator(
             for want, grad in zip(wanted, found, strict=True)
         )
 
-    if derive is _refuse:  # who calls it refuses: see `once_differentiable`
+    if derive is refuse:  # who calls it refuses: see `once_differentiable`
         _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
     else:
         torch.library.register_autograd(full, derive_lists, setup_context=setup)
@@ -95,10 +94,6 @@ def _operator(
     return call
 
 
-def _rows(tensors: Lists, num_columns: int, num_slots: int) -> Rows:
-    return Rows.from_tensors(tensors, num_columns, num_slots)
-
-
 # --- Attention -----------------------------------------------------------------------------------
 
 
@@ -119,7 +114,7 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     return kernels.attention_forward(
         Settings(score, *numbers),
-        _rows(rows, key.shape[-2], slots[0]),
+        Rows.from_tensors(rows, key.shape[-2], slots[0]),
         Operands(query, key, value, vector, bias, edge_key, edge_value),
         seed,
         wide=len(columns) > 0,
@@ -190,8 +185,8 @@ def _attention_backward(
 ) -> list[Tensor]:
     found = kernels.attention_backward(
         Settings(score, *numbers),
-        _rows(rows, key.shape[-2], slots[0]),
-        _rows(columns, query.shape[-2], slots[1]),
+        Rows.from_tensors(rows, key.shape[-2], slots[0]),
+        Rows.from_tensors(columns, query.shape[-2], slots[1]),
         Operands(query, key, value, vector, bias, edge_key, edge_value),
         seed,
         out,
@@ -271,7 +266,7 @@ def _sums(
 ) -> Tensor:
     return kernels.reduce_rows(
         "sum" if winner is None else "won",
-        _rows(rows, value.shape[-2], slots[0]),
+        Rows.from_tensors(rows, value.shape[-2], slots[0]),
         value,
         weight,
         None if winner is None else winner.reshape(-1, *winner.shape[-2:]).contiguous(),
@@ -297,7 +292,7 @@ def _sums_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _sums_derivative(ctx: Any, grad: Tensor) -> Any:
     value, weight, winner, *graph = ctx.saved_tensors
     if winner is not None:
-        _refuse(ctx)
+        refuse()
     rows, columns = graph[:_NUM_ROWS], graph[_NUM_ROWS:]
     of_value = of_weight = None
     if ctx.needs_input_grad[0]:
@@ -329,7 +324,7 @@ def _products(
     slots: Sequence[int],
 ) -> Tensor:
     return kernels.edge_products(
-        _rows(rows, source.shape[-2], slots[0]),
+        Rows.from_tensors(rows, source.shape[-2], slots[0]),
         target,
         source,
         torch.Size(shape),
@@ -351,7 +346,7 @@ def _products_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _products_derivative(ctx: Any, grad: Tensor) -> Any:
     target, source, winner, *graph = ctx.saved_tensors
     if winner is not None:
-        _refuse(ctx)
+        refuse()
     rows, columns = graph[:_NUM_ROWS], graph[_NUM_ROWS:]
     of_target = of_source = None
     if ctx.needs_input_grad[0]:
@@ -375,7 +370,9 @@ def _products_vmap(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
 def _best(
     value: Tensor, weight: MaybeTensor, rows: Lists, columns: Lists, slots: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    out, winner = kernels.reduce_rows("max", _rows(rows, value.shape[-2], slots[0]), value, weight)
+    out, winner = kernels.reduce_rows(
+        "max", Rows.from_tensors(rows, value.shape[-2], slots[0]), value, weight
+    )
     assert winner is not None
     return out, winner.view(out.shape)
 
@@ -399,7 +396,7 @@ def _best_derivative(ctx: Any, grad: Tensor, _: object) -> Any:
     wanted = tuple(ctx.needs_input_grad[:2])
     of_value = of_weight = None
     if torch.is_grad_enabled():
-        source = _rows(rows, value.shape[-2], ctx.slots[0]).column_of_edge()
+        source = Rows.from_tensors(rows, value.shape[-2], ctx.slots[0]).column_of_edge()
         of_value, of_weight = best_again(grad, value, weight, winner, source, wanted)
     else:
         value, weight = value.detach(), None if weight is None else weight.detach()
@@ -454,12 +451,6 @@ def _save_nothing(ctx: Any, inputs: object, output: object) -> None:
     """What a refusal needs."""
 
 
-def _refuse(ctx: Any, *grads: object) -> Any:
-    raise DerivativeError(
-        "backend 'native' has no second derivative. Use backend='gather' or backend='reference'."
-    )
-
-
 attention = _operator(
     "attention",
     f"({_OPERANDS}, {_GRAPH}, {_SETTINGS}) -> (Tensor, Tensor)",
@@ -474,7 +465,7 @@ attention_backward = _operator(
     f"{_SETTINGS}, bool[] wanted) -> Tensor[]",
     _attention_backward,
     _attention_backward_fake,
-    (_save_nothing, _refuse),
+    (_save_nothing, refuse),
     _attention_backward_vmap,
 )
 sums = _operator(
