@@ -18,7 +18,7 @@ constexpr int kTile = 8 * kWidth;  // most channels at a time
 template <class A>
 struct Scratch {
     Block block;
-    int64_t column_at[kEntries + kSpill + kEntries];
+    int64_t column_at[kEntries + kAhead];
     alignas(64) A p[kEntries + kSpill];
     alignas(64) A sum[kTile];
     int32_t winner[kTile];
@@ -54,7 +54,6 @@ struct Tile {
             if (!whole && !open) start();
             edge_weights();
             column_offsets(s.block, call.value, s.column_at);
-            fetch_rows();
             if (call.reduce == EDGEWISE_MAX) {
                 maxima(whole);
             } else if (call.reduce == EDGEWISE_WON) {
@@ -91,9 +90,9 @@ struct Tile {
         }
     }
 
-    void fetch_rows() const {
-        if (!is_far<T>(call.rows.columns, 1, call.channels)) return;
-        fetch(values(), s.column_at, s.block.count, 1, width, width);
+    Coming<T> coming() const {
+        const bool far = is_far<T>(call.rows.columns, 1, call.channels);
+        return {values(), s.column_at + kAhead, far ? int(width * int64_t(sizeof(T))) : 0};
     }
 
     void sums_of_rows(bool whole) {
@@ -107,15 +106,18 @@ struct Tile {
         c.out_row = call.out.row;
         c.sum = whole ? nullptr : s.sum;
         c.sum_head = 0;
+        c.coming = coming();
         all_totals<T>(c, 1, width);
     }
 
     // The first of equals wins; NaN wins over numbers, the first NaN over the others.
     void maxima(bool whole) {
         const Block &b = s.block;
+        const Coming<T> asks = coming();
         for (int r = 0; r < b.rows; ++r) {
             if (whole) start();
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+                asks(e);
                 const T *y = values() + s.column_at[e];
                 const A p = s.p[e];
                 const int32_t id = edge(e);
@@ -135,9 +137,12 @@ struct Tile {
     void won(bool whole) {
         const Block &b = s.block;
         const int count = columns();
+        const Coming<T> asks = coming();
         for (int r = 0; r < b.rows; ++r) {
             if (whole) start();
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+                asks(e);
+                if (asks.bytes) ask(winner_row(b.column[e + kAhead]), count * int(sizeof(int32_t)));
                 const T *y = values() + s.column_at[e];
                 const int32_t *winner = winner_row(b.column[e]);
                 const A p = s.p[e];
@@ -227,7 +232,7 @@ int64_t aggregate(const edgewise_aggregate &call) {
 template <class A>
 struct EdgeScratch {
     Block block;
-    int64_t row_at[kEntries + kSpill], column_at[kEntries + kSpill + kEntries];
+    int64_t row_at[kEntries + kSpill], column_at[kEntries + kAhead];
     alignas(64) A out[kEntries + kSpill];
 };
 
@@ -237,9 +242,6 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     const Block &b = s.block;
     row_offsets(b, call.target, s.row_at);
     column_offsets(b, call.source, s.column_at);
-    if (is_far<T>(call.rows.columns, 1, call.channels)) {
-        fetch(at<T>(call.source, batch, 0), s.column_at, b.count, 1, call.channels, call.channels);
-    }
     ProductsCall<T> c = {};
     c.count = b.count;
     c.x = at<T>(call.target, batch, 0);
@@ -248,6 +250,8 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     c.yo = s.column_at;
     c.chunks = int(call.channels / lanes_for<T>(call.channels));
     c.out = s.out;
+    const bool far = is_far<T>(call.rows.columns, 1, call.channels);
+    c.coming = {c.y, s.column_at + kAhead, far ? int(call.channels * int64_t(sizeof(T))) : 0};
     if (!call.winner) all_products<T, DotProduct>(c, 1, call.channels);
     A *to = at_mutable<A>(call.out, batch, 0);
     for (int e = 0; e < b.count; ++e) {

@@ -99,8 +99,7 @@ struct Forward {
         while (!walk.done()) {
             const bool whole = walk.next(s.block);
             columns.locate(call, call.value, heads, s);
-            columns.fetch_scores(s, HC);
-            score_block<T>(call, call.rows, heads, s, false);
+            score_block<T>(call, call.rows, heads, columns, s, false);
             if (whole) {
                 whole_rows<HC>();
                 continue;
@@ -155,7 +154,6 @@ struct Forward {
 
     // Weighted values: of whole rows to the output, of a part of a row to a sum.
     void add_values(A *sum, const A *scale) {
-        columns.fetch_values(s, heads.count);
         TotalsCall<T> c;
         c.block = &s.block;
         c.p = s.scores;
@@ -177,6 +175,7 @@ struct Forward {
         c.out_head = call.out.head;
         c.sum = sum;
         c.sum_head = call.value_dim;
+        c.coming = columns.coming_values(s, heads.count);
         all_totals<T>(c, heads.count, call.value_dim);
     }
 

@@ -169,8 +169,7 @@ struct Pass {
     // Scores and weights of a block.
     void scores() {
         columns.locate(call, value_columns(), heads, s);
-        columns.fetch_scores(s, heads.count);
-        score_block<T>(call, rows, heads, s, true);
+        score_block<T>(call, rows, heads, columns, s, true);
         weights();
     }
 
@@ -201,11 +200,12 @@ struct Pass {
     void weights() {
         const Block &b = s.block;
         const int HC = heads.count;
-        for (int e = 0; heads.by_source && e < b.count; ++e) {
-            touch(stats_of(b.column[e]) + heads.head);
-        }
         each([&](auto width, int e, const A *stats) {
             constexpr int W = width;
+            if (heads.by_source) {
+                ask(stats_of(b.column[e + kAhead]) + heads.head, sizeof(A));
+                ask(stats_of(b.column[e + kAhead]) + heads.head + call.heads, sizeof(A));
+            }
             A *to = s.scores + e * W;
             store_row<W>(to, load_row<W>(to) - load_row<W>(stats));
         });
@@ -218,11 +218,10 @@ struct Pass {
         const Block &b = s.block;
         const int HC = heads.count, n = b.count * HC;
         const edgewise_view &row_view = heads.by_source ? call.value : back.grad_out;
-        columns.fetch_values(s, HC);
         row_offsets(b, row_view, s.row_at);
         const T *x = at<T>(row_view, heads.batch, heads.by_source ? heads.kv : heads.head);
         const T *y = columns.values;
-        const int64_t xh = row_step(row_view), yh = columns.value_step;
+        const int64_t xh = row_view.head, yh = columns.value_step;
         ProductsCall<T> c = {};
         c.count = b.count;
         if (call.edge_value.data) {
@@ -240,6 +239,7 @@ struct Pass {
         c.zh = call.edge_value.head;
         c.chunks = int(call.value_dim / lanes_for<T>(call.value_dim));
         c.out = s.changes;
+        c.coming = columns.coming_values(s, HC);
         all_products<T, DotProduct>(c, HC, call.value_dim);
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.changes[i] *= s.factors[i];
@@ -289,7 +289,7 @@ struct Pass {
             c.xo = s.row_at;
             c.yo = s.score_at;
             c.zo = s.edge_at;
-            c.xh = row_step(own);
+            c.xh = own.head;
             c.yh = columns.score_step;
             c.zh = call.edge_key.head;
             c.ah = call.vector.head;
@@ -306,12 +306,13 @@ struct Pass {
             leaky_totals<T>(c, call.key_dim);
         } else {
             totals_of(s.changes, y, s.score_at, columns.score_step, z, call.edge_key.head, to, out,
-                      sum, call.key_dim, call.true_key_dim);
+                      sum, call.key_dim, call.true_key_dim, {});
         }
     }
 
     void totals_of(const A *p, const T *y, const int64_t *yo, int64_t yh, const T *z, int64_t zh,
-                   T *to, const edgewise_view &out, A *sum, int64_t dim, int64_t true_dim) {
+                   T *to, const edgewise_view &out, A *sum, int64_t dim, int64_t true_dim,
+                   Coming<T> coming) {
         TotalsCall<T> c;
         c.block = &s.block;
         c.p = p;
@@ -329,6 +330,7 @@ struct Pass {
         c.out_head = out.head;
         c.sum = sum;
         c.sum_head = dim;
+        c.coming = coming;
         all_totals<T>(c, heads.count, dim);
     }
 
@@ -539,14 +541,15 @@ struct BySource : Pass<T> {
             this->row_gradient(back.grad_key, heads.kv, key_sum, nullptr);
         }
         if (!back.grad_value.data) return;
+        const bool first = !back.grad_key.data;  // otherwise they are asked for already
         const int n = s.block.count * heads.count;
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
         }
-        if (!back.grad_key.data) columns.fetch_values(s, heads.count);
         this->totals_of(s.scores, columns.values, s.value_at, columns.value_step, nullptr, 0,
                         at_mutable<T>(back.grad_value, heads.batch, heads.kv), back.grad_value,
-                        value_sum, call.value_dim, call.true_value_dim);
+                        value_sum, call.value_dim, call.true_value_dim,
+                        first ? columns.coming_values(s, heads.count) : Coming<T>{});
     }
 
     int64_t slot_size() const { return call.key_dim + call.value_dim; }

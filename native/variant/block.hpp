@@ -10,6 +10,7 @@ namespace EDGEWISE_VARIANT {
 constexpr int kEntries = 256;  // most edges in a block
 constexpr int kRows = 128;     // most rows in a block
 constexpr int kSpill = 16;     // entries past the end that a kernel may compute and throw away
+constexpr int kAhead = 32;     // entries past the end whose columns are known, to ask for them
 constexpr int kHeads = 8;      // most heads at a time
 
 struct Block {
@@ -20,8 +21,8 @@ struct Block {
     int start[kRows + 1];       // first entry of each row
     int32_t row[kRows];         // row of the tensors
     int32_t row_of[kEntries + kSpill];  // the same, for each entry
-    int32_t column[kEntries + kSpill];
-    int32_t head[kEntries + kSpill];  // where heads share a key: which of them; else 0
+    int32_t column[kEntries + kAhead];
+    int32_t head[kEntries + kAhead];  // where heads share a key: which of them; else 0
 
     // In the rows, to look up what belongs to the edge.
     int64_t place(int entry) const { return first + (share == 1 ? entry : entry / share); }
@@ -32,12 +33,12 @@ struct Walk {
     const edgewise_rows &rows;
     int share;  // entries for each edge: heads that share a key, in the pass by source
     int limit;  // edges in a block
-    int64_t row, last_row, edge, last_edge;
+    int64_t row, last_row, edge, last_edge, num_edges;
     bool cut;   // the task is a piece of a row
 
     Walk(const edgewise_rows &r, const int64_t *task, int share_, int most, Block &b)
         : rows(r), share(share_), limit(most / share_), row(task[0]), last_row(task[1]),
-          edge(task[2]), last_edge(task[3]), cut(task[4] >= 0) {
+          edge(task[2]), last_edge(task[3]), num_edges(r.indptr[r.rows]), cut(task[4] >= 0) {
         b.share = share;
         memset(b.head, 0, sizeof b.head);
     }
@@ -87,14 +88,17 @@ struct Walk {
     void fill_columns(Block &b, int edges) const {
         const int32_t *from = rows.indices + b.first;
         b.count = edges * share;
+        // Columns of the entries to come; the last one again where the graph ends.
+        const int64_t left = (num_edges - b.first) * share;
+        const int all = b.count + kAhead, known = int(smaller<int64_t>(all, left));
         if (share == 1) {  // without memcpy: a graph without edges has a null pointer here
-            for (int e = 0; e < edges; ++e) b.column[e] = from[e];
+            for (int e = 0; e < known; ++e) b.column[e] = from[e];
         } else {
-            for (int e = 0; e < b.count; ++e) b.column[e] = from[e / share];
-            for (int e = 0; e < b.count; ++e) b.head[e] = e % share;
+            for (int e = 0; e < known; ++e) b.column[e] = from[e / share];
+            for (int e = 0; e < all; ++e) b.head[e] = e % share;
         }
-        const int32_t column = b.count ? b.column[b.count - 1] : 0;
-        for (int e = b.count; e < b.count + kSpill; ++e) b.column[e] = column;
+        const int32_t column = known ? b.column[known - 1] : 0;
+        for (int e = known; e < all; ++e) b.column[e] = column;
         const int32_t id = b.row[b.rows - 1];
         for (int e = b.count; e < b.count + kSpill; ++e) b.row_of[e] = id;
     }
@@ -111,7 +115,7 @@ inline void offsets(const int32_t *index, int count, int64_t stride, int64_t *to
 
 // Where each entry's row of a tensor starts, in elements: of its source, or of its target.
 inline void column_offsets(const Block &b, const edgewise_view &view, int64_t *to) {
-    const int n = b.count + kSpill;
+    const int n = b.count + kAhead;
     offsets(b.column, n, view.row, to);
     if (b.share == 1) return;
     for (int i = 0; i < n; ++i) to[i] += b.head[i] * view.head;
@@ -130,23 +134,18 @@ inline void edge_offsets(const Block &b, const edgewise_rows &rows, const edgewi
     for (int i = b.count; i < b.count + kSpill; ++i) to[i] = last;
 }
 
-// Bring rows close, one for each entry, before they are worked on: a loop of loads and nothing else
-// keeps as many of them under way as the machine can, which prefetches between arithmetic do not.
+// Rows of the entries to come, which a kernel asks for while it works: loads that nothing waits for,
+// as many under way as the machine can have. Without bytes it asks for nothing.
 template <class T>
-inline void fetch(const T *from, const int64_t *at, int count, int heads, int64_t step,
-                  int64_t dim) {
-    constexpr int64_t line = 64 / int64_t(sizeof(T));
-    if (step == dim) {  // adjacent heads are one piece
-        dim *= heads;
-        heads = 1;
+struct Coming {
+    const T *from;
+    const int64_t *at;  // [entries]: of the entry `kAhead` further
+    int bytes;          // of a row, in one piece
+
+    EDGEWISE_INLINE void operator()(int entry) const {
+        if (bytes) ask(from + at[entry], bytes);
     }
-    for (int e = 0; e < count; ++e) {
-        const T *row = from + at[e];
-        for (int h = 0; h < heads; ++h, row += step) {
-            for (int64_t i = 0; i < dim; i += line) touch(row + i);
-        }
-    }
-}
+};
 
 template <class T>
 inline const T *at(const edgewise_view &view, int64_t batch, int64_t head) {

@@ -39,6 +39,7 @@ struct ProductsCall {
     int chunks;                      // vectors in a row
     Accumulate<T> slope;
     Accumulate<T> *out;              // [count + kSpill, HC]
+    Coming<T> coming;
 };
 
 // Whether a tensor of so many rows is larger than what stays near a core.
@@ -64,11 +65,15 @@ void products(const ProductsCall<T> &c) {
     const int64_t xh = step<W, HC, NC>(c.xh), yh = step<W, HC, NC>(c.yh);
     for (int e = 0; e < c.count; e += kEdges) {
         V part[kEdges * HC];
+#pragma GCC unroll 16
         for (int k = 0; k < kEdges; ++k) {
+            c.coming(e + k);
             const T *x = c.x + c.xo[e + k], *y = c.y + c.yo[e + k];
             const T *z = EDGE ? c.z + c.zo[e + k] : nullptr;
+#pragma GCC unroll 8
             for (int h = 0; h < HC; ++h) {
                 V sum = {};
+#pragma GCC unroll 4
                 for (int i = 0; i < chunks; ++i) {
                     V yi = load<W>(y + h * yh + i * W);
                     if constexpr (EDGE) yi += load<W>(z + h * c.zh + i * W);
@@ -81,6 +86,7 @@ void products(const ProductsCall<T> &c) {
                 part[k * HC + h] = sum;
             }
         }
+#pragma GCC unroll 8
         for (int s = 0; s < kSums; ++s) {
             store<W>(c.out + e * HC + s * W, sums<A, W>(part + s * W));
         }
@@ -93,19 +99,28 @@ void products_8x8(const ProductsCall<T> &c) {
     using V = Vec<float, 16>;
     using L = CountLanes<16>::type;
     const V slope = splat<float, 16>(c.slope);
-    for (int e = 0; e < c.count; ++e) {
-        const T *x = c.x + c.xo[e], *y = c.y + c.yo[e];
-        V part[4];
-        for (int i = 0; i < 4; ++i) {
-            V a = {};
-            if constexpr (__is_same(F, LeakyProduct)) a = load<16>(c.a + 16 * i);
-            part[i] = F::fused(load<16>(x + 16 * i), load<16>(y + 16 * i), a, V{}, slope);
+    for (int e = 0; e < c.count; e += 2) {
+        V part[2][4];
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; ++k) {
+            c.coming(e + k);
+            const T *x = c.x + c.xo[e + k], *y = c.y + c.yo[e + k];
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) {
+                V a = {};
+                if constexpr (__is_same(F, LeakyProduct)) a = load<16>(c.a + 16 * i);
+                part[k][i] = F::fused(load<16>(x + 16 * i), load<16>(y + 16 * i), a, V{}, slope);
+            }
         }
-        // After folding lanes 1 and 2 apart, lane bits 0 and 1 say which vector; then 4 apart.
-        V low = fold_lanes<16, 1>(part[0], part[1], L{}), high = fold_lanes<16, 1>(part[2], part[3], L{});
-        V all = fold_lanes<16, 2>(low, high, L{});
-        all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-        store<8>(c.out + e * 8, __builtin_shufflevector(all, all, 0, 8, 1, 9, 2, 10, 3, 11));
+        // In each quarter of a vector one number for each of the four vectors of an edge, ...
+        V first = fold_lanes<16, 2>(fold_lanes<16, 1>(part[0][0], part[0][1], L{}),
+                                    fold_lanes<16, 1>(part[0][2], part[0][3], L{}), L{});
+        V second = fold_lanes<16, 2>(fold_lanes<16, 1>(part[1][0], part[1][1], L{}),
+                                     fold_lanes<16, 1>(part[1][2], part[1][3], L{}), L{});
+        // ... then the even heads of an edge before its odd heads.
+        V all = fold_lanes<16, 4>(first, second, L{});
+        store<16>(c.out + e * 8, __builtin_shufflevector(all, all, 0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9,
+                                                         13, 10, 14, 11, 15));
     }
 }
 
@@ -124,6 +139,7 @@ struct TotalsCall {
     int64_t out_row, out_head;
     Accumulate<T> *sum;              // a part of one row: added to, [HC, sum_head]; or null
     int64_t sum_head;
+    Coming<T> coming;
 };
 
 template <class T, int W>
@@ -146,6 +162,7 @@ void totals(const TotalsCall<T> &c) {
         V acc[HC * NC];
         for (int i = 0; i < HC * NC; ++i) acc[i] = V{};
         for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+            c.coming(e);
             const T *y = base + c.yo[e];
             const T *z = EDGE ? c.z + c.zo[e] + c.column : nullptr;
             for (int h = 0; h < HC; ++h) {
@@ -197,6 +214,7 @@ void totals_8x8(const TotalsCall<T> &c) {
     for (int r = 0; r < b.rows; ++r) {
         V acc[4] = {};
         for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
+            c.coming(e);
             const T *y = c.y + c.yo[e];
             acc[0] += load<16>(y) * of_two_heads<0>(c.p + e * 8);
             acc[1] += load<16>(y + 16) * of_two_heads<2>(c.p + e * 8);
@@ -335,6 +353,7 @@ void all_totals(TotalsCall<T> c, int heads, int64_t dim) {
         } else if constexpr (full > 8) {
             pick_totals_heads<T, full / 2>(heads, take, c.z != nullptr, one_tile)(c);
         }
+        c.coming.bytes = 0;  // the first of several has asked for whole rows
         done += take;
     }
 }

@@ -22,7 +22,7 @@ struct Scratch {
     Block block;
     // Where the rows of each entry start: of query or key, of the column's side of the score, of
     // the column's side of the values, of what belongs to the edge.
-    int64_t row_at[kEntries + kSpill], score_at[kEntries + kSpill], value_at[kEntries + kSpill],
+    int64_t row_at[kEntries + kSpill], score_at[kEntries + kAhead], value_at[kEntries + kAhead],
         edge_at[kEntries + kSpill];
     alignas(64) A scores[kScores * 4 / sizeof(A)];
     alignas(64) A changes[kScores * 4 / sizeof(A)];  // gradients of weights, then of scores
@@ -31,8 +31,6 @@ struct Scratch {
     alignas(64) A sum[kMostDim];
     alignas(64) A sum_b[kMostDim];
 };
-
-inline int64_t row_step(const edgewise_view &view) { return view.head; }
 
 // How far apart the heads of the columns are: 0 where all heads read one key.
 inline int64_t column_step(const edgewise_view &view, const Heads &heads) {
@@ -55,11 +53,12 @@ void cap(A *scores, A *slopes, int count, A limit) {
 template <class T>
 void additive_scores(const edgewise_attention &call, const Heads &heads, Scratch<Accumulate<T>> &s,
                      const T *x, int64_t xh, const T *y, int64_t yh, const T *z, int64_t zh,
-                     bool wants_slopes) {
+                     const Coming<T> &coming, bool wants_slopes) {
     using A = Accumulate<T>;
     const A slope = A(call.slope);
     const int n = s.block.count;
     for (int e = 0; e < n; ++e) {
+        coming(e);
         const T *xe = x + s.row_at[e], *ye = y + s.score_at[e];
         for (int h = 0; h < heads.count; ++h) {
             A v = widen(xe[h * xh]) + widen(ye[h * yh]);
@@ -84,7 +83,7 @@ void add_bias(const edgewise_attention &call, const edgewise_rows &rows, const H
     }
 }
 
-// Where the block's columns are, and whether they are far enough to be fetched beforehand.
+// Where the block's columns are, and whether they are far enough to be asked for beforehand.
 template <class T>
 struct Columns {
     const T *scores, *values;      // of the first head of the cell
@@ -111,24 +110,29 @@ struct Columns {
         column_offsets(s.block, values_view, s.value_at);
     }
 
-    void fetch_scores(const Scratch<Accumulate<T>> &s, int heads) const {
-        if (far) fetch(scores, s.score_at, s.block.count, heads, score_step, score_dim);
+    Coming<T> coming_scores(const Scratch<Accumulate<T>> &s, int heads) const {
+        return coming(scores, s.score_at, score_step, score_dim, heads);
     }
-    void fetch_values(const Scratch<Accumulate<T>> &s, int heads) const {
-        if (far) fetch(values, s.value_at, s.block.count, heads, value_step, value_dim);
+    Coming<T> coming_values(const Scratch<Accumulate<T>> &s, int heads) const {
+        return coming(values, s.value_at, value_step, value_dim, heads);
+    }
+
+   private:
+    Coming<T> coming(const T *from, const int64_t *at, int64_t step, int64_t dim,
+                     int heads) const {
+        const int64_t together = step == dim ? heads : 1;  // adjacent heads are one piece
+        return {from, at + kAhead, far ? int(together * dim * int64_t(sizeof(T))) : 0};
     }
 };
 
 // Leaves offsets of the block's rows in row_at.
 template <class T>
 void score_block(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
-                 Scratch<Accumulate<T>> &s, bool wants_slopes) {
+                 const Columns<T> &columns, Scratch<Accumulate<T>> &s, bool wants_slopes) {
     using A = Accumulate<T>;
     const Block &b = s.block;
     const edgewise_view &row_view = heads.by_source ? call.key : call.query;
-    const edgewise_view &column_view = heads.by_source ? call.query : call.key;
     const int64_t row_head = heads.by_source ? heads.kv : heads.head;
-    const int64_t column_head = heads.by_source ? heads.head : heads.kv;
     row_offsets(b, row_view, s.row_at);
     const T *z = nullptr;
     if (call.edge_key.data) {
@@ -136,11 +140,13 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         z = at<T>(call.edge_key, heads.batch, heads.head);
     }
     const T *x = at<T>(row_view, heads.batch, row_head);
-    const T *y = at<T>(column_view, heads.batch, column_head);
-    const int64_t xh = row_step(row_view), yh = column_step(column_view, heads);
+    const T *y = columns.scores;
+    const int64_t xh = row_view.head, yh = columns.score_step;
+    const Coming<T> coming = columns.coming_scores(s, heads.count);
     const int n = b.count * heads.count;
     if (call.score == EDGEWISE_ADDITIVE) {
-        additive_scores<T>(call, heads, s, x, xh, y, yh, z, call.edge_key.head, wants_slopes);
+        additive_scores<T>(call, heads, s, x, xh, y, yh, z, call.edge_key.head, coming,
+                           wants_slopes);
     } else {
         const bool dot = call.score == EDGEWISE_DOT;
         const int64_t dim = call.key_dim;
@@ -164,6 +170,7 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         c.chunks = int(dim / lanes_for<T>(dim));
         c.slope = A(call.slope);
         c.out = s.scores;
+        c.coming = coming;
         if (dot) {
             all_products<T, DotProduct>(c, heads.count, dim);
             const A scale = A(call.scale);
@@ -215,7 +222,7 @@ void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, 
 // Most entries of a block: their rows should stay in the first cache.
 template <class T>
 inline int block_entries(int64_t dim, int heads) {
-    int64_t fits = 32768 / (dim * heads * int64_t(sizeof(T)));
+    int64_t fits = 131072 / (dim * heads * int64_t(sizeof(T)));
     return int(larger<int64_t>(32, smaller<int64_t>(kEntries, fits)));
 }
 

@@ -263,12 +263,27 @@ struct CountLanes<0, I...> {
     using type = Lanes<I...>;
 };
 
-// Lanes where bit D is 0 hold sums of a, the others sums of b.
+// The sums of N vectors take log N steps, each of which adds neighbours of two vectors into one. A
+// step works within quarters of 128 bits as long as it can, where machines move lanes cheaply:
+// places `first_of(D, i)` of two vectors side by side are added to those `gap(D)` further.
+template <int N, int GROUP>
+struct Fold {
+    static constexpr int gap(int D) { return D < GROUP ? GROUP / 2 : GROUP; }
+    static constexpr int first_of(int D, int i) {
+        if (D < GROUP) {  // lanes of a and b take turns, D at a time
+            const int lane = i % GROUP, rest = lane / (2 * D) * D + lane % D;
+            return i - lane + rest + (lane & D ? N : 0);
+        }
+        const int group = 2 * (i / GROUP);  // every other group of a, then of b
+        return group * GROUP + i % GROUP;
+    }
+};
+
 template <int N, int D, class V, int... I>
 inline V fold_lanes(V a, V b, Lanes<I...>) {
-    V keep = __builtin_shufflevector(a, b, (I & D ? N + I : I)...);
-    V give = __builtin_shufflevector(a, b, (I & D ? I : N + I)...);
-    return keep + __builtin_shufflevector(give, give, (I ^ D)...);
+    using F = Fold<N, 16 / int(sizeof(a[0])) < N ? 16 / int(sizeof(a[0])) : N>;
+    return __builtin_shufflevector(a, b, F::first_of(D, I)...) +
+           __builtin_shufflevector(a, b, (F::first_of(D, I) + F::gap(D))...);
 }
 
 // From N vectors the vector of their N sums. Every sum adds its lanes in the same order.
@@ -304,9 +319,20 @@ template <class T>
 inline T larger(T a, T b) {
     return a < b ? b : a;
 }
-// Ask for a line of memory by reading from it: a load cannot be dropped, a prefetch is where the
-// page is not known yet, and nothing waits for the number.
-inline void touch(const void *p) { (void)*static_cast<const volatile char *>(p); }
+// Ask for memory that will be read soon. Into the second cache: the first one has too few places for
+// lines that are under way (16 against 48), and asking it keeps the arithmetic waiting. Always inline:
+// GCC takes a function that only asks for one without effect, and drops its calls.
+#define EDGEWISE_INLINE __attribute__((always_inline)) inline
+EDGEWISE_INLINE void ask(const void *from, int bytes) {
+    const char *p = static_cast<const char *>(from);
+    for (; bytes > 192; bytes -= 256, p += 256) {
+        __builtin_prefetch(p, 0, 2);
+        __builtin_prefetch(p + 64, 0, 2);
+        __builtin_prefetch(p + 128, 0, 2);
+        __builtin_prefetch(p + 192, 0, 2);
+    }
+    for (; bytes > 0; bytes -= 64, p += 64) __builtin_prefetch(p, 0, 2);
+}
 
 }  // namespace EDGEWISE_VARIANT
 }  // namespace edgewise

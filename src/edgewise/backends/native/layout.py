@@ -16,7 +16,7 @@ from edgewise.layouts import Csr
 __all__ = ["Layout", "Rows", "pointer"]
 
 _GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
-_WINDOW = 1024  # rows that are put in the order of their lengths
+_WINDOW = 128  # rows that are put in the order of their lengths
 _PIECE = 4096  # edges of a part of a row that is cut
 
 
