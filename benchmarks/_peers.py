@@ -137,12 +137,14 @@ def layer_pair(name: str, graph: ew.Graph, width: int, heads: int, backend: str)
 
 
 def _transformer(layer: Any, x: Tensor, graph: ew.Graph, backend: str) -> Tensor:
+    # The skip first: autograd then takes its gradient last, and the skip itself holds the sum.
+    skip = layer.lin_skip(x)
     query, key, value = (
         _split(linear(x), layer.heads)
         for linear in (layer.lin_query, layer.lin_key, layer.lin_value)
     )
     out = ew.attention(query, key, value, graph, backend=backend)
-    return _merge(out) + layer.lin_skip(x)
+    return skip.add_(_merge(out))
 
 
 def _gat(layer: Any, x: Tensor, graph: ew.Graph, backend: str) -> Tensor:

@@ -78,7 +78,7 @@ BARS = (
     Bar("GATv2Conv", "PyG GATv2Conv", 12, 8),
     Bar("molecules", "padded SDPA", 4, 3),
     Bar("molecules", "sorted and padded SDPA", 4, 3),
-    Bar("molecules", "nested SDPA"),
+    Bar("molecules, nested", "nested SDPA"),
     *(
         Bar(f"{reduce} over sources", peer, *floors)
         for reduce in ("sum", "mean")
@@ -170,10 +170,8 @@ def molecules(settings: Settings) -> Rows:
     sizes = molecule_sizes(16 if settings.quick else 256)
     graph = ew.disjoint_union([ew.Complete(size) for size in sizes])
     tensors = attention_tensors(sum(sizes), DIM)
-    contenders = {
-        "ours": ours(graph, tensors, settings.backend),
-        "nested SDPA": nested(sizes, tensors),
-    }
+    mine = ours(graph, tensors, settings.backend)
+    contenders = {"ours": mine}
     for kind, buckets in (("padded SDPA", 1), ("sorted and padded SDPA", 8)):
         for boolean in (True, False):
             for head_major in (True, False):
@@ -182,7 +180,10 @@ def molecules(settings: Settings) -> Rows:
                 contenders[f"{kind}, {mask}, {storage}"] = padded(
                     sizes, tensors, boolean=boolean, head_major=head_major, buckets=buckets
                 )
-    return compare("molecules", graph, contenders, settings)
+    rows = compare("molecules", graph, contenders, settings)
+    # Apart: it moves so much memory that whatever runs next finds its caches empty.
+    slow = {"ours": mine, "nested SDPA": nested(sizes, tensors)}
+    return rows + compare("molecules, nested", graph, slow, settings)
 
 
 def aggregate(settings: Settings) -> Rows:

@@ -44,6 +44,9 @@ typedef struct {
     int64_t num_tasks;
     const int64_t *cuts;     /* [cuts, 3]: row, first slot, last slot of each row that is cut */
     int64_t num_cuts, num_slots;
+    /* Or null: all rows, in tiles that read the same columns and share them with no other tile. */
+    const int64_t *tiles;    /* [tiles, 4]: first row, last row, first edge, columns */
+    int64_t num_tiles;
 } edgewise_rows;
 
 typedef struct {

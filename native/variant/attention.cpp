@@ -15,15 +15,6 @@ namespace {
 
 inline float logarithm(float x) { return __builtin_logf(x); }
 inline double logarithm(double x) { return __builtin_log(x); }
-template <class A>
-constexpr A infinity() {
-    return A(__builtin_inf());
-}
-// Infinite maxima are not subtracted, so that no infinity meets another.
-template <class A>
-inline A finite(A x) {
-    return x == infinity<A>() || x == -infinity<A>() ? A(0) : x;
-}
 
 // Largest score of entries [begin, end) for each head; NaN is passed over here and met again in
 // the exponential.
@@ -321,6 +312,7 @@ int64_t forward(const edgewise_attention &call) {
 }  // namespace
 
 int64_t attention_forward(const edgewise_attention &call) {
+    if (has_tiles(call)) return tiles_forward(call);
     switch (call.dtype) {
         case EDGEWISE_FLOAT64: return forward<double>(call);
         case EDGEWISE_FLOAT32: return forward<float>(call);

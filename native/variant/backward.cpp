@@ -596,28 +596,30 @@ void statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
     const edgewise_attention &call = back.call;
     const int64_t T_ = call.rows.rows, H = call.heads, band = 256;
     const int64_t bands = (T_ + band - 1) / band;
-    const A infinity = A(__builtin_inf());
-    auto dot = [&](const T *g, auto *o) {
-        constexpr int W = 8;
-        Vec<A, W> sum = {};
-        for (int64_t i = 0; i < call.value_dim; i += W) sum += load<W>(g + i) * load<W>(o + i);
-        A total = 0;
-        for (int i = 0; i < W; ++i) total += sum[i];
-        return total;
+    auto dot = [&](const T *g, auto *o) {  // in eight lanes
+        Vec<A, 8> sum = {};
+        for (int64_t i = 0; i < call.value_dim; i += 8) sum += load<8>(g + i) * load<8>(o + i);
+        return sum;
     };
     parallel(call.batch * bands, call.threads, [&](int64_t cell) {
         const int64_t b = cell / bands, first = cell % bands * band;
         for (int64_t t = first; t < smaller(first + band, T_); ++t) {
             A *to = stats + (b * T_ + t) * 2 * H;
+            for (int64_t h = 0; h < H; h += 8) {
+                const int count = int(smaller<int64_t>(8, H - h));
+                Vec<A, 8> part[8] = {};
+                for (int k = 0; k < count; ++k) {
+                    const T *g = at<T>(back.grad_out, b, h + k) + t * back.grad_out.row;
+                    const int64_t row = t * call.out.row;
+                    part[k] = call.wide_out ? dot(g, at<A>(call.out, b, h + k) + row)
+                                            : dot(g, at<T>(call.out, b, h + k) + row);
+                }
+                store_some<A, 8>(to + H + h, folded<A, 8>(part), count);
+            }
             for (int64_t h = 0; h < H; ++h) {
-                const T *g = at<T>(back.grad_out, b, h) + t * back.grad_out.row;
-                A delta = call.wide_out ? dot(g, at<A>(call.out, b, h) + t * call.out.row)
-                                        : dot(g, at<T>(call.out, b, h) + t * call.out.row);
                 const int64_t at = (b * H + h) * T_ + t;
-                const A lse = static_cast<const A *>(call.lse)[at];
-                if (back.grad_lse) delta -= static_cast<const A *>(back.grad_lse)[at];
-                to[h] = lse == infinity || lse == -infinity ? A(0) : lse;
-                to[H + h] = delta;
+                to[h] = finite(static_cast<const A *>(call.lse)[at]);
+                if (back.grad_lse) to[H + h] -= static_cast<const A *>(back.grad_lse)[at];
             }
         }
     });
@@ -741,6 +743,8 @@ int64_t backward(const edgewise_attention_backward &back) {
 }  // namespace
 
 int64_t attention_backward(const edgewise_attention_backward &back) {
+    // Where heads or batches share a bias, tiles would add to its gradient at the same time.
+    if (has_tiles(back.call) && !is_shared(back.grad_bias, back.call)) return tiles_backward(back);
     switch (back.call.dtype) {
         case EDGEWISE_FLOAT64: return backward<double>(back);
         case EDGEWISE_FLOAT32: return backward<float>(back);

@@ -11,5 +11,10 @@ int64_t attention_backward(const edgewise_attention_backward &call);
 int64_t aggregate_forward(const edgewise_aggregate &call);
 int64_t edge_products(const edgewise_products &call);
 
+// Attention over tiles, where all rows lie in tiles that fit.
+bool has_tiles(const edgewise_attention &call);
+int64_t tiles_forward(const edgewise_attention &call);
+int64_t tiles_backward(const edgewise_attention_backward &back);
+
 }  // namespace EDGEWISE_VARIANT
 }  // namespace edgewise

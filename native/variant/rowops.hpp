@@ -88,7 +88,7 @@ void products(const ProductsCall<T> &c) {
         }
 #pragma GCC unroll 8
         for (int s = 0; s < kSums; ++s) {
-            store<W>(c.out + e * HC + s * W, sums<A, W>(part + s * W));
+            store<W>(c.out + e * HC + s * W, folded<A, W>(part + s * W));
         }
     }
 }

@@ -37,6 +37,16 @@ inline int64_t column_step(const edgewise_view &view, const Heads &heads) {
     return heads.by_source || heads.share == 1 ? view.head : 0;
 }
 
+template <class A>
+constexpr A infinity() {
+    return A(__builtin_inf());
+}
+// Infinite maxima are not subtracted, so that no infinity meets another.
+template <class A>
+inline A finite(A x) {
+    return x == infinity<A>() || x == -infinity<A>() ? A(0) : x;
+}
+
 inline float hyperbolic_tangent(float x) { return __builtin_tanhf(x); }
 inline double hyperbolic_tangent(double x) { return __builtin_tanh(x); }
 

@@ -177,31 +177,52 @@ inline V select(M mask, V yes, V no) {
 
 // --- Exponential ----------------------------------------------------------------------------
 
-// exp to 2 units in the last place; 0 below -87.3, infinity above 88.7, NaN for NaN.
-template <int N>
-inline Vec<float, N> exponential(Vec<float, N> x) {
-    using F = Vec<float, N>;
-    using I = Vec<int32_t, N>;
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-    F clamped = select(x < -87.33f, splat<float, N>(-87.33f), x);
-    clamped = select(clamped > 88.72f, splat<float, N>(88.72f), clamped);
-    F shifted = clamped * 1.44269504088896341f + magic;
-    F n = shifted - magic;
-    F r = clamped - n * 0.693145751953125f;
+constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+
+// exp(x) = result * 2^n for -88 < x < 89.
+template <class F>
+inline F small_exponential(F x, F n) {
+    F r = x - n * 0.693145751953125f;
     r = r - n * 1.42860682030941723212e-6f;
     F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    return p * (r * r) + r + 1.0f;
+}
+
+// exp to 2 units in the last place; 0 below -87.3, infinity above 88.7, NaN for NaN.
+template <int N>
+inline Vec<float, N> exponential(Vec<float, N> x) {
+    using F = Vec<float, N>;
+    using I = Vec<int32_t, N>;
+#if defined(__AVX512F__)
+    if constexpr (N == 16) {
+        const __mmask16 counts = _mm512_cmp_ps_mask(x, splat<float, N>(-87.33f), _CMP_NLT_UQ);
+        const F inside = _mm512_maskz_min_ps(0xffff, splat<float, N>(89.0f), x);  // the second where one is NaN
+        const F n = inside * 1.44269504088896341f + kRound - kRound;
+        return _mm512_maskz_scalef_ps(counts, small_exponential(inside, n), n);
+    }
+#endif
+    F clamped = select(x < -87.33f, splat<float, N>(-87.33f), x);
+    clamped = select(clamped > 88.72f, splat<float, N>(88.72f), clamped);
+    F shifted = clamped * 1.44269504088896341f + kRound;
+    F n = shifted - kRound;
+    F p = small_exponential(clamped, n);
     // 2^n in two steps, because n may be 128.
-    I whole = bits_as<I>(shifted) - bits_as<int32_t>(magic);
+    I whole = bits_as<I>(shifted) - bits_as<int32_t>(kRound);
     I half = whole >> 1;
     F scale_a = bits_as<F>((half + 127) << 23), scale_b = bits_as<F>((whole - half + 127) << 23);
     p = p * scale_a * scale_b;
     p = select(x < -87.33f, F{}, p);
     return select(x > 88.72f, splat<float, N>(__builtin_inff()), p);
+}
+
+template <int N>
+inline Vec<double, N> exponential(Vec<double, N> x) {
+    for (int i = 0; i < N; ++i) x[i] = __builtin_exp(x[i]);
+    return x;
 }
 
 // In place, for `count` numbers; memory up to the next whole vector may be touched.
@@ -279,32 +300,36 @@ struct Fold {
     }
 };
 
-template <int N, int D, class V, int... I>
+struct Add {
+    template <class V>
+    static V of(V a, V b) {
+        return a + b;
+    }
+};
+struct Larger {
+    template <class V>
+    static V of(V a, V b) {
+        return select(a > b, a, b);
+    }
+};
+
+template <int N, int D, class F = Add, class V, int... I>
 inline V fold_lanes(V a, V b, Lanes<I...>) {
-    using F = Fold<N, 16 / int(sizeof(a[0])) < N ? 16 / int(sizeof(a[0])) : N>;
-    return __builtin_shufflevector(a, b, F::first_of(D, I)...) +
-           __builtin_shufflevector(a, b, (F::first_of(D, I) + F::gap(D))...);
+    using Step = Fold<N, 16 / int(sizeof(a[0])) < N ? 16 / int(sizeof(a[0])) : N>;
+    return F::of(
+        __builtin_shufflevector(a, b, Step::first_of(D, I)...),
+        __builtin_shufflevector(a, b, (Step::first_of(D, I) + Step::gap(D))...));
 }
 
-// From N vectors the vector of their N sums. Every sum adds its lanes in the same order.
-template <class A, int N>
-inline Vec<A, N> sums(Vec<A, N> *v) {
-    using L = typename CountLanes<N>::type;
-    if constexpr (N >= 2) {
+// From N vectors the vector of their N sums, or largest lanes. All lanes are added in one order.
+template <class A, int N, class F = Add, int D = 1>
+inline Vec<A, N> folded(Vec<A, N> *v) {
+    if constexpr (D < N) {
 #pragma GCC unroll 8
-        for (int i = 0; i < N / 2; ++i) v[i] = fold_lanes<N, 1>(v[2 * i], v[2 * i + 1], L{});
-    }
-    if constexpr (N >= 4) {
-#pragma GCC unroll 8
-        for (int i = 0; i < N / 4; ++i) v[i] = fold_lanes<N, 2>(v[2 * i], v[2 * i + 1], L{});
-    }
-    if constexpr (N >= 8) {
-#pragma GCC unroll 8
-        for (int i = 0; i < N / 8; ++i) v[i] = fold_lanes<N, 4>(v[2 * i], v[2 * i + 1], L{});
-    }
-    if constexpr (N >= 16) {
-#pragma GCC unroll 8
-        for (int i = 0; i < N / 16; ++i) v[i] = fold_lanes<N, 8>(v[2 * i], v[2 * i + 1], L{});
+        for (int i = 0; i < N / (2 * D); ++i) {
+            v[i] = fold_lanes<N, D, F>(v[2 * i], v[2 * i + 1], typename CountLanes<N>::type{});
+        }
+        return folded<A, N, F, 2 * D>(v);
     }
     return v[0];
 }

@@ -17,6 +17,7 @@ __all__ = ["Layout", "Rows", "pointer"]
 
 _GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
 _WINDOW = 128  # rows that are put in the order of their lengths
+_TILE = 4  # fewest rows of a tile, and columns, on average
 _PIECE = 4096  # edges of a part of a row that is cut
 
 
@@ -32,6 +33,8 @@ class Rows:
         order: ``[R]``, int32: which row of the tensors each row is; None where it is the same.
         tasks: ``[tasks, 5]``, int64: rows, edges and slot of each task.
         cuts: ``[cuts, 3]``, int64: rows that are cut, with their slots.
+        tiles: ``[tiles, 4]``, int64: rows, first edge and columns of each tile; None unless all
+            rows lie in `tiles_of` the graph.
         num_columns: Columns.
         num_slots: Slots for parts of rows.
         tensors: All of them for an operator; empty instead of None.
@@ -44,23 +47,28 @@ class Rows:
     order: Tensor | None
     tasks: Tensor
     cuts: Tensor
+    tiles: Tensor | None
     num_columns: int
     num_slots: int
     tensors: tuple[Tensor, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         nothing = self.indptr.new_empty(0)
-        parts = (self.edge, self.copy, self.order)
-        maybe = (nothing if part is None else part for part in parts)
-        tensors = (self.indptr, self.indices, *maybe, self.tasks, self.cuts)
+        edge, copy, order, tiles = [
+            nothing if part is None else part
+            for part in (self.edge, self.copy, self.order, self.tiles)
+        ]
+        tensors = (self.indptr, self.indices, edge, copy, order, self.tasks, self.cuts, tiles)
         object.__setattr__(self, "tensors", tensors)
 
     @classmethod
     def from_tensors(cls, tensors: Sequence[Tensor], num_columns: int, num_slots: int) -> Rows:
         """Rows from their `tensors`."""
-        indptr, indices, edge, copy, order, tasks, cuts = tensors
-        edge, copy, order = [part if part.numel() else None for part in (edge, copy, order)]
-        return cls(indptr, indices, edge, copy, order, tasks, cuts, num_columns, num_slots)
+        indptr, indices, edge, copy, order, tasks, cuts, tiles = tensors
+        edge, copy, order, tiles = [
+            part if part.numel() else None for part in (edge, copy, order, tiles)
+        ]
+        return cls(indptr, indices, edge, copy, order, tasks, cuts, tiles, num_columns, num_slots)
 
     @classmethod
     def of(
@@ -71,6 +79,7 @@ class Rows:
         copy: Tensor | None,
         order: Tensor | None,
         num_columns: int,
+        tiles: Tensor | None = None,
     ) -> Rows:
         """Rows with their schedule."""
         tasks, cuts, num_slots = _schedule(indptr)
@@ -82,6 +91,7 @@ class Rows:
             _small(order),
             tasks,
             cuts,
+            tiles,
             num_columns,
             num_slots,
         )
@@ -140,6 +150,8 @@ class Rows:
             self.cuts.data_ptr(),
             self.cuts.shape[0],
             self.num_slots,
+            pointer(self.tiles),
+            0 if self.tiles is None else self.tiles.shape[0],
         )
 
     def column_of_edge(self) -> Tensor:
@@ -194,8 +206,11 @@ class Layout:
     @classmethod
     def of(cls, rows: Csr) -> Layout:
         """The layout of a graph's rows."""
-        found = Rows.of(rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources)
-        return cls(found.alike_together())
+        tiles = tiles_of(rows) if rows.copy is None else None
+        found = Rows.of(
+            rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources, tiles
+        )
+        return cls(found.alike_together() if tiles is None else found)
 
     @classmethod
     def of_rows(cls, rows: Rows, columns: Rows, note: str) -> Layout:
@@ -210,6 +225,37 @@ class Layout:
         if "reversed" in self.__dict__:
             object.__setattr__(layout, "reversed", self.reversed)
         return layout
+
+
+def tiles_of(rows: Csr) -> Tensor | None:
+    """Rows that read the same columns, ``[tiles, 4]``: first row, last row, first edge, columns.
+
+    None unless every row has columns and every column belongs to exactly one tile, as in a batch of
+    complete graphs, and tiles are large enough to pay.
+    """
+    degree = rows.indptr.diff()
+    if not rows.indices.numel() or rows.indices.shape[0] < _TILE * degree.shape[0]:
+        return None
+    if not int(degree.min()):
+        return None
+    alike = degree[1:] == degree[:-1]
+    # Where even the rows of other lengths read more than there is, nobody has to look at edges.
+    others = torch.nn.functional.pad(~alike, (1, 0), value=True)
+    if int(degree[others].sum()) > rows.num_sources:
+        return None
+    of_row = rows.target
+    above = (torch.arange(of_row.shape[0]) - degree[of_row]).clamp_(min=0)
+    differs = (rows.indices != rows.indices[above]).to(torch.int64)
+    first = others.index_put((of_row[differs.bool()],), torch.tensor(True))
+    start = torch.nonzero(first)[:, 0]
+    columns = degree[start]
+    if int(columns.sum()) != rows.num_sources or _TILE * start.shape[0] > degree.shape[0]:
+        return None
+    read = torch.bincount(rows.indices[first[of_row]], minlength=rows.num_sources)
+    if not bool((read == 1).all()):
+        return None
+    end = torch.cat([start[1:], start.new_tensor([degree.shape[0]])])
+    return torch.stack([start, end, rows.indptr[start], columns], 1).contiguous()
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -20,7 +20,7 @@ _NAME = f"libedgewise_native{_SUFFIX}"
 _VARIABLE = "EDGEWISE_NATIVE_LIBRARY"
 
 # The records of native/edgewise.h, 8 bytes a field: q an integer or a pointer, d a double.
-_VIEW, _ROWS = "4q", "12q"
+_VIEW, _ROWS = "4q", "14q"
 _ATTENTION = f"11q3d3qd{8 * _VIEW}q{_ROWS}"
 ATTENTION = Struct(f"={_ATTENTION}")
 BACKWARD = Struct(f"={_ATTENTION}{_ROWS}{_VIEW}q{3 * _VIEW}q{3 * _VIEW}")

@@ -39,7 +39,7 @@ _OPERANDS = (
 _GRAPH = "Tensor[] rows, Tensor[] columns, SymInt[] slots"
 _SETTINGS = "int score, float[] numbers"
 _NUM_OPERANDS = 7
-_NUM_ROWS = 7  # tensors of `Rows.tensors`
+_NUM_ROWS = 8  # tensors of `Rows.tensors`
 
 
 def _operator(
