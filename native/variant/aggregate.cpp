@@ -18,7 +18,7 @@ constexpr int kTile = 8 * kWidth;  // most channels at a time
 template <class A>
 struct Scratch {
     Block block;
-    int64_t column_at[kEntries + kAhead];
+    int64_t column_at[kEntries + kKnown];
     alignas(64) A p[kEntries + kSpill];
     alignas(64) A sum[kTile];
     int32_t winner[kTile];
@@ -92,7 +92,7 @@ struct Tile {
 
     Coming<T> coming() const {
         const bool far = is_far<T>(call.rows.columns, 1, call.channels);
-        return {values(), s.column_at + kAhead, far ? int(width * int64_t(sizeof(T))) : 0};
+        return {values(), s.column_at, far ? int(width * int64_t(sizeof(T))) : 0};
     }
 
     void sums_of_rows(bool whole) {
@@ -232,7 +232,7 @@ int64_t aggregate(const edgewise_aggregate &call) {
 template <class A>
 struct EdgeScratch {
     Block block;
-    int64_t row_at[kEntries + kSpill], column_at[kEntries + kAhead];
+    int64_t row_at[kEntries + kSpill], column_at[kEntries + kKnown];
     alignas(64) A out[kEntries + kSpill];
 };
 
@@ -251,7 +251,7 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     c.chunks = int(call.channels / lanes_for<T>(call.channels));
     c.out = s.out;
     const bool far = is_far<T>(call.rows.columns, 1, call.channels);
-    c.coming = {c.y, s.column_at + kAhead, far ? int(call.channels * int64_t(sizeof(T))) : 0};
+    c.coming = {c.y, s.column_at, far ? int(call.channels * int64_t(sizeof(T))) : 0};
     if (!call.winner) all_products<T, DotProduct>(c, 1, call.channels);
     A *to = at_mutable<A>(call.out, batch, 0);
     for (int e = 0; e < b.count; ++e) {

@@ -5,8 +5,7 @@
 // Two passes, each recomputing the scores. By target: dq and what belongs to edges. By source, over
 // the reversed rows: dk and dv. Every number is added up by one thread in one order.
 
-#include <stdlib.h>
-
+#include "../memory.hpp"
 #include "../parallel.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"
@@ -177,6 +176,17 @@ struct Pass {
         return buffers.stats + (heads.batch * call.rows.rows + target) * 2 * call.heads;
     }
 
+    // Log-sum-exp and delta: of all heads in one piece where they are few.
+    void ask_stats(int64_t target) const {
+        const A *at = stats_of(target);
+        if (call.heads == heads.count) {
+            ask(at, 2 * int(call.heads * sizeof(A)));
+        } else {
+            ask(at + heads.head, sizeof(A));
+            ask(at + heads.head + call.heads, sizeof(A));
+        }
+    }
+
     // Call f for each entry with its target's log-sum-exp; delta stands `heads` numbers further.
     template <class F>
     void each(F f) const {
@@ -202,10 +212,7 @@ struct Pass {
         const int HC = heads.count;
         each([&](auto width, int e, const A *stats) {
             constexpr int W = width;
-            if (heads.by_source) {
-                ask(stats_of(b.column[e + kAhead]) + heads.head, sizeof(A));
-                ask(stats_of(b.column[e + kAhead]) + heads.head + call.heads, sizeof(A));
-            }
+            if (heads.by_source) ask_stats(b.column[e + kAhead]);
             A *to = s.scores + e * W;
             store_row<W>(to, load_row<W>(to) - load_row<W>(stats));
         });
@@ -723,7 +730,8 @@ int64_t backward(const edgewise_attention_backward &back) {
     const int64_t targets = call.rows.num_slots * planes * call.key_dim;
     const int64_t sources = back.reversed.num_slots * call.batch * call.kv_heads *
                             (call.key_dim + call.value_dim);
-    A *all = static_cast<A *>(malloc(size_t(stats + vectors + targets + sources + 1) * sizeof(A)));
+    const size_t size = size_t(stats + vectors + targets + sources + 1) * sizeof(A);
+    A *all = static_cast<A *>(new_table(size));
     if (!all) return 1;
     Buffers<T> buffers;
     buffers.stats = all;
@@ -736,7 +744,7 @@ int64_t backward(const edgewise_attention_backward &back) {
         by_target<T>(back, buffers);
     }
     if (back.grad_key.data || back.grad_value.data) by_source<T>(back, buffers);
-    free(all);
+    free_table(all);
     return 0;
 }
 

@@ -10,7 +10,9 @@ namespace EDGEWISE_VARIANT {
 constexpr int kEntries = 256;  // most edges in a block
 constexpr int kRows = 128;     // most rows in a block
 constexpr int kSpill = 16;     // entries past the end that a kernel may compute and throw away
-constexpr int kAhead = 32;     // entries past the end whose columns are known, to ask for them
+constexpr int kAhead = 32;     // so many entries before a row is read, it is asked for,
+constexpr int kFirst = 16;     // and its first line so many before that
+constexpr int kKnown = kAhead + kFirst;  // entries past the end whose columns are known
 constexpr int kHeads = 8;      // most heads at a time
 
 struct Block {
@@ -21,8 +23,8 @@ struct Block {
     int start[kRows + 1];       // first entry of each row
     int32_t row[kRows];         // row of the tensors
     int32_t row_of[kEntries + kSpill];  // the same, for each entry
-    int32_t column[kEntries + kAhead];
-    int32_t head[kEntries + kAhead];  // where heads share a key: which of them; else 0
+    int32_t column[kEntries + kKnown];
+    int32_t head[kEntries + kKnown];  // where heads share a key: which of them; else 0
 
     // In the rows, to look up what belongs to the edge.
     int64_t place(int entry) const { return first + (share == 1 ? entry : entry / share); }
@@ -90,7 +92,7 @@ struct Walk {
         b.count = edges * share;
         // Columns of the entries to come; the last one again where the graph ends.
         const int64_t left = (num_edges - b.first) * share;
-        const int all = b.count + kAhead, known = int(smaller<int64_t>(all, left));
+        const int all = b.count + kKnown, known = int(smaller<int64_t>(all, left));
         if (share == 1) {  // without memcpy: a graph without edges has a null pointer here
             for (int e = 0; e < known; ++e) b.column[e] = from[e];
         } else {
@@ -115,7 +117,7 @@ inline void offsets(const int32_t *index, int count, int64_t stride, int64_t *to
 
 // Where each entry's row of a tensor starts, in elements: of its source, or of its target.
 inline void column_offsets(const Block &b, const edgewise_view &view, int64_t *to) {
-    const int n = b.count + kAhead;
+    const int n = b.count + kKnown;
     offsets(b.column, n, view.row, to);
     if (b.share == 1) return;
     for (int i = 0; i < n; ++i) to[i] += b.head[i] * view.head;
@@ -135,15 +137,19 @@ inline void edge_offsets(const Block &b, const edgewise_rows &rows, const edgewi
 }
 
 // Rows of the entries to come, which a kernel asks for while it works: loads that nothing waits for,
-// as many under way as the machine can have. Without bytes it asks for nothing.
+// as many under way as the machine can have. The first line goes ahead, so that the page has been
+// looked up when the others follow: each would hold a place while it waits for the same answer.
 template <class T>
 struct Coming {
     const T *from;
-    const int64_t *at;  // [entries]: of the entry `kAhead` further
-    int bytes;          // of a row, in one piece
+    const int64_t *at;  // [entries + kKnown]
+    int bytes;          // of a row, in one piece; 0 to ask for nothing
 
     EDGEWISE_INLINE void operator()(int entry) const {
-        if (bytes) ask(from + at[entry], bytes);
+        if (!bytes) return;
+        constexpr int line = 64 / int(sizeof(T));
+        ask(from + at[entry + kKnown], 1);
+        ask(from + at[entry + kAhead] + line, bytes - 64);
     }
 };
 

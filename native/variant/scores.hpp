@@ -22,7 +22,7 @@ struct Scratch {
     Block block;
     // Where the rows of each entry start: of query or key, of the column's side of the score, of
     // the column's side of the values, of what belongs to the edge.
-    int64_t row_at[kEntries + kSpill], score_at[kEntries + kAhead], value_at[kEntries + kAhead],
+    int64_t row_at[kEntries + kSpill], score_at[kEntries + kKnown], value_at[kEntries + kKnown],
         edge_at[kEntries + kSpill];
     alignas(64) A scores[kScores * 4 / sizeof(A)];
     alignas(64) A changes[kScores * 4 / sizeof(A)];  // gradients of weights, then of scores
@@ -131,7 +131,7 @@ struct Columns {
     Coming<T> coming(const T *from, const int64_t *at, int64_t step, int64_t dim,
                      int heads) const {
         const int64_t together = step == dim ? heads : 1;  // adjacent heads are one piece
-        return {from, at + kAhead, far ? int(together * dim * int64_t(sizeof(T))) : 0};
+        return {from, at, far ? int(together * dim * int64_t(sizeof(T))) : 0};
     }
 };
 

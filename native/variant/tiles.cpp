@@ -4,8 +4,6 @@
 // side by side in a vector, outputs and gradients with the channels. A tile's columns belong to no
 // other tile, so one thread works out all of its gradients, in one order.
 
-#include <stdlib.h>
-
 #include "../parallel.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"

@@ -1,4 +1,4 @@
-"""Tensors that torch negates when it reads them: their memory holds other numbers."""
+"""Tensors whose memory holds other numbers, because torch negates them, or none at all."""
 
 import pytest
 import torch
@@ -60,3 +60,13 @@ def test_a_bias_that_is_the_imaginary_part_of_a_conjugate():
         for name in (NATIVE, "reference")
     )
     torch.testing.assert_close(found, expected)
+
+
+def test_zeros_without_memory():
+    query, key, value = (torch.randn(H, n, 8) for n in (T, S, S))
+    zeros = torch._efficientzerotensor(query.shape)
+    found = ew.attention(zeros, key, value, graph(), backend=NATIVE)
+    assert found.shape == (H, T, 8)
+    out = ew.attention(query.requires_grad_(), key, value, graph(), backend=NATIVE)
+    (grad,) = torch.autograd.grad(out, query, torch._efficientzerotensor(out.shape))
+    assert not grad.any()

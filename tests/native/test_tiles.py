@@ -46,7 +46,7 @@ def case(graph, *, heads=4, kv_heads=None, dim=16, value_dim=None, batch=(), dty
 
 def by_edge(monkeypatch):
     """Forget tiles, so that rows are worked on one by one."""
-    monkeypatch.setattr("edgewise.backends.native.layout.tiles_of", lambda rows: None)
+    monkeypatch.setattr("edgewise.backends.native.layout.tiles_of", lambda _: None)
 
 
 def test_the_rows_first_edge_and_columns_of_each_block():
@@ -100,7 +100,9 @@ def test_every_size_in_every_dtype(sizes, dtype):
 
 
 @pytest.mark.parametrize("storage", ["node-major", "contiguous"])
-@pytest.mark.parametrize("dim, value_dim", [(1, 3), (5, 8), (8, 24), (16, 40), (31, 17), (64, 64)])
+@pytest.mark.parametrize(
+    ("dim", "value_dim"), [(1, 3), (5, 8), (8, 24), (16, 40), (31, 17), (64, 64)]
+)
 def test_every_head_dimension(dim, value_dim, storage):
     graph = ew.Blocks([23, 5, 40])
     assert_exact(case(graph, dim=dim, value_dim=value_dim, storage=storage), NATIVE)
@@ -194,5 +196,3 @@ def test_tiles_in_compiled_code():
         lambda q, k, v: ew.attention(q, k, v, given.graph, backend=NATIVE), fullgraph=True
     )
     torch.testing.assert_close(compiled(query, key, value), given.results(NATIVE)["out"])
-
-

@@ -17,6 +17,7 @@ _PLAIN = (Tensor, Parameter)  # subclasses may be anything
 _C = torch._C  # pyright: ignore[reportPrivateUsage]
 are_transforms_active: Callable[[], bool] = getattr(_C, "_are_functorch_transforms_active", bool)
 _count_of_modes: Callable[[], int] = getattr(_C, "_len_torch_dispatch_stack", int)
+_has_no_memory: Callable[[Tensor], bool] = getattr(Tensor, "_is_zerotensor", lambda _: False)
 _count_of_overrides: Callable[[], int] = getattr(_C, "_len_torch_function_stack", int)
 
 
@@ -30,7 +31,9 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
     ):
         return True
     for tensor in tensors:
-        if tensor is not None and (type(tensor) not in _PLAIN or tensor.is_neg()):
+        if tensor is None:
+            continue
+        if type(tensor) not in _PLAIN or tensor.is_neg() or _has_no_memory(tensor):
             return True
     return False
 
