@@ -36,7 +36,7 @@ _DENSE = 3  # query, key, value: their gradients are written, those of the other
 _NO_VIEW = (0, 0, 0, 0)
 _READ_OFTEN = 16  # edges for each node from which a copy in another order pays
 _STEP = 512  # bytes of a row that the kernels work on at a time
-_LARGE = 2 << 20  # bytes; large pages have 2 << 20
+_LARGE = 8 << 20  # bytes; large pages have 2 << 20
 
 _View = tuple[int, int, int, int]
 
