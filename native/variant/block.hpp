@@ -12,7 +12,7 @@ constexpr int kRows = 128;     // most rows in a block
 constexpr int kSpill = 16;     // entries past the end that a kernel may compute and throw away
 constexpr int kAhead = 32;     // so many entries before a row is read, it is asked for,
 constexpr int kFirst = 16;     // and its first line so many before that
-constexpr int kKnown = kAhead + kFirst;  // entries past the end whose columns are known
+constexpr int kKnown = kSpill + kAhead + kFirst;  // entries past the end whose columns are known
 constexpr int kHeads = 8;      // most heads at a time
 
 struct Block {
@@ -148,7 +148,7 @@ struct Coming {
     EDGEWISE_INLINE void operator()(int entry) const {
         if (!bytes) return;
         constexpr int line = 64 / int(sizeof(T));
-        ask(from + at[entry + kKnown], 1);
+        ask(from + at[entry + kAhead + kFirst], 1);
         ask(from + at[entry + kAhead] + line, bytes - 64);
     }
 };

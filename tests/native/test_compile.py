@@ -264,3 +264,14 @@ def test_a_first_derivative_with_create_graph_is_exact():
     expected = torch.autograd.grad(call.out("reference").sum(), tensors)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a.detach(), b)
+
+
+def test_tiles():
+    graph = ew.Blocks([23, 9, 30])
+    query, key, value = (torch.randn(4, 62, 16) for _ in range(3))
+
+    def call(*tensors):
+        return ew.attention(*tensors, graph, backend=NATIVE)
+
+    expected = call(query, key, value)
+    torch.testing.assert_close(compiled(call)(query, key, value), expected)

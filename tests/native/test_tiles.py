@@ -187,12 +187,3 @@ def test_the_same_bits_for_any_number_of_threads():
             assert all(torch.equal(t, expected[name]) for name, t in found.items())
     finally:
         torch.set_num_threads(before)
-
-
-def test_tiles_in_compiled_code():
-    given = case(ew.Blocks([23, 9, 30]))
-    query, key, value = given.tensors.values()
-    compiled = torch.compile(
-        lambda q, k, v: ew.attention(q, k, v, given.graph, backend=NATIVE), fullgraph=True
-    )
-    torch.testing.assert_close(compiled(query, key, value), given.results(NATIVE)["out"])
