@@ -15,6 +15,7 @@ namespace {
 constexpr int kColumns = 512;     // most columns of a tile
 constexpr int kNumbers = 8192;    // most numbers of a tile's keys or values, and of its gradients
 constexpr int kPairs = 4096;      // most pairs of a row and a column at a time
+constexpr int kTogether = 256;    // most rows at a time
 
 template <class A>
 constexpr int lanes() {
@@ -23,13 +24,13 @@ constexpr int lanes() {
 
 template <class A>
 struct TileScratch {
-    const A *exact[kPairs];  // rows of one side
-    int64_t query_at[kPairs], key_at[kColumns], value_at[kColumns], grad_at[kPairs];
+    const A *exact[kTogether];  // rows of one side
+    int64_t query_at[kTogether], key_at[kColumns], value_at[kColumns], grad_at[kTogether];
     alignas(64) A keys[kNumbers], values[kNumbers];        // [channel, column]
     alignas(64) A key_grads[kNumbers], value_grads[kNumbers];  // [column, channel]
     alignas(64) A rows[kNumbers];                          // [row, channel]
     alignas(64) A weights[kPairs + 16], changes[kPairs + 16], slopes[kPairs + 16];
-    alignas(64) A top[kPairs], total[kPairs], inverse[kPairs];
+    alignas(64) A top[kTogether], total[kTogether], inverse[kTogether];
 };
 
 // --- Matrix products --------------------------------------------------------------------------
@@ -225,7 +226,8 @@ struct TileWork {
     // Rows at a time: their pairs and their own channels have to fit.
     int together() const {
         const int64_t dim = larger(call.key_dim, call.value_dim);
-        return int(larger<int64_t>(1, smaller<int64_t>(kPairs / padded, kNumbers / dim)));
+        const int64_t fit = smaller<int64_t>(kPairs / padded, kNumbers / dim);
+        return int(smaller<int64_t>(kTogether, fit));
     }
 
     template <class F>

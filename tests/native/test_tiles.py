@@ -126,6 +126,7 @@ def test_every_setting(options):
 
 def test_bipartite_blocks():
     assert_exact(case(ew.Blocks([23, 3, 12], source_sizes=[7, 40, 16])), NATIVE)
+    assert_exact(case(ew.Blocks([600, 30], source_sizes=[8, 9])), NATIVE)  # more rows than fit
 
 
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"bias": (4,)}, {"kv_heads": 2}])
