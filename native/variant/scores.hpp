@@ -210,26 +210,36 @@ inline uint32_t mix(uint32_t x) {
     return x ^ (x >> 15);
 }
 
-// The factor of each weight: 0 where it is dropped.
+// The hash of a head, from which those of its edges follow: by target, then by source.
+inline uint32_t hash_of_head(const edgewise_attention &call, int64_t batch_and_head) {
+    const uint32_t seed = mix(uint32_t(call.seed) ^ uint32_t(uint64_t(call.seed) >> 32));
+    return mix(seed ^ uint32_t(batch_and_head));
+}
+
+// What a weight with that hash is multiplied by: 0 where it is dropped.
+template <class A>
+A factor_of(const edgewise_attention &call, uint32_t hash) {
+    return int64_t(hash) >= call.threshold ? A(call.multiplier) : A(0);
+}
+
+// The factor of each weight.
 template <class A>
 void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
                      const Block &b, A *factors) {
-    const uint32_t seed = mix(uint32_t(call.seed) ^ uint32_t(uint64_t(call.seed) >> 32));
-    const A factor = A(call.multiplier);
     for (int e = 0; e < b.count; ++e) {
         const uint32_t target = uint32_t(heads.by_source ? b.column[e] : b.row_of[e]);
         const uint32_t source = uint32_t(heads.by_source ? b.row_of[e] : b.column[e]);
         const uint32_t copy = rows.copy ? uint32_t(rows.copy[b.place(e)]) : 0;
         const int64_t first = heads.batch * call.heads + heads.head + b.head[e];
         for (int h = 0; h < heads.count; ++h) {
-            uint32_t state = mix(mix(mix(seed ^ uint32_t(first + h)) ^ target) ^ source);
-            if (copy) state = mix(state ^ copy);
-            factors[e * heads.count + h] = int64_t(state) >= call.threshold ? factor : A(0);
+            uint32_t hash = mix(mix(hash_of_head(call, first + h) ^ target) ^ source);
+            if (copy) hash = mix(hash ^ copy);
+            factors[e * heads.count + h] = factor_of<A>(call, hash);
         }
     }
 }
 
-// Most entries of a block: their rows should stay in the first cache.
+// Most entries of a block: their rows should stay well within the second cache.
 template <class T>
 inline int block_entries(int64_t dim, int heads) {
     int64_t fits = 131072 / (dim * heads * int64_t(sizeof(T)));

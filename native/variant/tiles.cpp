@@ -312,14 +312,11 @@ struct TileWork {
     }
 
     void drop(int64_t head, int first, int count, A *values) const {
-        const uint32_t seed = mix(uint32_t(call.seed) ^ uint32_t(uint64_t(call.seed) >> 32));
-        const uint32_t of_head = mix(seed ^ uint32_t(batch * call.heads + head));
-        const A factor = A(call.multiplier);
+        const uint32_t of_head = hash_of_head(call, batch * call.heads + head);
         for (int i = 0; i < count; ++i) {
             const uint32_t of_target = mix(of_head ^ uint32_t(target(first + i)));
             for (int j = 0; j < columns; ++j) {
-                const uint32_t state = mix(of_target ^ uint32_t(source(j)));
-                values[i * padded + j] *= int64_t(state) >= call.threshold ? factor : A(0);
+                values[i * padded + j] *= factor_of<A>(call, mix(of_target ^ uint32_t(source(j))));
             }
         }
     }
@@ -512,9 +509,7 @@ void ask_tile(const edgewise_attention &call, const edgewise_attention_backward 
     ask_rows(call.query, call.heads, call.key_dim, count, target);
     if (!back) return;
     ask_rows(back->grad_out, call.heads, call.value_dim, count, target);
-    if (!call.wide_out || sizeof(T) == 4) {
-        ask_rows(call.out, call.heads, call.value_dim, count, target);
-    }
+    if (!call.wide_out) ask_rows(call.out, call.heads, call.value_dim, count, target);
 }
 
 template <class T>
