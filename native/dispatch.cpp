@@ -17,6 +17,7 @@
     namespace edgewise {                                                      \
     namespace variant {                                                       \
     int64_t attention_forward(const edgewise_attention &);                    \
+    int64_t attention_statistics(const edgewise_attention_backward &);        \
     int64_t attention_backward(const edgewise_attention_backward &);          \
     int64_t aggregate_forward(const edgewise_aggregate &);                    \
     int64_t edge_products(const edgewise_products &);                         \
@@ -41,6 +42,7 @@ namespace {
 struct Kernels {
     const char *name;
     int64_t (*attention_forward)(const edgewise_attention &);
+    int64_t (*attention_statistics)(const edgewise_attention_backward &);
     int64_t (*attention_backward)(const edgewise_attention_backward &);
     int64_t (*aggregate_forward)(const edgewise_aggregate &);
     int64_t (*edge_products)(const edgewise_products &);
@@ -48,8 +50,8 @@ struct Kernels {
 
 #define EDGEWISE_KERNELS(variant)                                                              \
     Kernels {                                                                                  \
-        #variant, variant::attention_forward, variant::attention_backward,                     \
-            variant::aggregate_forward, variant::edge_products                                 \
+        #variant, variant::attention_forward, variant::attention_statistics,                   \
+            variant::attention_backward, variant::aggregate_forward, variant::edge_products    \
     }
 
 #if defined(EDGEWISE_X86_VARIANTS)
@@ -137,6 +139,9 @@ void edgewise_advise(void *memory, int64_t bytes) {
 
 int64_t edgewise_attention_forward(const edgewise_attention *call) {
     return kernels().attention_forward(*call);
+}
+int64_t edgewise_attention_statistics(const edgewise_attention_backward *call) {
+    return kernels().attention_statistics(*call);
 }
 int64_t edgewise_attention_backward_(const edgewise_attention_backward *call) {
     return kernels().attention_backward(*call);

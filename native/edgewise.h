@@ -73,6 +73,9 @@ typedef struct {
     edgewise_rows reversed;               /* by source; `edge` is never null where it is needed */
     edgewise_view grad_out;               /* padded like value */
     void *grad_lse;                       /* [batch, heads, targets], or null for zeros */
+    /* What `edgewise_attention_statistics` left, [batch, targets, 2, heads], float32 or float64; the
+     * output, log-sum-exp and its gradient are then not read. Or null. */
+    void *stats;
     edgewise_view grad_query, grad_key, grad_value; /* written; null where not wanted */
     /* Added to, in float32 or float64; zeros before the call. */
     void *grad_vector;                    /* [heads, true_key_dim] */
@@ -112,6 +115,7 @@ EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int6
 
 /* 0, or 1 where memory for partial results could not be had. */
 EDGEWISE_API int64_t edgewise_attention_forward(const edgewise_attention *call);
+EDGEWISE_API int64_t edgewise_attention_statistics(const edgewise_attention_backward *call);
 EDGEWISE_API int64_t edgewise_attention_backward_(const edgewise_attention_backward *call);
 EDGEWISE_API int64_t edgewise_aggregate_forward(const edgewise_aggregate *call);
 EDGEWISE_API int64_t edgewise_edge_products(const edgewise_products *call);

@@ -597,8 +597,9 @@ struct BySource : Pass<T> {
 
 // --- The whole ------------------------------------------------------------------------------
 
+// Log-sum-exp and delta of all heads of a target side by side, as the passes read them.
 template <class T>
-void statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
+int64_t statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
     using A = Accumulate<T>;
     const edgewise_attention &call = back.call;
     const int64_t T_ = call.rows.rows, H = call.heads, band = 256;
@@ -630,6 +631,7 @@ void statistics(const edgewise_attention_backward &back, Accumulate<T> *stats) {
             }
         }
     });
+    return 0;
 }
 
 bool is_shared(const edgewise_view &view, const edgewise_attention &call) {
@@ -725,7 +727,7 @@ int64_t backward(const edgewise_attention_backward &back) {
     using A = Accumulate<T>;
     const edgewise_attention &call = back.call;
     const int64_t planes = call.batch * call.heads;
-    const int64_t stats = 2 * planes * call.rows.rows;
+    const int64_t stats = back.stats ? 0 : 2 * planes * call.rows.rows;
     const int64_t vectors = back.grad_vector ? call.rows.num_tasks * planes * call.key_dim : 0;
     const int64_t targets = call.rows.num_slots * planes * call.key_dim;
     const int64_t sources = back.reversed.num_slots * call.batch * call.kv_heads *
@@ -734,11 +736,11 @@ int64_t backward(const edgewise_attention_backward &back) {
     A *all = static_cast<A *>(new_table(size));
     if (!all) return 1;
     Buffers<T> buffers;
-    buffers.stats = all;
+    buffers.stats = back.stats ? static_cast<A *>(back.stats) : all;
     buffers.vectors = back.grad_vector ? all + stats : nullptr;
     buffers.targets = all + stats + vectors;
     buffers.sources = all + stats + vectors + targets;
-    statistics<T>(back, buffers.stats);
+    if (!back.stats) statistics<T>(back, all);
     if (back.grad_query.data || back.grad_vector || back.grad_bias.data ||
         back.grad_edge_key.data || back.grad_edge_value.data) {
         by_target<T>(back, buffers);
@@ -750,9 +752,19 @@ int64_t backward(const edgewise_attention_backward &back) {
 
 }  // namespace
 
+int64_t attention_statistics(const edgewise_attention_backward &back) {
+    switch (back.call.dtype) {
+        case EDGEWISE_FLOAT64: return statistics<double>(back, static_cast<double *>(back.stats));
+        case EDGEWISE_FLOAT32: return statistics<float>(back, static_cast<float *>(back.stats));
+        case EDGEWISE_BFLOAT16: return statistics<BFloat16>(back, static_cast<float *>(back.stats));
+        default: return statistics<Float16>(back, static_cast<float *>(back.stats));
+    }
+}
+
 int64_t attention_backward(const edgewise_attention_backward &back) {
     // Where heads or batches share a bias, tiles would add to its gradient at the same time.
-    if (has_tiles(back.call) && !is_shared(back.grad_bias, back.call)) return tiles_backward(back);
+    const bool alone = !is_shared(back.grad_bias, back.call);
+    if (!back.stats && has_tiles(back.call) && alone) return tiles_backward(back);
     switch (back.call.dtype) {
         case EDGEWISE_FLOAT64: return backward<double>(back);
         case EDGEWISE_FLOAT32: return backward<float>(back);

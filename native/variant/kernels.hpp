@@ -7,6 +7,7 @@ namespace edgewise {
 namespace EDGEWISE_VARIANT {
 
 int64_t attention_forward(const edgewise_attention &call);
+int64_t attention_statistics(const edgewise_attention_backward &call);
 int64_t attention_backward(const edgewise_attention_backward &call);
 int64_t aggregate_forward(const edgewise_aggregate &call);
 int64_t edge_products(const edgewise_products &call);

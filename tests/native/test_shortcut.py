@@ -46,6 +46,7 @@ def test_the_same_numbers(backend, score):
             )
     if backend == "native":
         assert len(shortcuts(graph)) == 2
+        assert sum(len(found.backward) for found in shortcuts(graph)) == 1
 
 
 def test_every_layout_has_its_own():

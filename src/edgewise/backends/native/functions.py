@@ -87,16 +87,18 @@ class _Attention(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         out, lse, seed, *tensors = ctx.saved_tensors
+        ctx.maybe_clear_saved_tensors()  # unless the graph is kept for another time
         grad_out, grad_lse = grads
         if grad_out is None:
             grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
+        state = [out, lse]
+        del out
         found = gradients(
             ctx.settings,
             ctx.layout,
             Operands(*tensors),
             seed,
-            out,
-            lse,
+            state,
             grad_out,
             grad_lse,
             tuple(ctx.needs_input_grad[3:]),
@@ -111,19 +113,18 @@ def gradients(
     layout: Layout,
     operands: Operands,
     seed: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
+    state: list[Tensor],
     grad_out: Tensor,
     grad_lse: Tensor | None,
     wanted: tuple[bool, ...],
     *,
     records: list[bytes] | None = None,
 ) -> Sequence[Tensor | None]:
-    """Gradients of the operands that are wanted; ``records`` as in `attention_backward`."""
+    """Gradients of the operands that are wanted; ``state`` and ``records`` as in the kernels."""
     if looked_into((grad_out, grad_lse)):  # many at once, as for a Jacobian
         from edgewise.backends.native import operators  # defined on first need
 
-        tensors = (grad_out, grad_lse, out, lse, *operands, seed)
+        tensors = (grad_out, grad_lse, *state, *operands, seed)
         graph = _graph(layout, needs_grad=True)
         found = operators.attention_backward(
             *tensors, *graph, settings[0], settings[1:], list(wanted)
@@ -136,8 +137,7 @@ def gradients(
         layout.reversed,
         operands,
         seed,
-        out,
-        lse,
+        state,
         grad_out,
         grad_lse,
         wanted,

@@ -135,22 +135,33 @@ def attention_backward(
     columns: Rows,
     operands: Operands,
     seed: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
+    state: list[Tensor],
     grad_out: Tensor,
     grad_lse: Tensor | None,
     wanted: tuple[bool, ...],
     *,
     records: list[bytes] | None = None,
 ) -> list[Tensor | None]:
-    """Gradients of the operands that are wanted, from the global output and log-sum-exp.
+    """Gradients of the operands that are wanted.
 
-    What the kernel reads is added to ``records``.
-
-    The output may be wide: rounding it would show in the gradients of the scores, which are
-    differences of such products.
+    Args:
+        settings: The numbers of the call.
+        rows: By target.
+        columns: By source.
+        operands: The tensors of the call.
+        seed: Of dropout.
+        state: The global output and log-sum-exp, which are taken out of the list: a large output
+            that nobody else holds is freed before gradients fill new memory. The output may be
+            wide: rounding it would show in the gradients of the scores, which are differences of
+            such products.
+        grad_out: Gradient of the output.
+        grad_lse: Gradient of the log-sum-exp; None for zeros.
+        wanted: For which of the operands.
+        records: What the kernel reads is added to them.
     """
     accumulate = accumulate_dtype(operands.query.dtype)
+    out, lse = state
+    state.clear()
     if not lse.numel():
         return [
             empty_gradient(operands, place).zero_()
@@ -174,15 +185,22 @@ def attention_backward(
         _EdgeGradient.of(tensor, lead, tail, accumulate) if want and tensor is not None else None
         for tensor, want, tail in zip(operands[4:], wanted[4:], (1, 2, 2), strict=True)
     ]
+    stats = None
+    if out.nbytes >= _LARGE and rows.tiles is None:  # tiles read the output as they go
+        stats = _new((2 * lse.numel(),), lse, accumulate)
     packed = BACKWARD.pack(
         *_record(settings, rows, operands, ready, seed, _view(out), lse, out.dtype),
         *columns.record,
         *_view(grad_out),
         pointer(grad_lse),
+        pointer(stats),
         *(field for grad in dense for field in (_NO_VIEW if grad is None else _view(_four(grad)))),
         pointer(grad_vector),
         *(field for grad in of_edges for field in (_NO_VIEW if grad is None else grad.view)),
     )
+    if stats is not None:
+        run(library().statistics(packed))
+        del out
     run(library().backward(packed))
     if records is not None:
         records.append(packed)

@@ -13,19 +13,77 @@ from struct import Struct
 
 from edgewise.errors import EdgewiseError
 
-__all__ = ["AGGREGATE", "ATTENTION", "BACKWARD", "PRODUCTS", "Library", "library", "why_missing"]
+__all__ = [
+    "AGGREGATE",
+    "ATTENTION",
+    "BACKWARD",
+    "PRODUCTS",
+    "Library",
+    "Record",
+    "library",
+    "why_missing",
+]
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _NAME = f"libedgewise_native{_SUFFIX}"
 _VARIABLE = "EDGEWISE_NATIVE_LIBRARY"
 
-# The records of native/edgewise.h, 8 bytes a field: q an integer or a pointer, d a double.
-_VIEW, _ROWS = "4q", "14q"
-_ATTENTION = f"11q3d3qd{8 * _VIEW}q{_ROWS}"
-ATTENTION = Struct(f"={_ATTENTION}")
-BACKWARD = Struct(f"={_ATTENTION}{_ROWS}{_VIEW}q{3 * _VIEW}q{3 * _VIEW}")
-AGGREGATE = Struct(f"=6q{3 * _VIEW}q{_ROWS}")
-PRODUCTS = Struct(f"=5q{2 * _VIEW}q{_VIEW}{_ROWS}")
+
+class Record:
+    """A record of native/edgewise.h: 8 bytes a field, integers and pointers but for doubles.
+
+    Attributes:
+        place: The first field of each part, by its name.
+        pack: From all fields to bytes.
+        size: Bytes.
+    """
+
+    def __init__(self, *parts: str) -> None:
+        self.place: dict[str, int] = {}
+        fields = ""
+        for part in parts:
+            kind, names = part.split(": ")
+            for name in names.split(", "):
+                self.place[name] = len(fields)
+                fields += _KINDS[kind]
+        packer = Struct(f"={fields}")
+        self.pack, self.size = packer.pack, packer.size
+
+
+_KINDS = {"int": "q", "double": "d", "view": 4 * "q", "rows": 14 * "q"}
+_ATTENTION = (
+    "int: dtype, score, batch, heads, kv_heads, key_dim, value_dim, true_key_dim, true_value_dim",
+    "int: threads, wide_out",
+    "double: scale, softcap, slope",
+    "int: drops, seed, threshold",
+    "double: multiplier",
+    "view: query, key, value, vector, bias, edge_key, edge_value, out",
+    "int: lse",
+    "rows: rows",
+)
+ATTENTION = Record(*_ATTENTION)
+BACKWARD = Record(
+    *_ATTENTION,
+    "rows: reversed",
+    "view: grad_out",
+    "int: grad_lse, stats",
+    "view: grad_query, grad_key, grad_value",
+    "int: grad_vector",
+    "view: grad_bias, grad_edge_key, grad_edge_value",
+)
+AGGREGATE = Record(
+    "int: dtype, reduce, batch, channels, true_channels, threads",
+    "view: value, out, weight",
+    "int: winner",
+    "rows: rows",
+)
+PRODUCTS = Record(
+    "int: dtype, batch, channels, true_channels, threads",
+    "view: target, source",
+    "int: winner",
+    "view: out",
+    "rows: rows",
+)
 
 Kernel = Callable[[bytes], int]
 
@@ -38,6 +96,7 @@ class Library:
         variant: The instruction set they were chosen for.
         threads: Whether they can use more than one thread.
         attention: Forward pass, from a packed record.
+        statistics: What the backward pass needs of the forward pass.
         backward: Backward pass.
         aggregate: Sums, means and maxima.
         products: Products of the rows at both ends of each edge.
@@ -48,6 +107,7 @@ class Library:
     variant: str
     threads: bool
     attention: Kernel
+    statistics: Kernel
     backward: Kernel
     aggregate: Kernel
     products: Kernel
@@ -108,6 +168,7 @@ def _library(found: ctypes.CDLL) -> Library:
         variant,
         threads,
         kernel("attention_forward"),
+        kernel("attention_statistics"),
         kernel("attention_backward_"),
         kernel("aggregate_forward"),
         kernel("edge_products"),

@@ -26,22 +26,22 @@ from edgewise.backends.native.kernels import (
     run,
 )
 from edgewise.backends.native.layout import Layout
-from edgewise.backends.native.library import library
+from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
 
-# Which fields of the records in library.py, 8 bytes each, hold the pointers of a call.
-_FORWARD = (18, 22, 26, 46, 50)  # query, key, value, out, lse
-_BACKWARD = (*_FORWARD, 75, 80, 84, 88)  # gradients of out, query, key, value
+# The pointers of a call.
+_FORWARD = ("query", "key", "value", "out", "lse")
+_BACKWARD = (*_FORWARD, "grad_out", "grad_query", "grad_key", "grad_value")
 _SMALL = 1 << 18  # numbers in a tensor: above, Python is nothing beside the kernels
 _MOST_GRADIENTS = 16  # kinds of them: strides rarely differ
 
 
-class _Record:
+class _Bytes:
     """The bytes of a record around its pointers."""
 
-    def __init__(self, packed: bytes, fields: tuple[int, ...]) -> None:
+    def __init__(self, packed: bytes, fields: Sequence[int]) -> None:
         starts = [0, *(8 * (field + 1) for field in fields)]
         ends = [*(8 * field for field in fields), len(packed)]
         self.parts = tuple(packed[a:b] for a, b in zip(starts, ends, strict=True))
@@ -49,9 +49,10 @@ class _Record:
 
     @classmethod
     def of(
-        cls, packed: bytes, fields: tuple[int, ...], tensors: tuple[Tensor | None, ...]
-    ) -> _Record | None:
+        cls, kind: Record, packed: bytes, names: Sequence[str], tensors: Sequence[Tensor | None]
+    ) -> _Bytes | None:
         """The record of a call on these tensors; None where it was on a copy of one."""
+        fields = [kind.place[name] for name in names]
         for field, tensor in zip(fields, tensors, strict=True):
             (pointer,) = Struct("=q").unpack_from(packed, 8 * field)
             if pointer != (0 if tensor is None else tensor.data_ptr()):
@@ -71,8 +72,8 @@ class Shortcut:
         self.dtypes = (out.dtype, lse.dtype)
         gradients = [empty_gradient(operands, place) for place in range(3)]
         self.gradients = [(grad.shape, grad.stride()) for grad in gradients]
-        self.backward: dict[tuple[object, ...], _Record] = {}
-        self.forward: _Record
+        self.backward: dict[tuple[object, ...], _Bytes] = {}
+        self.forward: _Bytes
         self.kernels = library()
 
     @classmethod
@@ -85,7 +86,7 @@ class Shortcut:
             return None
         records: list[bytes] = []
         out, lse = attention_forward(settings, layout.rows, operands, None, records=records)
-        record = _Record.of(records[0], _FORWARD, (query, key, value, out, lse))
+        record = _Bytes.of(ATTENTION, records[0], _FORWARD, (query, key, value, out, lse))
         if record is None:
             return None
         shortcut = cls(settings, layout, operands, out, lse)
@@ -153,15 +154,14 @@ class Shortcut:
             self.layout,
             Operands(query, key, value),
             None,
-            out,
-            lse,
+            [out, lse],
             grad_out,
             None,
             (*wanted, False, False, False, False),
             records=records,
         )[:3]
         if records and len(self.backward) < _MOST_GRADIENTS:
-            record = _Record.of(records[0], _BACKWARD, (*tensors, grad_out, *grads))
+            record = _Bytes.of(BACKWARD, records[0], _BACKWARD, (*tensors, grad_out, *grads))
             if record is not None:
                 self.backward[kind] = record
         return grads
