@@ -34,7 +34,7 @@ __all__ = ["Shortcut"]
 # The pointers of a call.
 _FORWARD = ("query", "key", "value", "out", "lse")
 _BACKWARD = (*_FORWARD, "grad_out", "grad_query", "grad_key", "grad_value")
-_SMALL = 1 << 18  # numbers in a tensor: above, Python is nothing beside the kernels
+_SMALL = 1 << 20  # numbers in a tensor: above, Python is nothing beside the kernels
 _MOST_GRADIENTS = 16  # kinds of them: strides rarely differ
 
 
