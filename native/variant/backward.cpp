@@ -177,7 +177,7 @@ struct Pass {
     }
 
     // Log-sum-exp and delta: of all heads in one piece where they are few.
-    void ask_stats(int64_t target) const {
+    EDGEWISE_INLINE void ask_stats(int64_t target) const {
         const A *at = stats_of(target);
         if (call.heads == heads.count) {
             ask(at, 2 * int(call.heads * sizeof(A)));

@@ -145,7 +145,7 @@ struct Coming {
     const int64_t *at;  // [entries + kKnown]
     int bytes;          // of a row, in one piece; 0 to ask for nothing
 
-    void operator()(int entry) const {
+    EDGEWISE_INLINE void operator()(int entry) const {
         if (!bytes) return;
         constexpr int line = 64 / int(sizeof(T));
         ask(from + at[entry + kAhead + kFirst], 1);

@@ -143,7 +143,7 @@ struct TotalsCall {
 };
 
 template <class T, int W>
-inline void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
+EDGEWISE_INLINE void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
     if (count >= W) {
         store<W>(to, v);
     } else {

@@ -54,6 +54,10 @@ struct VecOf {
 template <class T, int N>
 using Vec = typename VecOf<T, N>::type;
 
+// For what inner loops are made of: in a file with kernels for four dtypes, GCC runs out of what it is
+// ready to inline.
+#define EDGEWISE_INLINE __attribute__((always_inline)) inline
+
 template <class V>
 inline V raw_load(const void *from) {
     V v;
@@ -194,7 +198,7 @@ inline F small_exponential(F x, F n) {
 
 // exp to 2 units in the last place; 0 below -87.3, infinity above 88.7, NaN for NaN.
 template <int N>
-inline Vec<float, N> exponential(Vec<float, N> x) {
+EDGEWISE_INLINE Vec<float, N> exponential(Vec<float, N> x) {
     using F = Vec<float, N>;
     using I = Vec<int32_t, N>;
 #if defined(__AVX512F__)
@@ -314,7 +318,7 @@ struct Larger {
 };
 
 template <int N, int D, class F = Add, class V, int... I>
-inline V fold_lanes(V a, V b, Lanes<I...>) {
+EDGEWISE_INLINE V fold_lanes(V a, V b, Lanes<I...>) {
     using Step = Fold<N, 16 / int(sizeof(a[0])) < N ? 16 / int(sizeof(a[0])) : N>;
     return F::of(
         __builtin_shufflevector(a, b, Step::first_of(D, I)...),
@@ -323,7 +327,7 @@ inline V fold_lanes(V a, V b, Lanes<I...>) {
 
 // From N vectors the vector of their N sums, or largest lanes. All lanes are added in one order.
 template <class A, int N, class F = Add, int D = 1>
-inline Vec<A, N> folded(Vec<A, N> *v) {
+EDGEWISE_INLINE Vec<A, N> folded(Vec<A, N> *v) {
     if constexpr (D < N) {
 #pragma GCC unroll 8
         for (int i = 0; i < N / (2 * D); ++i) {
@@ -346,7 +350,7 @@ inline T larger(T a, T b) {
 }
 // Ask for memory that will be read soon. Into the second cache: the first one has too few places for
 // lines that are under way (16 against 48), and asking it keeps the arithmetic waiting.
-inline void ask(const void *from, int bytes) {
+EDGEWISE_INLINE void ask(const void *from, int bytes) {
     const char *p = static_cast<const char *>(from);
     for (; bytes > 192; bytes -= 256, p += 256) {
         __builtin_prefetch(p, 0, 2);
