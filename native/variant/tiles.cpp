@@ -489,16 +489,18 @@ struct TileWork {
 };
 
 // Ask for what a tile reads, all heads at once, where they are adjacent: one head reads a line here
-// and a line there, which no machine foresees.
+// and a line there, which no machine foresees. One of several parts of it: a machine has no more than
+// some dozens of lines under way, and waits when it is asked for more.
 template <class T>
 void ask_tile(const edgewise_attention &call, const edgewise_attention_backward *back,
-              const int64_t *tile, int64_t batch) {
+              const int64_t *tile, int64_t batch, int64_t part, int64_t parts) {
     auto ask_rows = [&](const edgewise_view &view, int64_t heads, int64_t dim, int64_t count,
                         auto row) {
         if (heads > 1 && view.head != dim) return;
         const T *from = at<T>(view, batch, 0);
         const int bytes = int(heads * dim * int64_t(sizeof(T)));
-        for (int64_t i = 0; i < count; ++i) ask(from + row(i) * view.row, bytes);
+        const int64_t last = count * (part + 1) / parts;
+        for (int64_t i = count * part / parts; i < last; ++i) ask(from + row(i) * view.row, bytes);
     };
     const edgewise_rows &rows = call.rows;
     auto target = [&](int64_t i) { return rows.order ? rows.order[tile[0] + i] : tile[0] + i; };
@@ -519,8 +521,9 @@ int64_t run(const edgewise_attention &call, const edgewise_attention_backward *b
         TileScratch<Accumulate<T>> scratch;
         const int64_t plane = cell % (call.batch * call.kv_heads);
         const int64_t *tile = call.rows.tiles + 4 * (cell / (call.batch * call.kv_heads));
-        if (plane % call.kv_heads == 0 && tile + 4 < call.rows.tiles + 4 * tiles) {
-            ask_tile<T>(call, back, tile + 4, plane / call.kv_heads);
+        if (tile + 4 < call.rows.tiles + 4 * tiles) {
+            const int64_t batch = plane / call.kv_heads, part = plane % call.kv_heads;
+            ask_tile<T>(call, back, tile + 4, batch, part, call.kv_heads);
         }
         TileWork<T> work(call, back, tile, plane, scratch);
         if (back) {

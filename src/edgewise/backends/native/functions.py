@@ -8,7 +8,7 @@ Eager code takes the short way, an autograd function on memory. Whatever has to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from edgewise.backends.native.kernels import (
     reduce_rows,
 )
 from edgewise.backends.native.layout import Layout
-from edgewise.errors import DerivativeError
+from edgewise.ops.once import once_differentiable
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
     "best_again",
     "best_of_rows",
     "gradients",
-    "once_differentiable",
-    "refuse",
     "sum_of_rows",
 ]
 
@@ -104,7 +102,7 @@ class _Attention(Function):
             tuple(ctx.needs_input_grad[3:]),
         )
         if torch.is_grad_enabled():
-            found = once_differentiable(found, [grad_out, *tensors])
+            found = once_differentiable("native", found, [grad_out, *tensors])
         return None, None, None, *found
 
 
@@ -142,34 +140,6 @@ def gradients(
         grad_lse,
         wanted,
         records=records,
-    )
-
-
-def once_differentiable(
-    found: Sequence[Tensor | None], anchors: Sequence[Tensor | None]
-) -> list[Tensor | None]:
-    """Make a second derivative say what it needs, instead of being silently zero."""
-    leaves = [tensor for tensor in anchors if tensor is not None and tensor.requires_grad]
-    return [
-        None if grad is None else _Refuse.apply(grad, *leaves)  # type: ignore[misc]
-        for grad in found
-    ]
-
-
-class _Refuse(Function):
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor, *anchors: Tensor) -> Tensor:
-        return grad.view_as(grad)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        refuse()
-
-
-def refuse(*_: object) -> NoReturn:
-    """Say what a second derivative needs."""
-    raise DerivativeError(
-        "backend 'native' has no second derivative. Use backend='gather' or backend='reference'."
     )
 
 

@@ -9,16 +9,17 @@ way of `edgewise.backends.native.functions`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from edgewise.backends.native import kernels
-from edgewise.backends.native.functions import best_again, once_differentiable, refuse
+from edgewise.backends.native.functions import best_again
 from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
+from edgewise.ops.once import once_differentiable, refuse
 from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["attention", "attention_backward", "best", "products", "sums"]
@@ -40,6 +41,10 @@ _GRAPH = "Tensor[] rows, Tensor[] columns, SymInt[] slots"
 _SETTINGS = "int score, float[] numbers"
 _NUM_OPERANDS = 7
 _NUM_ROWS = 8  # tensors of `Rows.tensors`
+
+
+def _refuse(*_: object) -> NoReturn:
+    refuse("native")
 
 
 def _operator(
@@ -69,7 +74,7 @@ def _operator(
             for want, grad in zip(wanted, found, strict=True)
         )
 
-    if derive is refuse:  # who calls it refuses: see `once_differentiable`
+    if derive is _refuse:  # who calls it refuses: see `once_differentiable`
         _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
     else:
         torch.library.register_autograd(full, derive_lists, setup_context=setup)
@@ -159,7 +164,7 @@ def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor
         plain = (None if tensor is None else tensor.detach() for tensor in args)
         found = iter(attention_backward(*plain, *rest))
         if torch.is_grad_enabled():
-            found = iter(once_differentiable(list(found), [grad_out, *tensors]))
+            found = iter(once_differentiable("native", list(found), [grad_out, *tensors]))
     return *(next(found) if want else None for want in wanted), *(6 * [None])
 
 
@@ -291,7 +296,7 @@ def _sums_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _sums_derivative(ctx: Any, grad: Tensor) -> Any:
     value, weight, winner, *graph = ctx.saved_tensors
     if winner is not None:
-        refuse()
+        _refuse()
     rows, columns = graph[:_NUM_ROWS], graph[_NUM_ROWS:]
     of_value = of_weight = None
     if ctx.needs_input_grad[0]:
@@ -345,7 +350,7 @@ def _products_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _products_derivative(ctx: Any, grad: Tensor) -> Any:
     target, source, winner, *graph = ctx.saved_tensors
     if winner is not None:
-        refuse()
+        _refuse()
     rows, columns = graph[:_NUM_ROWS], graph[_NUM_ROWS:]
     of_target = of_source = None
     if ctx.needs_input_grad[0]:
@@ -464,7 +469,7 @@ attention_backward = _operator(
     f"{_SETTINGS}, bool[] wanted) -> Tensor[]",
     _attention_backward,
     _attention_backward_fake,
-    (_save_nothing, refuse),
+    (_save_nothing, _refuse),
     _attention_backward_vmap,
 )
 sums = _operator(

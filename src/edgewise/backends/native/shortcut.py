@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.backends.native.functions import gradients, once_differentiable
+from edgewise.backends.native.functions import gradients
 from edgewise.backends.native.kernels import (
     Operands,
     Settings,
@@ -27,6 +27,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
+from edgewise.ops.once import once_differentiable
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
@@ -181,5 +182,5 @@ class _Shortcut(Function):
         tensors = ctx.saved_tensors
         found = ctx.shortcut.launch_backward(tensors, grad_out, ctx.needs_input_grad[1:])
         if torch.is_grad_enabled():
-            found = once_differentiable(found, [grad_out, *tensors[:3]])
+            found = once_differentiable("native", found, [grad_out, *tensors[:3]])
         return None, *found
