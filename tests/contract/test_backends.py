@@ -22,7 +22,16 @@ LOW_PRECISION = {"causal", "causal, tall: isolated targets", "window | hubs", "e
                  "edge list, no edges", "disjoint union"}  # fmt: skip
 
 
+BANDS = {"complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
+         "window", "window, rectangular", "dilated", "self-loops", "one node",
+         "hubs: isolated others"}  # fmt: skip
+PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two batch dimensions",
+         "dot, grouped heads", "dot, one key head", "dot, strided"}  # fmt: skip
+
+
 def may_refuse(backend: str, setting: str, graph: str) -> bool:
+    if backend == "banded":
+        return setting not in PLAIN or graph not in BANDS
     if backend != "dense":
         return False
     return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)
@@ -59,7 +68,8 @@ def test_backend_gives_the_reference_numbers(backend, setting, dtype):
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("backend", NAMES)
 def test_gradcheck(backend, setting):
-    for name in ("window | hubs", "edge list, isolated", "edge list, copies", "causal, wide"):
+    for name in ("window | hubs", "edge list, isolated", "edge list, copies", "causal, wide",
+                 "dilated"):  # fmt: skip
         if may_refuse(backend, setting, name):
             continue
         call = SETTINGS[setting].call(GRAPHS[name], torch.float64, seed=1)

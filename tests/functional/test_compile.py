@@ -4,10 +4,9 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.backends import BACKENDS
-from edgewise.testing import GRAPHS, SETTINGS, expected_refusal
+from edgewise.testing import GENERAL, GRAPHS, SETTINGS, expected_refusal
 
-NAMES = [backend.name for backend in BACKENDS]
+NAMES = GENERAL
 SHAPES = (
     "window | hubs",
     "edge list, copies",

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.backends import BACKENDS
 from edgewise.ops.dropout import dropout_multiplier
+from edgewise.testing import GENERAL
 
-NAMES = [backend.name for backend in BACKENDS]
+NAMES = GENERAL
 
 
 def seeded(seed):

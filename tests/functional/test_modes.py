@@ -10,10 +10,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import edgewise as ew
-from edgewise.backends import BACKENDS
 from edgewise.graphs import recall
+from edgewise.testing import GENERAL
 
-NAMES = [backend.name for backend in BACKENDS]
+NAMES = GENERAL
 
 
 def ring(n=12):

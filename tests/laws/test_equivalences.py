@@ -6,10 +6,9 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.backends import BACKENDS
-from edgewise.testing import GRAPHS
+from edgewise.testing import GENERAL, GRAPHS
 
-NAMES = [backend.name for backend in BACKENDS]
+NAMES = GENERAL
 F64 = torch.float64
 
 

@@ -15,6 +15,14 @@ STATE = ew.attention_state(Q, K, V, GRAPH)
 LSE = STATE.lse
 
 
+def twice(backend):
+    """A gradient of a gradient."""
+    q = torch.randn(1, 4, 2, requires_grad=True)
+    out = ew.attention(q, q, q, ew.Causal(4), backend=backend)
+    (once,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+    once.sum().backward()
+
+
 def attend(query=Q, key=K, value=V, graph=GRAPH, **settings):
     return ew.attention(query, key, value, graph, **settings)
 
@@ -278,9 +286,14 @@ CASES = {
         lambda: attend(backend="fast"),
         ew.PlanError,
         (
-            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'native', "
+            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', 'native', "
             "got 'fast'. Use 'auto'."
         ),
+    ),
+    "second derivative": (
+        lambda: twice("banded"),
+        ew.DerivativeError,
+        ("backend 'banded' has no second derivative. Use backend='gather' or backend='reference'."),
     ),
     "backend refuses": (
         lambda: attend(backend="dense", edge_key=torch.ones(15, 8)),

@@ -58,6 +58,29 @@ def test_the_rows_first_edge_and_columns_of_each_block():
     assert tiles(union).tolist() == [[0, 4, 0, 4], [4, 10, 16, 6]]
 
 
+@pytest.mark.parametrize(
+    "graph",
+    [
+        *(ew.Blocks(sizes) for sizes in SIZES.values()),
+        ew.Complete(40),
+        ew.Complete(4, 90),
+        ew.Blocks([5, 7], source_sizes=[9, 4]),
+        ew.disjoint_union([ew.Complete(4), ew.Complete(6)]),
+        ew.Blocks([2] * 20),
+        ew.Blocks([8, 8], source_sizes=[8, 0]),
+        ew.Blocks([0, 8], source_sizes=[8, 8]),
+        ew.Window(64, left=5, right=5),
+        ew.Causal(20),
+    ],
+    ids=repr,
+)
+def test_facts_foresee_tiles(graph):
+    T, S = graph.num_targets, graph.num_sources
+    q, k = torch.randn(2, T, 16), torch.randn(2, S, 16)
+    way = ew.plan(q, k, k, graph, backend=NATIVE).to_dict()["way"]
+    assert (way == "fused tiles") == (tiles(graph) is not None)
+
+
 def test_equal_neighbours_of_other_blocks_are_told_apart():
     assert tiles(ew.Blocks([6, 6, 6])).shape == (3, 4)
 

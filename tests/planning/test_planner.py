@@ -27,7 +27,8 @@ def test_explain_of_a_complete_graph():
         " · forward\n"
         "└─ dense · Complete(64) · sdpa · about 36.4 us, 24.6 KB\n"
         "\n"
-        "dearer   native    about 57.8 us, 140 KB · fused rows\n"
+        "dearer   native    about 42 us, 140 KB · fused tiles\n"
+        "dearer   banded    about 177 us, 32.8 KB · tiles\n"
         "dearer   gather    about 1.46 ms, 2.56 MB · rows of edges\n"
         "budget   1 GB"
     )
@@ -38,11 +39,12 @@ def test_explain_of_a_sparse_graph_with_training():
     assert str(explain(ring, q(4096, requires_grad=True))) == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about 206 us,"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about 245 us,"
         " 7.08 MB\n"
         "\n"
         "dearer   gather    about 3.73 ms, 6.85 MB · rows of edges\n"
         "dearer   dense     about 242 ms, 90.2 MB · sdpa + mask\n"
+        "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal\n"
         "budget   1 GB"
     )
 
@@ -51,12 +53,16 @@ def test_explain_names_every_reason():
     copies = ew.EdgeList([[0, 0], [1, 1]], num_nodes=2)
     bias = torch.zeros(1, 2)
     text = str(explain(copies, q(2), bias=bias, dropout=0.1, edge_key=torch.zeros(1, 2, 8)))
-    assert text.splitlines()[4:8] == [
+    assert text.splitlines()[4:12] == [
         "refused  dense     edge_key belongs to edges, not to matrix entries; leave it out",
         "                   the graph may hold copies of an edge, each with its own bias, and a"
         " matrix entry holds one; merge the copies",
         "                   the graph may hold copies of an edge, which dropout tells apart, and a"
         " matrix entry holds one; merge the copies",
+        "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal",
+        "                   tiles take no edge bias; leave it out",
+        "                   edge_key belongs to edges, not to tiles; leave it out",
+        "                   torch's dropout cannot be repeated edge by edge; set dropout=0",
         "budget   1 GB",
     ]
 
@@ -66,7 +72,7 @@ def test_explain_as_json():
     assert found["plan"]["backend"] == "dense"
     assert found["plan"]["graph"] == "Causal(16)"
     assert found["plan"]["edges"] == [136, 136]
-    assert [run["backend"] for run in found["dearer"]] == ["native", "gather"]
+    assert [run["backend"] for run in found["dearer"]] == ["native", "banded", "gather"]
     assert found["refused"] == []
     assert found["budget"] == BUDGET
 

@@ -1,9 +1,10 @@
 """How attention is computed: one file, one way. The tuple is the registry, in order of names."""
 
+from edgewise.backends.banded import Banded
 from edgewise.backends.base import Accepts as Accepts, Backend as Backend, Refuses as Refuses
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Native())
+BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Native())

@@ -1,5 +1,6 @@
 """How edges are stored, and how a symbolic graph becomes tensors."""
 
+from edgewise.layouts.band import Band as Band, band as band
 from edgewise.layouts.draw import draw as draw
 from edgewise.layouts.edges import (
     edges as edges,

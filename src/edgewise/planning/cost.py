@@ -1,8 +1,8 @@
 """What a unit of work takes: a few named constants a machine, and nothing else.
 
 A backend says how much work a problem is (pairs or edges, times channels); this table says what
-that costs. The defaults were measured on two AVX-512 cores with `benchmarks/attention.py`; they
-only have to rank the backends.
+that costs. The defaults were measured on AVX-512 cores with `benchmarks/attention.py` and
+`benchmarks/sparse_attention.py`; they only have to rank the backends.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ _CPU: dict[str, Rate] = {
     "sdpa + mask": Rate(0.031, 0.09, 30),
     "softmax of all pairs": Rate(0.25, 0.45, 80),
     "softmax of all pairs, dropout": Rate(0.9, 1.2, 200),
+    "tiles": Rate(0.032, 0.165, 60),
     "rows of edges": Rate(10.0, 25.0, 150),
     "messages": Rate(1.0, 3.5, 40),
     "matrix product": Rate(0.014, 0.04, 25),
     "rows": Rate(12.0, 30.0, 150),
-    "fused rows": Rate(0.25, 1.0, 25),
-    "fused rows from memory": Rate(1.1, 4.0, 25),
+    "fused tiles": Rate(0.13, 0.46, 25),
+    "fused rows": Rate(0.33, 1.3, 25),
+    "fused rows from memory": Rate(0.75, 2.8, 25),
     "fused messages": Rate(0.15, 0.5, 20),
-    "fused messages from memory": Rate(0.5, 1.6, 20),
+    "fused messages from memory": Rate(0.33, 0.68, 20),
 }
 # On a GPU the matrix units are further ahead still. From data sheets, not yet measured.
 _CUDA: dict[str, Rate] = {
@@ -58,7 +60,7 @@ _CUDA: dict[str, Rate] = {
     "rows": Rate(0.05, 0.15, 200),
 }
 # Matrix units run half-precision products faster; rows of edges are read in float32 either way.
-_LOW_PRECISION = {"sdpa": 0.45, "sdpa + mask": 0.5}
+_LOW_PRECISION = {"sdpa": 0.45, "sdpa + mask": 0.5, "tiles": 0.75}
 
 
 def rate_of(way: str, problem: Problem) -> Rate:

@@ -7,6 +7,7 @@ A new graph family is one line in `GRAPHS`; a new way to call the operator one l
 
 from edgewise.testing.calls import SETTINGS as SETTINGS, Call as Call, Setting as Setting
 from edgewise.testing.contract import (
+    GENERAL as GENERAL,
     assert_keeps_contract as assert_keeps_contract,
     expected_refusal as expected_refusal,
 )

@@ -9,9 +9,10 @@ from edgewise.backends import BACKENDS, Refuses
 from edgewise.graphs import Graph
 from edgewise.ops import AttentionState
 from edgewise.planning.question import AttentionQuestion
-from edgewise.testing.calls import Call, Setting
+from edgewise.testing.calls import SETTINGS, Call, Setting
+from edgewise.testing.graphs import GRAPHS
 
-__all__ = ["assert_keeps_contract", "expected_refusal"]
+__all__ = ["GENERAL", "assert_keeps_contract", "expected_refusal"]
 
 # Largest difference from the float64 reference, relative to the largest number: what rounding in
 # the accumulation (float32 for the last three) and of the result allows.
@@ -34,6 +35,14 @@ def expected_refusal(backend: str, setting: Setting, graph: Graph) -> tuple[str,
     )  # fmt: skip
     verdict = next(b for b in BACKENDS if b.name == backend).judge(question.about(graph))
     return verdict.reasons if isinstance(verdict, Refuses) else ()
+
+
+# Backends for graphs of any kind, by name.
+GENERAL = tuple(
+    backend.name
+    for backend in BACKENDS
+    if not expected_refusal(backend.name, SETTINGS["dot"], GRAPHS["edge list, copies"])
+)
 
 
 def assert_keeps_contract(backend: str, call: Call, oracle: Call) -> None:

@@ -24,6 +24,7 @@ from edgewise.graphs import Graph, recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
@@ -58,14 +59,14 @@ class Native(Backend):
             per_edge = (
                 problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
             )
-            way = "fused rows"
+            way = "fused tiles" if _in_tiles(problem) else "fused rows"
         else:
             assert isinstance(problem, AggregateProblem)
             width, table = problem.channels, S * problem.channels * size
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
             per_edge = 4 * problem.weighted
             way = "fused messages"
-        if table > _CACHE:
+        if table > _CACHE and way != "fused tiles":
             way += " from memory"
         layouts = 2 if _may_order(problem) else 1
         memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
@@ -144,6 +145,31 @@ class Native(Backend):
             share = prepared.share_of_edge.to(problem.accumulate)
             weight = share if weight is None else weight * share
         return functions.sum_of_rows(prepared, value, weight, flip=False)
+
+
+# What native/variant/tiles.cpp has room for, and what pays.
+_LANES = 16
+_TILE_NUMBERS = 8192  # of a tile's keys or values
+_TILE_COLUMNS = 512
+_TILE_ROWS = 4  # fewest on average, and columns
+
+
+def _in_tiles(problem: AttentionProblem) -> bool:
+    """Whether facts prove that the graph is small complete blocks, as `layout.tiles_of` finds."""
+    facts, dim = problem.facts, max(problem.head_dim, problem.value_dim)
+    rows, columns = facts.cuts.target_sizes, facts.cuts.source_sizes
+    complete = facts.simple and facts.exact_edges and facts.max_edges == facts.cuts.num_pairs
+    if not complete or not rows.all() or not columns.all():
+        return False
+    widest = -(-int(columns.max()) // _LANES) * _LANES
+    return (
+        isinstance(problem.score, Dot)
+        and not (problem.bias or problem.edge_key or problem.edge_value)
+        and _TILE_ROWS * len(rows) <= facts.num_targets
+        and _TILE_ROWS * facts.num_targets <= facts.max_edges
+        and widest <= _TILE_COLUMNS
+        and widest * dim <= _TILE_NUMBERS
+    )
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core

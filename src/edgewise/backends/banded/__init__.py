@@ -1,0 +1,3 @@
+"""Windows as dense tiles."""
+
+from edgewise.backends.banded.backend import Banded as Banded

@@ -1,0 +1,83 @@
+"""Tiles on torch's fused attention for CPUs, which reads them where they are.
+
+Forward, a tile is a block of targets with the slab of sources they read. Backward it is a block of
+sources with the slab of targets that read them: gradients of keys and values are then written
+once, and only those of queries, which neighbours share, are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.banded.tiles import Tiles
+
+__all__ = ["Tables", "backward", "forward"]
+
+_FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+# ``[P, T, D]``, ``[P, S, D]``, ``[P, S, D]``
+Tables = tuple[Tensor, Tensor, Tensor]
+_SLABS = 16 << 20  # bytes of gradients of queries at a time
+
+
+def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tensor, Tensor]:
+    """Output ``[P, T, D]`` and log-sum-exp ``[P, T]`` of a band.
+
+    Args:
+        tables: Query, key, value.
+        tiles: Of the band; they hold every target.
+        scale: Factor of the scores.
+    """
+    query, key, value = tables
+    out = torch.empty_like(query)
+    accumulate = torch.float64 if query.dtype == torch.float64 else torch.float32
+    lse = query.new_empty((*query.shape[:2], 1), dtype=accumulate)
+    for part in tiles:
+        mask = _mask(part.edges, query.dtype)
+        read = (part.rows_of(query), part.columns_of(key), part.columns_of(value))
+        found, sums = _FORWARD(*read, attn_mask=mask, scale=scale)
+        part.rows_of(out).copy_(found)
+        part.rows_of(lse)[..., 0].copy_(sums)
+    return out, lse[..., 0]
+
+
+def backward(tables: Tables, results: Tables, tiles: Sequence[Tiles], scale: float) -> Tables:
+    """Gradients of query, key and value from the global output and log-sum-exp.
+
+    Args:
+        tables: Query, key, value.
+        results: Output ``[P, T, D]``, log-sum-exp ``[P, T]``, gradient of the output.
+        tiles: Of the reversed band; they hold every source that is read.
+        scale: Factor of the scores.
+    """
+    query, key, value = tables
+    out, lse, grad_out = results
+    of_query = torch.zeros_like(query, dtype=lse.dtype)
+    of_key, of_value = torch.zeros_like(key), torch.zeros_like(value)
+    for whole in tiles:
+        slab = query.shape[0] * whole.columns * query.shape[-1] * query.itemsize
+        for part in whole.in_groups(max(1, _SLABS // slab)):
+            slabs, keys, values = _BACKWARD(
+                part.columns_of(grad_out),
+                part.columns_of(query),
+                part.rows_of(key),
+                part.rows_of(value),
+                part.columns_of(out),
+                part.columns_of(lse[..., None])[..., 0],
+                0.0,
+                False,
+                attn_mask=_mask(part.edges.mT, query.dtype),
+                scale=scale,
+            )
+            part.add_columns(slabs, of_query)
+            part.rows_of(of_key).copy_(keys)
+            part.rows_of(of_value).copy_(values)
+    return of_query.to(query.dtype), of_key, of_value
+
+
+def _mask(edges: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zero for edges, minus infinity elsewhere."""
+    return torch.zeros(edges.shape, dtype=dtype).masked_fill_(~edges, -torch.inf)

@@ -1,0 +1,52 @@
+"""Tiles written out in plain torch, for compilers, tracers and ``torch.func``.
+
+The same tiles as everywhere in this package, of keys and values that are padded at both ends.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from edgewise.layouts import Band
+
+__all__ = ["forward"]
+
+
+def forward(
+    tensors: tuple[Tensor, Tensor, Tensor], band: Band, block: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of a band without gaps; every target reads something.
+
+    Args:
+        tensors: Query ``[*batch, H, T, D]``, key and value ``[*batch, H, S, D]``.
+        band: Which pairs are edges.
+        block: Targets of a tile.
+        scale: Factor of the scores.
+
+    Complexity: O(T * (block + width)) time and memory for each head.
+    """
+    query, key, value = tensors
+    T, S, first = band.num_targets, band.num_sources, band.first
+    count, columns = -(-T // block), block + band.last - first
+    rows = torch.arange(count * block).view(count, block, 1)
+    column = torch.arange(0, count * block, block)[:, None, None] + first + torch.arange(columns)
+    distance = column - rows
+    edges = (distance >= first) & (distance <= band.last) & (column >= 0) & (column < S)
+    edges |= rows >= T  # rows that are none read anything
+
+    accumulate = torch.float64 if query.dtype == torch.float64 else torch.float32
+    tiles = pad(query.to(accumulate), (0, 0, 0, count * block - T))
+    tiles = tiles.unflatten(-2, (count, block))
+
+    def slabs(table: Tensor) -> Tensor:  # [*batch, H, tiles, dim, columns]
+        after = (count - 1) * block + first + columns - S
+        return pad(table.to(accumulate), (0, 0, -first, after)).unfold(-2, columns, block)
+
+    scores = (tiles @ slabs(key)) * scale
+    scores = scores.masked_fill(~edges, -torch.inf)
+    lse = torch.logsumexp(scores, -1)
+    out = torch.softmax(scores, -1) @ slabs(value).mT
+    out = out.flatten(-3, -2)[..., :T, :]
+    return out.to(query.dtype), lse.flatten(-2)[..., :T]
