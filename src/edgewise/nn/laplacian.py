@@ -16,6 +16,7 @@ from edgewise.nn.inputs import check_choice, check_size
 
 __all__ = ["laplacian_eigenvectors"]
 
+_LINE = 4  # rows whose squares fill whole lines of memory
 _LARGEST_DENSE = 1500  # nodes of a component; beyond, Lanczos iteration is cheaper than eigh
 _CELLS = 1 << 22  # float64 cells worked on at once: 32 MB
 
@@ -128,7 +129,20 @@ def _by_eigh(cells: Cells, count: int, size: int, k: int, normalization: str | N
         laplacian.diagonal(dim1=-2, dim2=-1).fill_(1.0)
     else:
         laplacian = torch.diag_embed(degree) - adjacency
-    return torch.linalg.eigh(laplacian).eigenvectors[..., 1 : k + 1]
+    return torch.linalg.eigh(_aligned(laplacian)).eigenvectors[..., :size, 1 : k + 1]
+
+
+def _aligned(laplacian: Tensor) -> Tensor:
+    """The same matrices with eigenvalues above all others added, until each fills whole lines.
+
+    What LAPACK finds may depend, in the last bits, on how a matrix lies in memory; in repeated
+    eigenspaces, that is all that decides. So all matrices of a batch lie as the first one does.
+    """
+    size = laplacian.shape[-1]
+    above = 2.0 * laplacian.diagonal(dim1=-2, dim2=-1).amax(-1) + 1.0
+    wide = torch.nn.functional.pad(laplacian, (0, -size % _LINE, 0, -size % _LINE))
+    wide.diagonal(dim1=-2, dim2=-1)[:, size:] = above[:, None]
+    return wide
 
 
 def _by_lanczos(cells: Cells, size: int, k: int, normalization: str | None) -> Tensor:
