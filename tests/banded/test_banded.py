@@ -147,6 +147,38 @@ def test_the_same_bits_for_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+def test_a_first_call_in_another_mode_leaves_nothing_behind():
+    graph = ew.Window(333, left=17, right=4)
+    tensors = draw(graph)
+    expected = everything("gather", graph, tensors)
+    with torch.inference_mode():
+        ew.attention(*tensors, graph, backend="banded")
+    with torch.device("meta"):
+        ew.attention(*tensors, graph, backend="banded").sum().backward()
+    for found, wanted in zip(everything("banded", graph, tensors), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_tangents_are_right_or_refused_but_never_lost():
+    q = torch.randn(2, 64, 4, dtype=torch.float64)
+    graph = ew.Window(64, left=3, right=1)
+
+    def out(backend):
+        return lambda q: ew.attention(q, q, q, graph, backend=backend)
+
+    found, wanted = (torch.func.jvp(out(b), (q,), (q.sin(),))[1] for b in ("banded", "reference"))
+    torch.testing.assert_close(found, wanted)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
+        out("banded")(torch.autograd.forward_ad.make_dual(q, q))
+
+
+def test_auto_takes_tiles_for_wide_windows_and_kernels_for_narrow_ones():
+    q = torch.randn(8, 4096, 64)
+    assert ew.plan(q, q, q, ew.Window(4096, left=128, right=128)).name == "banded"
+    assert ew.plan(q, q, q, ew.Window(4096, left=1, right=1)).name == "native"
+    assert ew.plan(q, q, q, ew.Causal(4096)).name == "dense"
+
+
 def test_bands_are_known_by_their_facts():
     assert band(ew.Causal(4, 9)) == Band(4, 9, -3, 5)
     assert band(ew.Complete(4)) == Band(4, 4, -3, 3)

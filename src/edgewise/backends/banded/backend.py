@@ -80,6 +80,7 @@ class Banded(Backend):
         ends = found.step * (2 + steps // block)  # tiles that are computed one by one
         tables = (4 + 6 * problem.needs_grad) * max(found.num_targets, found.num_sources)
         memory = planes * dim * tables * problem.accumulate.itemsize
+        memory += block * (block + steps) * (1 + problem.dtype.itemsize)  # the mask of a tile
         return Accepts(pairs * planes * (dim + _MASKING) + ends * _CALL, memory, way="tiles")
 
     def prepare(self, problem: Problem) -> Strands:
@@ -271,7 +272,7 @@ def _written(prepared: Strands, scale: float, tensors: Tables) -> tuple[Tensor, 
         sums.append(lse)
     if len(prepared) == 1:
         return outs[0], sums[0]
-    nodes = torch.arange(query.shape[-2])
+    nodes = torch.arange(query.shape[-2], device="cpu")
     order = torch.argsort(torch.cat([nodes[strand.nodes] for strand in prepared]))
     return torch.cat(outs, -2)[..., order, :], torch.cat(sums, -1)[..., order]
 

@@ -80,4 +80,5 @@ def backward(tables: Tables, results: Tables, tiles: Sequence[Tiles], scale: flo
 
 def _mask(edges: Tensor, dtype: torch.dtype) -> Tensor:
     """Zero for edges, minus infinity elsewhere."""
-    return torch.zeros(edges.shape, dtype=dtype).masked_fill_(~edges, -torch.inf)
+    zeros = torch.zeros(edges.shape, dtype=dtype, device=edges.device)
+    return zeros.masked_fill_(~edges, -torch.inf)

@@ -71,9 +71,9 @@ class Tiles:
     @cached_property
     def edges(self) -> Tensor:
         """``[rows, columns]``, bool: which pairs are edges, the same in every tile."""
-        row = torch.arange(self.first_row, self.first_row + self.rows)[:, None]
-        column = torch.arange(self.first_column, self.first_column + self.columns)
-        distance = column - row
+        rows = torch.arange(self.rows, device="cpu") + self.first_row
+        columns = torch.arange(self.columns, device="cpu") + self.first_column
+        distance = columns - rows[:, None]
         return (distance >= self.band.first) & (distance <= self.band.last)
 
     def rows_of(self, table: Tensor) -> Tensor:

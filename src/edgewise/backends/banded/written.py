@@ -30,8 +30,8 @@ def forward(
     query, key, value = tensors
     T, S, first = band.num_targets, band.num_sources, band.first
     count, columns = -(-T // block), block + band.last - first
-    rows = torch.arange(count * block).view(count, block, 1)
-    column = torch.arange(0, count * block, block)[:, None, None] + first + torch.arange(columns)
+    rows = torch.arange(count * block, device="cpu").view(count, block, 1)
+    column = rows[:, :1] + first + torch.arange(columns, device="cpu")
     distance = column - rows
     edges = (distance >= first) & (distance <= band.last) & (column >= 0) & (column < S)
     edges |= rows >= T  # rows that are none read anything
