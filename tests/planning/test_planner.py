@@ -28,7 +28,7 @@ def test_explain_of_a_complete_graph():
         "└─ dense · Complete(64) · sdpa · about 36.4 us, 24.6 KB\n"
         "\n"
         "dearer   native    about 42 us, 140 KB · fused tiles\n"
-        "dearer   banded    about 177 us, 32.8 KB · tiles\n"
+        "dearer   banded    about 177 us, 93.6 KB · tiles\n"
         "dearer   gather    about 1.46 ms, 2.56 MB · rows of edges\n"
         "budget   1 GB"
     )
