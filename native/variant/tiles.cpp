@@ -488,9 +488,9 @@ struct TileWork {
     }
 };
 
-// Ask for what a tile reads and writes, all heads at once, where they are adjacent: one head reads a line here
-// and a line there, which no machine foresees. One of several parts of it: a machine has no more than
-// some dozens of lines under way, and waits when it is asked for more.
+// Ask for what a tile reads and writes, all heads at once, where they are adjacent: one head reads a
+// line here and a line there, which no machine foresees. One of several parts of it: a machine has no
+// more than some dozens of lines under way, and waits when it is asked for more.
 template <class T>
 void ask_tile(const edgewise_attention &call, const edgewise_attention_backward *back,
               const int64_t *tile, int64_t batch, int64_t part, int64_t parts) {
@@ -509,12 +509,9 @@ void ask_tile(const edgewise_attention &call, const edgewise_attention_backward 
     ask_rows(call.value, call.kv_heads, call.value_dim, tile[3], source);
     const int64_t count = tile[1] - tile[0];
     ask_rows(call.query, call.heads, call.key_dim, count, target);
-    if (!back) {  // a line that is written has to be there first
-        if (!call.wide_out) ask_rows(call.out, call.heads, call.value_dim, count, target);
-        return;
-    }
-    ask_rows(back->grad_out, call.heads, call.value_dim, count, target);
+    // Forward, the output is written: its lines have to be there first.
     if (!call.wide_out) ask_rows(call.out, call.heads, call.value_dim, count, target);
+    if (back) ask_rows(back->grad_out, call.heads, call.value_dim, count, target);
 }
 
 template <class T>

@@ -10,6 +10,7 @@ import torch
 from edgewise.graphs import Facts, Graph, recall
 from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
+from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce"]
 
@@ -42,7 +43,7 @@ class Problem:
     @property
     def accumulate(self) -> torch.dtype:
         """The dtype sums are kept in: float32 for anything smaller."""
-        return torch.float64 if self.dtype == torch.float64 else torch.float32
+        return accumulate_dtype(self.dtype)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from torch.autograd import Function
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
 from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
-from edgewise.errors import DerivativeError
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
+from edgewise.ops.once import refuse
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
@@ -369,6 +369,4 @@ class _Refuse(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise DerivativeError(
-            "backend 'dense' has no second derivative. Use backend='gather' or backend='reference'."
-        )
+        refuse("dense")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 
-__all__ = ["AttentionState", "finite", "merge"]
+__all__ = ["AttentionState", "accumulate_dtype", "finite", "merge"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,11 @@ class AttentionState:
 
     out: Tensor
     lse: Tensor
+
+
+def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype sums are kept in: float32 for anything smaller."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def finite(lse: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from edgewise.layouts import Band, band
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Dot
-from edgewise.ops.state import AttentionState
+from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
@@ -204,7 +204,7 @@ def _output(prepared: Strands, scale: float, tables: Tables) -> tuple[Tensor, Te
         return flash.forward(tables, prepared[0].tiles, scale)
     query = tables[0]
     out = torch.empty_like(query)
-    lse = query.new_empty(query.shape[:2], dtype=_sums(query.dtype))
+    lse = query.new_empty(query.shape[:2], dtype=accumulate_dtype(query.dtype))
     for strand in prepared:
         at = strand.nodes
         out[:, at], lse[:, at] = flash.forward(_strand_of(tables, at), strand.tiles, scale)
@@ -258,10 +258,7 @@ def _strand_of(tables: Tables, nodes: slice) -> Tables:
 
 
 def _written(prepared: Strands, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
-    query, key, value = tensors
-    share = query.shape[-3] // key.shape[-3]
-    if share > 1:
-        key, value = key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
+    query, key, value = _every_head(tensors)
     outs: list[Tensor] = []
     sums: list[Tensor] = []
     for strand in prepared:
@@ -281,14 +278,19 @@ def _written(prepared: Strands, scale: float, tensors: Tables) -> tuple[Tensor, 
 
 
 def _tables(tensors: Tables) -> Tables:
-    query, key, value = tensors
-    planes, heads = query.shape[:-2].numel(), query.shape[-3]
-    channels = max(query.shape[-1], value.shape[-1])
-    share = heads // key.shape[-3]
-    if share > 1:
-        key, value = key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
+    query, key, value = _every_head(tensors)
+    planes, channels = query.shape[:-2].numel(), max(query.shape[-1], value.shape[-1])
     first, second, third = (_table(_wide(t, channels), planes) for t in (query, key, value))
     return first, second, third
+
+
+def _every_head(tensors: Tables) -> Tables:
+    """Keys and values once for each query head."""
+    query, key, value = tensors
+    share = query.shape[-3] // key.shape[-3]
+    if share == 1:
+        return tensors
+    return query, key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
 
 
 def _wide(tensor: Tensor, channels: int) -> Tensor:
@@ -310,7 +312,3 @@ def _as_given(grad: Tensor, tensor: Tensor) -> Tensor:
     grad = grad.view(lead, heads, -1, *grad.shape[1:])
     whole = grad[:, :, 0] if grad.shape[2] == 1 else grad.sum(2)
     return whole.reshape(tensor.shape)
-
-
-def _sums(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

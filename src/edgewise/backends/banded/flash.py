@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.banded.tiles import Tiles
+from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["Tables", "backward", "forward"]
 
@@ -33,8 +34,7 @@ def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tenso
     """
     query, key, value = tables
     out = torch.empty_like(query)
-    accumulate = torch.float64 if query.dtype == torch.float64 else torch.float32
-    lse = query.new_empty((*query.shape[:2], 1), dtype=accumulate)
+    lse = query.new_empty((*query.shape[:2], 1), dtype=accumulate_dtype(query.dtype))
     for part in tiles:
         mask = _mask(part.edges, query.dtype)
         read = (part.rows_of(query), part.columns_of(key), part.columns_of(value))

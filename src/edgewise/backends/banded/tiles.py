@@ -42,12 +42,11 @@ class Tiles:
         stop = max(start, min(T // block, (S - first - columns) // block + 1))
         found: list[Tiles] = []
         for index in range(-(-T // block)):
+            row = index * block
             if index == start and start < stop:
-                row = index * block
                 found.append(cls(band, stop - start, block, columns, row, row + first))
             if start <= index < stop:
                 continue
-            row = index * block
             rows = min(block, T - row)
             left, right = max(0, row + first), min(S, row + rows + last)
             if left < right:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from edgewise.layouts import Band
+from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["forward"]
 
@@ -36,7 +37,7 @@ def forward(
     edges = (distance >= first) & (distance <= band.last) & (column >= 0) & (column < S)
     edges |= rows >= T  # rows that are none read anything
 
-    accumulate = torch.float64 if query.dtype == torch.float64 else torch.float32
+    accumulate = accumulate_dtype(query.dtype)
     tiles = pad(query.to(accumulate), (0, 0, 0, count * block - T))
     tiles = tiles.unflatten(-2, (count, block))
 

@@ -12,7 +12,6 @@ from edgewise.backends.base import Accepts, Backend, Refuses
 from edgewise.backends.native import functions
 from edgewise.backends.native.kernels import (
     Operands,
-    accumulate_dtype,
     attention_backward,
     settings_of,
 )
@@ -25,7 +24,7 @@ from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
-from edgewise.ops.state import AttentionState
+from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Native"]

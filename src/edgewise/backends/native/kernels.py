@@ -12,11 +12,11 @@ from torch import Tensor
 from edgewise.backends.native.layout import Rows, pointer
 from edgewise.backends.native.library import AGGREGATE, ATTENTION, BACKWARD, PRODUCTS, library
 from edgewise.ops.scores import Additive, Dot, GATv2, Score
+from edgewise.ops.state import accumulate_dtype
 
 __all__ = [
     "Operands",
     "Settings",
-    "accumulate_dtype",
     "attention_backward",
     "attention_forward",
     "edge_products",
@@ -77,11 +77,6 @@ def settings_of(score: Score, head_dim: int, dropout: float) -> Settings:
             return Settings(_GATV2, 1.0, 0.0, score.slope, dropout)
         case _:
             raise AssertionError(f"judge accepts no {score}")
-
-
-def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype sums are kept in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 # --- Attention -----------------------------------------------------------------------------------

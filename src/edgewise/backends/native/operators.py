@@ -20,6 +20,7 @@ from edgewise.backends.native.functions import best_again
 from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
 from edgewise.ops.once import once_differentiable, refuse
+from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["attention", "attention_backward", "best", "products", "sums"]
@@ -339,7 +340,7 @@ def _products(
 def _products_fake(
     target: Tensor, source: Tensor, winner: MaybeTensor, shape: Sequence[int], *graph: Any
 ) -> Tensor:
-    return target.new_empty(tuple(shape), dtype=kernels.accumulate_dtype(target.dtype))
+    return target.new_empty(tuple(shape), dtype=accumulate_dtype(target.dtype))
 
 
 def _products_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -20,7 +20,6 @@ from edgewise.backends.native.functions import gradients
 from edgewise.backends.native.kernels import (
     Operands,
     Settings,
-    accumulate_dtype,
     attention_forward,
     empty_gradient,
     run,
@@ -28,6 +27,7 @@ from edgewise.backends.native.kernels import (
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
 from edgewise.ops.once import once_differentiable
+from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
