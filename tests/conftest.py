@@ -1,7 +1,17 @@
-"""Settings for all tests: one thread (the tensors are tiny) and the same random numbers."""
+"""Settings for all tests: one thread (the tensors are tiny) and the same random numbers.
+
+Plans follow the shipped constants, not those that somebody measured on this machine.
+"""
+
+import os
 
 import pytest
 import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shipped_constants(tmp_path_factory):
+    os.environ["EDGEWISE_CACHE"] = str(tmp_path_factory.mktemp("cache"))  # processes inherit it
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 
 
-def without_budget(text: str) -> list[str]:
-    """What depends on the free memory of the machine is left out."""
-    return [line for line in text.strip().splitlines() if not line.startswith("budget")]
+def of_any_machine(text: str) -> list[str]:
+    """What depends on the machine is left out: its free memory, and how long things take there."""
+    lines = [line for line in text.strip().splitlines() if not line.startswith("budget")]
+    return [re.sub(r"about [\d.,]+ \w+,", "about T,", line) for line in lines]
 
 
 def test_the_example_runs_and_prints_what_is_shown():
@@ -22,7 +23,7 @@ def test_the_example_runs_and_prints_what_is_shown():
     torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "README.md", "exec"), {})
-    assert without_budget(printed.getvalue()) == without_budget(shown)
+    assert of_any_machine(printed.getvalue()) == of_any_machine(shown)
 
 
 def test_every_file_it_names_exists():

@@ -1,6 +1,7 @@
 """Planning: legality, cost, memory, caching, and what explain prints."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -21,29 +22,34 @@ def explain(graph, like, **options):
     return ew.explain(like, like, like, graph, memory_budget=BUDGET, **options)
 
 
+def timeless(explanation):
+    """What is explained, whatever the constants of the machine."""
+    return re.sub(r"about [\d.,]+ \w+,", "about T,", str(explanation))
+
+
 def test_explain_of_a_complete_graph():
-    assert str(explain(ew.Complete(64), q(64))) == (
+    assert timeless(explain(ew.Complete(64), q(64))) == (
         "attention · 64 targets x 64 sources · 4,096 edges · 4 heads x 8 · Dot · float32 · cpu"
         " · forward\n"
-        "└─ dense · Complete(64) · sdpa · about 36.4 us, 24.6 KB\n"
+        "└─ dense · Complete(64) · sdpa · about T, 24.6 KB\n"
         "\n"
-        "dearer   native    about 42 us, 140 KB · fused tiles\n"
-        "dearer   banded    about 177 us, 93.6 KB · tiles\n"
-        "dearer   gather    about 1.46 ms, 2.56 MB · rows of edges\n"
+        "dearer   native    about T, 140 KB · fused tiles\n"
+        "dearer   banded    about T, 93.6 KB · tiles\n"
+        "dearer   gather    about T, 2.56 MB · rows of edges\n"
         "budget   1 GB"
     )
 
 
 def test_explain_of_a_sparse_graph_with_training():
     ring = ew.EdgeList([list(range(4096)), [*range(1, 4096), 0]], num_nodes=4096)
-    assert str(explain(ring, q(4096, requires_grad=True))) == (
+    assert timeless(explain(ring, q(4096, requires_grad=True))) == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about 245 us,"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T,"
         " 7.08 MB\n"
         "\n"
-        "dearer   gather    about 3.73 ms, 6.85 MB · rows of edges\n"
-        "dearer   dense     about 242 ms, 90.2 MB · sdpa + mask\n"
+        "dearer   gather    about T, 6.85 MB · rows of edges\n"
+        "dearer   dense     about T, 90.2 MB · sdpa + mask\n"
         "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal\n"
         "budget   1 GB"
     )

@@ -1,7 +1,12 @@
 """How attention is computed: one file, one way. The tuple is the registry, in order of names."""
 
 from edgewise.backends.banded import Banded
-from edgewise.backends.base import Accepts as Accepts, Backend as Backend, Refuses as Refuses
+from edgewise.backends.base import (
+    Accepts as Accepts,
+    Backend as Backend,
+    Refuses as Refuses,
+    Work as Work,
+)
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native

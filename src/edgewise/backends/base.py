@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,25 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Accepts", "Backend", "Refuses", "backward_by_recomputation"]
+__all__ = ["Accepts", "Backend", "Refuses", "Work", "backward_by_recomputation"]
+
+
+class Work(NamedTuple):
+    """What has to be done, counted in what takes time; a machine has a price for each.
+
+    Attributes:
+        products: Target-source pairs, times heads, times channels: multiply-adds.
+        entries: Target-source pairs, times heads: masks and exponentials.
+        numbers: Numbers read or written once, whatever the edges: nodes, times channels.
+        misses: Bytes of rows that edges read from beyond the caches.
+        calls: Kernels that are started.
+    """
+
+    products: float
+    entries: float
+    numbers: float
+    misses: float = 0.0
+    calls: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,14 +44,12 @@ class Accepts:
     """The backend can run the problem, at this price.
 
     Attributes:
-        work: Units of work: target-source pairs or edges, times heads and channels. What a unit
-            takes on this machine is the planner's business.
+        work: What has to be done. What that takes on this machine is the planner's business.
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
-        way: How it will be run, in a word or two; the planner knows what a unit of work takes
-            this way.
+        way: How it will be run, in a word or two; each way has prices of its own.
     """
 
-    work: float
+    work: Work
     memory: int
     way: str
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
-from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
+from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
@@ -71,8 +71,9 @@ class Dense(Backend):
         if reasons:
             return Refuses(tuple(reasons))
         heads = problem.batch * problem.heads
-        # A pair costs its products, and as much as 32 of them for mask and exponential.
-        work = pairs * heads * ((problem.head_dim + problem.value_dim) / 2 + 32)
+        channels = (problem.head_dim + problem.value_dim) / 2
+        numbers = (facts.num_targets + facts.num_sources) * heads * channels
+        work = Work(pairs * heads * channels, pairs * heads, numbers)
         size = 8 if problem.dtype == torch.float64 else 4
         free = _maskless(problem)
         if not _fused(problem):
@@ -224,7 +225,8 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
     nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
     memory = pairs * (1 + matrices * size) + nodes * size
-    return Accepts(pairs * problem.batch * problem.channels, memory, way="matrix product")
+    work = Work(pairs * problem.batch * problem.channels, pairs, nodes)
+    return Accepts(work, memory, way="matrix product")
 
 
 def _maskless(problem: AttentionProblem) -> bool:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
+from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
 from edgewise.layouts import Csr, ReversedCsr, csr, reversed_csr
 from edgewise.ops.bias import broadcast_lead
 from edgewise.ops.dropout import dropout_multiplier
@@ -55,7 +55,9 @@ class Gather(Backend):
             kept *= 3 if problem.reduce == "max" else 1
             nodes = (2 * T + S) * problem.channels
         memory = int(problem.batch * size * (E * kept + nodes) + 40 * E)
-        return Accepts(work=E * problem.batch * width, memory=memory, way=way)
+        heads = problem.heads if isinstance(problem, AttentionProblem) else 1
+        work = Work(E * problem.batch * width, E * problem.batch * heads, problem.batch * nodes)
+        return Accepts(work, memory, way)
 
     def prepare(self, problem: Problem) -> _Rows:
         return _Rows(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, backward_by_recomputation
+from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
 from edgewise.layouts import PaddedRows, padded_rows
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
@@ -38,7 +38,8 @@ class Reference(Backend):
         copies = 2.2 if problem.needs_grad else 1.6
         size = 8 if problem.dtype == torch.float64 else 4
         values = cells * problem.batch * channels
-        return Accepts(work=values / 2, memory=int(values * size * copies), way="rows")
+        work = Work(values / 2, cells * problem.batch, values / max(facts.max_in_degree, 1))
+        return Accepts(work, memory=int(values * size * copies), way="rows")
 
     def prepare(self, problem: Problem) -> PaddedRows:
         return padded_rows(problem.graph, problem.device)

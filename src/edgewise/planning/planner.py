@@ -102,4 +102,5 @@ def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
                 f"{as_text(budget)}; use a smaller problem or raise memory_budget",
             ),
         )
-    return Run(problem, backend.name, verdict.way, seconds(verdict, problem), verdict.memory)
+    time = seconds(verdict.work, verdict.way, problem)
+    return Run(problem, backend.name, verdict.way, time, verdict.memory)

@@ -14,7 +14,7 @@ from torch.autograd import Function
 from edgewise.backends.banded import flash, written
 from edgewise.backends.banded.flash import Tables
 from edgewise.backends.banded.tiles import Tiles
-from edgewise.backends.base import Accepts, Backend, Refuses
+from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
 from edgewise.ops.inputs import Inputs
@@ -25,9 +25,6 @@ from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Banded"]
-
-_MASKING = 32  # products that mask and exponential of a pair cost as much as
-_CALL = 1_000_000  # products that fit into the time before torch's kernel starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,9 @@ class Banded(Backend):
         tables = (4 + 6 * problem.needs_grad) * max(found.num_targets, found.num_sources)
         memory = planes * dim * tables * problem.accumulate.itemsize
         memory += block * (block + steps) * (1 + problem.dtype.itemsize)  # the mask of a tile
-        return Accepts(pairs * planes * (dim + _MASKING) + ends * _CALL, memory, way="tiles")
+        numbers = (found.num_targets + found.num_sources) * planes * dim
+        work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
+        return Accepts(work, memory, way="tiles")
 
     def prepare(self, problem: Problem) -> Strands:
         found = _band(problem)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses
+from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.backends.native import functions
 from edgewise.backends.native.kernels import (
     Operands,
@@ -65,11 +65,17 @@ class Native(Backend):
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
             per_edge = 4 * problem.weighted
             way = "fused messages"
-        if table > _CACHE and way != "fused tiles":
-            way += " from memory"
         layouts = 2 if _may_order(problem) else 1
         memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
-        return Accepts(work=E * problem.batch * width, memory=memory, way=way)
+        heads = problem.heads if isinstance(problem, AttentionProblem) else 1
+        far = 0.0 if way == "fused tiles" else max(0.0, 1 - _CACHE / max(table, 1))
+        work = Work(
+            products=E * problem.batch * width,
+            entries=E * problem.batch * heads,
+            numbers=problem.batch * nodes / size,
+            misses=E * problem.batch * far * table / max(S, 1),
+        )
+        return Accepts(work, memory, way)
 
     def prepare(self, problem: Problem) -> Layout:
         layout = _layout(problem)

@@ -1,0 +1,105 @@
+"""The constants of a machine: shipped, measured, damaged."""
+
+import json
+
+import pytest
+import torch
+
+import edgewise as ew
+from edgewise.planning import machine
+from edgewise.planning.machine import Constants, constants, measured_path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEWISE_CACHE", str(tmp_path))
+    constants.cache_clear()
+    yield tmp_path
+    constants.cache_clear()
+
+
+def shipped():
+    return machine._shipped()
+
+
+def test_without_a_measured_file_the_shipped_one_serves(cache):
+    assert constants() is shipped()
+    assert not constants().measured
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_measured_file_is_read():
+    found = shipped().to_dict()
+    found["prices"] = {"cpu": {"sdpa": found["prices"]["cpu"]["sdpa"]}}
+    found["prices"]["cpu"]["sdpa"]["float32"]["forward"]["calls"] = 123.0
+    measured_path().write_text(json.dumps(found))
+    read = constants()
+    assert read.measured
+    assert read.price("cpu", "sdpa", torch.float32, training=False).calls == 123
+    # A way that was not measured, by an older version say, has the shipped price.
+    for way in ("merge", "fused rows"):
+        price = read.price("cpu", way, torch.float32, training=True)
+        assert price == shipped().price("cpu", way, torch.float32, training=True)
+
+
+def test_dtypes_that_were_not_measured_follow_those_that_were():
+    table = shipped()
+    half, brain = (
+        table.price("cpu", "sdpa", dtype, training=True) for dtype in (torch.half, torch.bfloat16)
+    )
+    assert half == brain
+    single, double = (
+        table.price("cpu", "rows", dtype, training=False) for dtype in (torch.float, torch.double)
+    )
+    assert double.products == 2 * single.products
+    assert double.calls == single.calls
+
+
+def test_constants_survive_json():
+    text = json.dumps(shipped().to_dict())
+    assert Constants.from_dict(json.loads(text), measured=False) == shipped()
+
+
+def spoilt(change):
+    found = shipped().to_dict()
+    change(found)
+    return json.dumps(found)
+
+
+def _negative(found):
+    found["prices"]["cpu"]["sdpa"]["float32"]["forward"]["calls"] = -1
+
+
+def _no_pass(found):
+    del found["prices"]["cpu"]["sdpa"]["float32"]["training"]
+
+
+def _no_float32(found):
+    del found["prices"]["cpu"]["sdpa"]["float32"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "machine": {}, "prices": 5}',
+        spoilt(_negative),
+        spoilt(_no_pass),
+        spoilt(_no_float32),
+    ],
+)
+@pytest.mark.usefixtures("cache")
+def test_a_damaged_file_says_so(text):
+    measured_path().write_text(text)
+    with pytest.raises(ew.EdgewiseError, match="Run: edgewise lottery, or delete it"):
+        constants()
+
+
+def test_the_file_belongs_to_one_machine(monkeypatch):
+    here = measured_path()
+    monkeypatch.setattr(machine, "_cpu_name", lambda: "another processor")
+    assert measured_path() != here
