@@ -75,6 +75,11 @@ class AttentionProblem(Problem):
     dropout: float = 0.0
     wants_lse: bool = False
 
+    @property
+    def edge_tensors(self) -> bool:
+        """Whether any tensor has one entry for each edge."""
+        return self.bias == "edge" or self.edge_key or self.edge_value
+
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
         if self.kv_heads != self.heads:

@@ -31,8 +31,9 @@ class Explanation:
         lines = [str(decision.problem), *_tree(decision.plan)]
         if decision.dearer or decision.refused:
             lines.append("")
-        for run in decision.dearer:
-            lines.append(f"dearer   {run.backend:<9} {_estimate(run)} · {run.way}")
+        for plan in decision.dearer:
+            way = f" · {plan.way}" if isinstance(plan, Run) else ""
+            lines.append(f"dearer   {plan.name:<9} {_estimate(plan)}{way}")
         for refusal in decision.refused:
             for index, reason in enumerate(refusal.reasons):
                 name = refusal.backend if not index else ""
@@ -47,7 +48,7 @@ class Explanation:
         return {
             "problem": str(decision.problem),
             "plan": decision.plan.to_dict(),
-            "dearer": [run.to_dict() for run in decision.dearer],
+            "dearer": [plan.to_dict() for plan in decision.dearer],
             "refused": [
                 {"backend": r.backend, "reasons": list(r.reasons)} for r in decision.refused
             ],
@@ -61,9 +62,9 @@ class Explanation:
 
 def _tree(plan: Plan, indent: str = "") -> list[str]:
     if isinstance(plan, Merge):
-        lines = [f"{indent}└─ merge · {len(plan.parts)} edge-disjoint parts"]
-        for part in plan.parts:
-            lines += _tree(part, indent + "   ")
+        lines = [f"{indent}└─ merge · {plan.law} · {_estimate(plan)}"]
+        for piece in plan.pieces:
+            lines += _tree(piece.plan, indent + "   ")
         return lines
     assert isinstance(plan, Run)
     graph = repr(plan.problem.graph)
@@ -72,8 +73,8 @@ def _tree(plan: Plan, indent: str = "") -> list[str]:
     return lines if plan.note is None else [*lines, f"{indent}   {plan.note}"]
 
 
-def _estimate(run: Run) -> str:
-    return f"about {_time(run.seconds)}, {as_text(run.memory)}"
+def _estimate(plan: Plan) -> str:
+    return f"about {_time(plan.seconds)}, {as_text(plan.memory)}"
 
 
 def _time(seconds: float) -> str:
