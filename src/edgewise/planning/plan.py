@@ -159,10 +159,12 @@ class Run(Plan):
     Attributes:
         backend: The backend's name.
         way: What the backend will do, in a word or two.
+        fill: At most this share of the pairs that are worked on are edges.
     """
 
     backend: str
     way: str
+    fill: float
 
     @property
     def name(self) -> str:
@@ -219,6 +221,7 @@ class Run(Plan):
             "plan": "run",
             "backend": self.backend,
             "way": self.way,
+            "fill": self.fill,
             "graph": repr(self.problem.graph),
             "edges": edge_bounds(self.problem.graph),
             "seconds": self.seconds,

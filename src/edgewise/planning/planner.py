@@ -114,7 +114,14 @@ def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
             ),
         )
     time = seconds(verdict.work, verdict.way, problem)
-    return Run(problem, time, verdict.memory, backend.name, verdict.way)
+    fill = min(1.0, _entries(problem) / max(verdict.work.entries, 1.0))
+    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill)
+
+
+def _entries(problem: Problem) -> float:
+    """Edges, times heads: what is worked on where nothing else is."""
+    heads = problem.heads if isinstance(problem, AttentionProblem) else 1
+    return problem.facts.max_edges * problem.batch * heads
 
 
 # --- In parts ------------------------------------------------------------------------------------
