@@ -180,7 +180,6 @@ class Merge(Plan):
         """Add one part's gradients where they belong."""
         part = self.pieces[index].part
         for name, grad in found.items():
-            tensor = inputs.tensors()[name]
             if _per_edge(name, inputs):
                 axis, nodes = _PER_EDGE[name], self.positions[index]
             else:
@@ -188,10 +187,11 @@ class Merge(Plan):
                 nodes = part.targets if name == "query" else part.sources
                 nodes = nodes if name in ("query", "key", "value") else None
             if nodes is None and name not in total:
-                total[name] = grad
-            else:
-                whole = total.setdefault(name, torch.zeros_like(tensor))
-                _at(whole, nodes, axis, grad)
+                total[name] = grad.contiguous()
+                continue
+            if name not in total:
+                total[name] = torch.zeros_like(inputs.tensors()[name])
+            _at(total[name], nodes, axis, grad)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -265,10 +265,11 @@ class _Merged(Function):
         ctx: Any, plan: Merge, inputs: Inputs, names: tuple[str, ...], *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
         query, value = inputs.query, inputs.value
-        sums = _Sums.empty(query, value.shape[-1])
+        sums = _Sums(query, value.shape[-1])
         for index, piece in enumerate(plan.pieces):
             sums.add(piece.part, piece.plan.forward(plan.part_inputs(index, inputs)))
-        out, lse = sums.out.to(query.dtype), sums.lse
+        out, lse = sums.state()
+        out = out.to(query.dtype)
         ctx.plan, ctx.inputs, ctx.names = plan, inputs, names
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(out, lse, *tensors)
@@ -290,37 +291,39 @@ class _Merged(Function):
         return None, None, None, *found
 
 
-@dataclass(eq=False)
 class _Sums:
-    """The merged state so far; every target starts with nothing."""
+    """The merged state so far. What a part returns belongs to it: memory is written in place."""
 
-    out: Tensor
-    lse: Tensor
-
-    @classmethod
-    def empty(cls, query: Tensor, value_dim: int) -> _Sums:
-        dtype = accumulate_dtype(query.dtype)
-        out = query.new_zeros(*query.shape[:-1], value_dim, dtype=dtype)
-        return cls(out, query.new_full(query.shape[:-1], -torch.inf, dtype=dtype))
+    def __init__(self, query: Tensor, value_dim: int) -> None:
+        self._dtype = accumulate_dtype(query.dtype)
+        self._shape = (*query.shape[:-1], value_dim)
+        self._state: tuple[Tensor, Tensor] | None = None
+        self._device = query.device
 
     def add(self, part: Part, state: AttentionState) -> None:
         """Merge the state of a part into its rows."""
-        found, lse = state.out, state.lse
+        found, lse = state.out.to(self._dtype), state.lse
         if part.left_out is not None:
-            found = found.index_fill(-2, part.left_out, 0.0)  # zero times NaN would not be zero
-            lse = lse.index_fill(-1, part.left_out, -torch.inf)
-        before = _rows(self.lse, part, -1)
+            found.index_fill_(-2, part.left_out, 0.0)  # zero times NaN would not be zero
+            lse = lse.index_fill_(-1, part.left_out, -torch.inf)
+        if self._state is None and part.targets is None:
+            self._state = (found.contiguous(), lse.contiguous())
+            return
+        out, sums = self.state()
+        before = _rows(sums, part, -1)
         total = torch.logaddexp(before, lse)
         top = finite(total)
-        mine = torch.exp(before - top)[..., None]
-        theirs = torch.exp(lse - top)[..., None]
-        if part.targets is None:
-            self.out.mul_(mine).addcmul_(found.to(self.out.dtype), theirs)
-            self.lse = total
-        elif isinstance(part.targets, slice):
-            _rows(self.out, part).mul_(mine).addcmul_(found.to(self.out.dtype), theirs)
-            before.copy_(total)
+        mine, theirs = (torch.exp(each - top)[..., None] for each in (before, lse))
+        own = _rows(out, part).mul_(mine).addcmul_(found, theirs)
+        if isinstance(part.targets, Tensor):
+            out.index_copy_(-2, part.targets, own)
+            sums.index_copy_(-1, part.targets, total)
         else:
-            own = _rows(self.out, part).mul_(mine).addcmul_(found.to(self.out.dtype), theirs)
-            self.out.index_copy_(-2, part.targets, own)
-            self.lse.index_copy_(-1, part.targets, total)
+            before.copy_(total)
+
+    def state(self) -> tuple[Tensor, Tensor]:
+        """Output and log-sum-exp; every target starts with nothing."""
+        if self._state is None:
+            out = torch.zeros(self._shape, dtype=self._dtype, device=self._device)
+            self._state = (out, torch.full_like(out[..., 0], -torch.inf))
+        return self._state
