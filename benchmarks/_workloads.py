@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 from pathlib import Path
 
@@ -43,9 +44,37 @@ def power_law(num_nodes: int, num_edges: int, seed: int = 0) -> ew.EdgeList:
 
 def molecule_sizes(count: int, seed: int = 0) -> list[int]:
     """Atoms of molecules drawn from ZINC."""
-    if "EDGEWISE_DATA" not in os.environ:
-        raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
-    path = Path(os.environ["EDGEWISE_DATA"]) / "molecules" / "zinc29k.npz"
-    with np.load(path, allow_pickle=False) as data:
+    with np.load(_data() / "molecules" / "zinc29k.npz", allow_pickle=False) as data:
         sizes = np.diff(data["node_ptr"].astype(np.int64))
     return np.random.default_rng(seed).choice(sizes, count, replace=False).tolist()
+
+
+def node_graph(name: str) -> ew.EdgeList:
+    """A real graph of one of the sets: both directions of each edge, every node reads itself."""
+    folder = "planetoid" if name in ("cora", "citeseer") else "graphs"
+    with np.load(_data() / folder / f"{name}.npz", allow_pickle=False) as data:
+        nodes = next(len(data[key]) for key in ("y", "node_labels", "labels") if key in data)
+        index = next(data[key] for key in ("edge_index", "edges") if key in data)
+    index = torch.from_numpy(index.astype(np.int64))
+    index = index if index.shape[0] == 2 else index.T
+    own = torch.arange(nodes)
+    target = torch.cat([index[1], index[0], own])
+    source = torch.cat([index[0], index[1], own])
+    keys = torch.unique(target * nodes + source)
+    return ew.EdgeList(torch.stack([keys % nodes, keys // nodes]), num_nodes=nodes)
+
+
+def debian() -> ew.EdgeList:
+    """Packages read those that depend on them; one reads 21,809 others."""
+    with lzma.open(_data() / "debian" / "depends.tsv.xz", "rt", encoding="utf-8") as file:
+        pairs = np.loadtxt(file, dtype=np.int64)
+    with lzma.open(_data() / "debian" / "packages.tsv.xz", "rt", encoding="utf-8") as file:
+        nodes = sum(1 for _ in file)
+    keys = np.unique(pairs[:, 1] * nodes + pairs[:, 0])
+    return ew.EdgeList(torch.from_numpy(np.stack([keys % nodes, keys // nodes])), num_nodes=nodes)
+
+
+def _data() -> Path:
+    if "EDGEWISE_DATA" not in os.environ:
+        raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
+    return Path(os.environ["EDGEWISE_DATA"])

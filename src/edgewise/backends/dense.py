@@ -384,5 +384,3 @@ def _refusing(grads: Sequence[Tensor | None], _: Any) -> tuple[Tensor | None, ..
     if not torch.is_grad_enabled():
         return None
     return tuple(once_differentiable("dense", grads, grads))
-
-
