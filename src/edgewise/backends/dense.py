@@ -70,12 +70,13 @@ class Dense(Backend):
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
+        free = _maskless(problem)
         heads = problem.batch * problem.heads
         channels = (problem.head_dim + problem.value_dim) / 2
         numbers = (facts.num_targets + facts.num_sources) * heads * channels
-        work = Work(pairs * heads * channels, pairs * heads, numbers)
+        seen = _seen(pairs, facts.num_sources) if free and not facts.complete else pairs
+        work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers)
         size = 8 if problem.dtype == torch.float64 else 4
-        free = _maskless(problem)
         if not _fused(problem):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
             entry = size * (6 if problem.needs_grad else 4)
@@ -225,8 +226,26 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
     nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
     memory = pairs * (1 + matrices * size) + nodes * size
-    work = Work(pairs * problem.batch * problem.channels, pairs, nodes)
+    entries, calls = pairs, 1
+    if problem.weighted:  # each edge is put in its place
+        entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
+    work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
     return Accepts(work, memory, way="matrix product")
+
+
+# What a pair takes that has a number of its own, in exponentials.
+_PLACED = 8
+_BIAS = {"edge": 4, "relative": 4, "dense": 1}
+_COLUMNS = 512  # that torch's kernel takes at a time: it leaves out whole blocks of a causal mask
+
+
+def _entry(problem: AttentionProblem) -> int:
+    return 1 if problem.bias is None else 1 + _BIAS[problem.bias]
+
+
+def _seen(pairs: int, num_sources: int) -> float:
+    """Pairs that torch's kernel computes of a causal mask."""
+    return pairs * min(1.0, (num_sources + _COLUMNS) / (2 * num_sources))
 
 
 def _maskless(problem: AttentionProblem) -> bool:

@@ -62,9 +62,10 @@ def draw_map(cells: Sequence[Cell], title: str, out: Path) -> list[Path]:
 def _draw(axes: Any, cells: Sequence[Cell]) -> Any:
     """One panel: a square for each place, with the fastest way and by how much."""
     drawn = [cell for cell in cells if cell.ratio is not None]
+    sizes, shares = _steps(cells)
     image = axes.scatter(
-        [math.log2(cell.place.nodes) for cell in drawn],
-        [math.log2(cell.place.density) for cell in drawn],
+        [sizes.index(cell.place.nodes) for cell in drawn],
+        [shares.index(cell.place.density) for cell in drawn],
         c=[-math.log2(cell.ratio or 1.0) for cell in drawn],
         cmap=_COLORS,
         vmin=-_MOST,
@@ -75,23 +76,27 @@ def _draw(axes: Any, cells: Sequence[Cell]) -> Any:
         edgecolors="#888888",
     )
     for cell in drawn:
-        _write(axes, cell)
-    sizes = sorted({cell.place.nodes for cell in cells})
-    shares = sorted({cell.place.density for cell in cells})
-    axes.set_xticks([math.log2(size) for size in sizes], [f"{size}" for size in sizes])
-    axes.set_yticks([math.log2(share) for share in shares], [as_share(share) for share in shares])
-    axes.margins(0.1)
+        at = sizes.index(cell.place.nodes), shares.index(cell.place.density)
+        _write(axes, cell, at)
+    axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
+    axes.set_yticks(range(len(shares)), [as_share(share) for share in shares])
+    axes.margins(0.08)
     axes.spines[["top", "right"]].set_visible(False)
     return image
 
 
-def _write(axes: Any, cell: Cell) -> None:
+def _steps(cells: Sequence[Cell]) -> tuple[list[int], list[float]]:
+    """Sizes and densities; each is one step of its axis, whatever lies between them."""
+    sizes = sorted({cell.place.nodes for cell in cells})
+    return sizes, sorted({cell.place.density for cell in cells})
+
+
+def _write(axes: Any, cell: Cell, at: tuple[int, int]) -> None:
     assert cell.ratio is not None
     far = abs(math.log2(cell.ratio)) > 0.7 * _MOST
     factor = max(cell.ratio, 1 / cell.ratio)
     number = f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"
     words = f"{_LETTERS[cell.winner]}\n{number}{'*' * bool(cell.estimated)}"
-    at = math.log2(cell.place.nodes), math.log2(cell.place.density)
     color = "white" if far else "black"
     axes.annotate(words, at, ha="center", va="center", fontsize=6.5, color=color)
 

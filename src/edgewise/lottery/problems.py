@@ -7,6 +7,7 @@ time is up has still seen everything, and a quick one is simply the first round.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from random import Random
 
 import torch
 
@@ -102,32 +103,41 @@ _DEFINITION = (("random", (16, 4)), ("random", (64, 8)), ("complete", (64,)), ("
 
 def trials(rounds: int = ROUNDS) -> list[Trial]:
     """The trials of so many rounds, in the order in which they are measured."""
-    return list(dict.fromkeys(trial for number in range(rounds) for trial in _round(number)))
+    return list(dict.fromkeys(trial for number in range(rounds) for trial in _shuffled(number)))
 
 
-def _round(number: int) -> Iterator[Trial]:
+def _shuffled(number: int) -> list[Trial]:
+    """A round in an order that has a bit of everything, wherever it ends."""
+    groups = list(_round(number))
+    Random(number).shuffle(groups)
+    return [trial for group in groups for trial in group]
+
+
+def _round(number: int) -> Iterator[list[Trial]]:
     topologies = [Topology(family, s) for family, sizes in _SIZES.items() for s in sizes]
     for place, topology in enumerate(topologies):
         # 3 has no factor in common with the 8 settings: every graph meets all of them in time.
         setting = _that_fits(_SETTINGS, place + 3 * number, topology)
-        yield from _passes(topology, setting)
+        yield _passes(topology, setting)
         if (place + number) % 2 == 0:
             sums = _that_fits(_SUMS, place // 2 + 3 * number, topology)
-            yield from _passes(topology, sums)
+            yield _passes(topology, sums)
     for place, setting in enumerate(_SPECIAL):
         for step in (0, 3, 6):
             topology = _SPECIAL_GRAPHS[(place + step + 2 * number) % len(_SPECIAL_GRAPHS)]
-            yield from _passes(topology, setting)
+            yield _passes(topology, setting)
     for family, sizes in _DEFINITION:
         topology = Topology(family, sizes)
         for setting in (_SETTINGS[number % 3 + 1], _SUMS[number % 3]):
-            yield from _passes(topology, setting, only=(DEFINITION,))
+            yield _passes(topology, setting, only=(DEFINITION,))
 
 
-def _passes(topology: Topology, setting: Setting, only: tuple[str, ...] = ()) -> Iterator[Trial]:
-    for dtype in (torch.float32, torch.bfloat16):
-        for training in (False, True):
-            yield Trial(topology, setting, dtype, training, only)
+def _passes(topology: Topology, setting: Setting, only: tuple[str, ...] = ()) -> list[Trial]:
+    return [
+        Trial(topology, setting, dtype, training, only)
+        for dtype in (torch.float32, torch.bfloat16)
+        for training in (False, True)
+    ]
 
 
 def _that_fits(settings: Sequence[Setting], first: int, topology: Topology) -> Setting:

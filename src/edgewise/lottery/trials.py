@@ -115,7 +115,8 @@ class Attends(Setting):
 
         def run(backend: str) -> object:
             out = operator(query, key, value, graph, backend=backend, **more)
-            return draw.backward(*out if self.lse else (out,)) if training else out
+            outs = (out.out, out.lse) if self.lse else (out,)
+            return draw.backward(*outs) if training else outs
 
         return run
 

@@ -72,8 +72,13 @@ class Banded(Backend):
         planes = problem.batch * problem.heads
         steps = (found.last - found.first) // found.step
         block = _block(steps)
-        # Tiles at the border are cut off, but not here.
-        pairs = found.num_targets * min(block + steps, -(-found.num_sources // found.step))
+        # The stairs of the tiles leave out at most a block on both sides of a row together.
+        columns = -(-found.num_sources // found.step)
+        pairs = min(
+            problem.facts.max_edges + found.num_targets * block, found.num_targets * columns
+        )
+        # The gradient of a log-sum-exp is a backward pass of its own.
+        pairs *= 2 if problem.wants_lse and problem.needs_grad else 1
         ends = found.step * (2 + steps // block)  # tiles that are computed one by one
         tables = (4 + 6 * problem.needs_grad) * max(found.num_targets, found.num_sources)
         memory = planes * dim * tables * problem.accumulate.itemsize
