@@ -1,7 +1,7 @@
 """Make this machine's constants the ones that come with the package.
 
-Run ``edgewise lottery`` first, on a quiet machine. What it does not measure (other devices, merging)
-keeps the shipped prices.
+Run ``edgewise lottery`` first, on a quiet machine. What it does not measure (other
+devices, merging) keeps the shipped prices.
 """
 
 import json

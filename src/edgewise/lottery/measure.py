@@ -80,7 +80,7 @@ def timed(trial: Trial, backends: Sequence[str], pace: Pace) -> Mapping[str, flo
         return {}
     call = trial.call()
     best = {backend: _after_warm_up(call, backend, pace) for backend in backends}
-    spent = dict.fromkeys(backends, 0.0)
+    spent = dict(best)
     for _ in range(_RUNS):
         waiting = [backend for backend in backends if spent[backend] < pace.each]
         if not waiting:

@@ -163,11 +163,12 @@ class Lottery:
         if share <= 0:
             return
         done = self.journal.times.get(trial.name, {})
-        found = worth_it(candidates(trial.problem(), self.known, trial.only), self.extent.pace)
+        pace = self.extent.pace
+        pace = Pace(min(pace.each, max(_LEAST, share / 3)), min(pace.longest, 2 * share))
+        found = worth_it(candidates(trial.problem(), self.known, trial.only), pace)
         left = [each.backend for each in found if each.backend not in done]
-        each = min(self.extent.pace.each, max(_LEAST, share / 3))
         if left:
-            self.journal.add(trial.name, timed(trial, left, Pace(each, self.extent.pace.longest)))
+            self.journal.add(trial.name, timed(trial, left, pace))
 
     def _findings(self, everything: Sequence[Trial]) -> Findings:
         measured = [trial for trial in everything if trial.name in self.journal.times]
