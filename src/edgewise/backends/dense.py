@@ -234,7 +234,7 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
 
 
 # What a pair takes that has a number of its own, in exponentials.
-_PLACED = 8
+_PLACED = 4
 _BIAS = {"edge": 4, "relative": 4, "dense": 1}
 _COLUMNS = 512  # that torch's kernel takes at a time: it leaves out whole blocks of a causal mask
 

@@ -24,7 +24,7 @@ from edgewise.training.extras import require
 
 __all__ = ["Fit", "Kind", "Sample", "fitted", "price_of"]
 
-_FEWEST = 4  # samples that a price is made from
+_FEWEST = 8  # samples that five prices are made from
 _STEPS = 30
 _FAR = 0.4  # beyond this logarithm of a ratio a sample pulls no harder: it may be an accident
 _PASSES = {False: "forward", True: "training"}

@@ -17,6 +17,7 @@ __all__ = ["DEFINITION", "Candidate", "Pace", "candidates", "timed", "worth_it"]
 DEFINITION = "reference"  # never chosen by itself: measured only where it is asked for
 _FACTOR = 30.0  # a backend that is estimated to take this many times the best is not measured
 _RUNS = 200  # at most so many of one backend
+_LEAST = 3  # at least so many more, unless they are long
 _BUDGET = 2 << 30  # bytes of extra memory
 
 
@@ -81,8 +82,10 @@ def timed(trial: Trial, backends: Sequence[str], pace: Pace) -> Mapping[str, flo
     call = trial.call()
     best = {backend: _after_warm_up(call, backend, pace) for backend in backends}
     spent = dict(best)
-    for _ in range(_RUNS):
-        waiting = [backend for backend in backends if spent[backend] < pace.each]
+    for number in range(_RUNS):
+        # One run says little: something else may have had the processor meanwhile.
+        limit = pace.longest / 3 if number < _LEAST else pace.each
+        waiting = [backend for backend in backends if spent[backend] < limit]
         if not waiting:
             break
         for backend in waiting:

@@ -11,6 +11,8 @@ from torch import Tensor
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.backends.native import functions
 from edgewise.backends.native.kernels import (
+    READ_OFTEN,
+    STEP,
     Operands,
     attention_backward,
     settings_of,
@@ -78,6 +80,7 @@ class Native(Backend):
             entries=problem.batch * (E * (heads * entry + _EDGE) + T * heads * _ROW),
             numbers=problem.batch * nodes / size,
             misses=E * problem.batch * far,
+            calls=_COPIES if _copied(problem) else 1,
         )
         return Accepts(work, memory, way)
 
@@ -182,6 +185,19 @@ def _in_tiles(problem: AttentionProblem) -> bool:
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+
+_COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut
+
+
+def _copied(problem: Problem) -> bool:
+    """Whether queries, keys and values are copied first; see `kernels._storage`."""
+    facts = problem.facts
+    if not isinstance(problem, AttentionProblem) or problem.heads == 1:
+        return False
+    often = facts.max_edges >= READ_OFTEN * max(facts.num_targets, facts.num_sources)
+    widest = problem.heads * max(problem.head_dim, problem.value_dim) * problem.dtype.itemsize
+    return often and widest <= STEP
+
 
 # What else takes time, in exponentials.
 _EDGE = 4.0  # an edge, whatever its heads and channels
