@@ -10,7 +10,7 @@ CONFIGURE = $(CMAKE) -S native -B build/native -G Ninja >/dev/null || \
 	{ rm -f build/native/CMakeCache.txt; false; }
 COMPILE = $(CMAKE) --build build/native -- --quiet && \
 	$(CMAKE) --install build/native --prefix src --strip >/dev/null
-BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py,$(wildcard benchmarks/*.py))
 
 # Real data sets may lie beside the checkout; an EDGEWISE_DATA that is already set wins.
 ifeq ($(origin EDGEWISE_DATA)$(wildcard ../shared/data),undefined../shared/data)

@@ -206,8 +206,8 @@ def regret(options: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"\nregret over {len(values)} problems: median {statistics.median(values):.3f}, "
           f"95 % {most:.3f}, worst {values[-1]:.3f}\n")  # fmt: skip
     worst = sorted(rows, key=lambda row: -row["regret"])[:12]
-    print(markdown(["problem", "chosen", "best", "regret"],
-                   [[r["case"], r["chosen"], r["best"], f"{r['regret']:.2f}"] for r in worst]))  # fmt: skip
+    table = [[r["case"], r["chosen"], r["best"], f"{r['regret']:.2f}"] for r in worst]
+    print(markdown(["problem", "chosen", "best", "regret"], table))
     return rows
 
 

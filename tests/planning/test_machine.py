@@ -7,7 +7,7 @@ import torch
 
 import edgewise as ew
 from edgewise.planning import machine
-from edgewise.planning.machine import Constants, constants, measured_path
+from edgewise.planning.machine import Constants, constants, measured_path, shipped
 
 
 @pytest.fixture
@@ -16,10 +16,6 @@ def cache(tmp_path, monkeypatch):
     constants.cache_clear()
     yield tmp_path
     constants.cache_clear()
-
-
-def shipped():
-    return machine._shipped()
 
 
 def test_without_a_measured_file_the_shipped_one_serves(cache):

@@ -47,11 +47,13 @@ class Accepts:
         work: What has to be done. What that takes on this machine is the planner's business.
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
         way: How it will be run, in a word or two; each way has prices of its own.
+        pairs: Target-source pairs that are worked on, edges or not; None where only edges are.
     """
 
     work: Work
     memory: int
     way: str
+    pairs: float | None = None
 
 
 @dataclass(frozen=True)

@@ -71,17 +71,18 @@ class Dense(Backend):
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
+        free = _maskless(problem)
         heads = problem.batch * problem.heads
         channels = (problem.head_dim + problem.value_dim) / 2
         numbers = (facts.num_targets + facts.num_sources) * heads * channels
-        work = Work(pairs * heads * channels, pairs * heads, numbers)
+        seen = _seen(pairs, facts.num_sources) if free and not facts.complete else pairs
+        work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers)
         size = 8 if problem.dtype == torch.float64 else 4
-        free = _maskless(problem)
         if not _fused(problem):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
             entry = size * (6 if problem.needs_grad else 4)
             entry = max(entry, 36) if problem.dropout else entry  # counters are int64
-            return Accepts(work, pairs * heads * entry, way=way)
+            return Accepts(work, pairs * heads * entry, way=way, pairs=pairs)
         rows = (facts.num_targets + facts.num_sources) * heads * (problem.head_dim + 4) * size
         rows *= 4 if problem.needs_grad else 1
         mask = 0 if free else pairs * (1 + size)
@@ -89,7 +90,7 @@ class Dense(Backend):
             mask += pairs * heads * size * (4 if problem.needs_grad else 2)
         if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
             mask += 3 * pairs * heads * size
-        return Accepts(work, rows + mask, way="sdpa" if free else "sdpa + mask")
+        return Accepts(work, rows + mask, way="sdpa" if free else "sdpa + mask", pairs=seen)
 
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
@@ -155,11 +156,11 @@ class Dense(Backend):
             enable_gqa=problem.heads != problem.kv_heads,
         )
 
-        def short(*tensors: Tensor) -> Tensor:
+        def short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if torch.is_autocast_enabled("cpu"):
                 with torch.autocast("cpu", enabled=False):
-                    return _once_differentiable(attend(*tensors))
-            return _once_differentiable(attend(*tensors))
+                    return _once_differentiable(attend(query, key, value))
+            return _once_differentiable(attend(query, key, value))
 
         return short
 
@@ -252,8 +253,26 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
     nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
     memory = pairs * (1 + matrices * size) + nodes * size
-    work = Work(pairs * problem.batch * problem.channels, pairs, nodes)
-    return Accepts(work, memory, way="matrix product")
+    entries, calls = pairs, 1
+    if problem.weighted:  # each edge is put in its place
+        entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
+    work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
+    return Accepts(work, memory, way="matrix product", pairs=pairs)
+
+
+# What a pair takes that has a number of its own, in exponentials.
+_PLACED = 4
+_BIAS = {"edge": 4, "relative": 4, "dense": 1}
+_COLUMNS = 512  # that torch's kernel takes at a time: it leaves out whole blocks of a causal mask
+
+
+def _entry(problem: AttentionProblem) -> int:
+    return 1 if problem.bias is None else 1 + _BIAS[problem.bias]
+
+
+def _seen(pairs: int, num_sources: int) -> float:
+    """Pairs that torch's kernel computes of a causal mask."""
+    return pairs * min(1.0, (num_sources + _COLUMNS) / (2 * num_sources))
 
 
 def _maskless(problem: AttentionProblem) -> bool:

@@ -185,11 +185,11 @@ def plan(
 
     Example:
         >>> import torch, edgewise as ew
-        >>> q = torch.randn(4, 64, 8)
-        >>> p = ew.plan(q, q, q, ew.Complete(64))
+        >>> q = torch.randn(4, 512, 64)
+        >>> p = ew.plan(q, q, q, ew.Complete(512))
         >>> print(p)
         dense
-        >>> p(q, q, q).equal(ew.attention(q, q, q, ew.Complete(64)))
+        >>> p(q, q, q).equal(ew.attention(q, q, q, ew.Complete(512)))
         True
     """
     return _decide(
@@ -220,13 +220,13 @@ def explain(
 
     Example:
         >>> import torch, edgewise as ew
-        >>> q = torch.randn(4, 64, 8)
-        >>> print(ew.explain(q, q, q, ew.Complete(64)))
-        attention · 64 targets x 64 sources · 4,096 edges · 4 heads x 8 · Dot · float32 · cpu...
-        └─ dense · Complete(64) · sdpa · about ...
+        >>> q = torch.randn(4, 512, 64)
+        >>> print(ew.explain(q, q, q, ew.Complete(512)))
+        attention · 512 targets x 512 sources · 262,144 edges · 4 heads x 64 · Dot · float32...
+        └─ dense · Complete(512) · sdpa · about ...
         <BLANKLINE>
+        dearer   banded    about ...
         dearer   native    about ...
-        dearer   gather    about ...
         budget   ...
         prices   ...
     """

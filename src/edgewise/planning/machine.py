@@ -23,7 +23,15 @@ import torch
 
 from edgewise.errors import EdgewiseError
 
-__all__ = ["Constants", "Price", "cache_directory", "constants", "identity", "measured_path"]
+__all__ = [
+    "Constants",
+    "Price",
+    "cache_directory",
+    "constants",
+    "identity",
+    "measured_path",
+    "shipped",
+]
 
 FORMAT = 1
 _PASSES = {False: "forward", True: "training"}
@@ -62,7 +70,7 @@ class Constants:
         """What a way of computing takes; dtypes that were not measured follow those that were."""
         table = self.prices.get(device, {}).get(way)
         if table is None:
-            table = _shipped().prices[device][way]
+            table = shipped().prices[device][way]
         name, pass_ = str(dtype).removeprefix("torch."), _PASSES[training]
         if name in table:
             return table[name][pass_]
@@ -171,7 +179,7 @@ def constants() -> Constants:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
-        return _shipped()
+        return shipped()
     try:
         return Constants.from_dict(json.loads(text), measured=True)
     except ValueError as error:
@@ -182,6 +190,7 @@ def constants() -> Constants:
 
 
 @cache
-def _shipped() -> Constants:
+def shipped() -> Constants:
+    """The constants that come with the package."""
     text = files("edgewise.planning").joinpath("prices.json").read_text(encoding="utf-8")
     return Constants.from_dict(json.loads(text), measured=False)

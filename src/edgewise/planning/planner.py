@@ -114,14 +114,8 @@ def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
             ),
         )
     time = seconds(verdict.work, verdict.way, problem)
-    fill = min(1.0, _entries(problem) / max(verdict.work.entries, 1.0))
+    fill = 1.0 if not verdict.pairs else min(1.0, problem.facts.max_edges / verdict.pairs)
     return Run(problem, time, verdict.memory, backend.name, verdict.way, fill)
-
-
-def _entries(problem: Problem) -> float:
-    """Edges, times heads: what is worked on where nothing else is."""
-    heads = problem.heads if isinstance(problem, AttentionProblem) else 1
-    return problem.facts.max_edges * problem.batch * heads
 
 
 # --- In parts ------------------------------------------------------------------------------------

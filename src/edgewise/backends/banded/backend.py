@@ -72,15 +72,18 @@ class Banded(Backend):
         planes = problem.batch * problem.heads
         steps = (found.last - found.first) // found.step
         block = _block(steps)
-        # Tiles at the border are cut off, but not here.
-        pairs = found.num_targets * min(block + steps, -(-found.num_sources // found.step))
+        # The stairs of the tiles leave out at most a block on both sides of a row together.
+        columns = -(-found.num_sources // found.step)
+        pairs = min(
+            problem.facts.max_edges + found.num_targets * block, found.num_targets * columns
+        )
         ends = found.step * (2 + steps // block)  # tiles that are computed one by one
         tables = (4 + 6 * problem.needs_grad) * max(found.num_targets, found.num_sources)
         memory = planes * dim * tables * problem.accumulate.itemsize
         memory += block * (block + steps) * (1 + problem.dtype.itemsize)  # the mask of a tile
         numbers = (found.num_targets + found.num_sources) * planes * dim
         work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
-        return Accepts(work, memory, way="tiles")
+        return Accepts(work, memory, way="tiles", pairs=pairs)
 
     def prepare(self, problem: Problem) -> Strands:
         found = _band(problem)

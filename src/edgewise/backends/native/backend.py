@@ -11,6 +11,8 @@ from torch import Tensor
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.backends.native import functions
 from edgewise.backends.native.kernels import (
+    READ_OFTEN,
+    STEP,
     Operands,
     attention_backward,
     settings_of,
@@ -19,7 +21,7 @@ from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
 from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Facts, Graph, recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
@@ -51,7 +53,8 @@ class Native(Backend):
             key, value = problem.heads * problem.head_dim, problem.heads * problem.value_dim
             # A row of one number takes as long as a whole vector of them.
             width = problem.heads * (max(problem.head_dim, 8) + max(problem.value_dim, 8)) / 2
-            table = S * (key + value) * size
+            row = (key + value) * size
+            entry = _entry(problem)
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
@@ -61,19 +64,23 @@ class Native(Backend):
             way = "fused tiles" if _in_tiles(problem) else "fused rows"
         else:
             assert isinstance(problem, AggregateProblem)
-            width, table = problem.channels, S * problem.channels * size
+            width, row = problem.channels, problem.channels * size
+            entry = 1 + (problem.reduce == "max")  # a maximum remembers whose it is
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
             per_edge = 4 * problem.weighted
             way = "fused messages"
         layouts = 2 if _may_order(problem) else 1
         memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
         heads = problem.heads if isinstance(problem, AttentionProblem) else 1
-        far = 0.0 if way == "fused tiles" else max(0.0, 1 - _CACHE / max(table, 1))
+        near = min(1.0, _CACHE / max(_reach(facts) * row, 1))
+        far = 0.0 if way == "fused tiles" else row * (1 - near)
+        far += _features(problem)
         work = Work(
             products=E * problem.batch * width,
-            entries=E * problem.batch * heads,
+            entries=problem.batch * (E * (heads * entry + _EDGE) + T * heads * _ROW),
             numbers=problem.batch * nodes / size,
-            misses=E * problem.batch * far * table / max(S, 1),
+            misses=E * problem.batch * far,
+            calls=_COPIES if _copied(problem) else 1,
         )
         return Accepts(work, memory, way)
 
@@ -178,6 +185,47 @@ def _in_tiles(problem: AttentionProblem) -> bool:
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+
+_COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut
+
+
+def _copied(problem: Problem) -> bool:
+    """Whether queries, keys and values are copied first; see `kernels._storage`."""
+    facts = problem.facts
+    if not isinstance(problem, AttentionProblem) or problem.heads == 1:
+        return False
+    often = facts.max_edges >= READ_OFTEN * max(facts.num_targets, facts.num_sources)
+    widest = problem.heads * max(problem.head_dim, problem.value_dim) * problem.dtype.itemsize
+    return often and widest <= STEP
+
+
+# What else takes time, in exponentials.
+_EDGE = 4.0  # an edge, whatever its heads and channels
+_ROW = 30.0  # a row of a head: its maximum, its sum, its output
+_SOFT_CAP = 5.0
+_DROPOUT = 5.0  # the hash
+_BIAS = {"edge": 1.0, "relative": 1.5, "dense": 5.0}
+
+
+def _entry(problem: AttentionProblem) -> float:
+    """How many exponentials one number of an edge takes as long as."""
+    capped = isinstance(problem.score, Dot) and problem.score.softcap is not None
+    bias = 0.0 if problem.bias is None else _BIAS[problem.bias]
+    return 1 + _SOFT_CAP * capped + _DROPOUT * (problem.dropout > 0) + bias
+
+
+def _features(problem: Problem) -> int:
+    """Bytes that only one edge reads."""
+    if not isinstance(problem, AttentionProblem):
+        return 0
+    channels = problem.edge_key * problem.head_dim + problem.edge_value * problem.value_dim
+    return channels * problem.dtype.itemsize
+
+
+def _reach(facts: Facts) -> int:
+    """Sources that rows beside each other read: those stay in the cache from row to row."""
+    widest = int(facts.cuts.source_sizes.max()) if len(facts.cuts.source_sizes) else 0
+    return max(0, min(facts.num_sources, facts.left + facts.right + 1, widest))
 
 
 def _table(problem: Problem) -> int:

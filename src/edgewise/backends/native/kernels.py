@@ -15,6 +15,8 @@ from edgewise.ops.scores import Additive, Dot, GATv2, Score
 from edgewise.ops.state import accumulate_dtype
 
 __all__ = [
+    "READ_OFTEN",
+    "STEP",
     "Operands",
     "Settings",
     "attention_backward",
@@ -34,8 +36,8 @@ _LANES = 8  # channels are padded to a multiple of this
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 _DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
-_READ_OFTEN = 16  # edges for each node from which a copy in another order pays
-_STEP = 512  # bytes of a row that the kernels work on at a time
+READ_OFTEN = 16  # edges for each node from which a copy in another order pays
+STEP = 512  # bytes of a row that the kernels work on at a time
 _LARGE = 8 << 20  # bytes; large pages have 2 << 20
 
 _View = tuple[int, int, int, int]
@@ -315,10 +317,10 @@ def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
     """
     query, value = operands.query, operands.value
     heads = query.shape[-3]
-    if heads == 1 or rows.num_edges < _READ_OFTEN * max(rows.num_rows, rows.num_columns):
+    if heads == 1 or rows.num_edges < READ_OFTEN * max(rows.num_rows, rows.num_columns):
         return _whole_rows
     widest = heads * max(query.shape[-1], value.shape[-1]) * query.itemsize
-    return _by_node if widest <= _STEP else _by_head
+    return _by_node if widest <= STEP else _by_head
 
 
 def _by_node(tensor: Tensor) -> Tensor:

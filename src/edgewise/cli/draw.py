@@ -1,0 +1,150 @@
+"""What a lottery shows: progress while it measures, then the map in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgewise.lottery import Findings, crossovers
+from edgewise.lottery.fit import Fit
+from edgewise.lottery.picture import as_share
+
+__all__ = ["Draw"]
+
+_WIDTH = 110  # of a table that goes to a file
+
+
+class Draw:
+    """Watch a lottery: progress goes to standard error, results to standard output.
+
+    Args:
+        quiet: Whether progress is left out.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.results = Console(highlight=False)
+        if not self.results.is_terminal:
+            self.results = Console(highlight=False, width=_WIDTH)
+        self.errors = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+        self.progress = Progress(
+            TextColumn("measuring"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[trial]}"),
+            console=self.errors,
+            transient=True,
+            disable=quiet or not self.errors.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=None, trial="")
+        self.total = self.done = 0
+
+    def __enter__(self) -> Draw:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def started(self, total: int, kept: int) -> None:
+        self.total = total
+        self.progress.update(self.task, total=total)
+        if kept and not self.quiet:
+            self.errors.print(
+                f"{kept} of {total} were measured earlier: kept. Add --fresh to start over.",
+                style="dim",
+            )
+
+    def measured(self, trial: str) -> None:
+        self.done += 1
+        self.progress.update(self.task, completed=self.done, trial=trial[:48])
+
+    def stopped(self) -> None:
+        """Say what an interrupted lottery leaves."""
+        self.errors.print(
+            f"Stopped: {self.done} of {self.total} are done, kept. The same command goes on from "
+            f"there; the planner's constants are as they were.",
+            soft_wrap=True,
+        )
+
+    def show(self, findings: Findings, paths: Sequence[Path]) -> None:
+        """Print the map, what follows from it, and how far to trust it."""
+        say = self.results.print
+        say(_map(findings))
+        for line in _sentences(findings):
+            say(line)
+        say()
+        say(_errors(findings.fits))
+        if findings.regret is not None:
+            found = findings.regret
+            say(
+                f"Of {found.count} choices {100 * found.right:.0f} % are the fastest. The chosen "
+                f"backend takes {found.median:.2f}x the time of the fastest (median), "
+                f"{found.most:.2f}x (95 %), {found.worst:.2f}x (worst)."
+            )
+        if findings.done < findings.total:
+            say(f"Time was up: {findings.done} of {findings.total} were measured.")
+        say(findings.machine_line(), style="dim")
+        say(f"Written: {', '.join(map(str, paths))}", style="dim", soft_wrap=True)
+
+
+def _map(findings: Findings) -> Table:
+    table = Table(title="Density below which sparse beats dense attention", title_justify="left")
+    lines = crossovers(findings.cells)
+    sizes = sorted({nodes for line in lines.values() for nodes in line})
+    table.add_column("nodes", no_wrap=True)
+    for nodes in sizes:
+        table.add_column(f"{nodes:,}", justify="right", no_wrap=True)
+    for kind, line in lines.items():
+        shares = [_share(line.get(nodes)) for nodes in sizes]
+        table.add_row(" ".join(kind), *shares)
+    return table
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "never"
+    return "always" if share == 1 else as_share(share)
+
+
+def _sentences(findings: Findings) -> list[str]:
+    found: list[str] = []
+    for (dtype, pass_), line in crossovers(findings.cells).items():
+        nodes = max((n for n in line if n <= 2048), default=None)
+        if nodes is not None:
+            found.append(f"{dtype} {pass_}: {_words(line, nodes)} at n = {nodes:,}.")
+    return found
+
+
+def _words(line: Mapping[int, float | None], nodes: int) -> str:
+    share = line[nodes]
+    if share is None:
+        return "all pairs win at every density"
+    if share == 1:
+        return "sparse wins at every density"
+    return f"sparse wins below {as_share(share)} density"
+
+
+def _errors(fits: Sequence[Fit]) -> Table:
+    """One line for each way: the worst of its dtypes and passes."""
+    table = Table(title="How far estimates are off", title_justify="left")
+    table.add_column("way", no_wrap=True)
+    for name in ("times measured", "median", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for way in sorted({fit.kind.way for fit in fits}):
+        own = [fit for fit in fits if fit.kind.way == way]
+        median, most = max(fit.median for fit in own), max(fit.most for fit in own)
+        count = sum(fit.samples for fit in own)
+        table.add_row(way, f"{count}", f"{100 * median:.0f} %", f"{100 * most:.0f} %")
+    return table

@@ -1,0 +1,81 @@
+"""What was measured, line by line, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgewise.planning.machine import identity, measured_path
+
+__all__ = ["Journal", "journal_path"]
+
+_FORMAT = "edgewise lottery 1"
+
+
+def journal_path(*, quick: bool) -> Path:
+    """The journal of this machine, beside its constants; quick runs have one of their own."""
+    digest = measured_path().stem.removeprefix("machine-")
+    return measured_path().with_name(f"lottery-{digest}{'-quick' * quick}.jsonl")
+
+
+class Journal:
+    """Seconds by trial and backend, in a file that is only ever appended to.
+
+    Lines that are damaged, as the last one is after a power cut, are as if they had never been
+    written. A journal of another version or another machine is started anew.
+
+    Args:
+        path: The file; folders are created.
+        fresh: Start anew, whatever there is.
+
+    Attributes:
+        times: Seconds by name of the trial, then by backend.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self.path = path
+        self.times: dict[str, dict[str, float]] = {}
+        lines = [] if fresh else _lines(path)
+        if not lines or lines[0] != _header():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(_header()) + "\n", encoding="utf-8")
+            return
+        for line in lines[1:]:
+            self._remember(line)
+
+    def add(self, trial: str, seconds: Mapping[str, float]) -> None:
+        """Keep what was measured, in memory and in the file."""
+        self.times.setdefault(trial, {}).update(seconds)
+        line = json.dumps({"trial": trial, "seconds": dict(seconds)})
+        with self.path.open("a", encoding="utf-8") as file:
+            # A line break first: what was cut off before must not spoil this one.
+            file.write(f"\n{line}\n")
+
+    def _remember(self, line: Any) -> None:
+        try:
+            found = {str(name): float(value) for name, value in line["seconds"].items()}
+            if all(math.isfinite(value) and value > 0 for value in found.values()):
+                self.times.setdefault(str(line["trial"]), {}).update(found)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return
+
+
+def _header() -> dict[str, Any]:
+    return {"format": _FORMAT, "edgewise": metadata.version("edgewise"), "machine": identity()}
+
+
+def _lines(path: Path) -> list[Any]:
+    """The lines that are JSON."""
+    if not path.exists():
+        return []
+    found: list[Any] = []
+    for line in path.read_bytes().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,73 @@
+"""Regret: how much longer the backend takes that was estimated to be the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Choice", "Regret", "regret_of"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One trial that several backends can run.
+
+    Attributes:
+        trial: Its name.
+        estimates: Seconds by backend, as the planner sees them.
+        times: Seconds by backend, as measured.
+    """
+
+    trial: str
+    estimates: dict[str, float]
+    times: dict[str, float]
+
+    @property
+    def chosen(self) -> str:
+        """The backend that is estimated to be the fastest."""
+        return min(self.times, key=lambda name: self.estimates[name])
+
+    @property
+    def best(self) -> str:
+        """The backend that is the fastest."""
+        return min(self.times, key=lambda name: self.times[name])
+
+    @property
+    def regret(self) -> float:
+        """Time of the chosen one over that of the best: at least 1."""
+        return self.times[self.chosen] / self.times[self.best]
+
+
+@dataclass(frozen=True)
+class Regret:
+    """Regret over many choices.
+
+    Attributes:
+        count: How many choices there were.
+        median: Half of them are no worse.
+        most: 95 % of them are no worse.
+        worst: None is worse.
+        right: Share of choices that are the best.
+        examples: The worst choices, worst first.
+    """
+
+    count: int
+    median: float
+    most: float
+    worst: float
+    right: float
+    examples: tuple[Choice, ...]
+
+
+def regret_of(choices: Iterable[Choice], examples: int = 5) -> Regret | None:
+    """Sum up the choices between at least two backends; None when there is none."""
+    real: Sequence[Choice] = [choice for choice in choices if len(choice.times) > 1]
+    if not real:
+        return None
+    ordered = sorted(real, key=lambda choice: -choice.regret)
+    values = [choice.regret for choice in ordered]
+    median, most = (float(np.quantile(values, share)) for share in (0.5, 0.95))
+    right = sum(choice.chosen == choice.best for choice in real) / len(real)
+    return Regret(len(real), median, most, values[0], right, tuple(ordered[:examples]))

@@ -1,0 +1,112 @@
+"""The command ``edgewise lottery``: what it prints and writes, and how failures end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edgewise import lottery as floor
+from edgewise.cli.main import main
+from edgewise.planning.machine import Constants, constants, measured_path
+
+HASTE = ["lottery", "--quick", "--seconds", "1"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEWISE_CACHE", str(tmp_path / "cache"))
+    constants.cache_clear()
+    yield tmp_path
+    constants.cache_clear()
+
+
+def test_it_prints_the_map_and_writes_everything(here, capsys):
+    assert main([*HASTE, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    words = " ".join(out.split())
+    assert err == ""
+    for part in (
+        "Density below which sparse beats dense attention",
+        "float32 forward",
+        "at n = 2,048.",
+        "How far estimates are off",
+        "Time was up",
+        "Written: runs/lottery/map.json",
+    ):
+        assert part in words
+    names = sorted(path.name for path in (here / "runs" / "lottery").iterdir())
+    assert names == ["map.json", "map.png", "map.svg"]
+    found = Constants.from_dict(json.loads(measured_path().read_text()), measured=True)
+    assert constants() == found
+    assert str(here) not in measured_path().read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_json_alone(capsys):
+    assert main([*HASTE, "--json", "--out", "elsewhere"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(out)
+    assert set(found) == {"machine", "trials", "regret", "fits", "crossovers", "map"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--seconds", "0"], "seconds must be a positive number, got 0."),
+        (["--seconds", "nan"], "seconds must be a positive number, got nan."),
+        (["--out", "file"], "out must be a folder, but file is a file."),
+    ],
+)
+def test_bad_input(here, capsys, words, sentence):
+    (here / "file").write_text("")
+    assert main(["lottery", *words]) == 2
+    assert capsys.readouterr().err == f"edgewise: {sentence}\n"
+    assert not (here / "cache").exists()
+
+
+def test_a_missing_package_is_missed_before_anything_is_measured(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert main(HASTE) == 2
+    sentence = "edgewise: scipy is not installed. Run: pip install 'edgewise[compare]'\n"
+    assert capsys.readouterr().err == sentence
+    assert not (here / "cache").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk(capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(floor.Journal, "add", full)
+    assert main([*HASTE, "--quiet"]) == 1
+    assert capsys.readouterr().err == "edgewise: [Errno 28] No space left on device\n"
+    assert not measured_path().exists()
+
+
+def test_ctrl_c_in_the_middle(here):
+    """A real signal to a real process: 130, one sentence, and what was measured is kept."""
+    words = [sys.executable, "-m", "edgewise", "lottery"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    ) as child:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline:
+            found = list((here / "cache").glob("lottery-*.jsonl"))
+            if found and found[0].read_text().count("\n") > 3:
+                break
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=100)
+    assert child.returncode == 130
+    assert out == ""
+    assert err.startswith("Stopped: ")
+    assert err.count("\n") == 1
+    assert floor.Journal(found[0]).times
+    assert sorted(path.name for path in here.iterdir()) == ["cache"]
