@@ -69,9 +69,14 @@ class Ragged:
         return len(self.targets)
 
     @property
-    def reads_everywhere(self) -> bool:
+    def holds_all_targets(self) -> bool:
         """Whether every target reads something."""
         return int(self.targets.sum()) == self.num_targets
+
+    @property
+    def holds_all_sources(self) -> bool:
+        """Whether every source is read."""
+        return int(self.sources.sum()) == self.num_sources
 
 
 def ragged(graph: Graph) -> Ragged | None:
