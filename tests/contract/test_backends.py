@@ -25,6 +25,9 @@ LOW_PRECISION = {"causal", "causal, tall: isolated targets", "window | hubs", "e
 BANDS = {"complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
          "window", "window, rectangular", "dilated", "self-loops", "one node",
          "hubs: isolated others"}  # fmt: skip
+BLOCKS = {"complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
+          "causal, tall: isolated targets", "blocks, one empty", "blocks, rectangular",
+          "self-loops", "one node", "no targets", "no sources"}  # fmt: skip
 PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two batch dimensions",
          "dot, grouped heads", "dot, one key head", "dot, strided"}  # fmt: skip
 
@@ -32,6 +35,8 @@ PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two 
 def may_refuse(backend: str, setting: str, graph: str) -> bool:
     if backend == "banded":
         return setting not in PLAIN or graph not in BANDS
+    if backend == "ragged":
+        return setting not in PLAIN or graph not in BLOCKS
     if backend != "dense":
         return False
     return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)

@@ -69,15 +69,14 @@ def gradients(
     """Gradients of query, key and value from the global output and log-sum-exp."""
     tables = _tables(tensors)
     query, key, value = tables
-    planes, channels = query.shape[0], query.shape[2]
-    out, push = (_table(_wide(t, channels)) for t in (state[0], grad_out))
-    sums = state[1].reshape(planes, -1)
+    out, push = (_table(_wide(t, query.shape[-1])) for t in (state[0], grad_out))
+    sums = state[1].reshape(query.shape[:-1])
     found = pieces.backward(tables, (out, sums, push), scale)
     if grad_lse is not None and bool(grad_lse.any()):
         # The log-sum-exp has the gradient of an output whose values are all one, without delta.
         ones, nothing, push = (torch.zeros_like(t) for t in (value, query, query))
         ones[..., 0] = 1
-        push[..., 0] = grad_lse.reshape(planes, -1)
+        push[..., 0] = grad_lse.reshape(query.shape[:-1])
         more = pieces.backward((query, key, ones), (nothing, sums, push), scale)
         found = (found[0] + more[0], found[1] + more[1], found[2])
     of_query, of_key, of_value = (
@@ -150,9 +149,8 @@ def every_head(tables: Tables) -> Tables:
 
 def _as_given(grad: Tensor, tensor: Tensor) -> Tensor:
     """A gradient in the shape of its tensor: without padding, added up over heads that share it."""
-    heads = tensor.shape[-3]
     grad = grad[..., : tensor.shape[-1]]
-    lead = tensor.shape[:-3].numel()
-    grad = grad.view(lead, heads, -1, *grad.shape[1:])
-    whole = grad[:, :, 0] if grad.shape[2] == 1 else grad.sum(2)
-    return whole.reshape(tensor.shape)
+    planes = tensor.shape[:-2].numel()
+    if grad.shape[0] != planes:
+        grad = grad.unflatten(0, (planes, -1)).sum(1)
+    return grad.reshape(tensor.shape)
