@@ -101,7 +101,7 @@ def test_second_derivatives(backend, setting):
 
 @pytest.mark.parametrize("backend", [b.name for b in BACKENDS if not b.twice_differentiable])
 def test_a_missing_second_derivative_is_one_sentence(backend):
-    call = SETTINGS["dot"].call(GRAPHS["window"], torch.float64)
+    call = SETTINGS["dot"].call(GRAPHS["causal"], torch.float64)
     query = call.tensors["query"]
     (gradient,) = torch.autograd.grad(call.out(backend).square().sum(), query, create_graph=True)
     with pytest.raises(ew.DerivativeError, match=f"backend '{backend}' has no second derivative"):
@@ -120,7 +120,7 @@ def test_every_backend_runs_something():
 @pytest.mark.parametrize("backend", NAMES)
 def test_the_contract_can_fail(backend):
     """Inputs that are off by 1e-3 are caught."""
-    call = SETTINGS["dot"].call(GRAPHS["window"], torch.float64)
+    call = SETTINGS["dot"].call(GRAPHS["causal"], torch.float64)
     shifted = {k: (t.detach() + 1e-3).requires_grad_() for k, t in call.tensors.items()}
     with pytest.raises(AssertionError, match="differs by"):
         assert_keeps_contract(backend, type(call)(call.setting, call.graph, shifted), call)

@@ -110,8 +110,7 @@ def _refusals(problem: Problem) -> list[str]:
         reasons.append(f"blocks run on the CPU, not on {problem.device.type}; move the tensors")
     if _found(problem) is None:
         reasons.append(
-            "the graph is not known to be complete or causal blocks; use Blocks, or disjoint_union "
-            "of Complete and Causal"
+            "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
         )
     if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
         reasons.append("torch's fused attention knows no score but Dot without a soft cap")
@@ -126,20 +125,23 @@ def _refusals(problem: Problem) -> list[str]:
 
 
 def _memory(problem: AttentionProblem, found: tuple[Bin, ...], planes: int, dim: int) -> int:
-    """Bytes of what is returned, and of the copies, the mask and the results of one group."""
-    size, facts = problem.dtype.itemsize, problem.facts
+    """Bytes of what is returned, of what is padded for it, and of what one group takes."""
+    size, facts, training = problem.dtype.itemsize, problem.facts, problem.needs_grad
     node = planes * dim * size
-    targets, sources = facts.num_targets, facts.num_sources
-    tables = targets + (targets + 2 * sources) * problem.needs_grad
+    shared = node * problem.kv_heads // problem.heads
+    # Output and gradients; as wide as values and keys are not, some of them once more.
+    targets, sources = (2, 2) if training else (1, 0)
     if problem.head_dim != problem.value_dim:
-        tables += targets + sources
+        targets, sources = targets + 2 * training, sources + 1 + training
+    tables = facts.num_targets * targets * node + facts.num_sources * sources * shared
     group = 0
     for one in found:
         count = min(len(one.members), blocks_at_once(one, node))
-        copies = (2 * one.rows + 2 * one.columns) * (1 + problem.needs_grad)
+        copies = (8 * one.rows + 6 * one.columns) if training else (5 * one.rows + 3 * one.columns)
+        copies *= 2 if training and size == 2 else 1  # small blocks are taken in float32
         mask = one.rows * one.columns * (1 + size) if one.causal and not one.square else 0
         group = max(group, count * (copies * node + mask))
-    return tables * node + group + targets * planes * problem.accumulate.itemsize
+    return tables + group + facts.num_targets * planes * problem.accumulate.itemsize
 
 
 def _scale(problem: AttentionProblem) -> float:

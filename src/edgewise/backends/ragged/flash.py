@@ -15,7 +15,7 @@ from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["Buckets", "blocks_at_once"]
 
-GROUP = 4 << 20  # bytes of one tensor's copies at a time
+GROUP = 2 << 20  # bytes of one tensor's copies at a time
 # Torch's backward kernel in half precision takes up to eight times as long on small blocks.
 _HALF_FROM = 256
 
