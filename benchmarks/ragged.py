@@ -98,7 +98,7 @@ def measure(
             key: lambda job=job, function=function: job(function)
             for key, function in functions.items()
         }
-        times = interleaved(jobs, seconds=seconds, rounds=100, least=2, check=agree(dtype))
+        times = interleaved(jobs, seconds=seconds, rounds=100, least=1, check=agree(dtype))
         about = {"work": work, "pass": name, "dtype": str(dtype).removeprefix("torch.")}
         rows += [{**about, "job": key, **time} for key, time in times.items()]
     return rows
