@@ -70,13 +70,7 @@ def contenders(sizes: list[int], *, causal: bool) -> dict[str, Callable[..., Ten
 
 
 def measure(
-    work: str,
-    sizes: list[int],
-    causal: bool,
-    heads: int,
-    dim: int,
-    dtype: torch.dtype,
-    seconds: float,
+    work: str, sizes: list[int], heads: int, dim: int, dtype: torch.dtype, seconds: float
 ) -> list[dict[str, Any]]:
     """Both passes of all contenders."""
     causal = work == "documents"

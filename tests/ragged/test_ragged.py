@@ -287,6 +287,29 @@ def test_a_first_call_in_another_mode_leaves_nothing_behind():
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("lead", [(0,), (2, 0)])
+def test_an_empty_batch(lead):
+    tensors = draw(BATCHES["mixed"], lead=lead, heads=4, kv_heads=2)
+    for found, wanted in zip(
+        everything("ragged", BATCHES["mixed"], tensors),
+        everything("gather", BATCHES["mixed"], tensors),
+        strict=True,
+    ):
+        assert found.shape == wanted.shape
+
+
+def test_expanded_tensors_are_read_as_they_are():
+    graph = BATCHES["mixed"]
+    q = torch.randn(graph.num_targets, 8).expand(4, -1, 8).requires_grad_()
+    k = torch.randn(graph.num_sources, 8).expand(4, -1, 8)
+    push = torch.randn(8).expand(4, graph.num_targets, 8)
+    found, wanted = (
+        torch.autograd.grad(ew.attention(q, k, k, graph, backend=backend), q, push)[0]
+        for backend in ("ragged", "reference")
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 def test_blocks_are_known_by_their_facts():
     cliques = [(i, j) for first, n in ((0, 2), (2, 3)) for i in range(n) for j in range(n)]
     pairs = [[(i, j) for i in range(n) for j in range(n)] for n in (2, 3)]

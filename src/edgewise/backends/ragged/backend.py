@@ -139,8 +139,8 @@ def _memory(problem: AttentionProblem, found: tuple[Bin, ...], planes: int, dim:
         count = min(len(one.members), blocks_at_once(one, node))
         copies = (8 * one.rows + 6 * one.columns) if training else (5 * one.rows + 3 * one.columns)
         copies *= 2 if training and size == 2 else 1  # small blocks are taken in float32
-        mask = one.rows * one.columns * (1 + size) if one.causal and not one.square else 0
-        group = max(group, count * (copies * node + mask))
+        masked = one.rows * one.columns if one.causal and not one.square else 0
+        group = max(group, count * (copies * node + masked * (1 + problem.accumulate.itemsize)))
     return tables + group + facts.num_targets * planes * problem.accumulate.itemsize
 
 

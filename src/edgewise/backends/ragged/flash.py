@@ -16,8 +16,8 @@ from edgewise.ops.state import accumulate_dtype
 __all__ = ["Buckets", "blocks_at_once"]
 
 GROUP = 2 << 20  # bytes of one tensor's copies at a time
-# Torch's backward kernel in half precision takes up to eight times as long on small blocks.
-_HALF_FROM = 256
+# Torch's backward kernel takes up to eight times as long in half precision for small blocks.
+_SMALL = 256  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Buckets:
         for part in self._groups(query):
             rows, columns = part.rows, part.columns
             dtype = query.dtype
-            if query.itemsize == 2 and rows.length <= _HALF_FROM:
+            if query.itemsize == 2 and rows.length <= _SMALL:
                 dtype = torch.float32
             read = _heads(
                 rows.read(query).to(dtype),
@@ -102,7 +102,7 @@ class Buckets:
 
 def blocks_at_once(one: Bin, node: int) -> int:
     """How many blocks are computed together, if a node has so many bytes."""
-    return max(1, GROUP // (max(one.rows, one.columns) * node))
+    return max(1, GROUP // (max(one.rows, one.columns) * max(node, 1)))
 
 
 # --- Heads that share keys and values ------------------------------------------------------------
