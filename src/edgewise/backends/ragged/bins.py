@@ -54,7 +54,7 @@ def bins(found: Ragged) -> tuple[Bin, ...]:
     for one in _binned(found, rows, columns):
         first = one.members[0]
         if large[first] and not _evenly_spaced(found, one.members):
-            parted += [_bin(found, one.members[i : i + 1]) for i in range(len(one.members))]
+            parted += [_bin(found, each) for each in one.members[:, None]]
         else:
             parted.append(one)
     return tuple(parted)
@@ -79,6 +79,10 @@ def _binned(found: Ragged, rows: Ints, columns: Ints) -> list[Bin]:
 
 
 def _bin(found: Ragged, members: Ints) -> Bin:
+    if len(members) == 1:  # there may be thousands of large ones
+        at = int(members[0])
+        rows, columns = int(found.targets[at]), int(found.sources[at])
+        return Bin(members, rows, columns, bool(found.causal[at]), rows == columns, padded=False)
     rows, columns = found.targets[members], found.sources[members]
     return Bin(
         members,
