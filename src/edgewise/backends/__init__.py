@@ -10,6 +10,7 @@ from edgewise.backends.base import (
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
+from edgewise.backends.ragged import Ragged
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Native())
+BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Ragged(), Native())

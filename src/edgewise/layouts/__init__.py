@@ -23,3 +23,4 @@ from edgewise.layouts.lower import (
     padded_rows as padded_rows,
     reversed_csr as reversed_csr,
 )
+from edgewise.layouts.ragged import Ragged as Ragged, ragged as ragged

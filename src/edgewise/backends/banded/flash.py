@@ -13,14 +13,11 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.banded.tiles import Tiles
+from edgewise.ops.fused import BACKWARD, FORWARD, Tables
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["Tables", "backward", "forward"]
+__all__ = ["backward", "forward"]
 
-_FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
-# ``[P, T, D]``, ``[P, S, D]``, ``[P, S, D]``
-Tables = tuple[Tensor, Tensor, Tensor]
 _SLABS = 16 << 20  # bytes of gradients of queries at a time
 
 
@@ -28,7 +25,7 @@ def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tenso
     """Output ``[P, T, D]`` and log-sum-exp ``[P, T]`` of a band.
 
     Args:
-        tables: Query, key, value.
+        tables: Query ``[P, T, D]``, key and value ``[P, S, D]``.
         tiles: Of the band; they hold every target.
         scale: Factor of the scores.
     """
@@ -38,7 +35,7 @@ def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tenso
     for part in tiles:
         mask = _mask(part.edges, query.dtype)
         read = (part.rows_of(query), part.columns_of(key), part.columns_of(value))
-        found, sums = _FORWARD(*read, attn_mask=mask, scale=scale)
+        found, sums = FORWARD(*read, attn_mask=mask, scale=scale)
         part.rows_of(out).copy_(found)
         part.rows_of(lse)[..., 0].copy_(sums)
     return out, lse[..., 0]
@@ -48,7 +45,7 @@ def backward(tables: Tables, results: Tables, tiles: Sequence[Tiles], scale: flo
     """Gradients of query, key and value from the global output and log-sum-exp.
 
     Args:
-        tables: Query, key, value.
+        tables: Query ``[P, T, D]``, key and value ``[P, S, D]``.
         results: Output ``[P, T, D]``, log-sum-exp ``[P, T]``, gradient of the output.
         tiles: Of the reversed band; they hold every source that is read.
         scale: Factor of the scores.
@@ -60,7 +57,7 @@ def backward(tables: Tables, results: Tables, tiles: Sequence[Tiles], scale: flo
     for whole in tiles:
         slab = query.shape[0] * whole.columns * query.shape[-1] * query.itemsize
         for part in whole.in_groups(max(1, _SLABS // slab)):
-            slabs, keys, values = _BACKWARD(
+            slabs, keys, values = BACKWARD(
                 part.columns_of(grad_out),
                 part.columns_of(query),
                 part.rows_of(key),

@@ -1,0 +1,3 @@
+"""Ragged batches as buckets of blocks."""
+
+from edgewise.backends.ragged.backend import Ragged as Ragged

@@ -1,0 +1,149 @@
+"""The backend: which graphs are ragged batches, and what computing them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from edgewise import layouts
+from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.ragged.bins import Bin, bins
+from edgewise.backends.ragged.buckets import Bucket
+from edgewise.backends.ragged.flash import Buckets, blocks_at_once
+from edgewise.backends.ragged.written import Written
+from edgewise.graphs import recall
+from edgewise.ops.fused import attention, gradients
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
+from edgewise.ops.state import AttentionState
+from edgewise.ops.tracing import looked_into
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Ragged"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A ragged graph, cut for torch's kernel and for those who look into it."""
+
+    buckets: Buckets
+    written: Written
+
+
+class Ragged(Backend):
+    """Batches of complete and causal graphs: torch's fused attention on blocks of alike sizes."""
+
+    name: ClassVar[str] = "ragged"
+    twice_differentiable: ClassVar[bool] = False
+
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        reasons = _refusals(problem)
+        if reasons:
+            return Refuses(tuple(reasons))
+        assert isinstance(problem, AttentionProblem)
+        found = _bins(problem)
+        planes = problem.batch * problem.heads
+        dim = max(problem.head_dim, problem.value_dim)
+        pairs = sum(one.num_pairs for one in found)
+        nodes = sum(len(one.members) * (one.rows + one.columns) for one in found)
+        work = Work(
+            pairs * planes * dim, pairs * planes, nodes * planes * dim, calls=max(1, len(found))
+        )
+        return Accepts(work, _memory(problem, found, planes, dim), way="blocks")
+
+    def prepare(self, problem: Problem) -> _Cut:
+        found, parted = _found(problem), _bins(problem)
+        assert found is not None
+
+        def cut() -> _Cut:
+            parts = tuple(Bucket.of(found, one) for one in parted)
+            buckets = Buckets(parts, not found.holds_all_targets, not found.holds_all_sources)
+            return _Cut(buckets, Written.of(found))
+
+        return recall(problem.graph, "buckets", cut)
+
+    def forward(self, problem: AttentionProblem, prepared: _Cut, inputs: Inputs) -> AttentionState:
+        tensors, scale = (inputs.query, inputs.key, inputs.value), _scale(problem)
+        if looked_into(tensors):
+            return AttentionState(*prepared.written.forward(tensors, scale))
+        return AttentionState(*attention(self.name, prepared.buckets, scale, tensors))
+
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: _Cut,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
+        tensors = (inputs.query, inputs.key, inputs.value)
+        known = (state.out, state.lse)
+        found = gradients(prepared.buckets, _scale(problem), tensors, known, grad_out, grad_lse)
+        named = zip(("query", "key", "value"), tensors, found, strict=True)
+        return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+
+    def aggregate(
+        self, problem: AggregateProblem, prepared: _Cut, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        raise AssertionError("judge accepts no aggregation")
+
+
+def _found(problem: Problem) -> layouts.Ragged | None:
+    return recall(problem.graph, "ragged", lambda: layouts.ragged(problem.graph))
+
+
+def _bins(problem: Problem) -> tuple[Bin, ...]:
+    found = _found(problem)
+    assert found is not None
+    return recall(problem.graph, "bins", lambda: bins(found))
+
+
+def _refusals(problem: Problem) -> list[str]:
+    if not isinstance(problem, AttentionProblem):
+        return ["sums without scores gain nothing from blocks; use native or gather"]
+    reasons: list[str] = []
+    if problem.device.type != "cpu":
+        reasons.append(f"blocks run on the CPU, not on {problem.device.type}; move the tensors")
+    if _found(problem) is None:
+        reasons.append(
+            "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
+        )
+    if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
+        reasons.append("torch's fused attention knows no score but Dot without a soft cap")
+    if problem.bias is not None:
+        reasons.append(f"blocks take no {problem.bias} bias; leave it out")
+    for name in ("edge_key", "edge_value"):
+        if getattr(problem, name):
+            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
+    if problem.dropout:
+        reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
+    return reasons
+
+
+def _memory(problem: AttentionProblem, found: tuple[Bin, ...], planes: int, dim: int) -> int:
+    """Bytes of what is returned, of what is padded for it, and of what one group takes."""
+    size, facts, training = problem.dtype.itemsize, problem.facts, problem.needs_grad
+    node = planes * dim * size
+    shared = node * problem.kv_heads // problem.heads
+    # Output and gradients; as wide as values and keys are not, some of them once more.
+    targets, sources = (2, 2) if training else (1, 0)
+    if problem.head_dim != problem.value_dim:
+        targets, sources = targets + 2 * training, sources + 1 + training
+    tables = facts.num_targets * targets * node + facts.num_sources * sources * shared
+    group = 0
+    for one in found:
+        count = min(len(one.members), blocks_at_once(one, node))
+        copies = (8 * one.rows + 6 * one.columns) if training else (5 * one.rows + 3 * one.columns)
+        copies *= 2 if training and size == 2 else 1  # small blocks are taken in float32
+        masked = one.rows * one.columns if one.causal and not one.square else 0
+        group = max(group, count * (copies * node + masked * (1 + problem.accumulate.itemsize)))
+    return tables + group + facts.num_targets * planes * problem.accumulate.itemsize
+
+
+def _scale(problem: AttentionProblem) -> float:
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)

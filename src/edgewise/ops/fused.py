@@ -1,0 +1,156 @@
+"""Torch's fused attention for CPUs on whole tables of nodes: what every way of cutting shares.
+
+A backend cuts its graph into pieces on which torch's kernel runs (`Pieces`). Here are the tables
+that pieces are cut from, the gradients from a global state, and what autograd keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from edgewise.ops.once import once_differentiable
+
+__all__ = ["BACKWARD", "FORWARD", "Pieces", "Tables", "attention", "every_head", "gradients"]
+
+FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+# Query, key, value ``[planes, nodes, channels]``: one plane for each head of each batch entry.
+Tables = tuple[Tensor, Tensor, Tensor]
+
+
+class Pieces(Protocol):
+    """A graph, cut into pieces on which torch's fused attention runs."""
+
+    def forward(self, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
+        """Output ``[planes, T, D]`` and log-sum-exp ``[planes, T]``.
+
+        Keys and values may have fewer planes than queries: so many query heads share one.
+        """
+        ...
+
+    def backward(self, tables: Tables, results: Tables, scale: float) -> Tables:
+        """Gradients of query, key and value.
+
+        Those of keys and values have their planes, or a plane for each query head.
+
+        Args:
+            tables: What `forward` took.
+            results: **Global** output and log-sum-exp, and the gradient of the output.
+            scale: Factor of the scores.
+        """
+        ...
+
+
+def attention(backend: str, pieces: Pieces, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp, differentiable once.
+
+    Args:
+        backend: Its name, for the refusal of a second derivative.
+        pieces: Of the graph.
+        scale: Factor of the scores.
+        tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]``, value
+            ``[*batch, G, S, Dv]``.
+    """
+    return _Attention.apply(backend, pieces, scale, *tensors)  # type: ignore[misc]
+
+
+def gradients(
+    pieces: Pieces,
+    scale: float,
+    tensors: Tables,
+    state: tuple[Tensor, Tensor],
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+) -> Tables:
+    """Gradients of query, key and value from the global output and log-sum-exp."""
+    tables = _tables(tensors)
+    query, key, value = tables
+    out, push = (_table(_wide(t, query.shape[-1])) for t in (state[0], grad_out))
+    sums = state[1].reshape(query.shape[:-1])
+    found = pieces.backward(tables, (out, sums, push), scale)
+    if grad_lse is not None and bool(grad_lse.any()):
+        # The log-sum-exp has the gradient of an output whose values are all one, without delta.
+        ones, nothing, push = (torch.zeros_like(t) for t in (value, query, query))
+        ones[..., 0] = 1
+        push[..., 0] = grad_lse.reshape(query.shape[:-1])
+        more = pieces.backward((query, key, ones), (nothing, sums, push), scale)
+        found = (found[0] + more[0], found[1] + more[1], found[2])
+    of_query, of_key, of_value = (
+        _as_given(grad, tensor) for grad, tensor in zip(found, tensors, strict=True)
+    )
+    return of_query, of_key, of_value
+
+
+class _Attention(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, backend: str, pieces: Pieces, scale: float, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        query, key, value = tensors
+        ctx.backend, ctx.pieces, ctx.scale = backend, pieces, scale
+        ctx.set_materialize_grads(False)
+        shape = (*query.shape[:-1], value.shape[-1])
+        out, lse = pieces.forward(_tables((query, key, value)), scale)
+        out, lse = out[..., : shape[-1]].view(shape), lse.view(shape[:-1])
+        ctx.save_for_backward(query, key, value, out, lse)
+        if not any(ctx.needs_input_grad[3:5]):
+            ctx.mark_non_differentiable(lse)  # the scores do not depend on the values
+        return out, lse
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        query, key, value, out, lse = ctx.saved_tensors
+        grad_out, grad_lse = grads
+        grad_out = torch.zeros_like(out) if grad_out is None else grad_out
+        found: Any = gradients(
+            ctx.pieces, ctx.scale, (query, key, value), (out, lse), grad_out, grad_lse
+        )
+        if torch.is_grad_enabled():
+            found = once_differentiable(ctx.backend, found, [grad_out, query, key, value])
+        return None, None, None, *found
+
+
+# --- Tables --------------------------------------------------------------------------------------
+
+
+def _tables(tensors: Tables) -> Tables:
+    query, key, value = tensors
+    channels = max(query.shape[-1], value.shape[-1])
+    return (
+        _table(_wide(query, channels)),
+        _table(_wide(key, channels)),
+        _table(_wide(value, channels)),
+    )
+
+
+def _table(tensor: Tensor) -> Tensor:
+    table = tensor.reshape(tensor.shape[:-2].numel(), *tensor.shape[-2:])
+    return table if table.stride(-1) == 1 else table.contiguous()
+
+
+def _wide(tensor: Tensor, channels: int) -> Tensor:
+    """Torch's kernel wants keys and values of one size: zeros add nothing."""
+    missing = channels - tensor.shape[-1]
+    return torch.nn.functional.pad(tensor, (0, missing)) if missing else tensor
+
+
+def every_head(tables: Tables) -> Tables:
+    """Keys and values once for each query head."""
+    query, key, value = tables
+    share = query.shape[0] // max(key.shape[0], 1)
+    if share == 1:
+        return tables
+    return query, key.repeat_interleave(share, 0), value.repeat_interleave(share, 0)
+
+
+def _as_given(grad: Tensor, tensor: Tensor) -> Tensor:
+    """A gradient in the shape of its tensor: without padding, added up over heads that share it."""
+    grad = grad[..., : tensor.shape[-1]]
+    planes = tensor.shape[:-2].numel()
+    if grad.shape[0] != planes:
+        grad = grad.unflatten(0, (planes, -1)).sum(1)
+    return grad.reshape(tensor.shape)
