@@ -8,8 +8,9 @@ from edgewise.backends.base import (
     Work as Work,
 )
 from edgewise.backends.dense import Dense
+from edgewise.backends.flex import Flex
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Native())
+BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Native(), Flex())

@@ -47,11 +47,13 @@ class Accepts:
         work: What has to be done. What that takes on this machine is the planner's business.
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
         way: How it will be run, in a word or two; each way has prices of its own.
+        on_request: Why ``"auto"`` leaves it alone all the same, as a sentence with a cure.
     """
 
     work: Work
     memory: int
     way: str
+    on_request: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
 from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
@@ -22,7 +21,7 @@ from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import refuse
+from edgewise.ops.once import at_most_once
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
@@ -118,7 +117,7 @@ class Dense(Backend):
     def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
         if not prepared.fused or not inputs.query.shape[-2] or not inputs.key.shape[-2]:
             return self.forward(problem, prepared, inputs).out
-        inputs = _once_differentiable(inputs)
+        inputs = at_most_once("dense", inputs)
         mask = _float_mask(problem, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
         score = problem.score
@@ -341,34 +340,3 @@ def _four(tensor: Tensor) -> Tensor:
     """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
-
-
-def _once_differentiable(inputs: Inputs) -> Inputs:
-    """Make a second derivative say what it needs, instead of failing inside torch."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return inputs
-    wanted = {name: tensor for name, tensor in inputs.tensors().items() if tensor.requires_grad}
-    if not wanted:
-        return inputs
-    marked = _Once.apply(*wanted.values())
-    return inputs.with_tensors(dict(zip(wanted, marked, strict=True)))
-
-
-class _Once(Function):
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor.view_as(tensor) for tensor in tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _Refuse.apply(*grads) if torch.is_grad_enabled() else grads
-
-
-class _Refuse(Function):
-    @staticmethod
-    def forward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        return tuple(grad.view_as(grad) for grad in grads)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        refuse("dense")

@@ -17,7 +17,7 @@ from edgewise.problem import Problem
 
 __all__ = ["Decision", "Refusal", "choose"]
 
-_ON_REQUEST = ("reference",)
+_DEFINITION = "reference"  # what the others are tested against; never a candidate
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     runs: list[Run] = []
     refused: list[Refusal] = []
     for candidate in BACKENDS:
-        if candidate.name in _ON_REQUEST:
+        if candidate.name == _DEFINITION:
             continue
-        outcome = _judged(candidate, problem, limit)
+        outcome = _judged(candidate, problem, limit, on_request=False)
         if isinstance(outcome, Run):
             runs.append(outcome)
         else:
@@ -90,10 +90,14 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     return Decision(runs[0], tuple(runs[1:]), tuple(refused), limit)
 
 
-def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
+def _judged(
+    backend: Backend, problem: Problem, budget: int, *, on_request: bool = True
+) -> Run | Refusal:
     verdict = backend.judge(problem)
     if not isinstance(verdict, Accepts):
         return Refusal(backend.name, verdict.reasons)
+    if verdict.on_request is not None and not on_request:
+        return Refusal(backend.name, (verdict.on_request,))
     if verdict.memory > budget:
         return Refusal(
             backend.name,

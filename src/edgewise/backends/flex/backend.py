@@ -1,0 +1,315 @@
+"""The backend: which problems FlexAttention takes, and what it is asked.
+
+On CPUs it runs forward and without the log-sum-exp, because torch has written no more. On GPUs
+both passes are written here, and **no run has checked them yet**.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
+from edgewise.backends.flex.mask import BITS, Mask, mask_of
+from edgewise.errors import BackendRefused
+from edgewise.graphs import recall
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.once import at_most_once
+from edgewise.ops.scores import Dot
+from edgewise.ops.state import AttentionState, finite
+from edgewise.ops.tracing import forward_mode, looked_into
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Flex"]
+
+_NO_GRADIENTS = "torch's FlexAttention has no backward pass on CPUs; use torch.no_grad()"
+_NO_LSE = "torch's FlexAttention gives no log-sum-exp on CPUs; leave it out"
+_COMPILES = "compiles for seconds on CPUs; ask for it with backend='flex'"
+_UNCHECKED = "not checked on a GPU yet"
+_KINDS = 256  # of calls that are compiled: shapes are symbols, heads and channels are not
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What FlexAttention is told besides its tensors.
+
+    Attributes:
+        mask: The graph.
+        score_mod: The soft cap, if there is one.
+    """
+
+    mask: Mask
+    score_mod: Callable[..., Tensor] | None
+
+
+class Flex(Backend):
+    """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
+
+    name: ClassVar[str] = "flex"
+    twice_differentiable: ClassVar[bool] = False
+
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        reasons = _refusals(problem)
+        if reasons:
+            return Refuses(tuple(reasons))
+        assert isinstance(problem, AttentionProblem)
+        facts = problem.facts
+        blocks, _ = span(facts)
+        planes = problem.batch * problem.heads
+        channels = (problem.head_dim + problem.value_dim) / 2
+        pairs = blocks * BLOCK * BLOCK
+        numbers = (facts.num_targets + facts.num_sources) * planes * channels
+        work = Work(pairs * planes * channels, pairs * planes, numbers)
+        memory = _mask_memory(problem) + int(numbers * 4 * (2 + 6 * problem.needs_grad))
+        asked = _COMPILES if problem.device.type == "cpu" else None
+        return Accepts(work, memory, way="flex blocks", on_request=asked)
+
+    def note(self, problem: Problem) -> str | None:
+        return None if problem.device.type == "cpu" else _UNCHECKED
+
+    def prepare(self, problem: Problem) -> _Prepared:
+        assert isinstance(problem, AttentionProblem)
+        graph, facts, device = problem.graph, problem.facts, problem.device
+        backward = problem.needs_grad
+        mask = recall(
+            graph,
+            ("flex", str(device), backward),
+            lambda: mask_of(graph, facts, device, backward=backward),
+        )
+        assert isinstance(problem.score, Dot)
+        softcap = problem.score.softcap
+        if softcap is None:
+            return _Prepared(mask, None)
+        key = ("flex, soft cap", str(device), softcap)
+        return _Prepared(mask, recall(graph, key, lambda: _soft_cap(softcap, device)))
+
+    def attend(self, problem: AttentionProblem, prepared: _Prepared, inputs: Inputs) -> Tensor:
+        return _attention(problem, prepared, inputs, wants_lse=False)[0]
+
+    def forward(
+        self, problem: AttentionProblem, prepared: _Prepared, inputs: Inputs
+    ) -> AttentionState:
+        if problem.device.type == "cpu":
+            raise BackendRefused(f"flex: {_NO_LSE}. Or use backend='auto'.")
+        out, lse = _attention(problem, prepared, inputs, wants_lse=True)
+        assert lse is not None
+        return AttentionState(out, lse)
+
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: _Prepared,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
+        leaves = inputs.leaves()
+        with torch.enable_grad():
+            own = self.forward(problem, prepared, leaves)
+        wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
+        pushes = _pushes(own, state, grad_out, grad_lse)
+        found = torch.autograd.grad((own.out, own.lse), list(wanted.values()), pushes)
+        return dict(zip(wanted, found, strict=True))
+
+    def aggregate(
+        self, problem: AggregateProblem, prepared: Any, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        raise AssertionError("judge accepts no aggregation")
+
+
+def _pushes(
+    own: AttentionState, whole: AttentionState, grad_out: Tensor, grad_lse: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""What to send back through a part so that its gradients are those in the whole.
+
+    With ``share_i = exp(own lse_i - lse_i)``, weights in the whole are ``share_i`` times the
+    part's own, and the backward pass of the part gives what `Backend.backward` asks for from
+
+    .. math::  g_i = \text{share}_i \, dout_i, \qquad
+               \gamma_i = \text{share}_i \, (dout_i \cdot (own_i - out_i) + dlse_i)
+    """
+    lse = own.lse.detach()
+    share = torch.exp(lse - finite(whole.lse))  # zero for a target that the part leaves empty
+    push = grad_out.to(lse.dtype)
+    change = (own.out.detach().to(lse.dtype) - whole.out.to(lse.dtype)) * push
+    gamma = share * (change.sum(-1) + grad_lse)
+    return (share[..., None] * push).to(own.out.dtype), gamma
+
+
+# --- What it accepts -----------------------------------------------------------------------------
+
+
+def _refusals(problem: Problem) -> list[str]:
+    if not isinstance(problem, AttentionProblem):
+        return ["sums without scores are no attention; use native or gather"]
+    reasons = _refusals_of_device(problem)
+    if not isinstance(problem.score, Dot):
+        reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot")
+    if problem.bias is not None:
+        reasons.append(f"blocks take no {problem.bias} bias; leave it out")
+    for name in ("edge_key", "edge_value"):
+        if getattr(problem, name):
+            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
+    if problem.dropout:
+        reasons.append("FlexAttention has no dropout; set dropout=0")
+    if not problem.facts.simple:
+        reasons.append(
+            "the graph may hold copies of an edge, and a pair of a block is an edge or none; "
+            "merge the copies"
+        )
+    if problem.dtype == torch.float64:
+        reasons.append("FlexAttention computes in float32; convert the tensors")
+    return reasons
+
+
+def _refusals_of_device(problem: AttentionProblem) -> list[str]:
+    device = problem.device.type
+    missing = _missing(device)
+    reasons = [missing] if missing else []
+    if device == "cpu":
+        reasons += [_NO_GRADIENTS] if problem.needs_grad else []
+        reasons += [_NO_LSE] if problem.wants_lse else []
+    elif min(problem.head_dim, problem.value_dim) < 16:
+        reasons.append(
+            f"FlexAttention wants at least 16 channels on GPUs, got head_dim {problem.head_dim} "
+            f"and value_dim {problem.value_dim}; use another backend"
+        )
+    return reasons
+
+
+@cache
+def _missing(device: str) -> str | None:
+    """What this machine lacks, as a sentence."""
+    if "recompile_limit" not in signature(torch.compile).parameters:
+        return "this torch has an older compiler; install torch 2.13 or newer"
+    if device not in ("cpu", "cuda"):
+        return f"it is written for CPUs and CUDA, not for {device}; move the tensors"
+    if device == "cpu":
+        if sys.platform == "darwin" or "AVX" not in torch.backends.cpu.get_cpu_capability():
+            return "torch compiles FlexAttention for processors with AVX2 only; use native"
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            return "torch compiles FlexAttention with a C++ compiler, and there is none; install g++"
+    return None
+
+
+def _mask_memory(problem: Problem) -> int:
+    """Bytes of the block mask, and of what is thrown away once it is made."""
+    facts, graph = problem.facts, problem.graph
+    T, S = facts.num_targets, facts.num_sources
+    blocks, longest = span(facts)
+    R, C = -(-T // BLOCK), -(-S // BLOCK)
+    tables = 2 * 4 * (R * (longest + 1) + C)
+    if problem.needs_grad:  # by column too, where a row of blocks may be as long as any
+        tables += 2 * 4 * (C * (min(blocks, R) + 1) + R)
+    listed = 8 * 12 * blocks
+    if intervals_known(graph, facts):
+        return tables + listed + 8 * 12 * T
+    bits = BLOCK * BLOCK // BITS * 4 * blocks
+    return tables + listed + bits + 4 * R * C + 8 * 12 * facts.max_edges
+
+
+# --- Computing -----------------------------------------------------------------------------------
+
+
+def _attention(
+    problem: AttentionProblem, prepared: _Prepared, inputs: Inputs, *, wants_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Output, and log-sum-exp where it is wanted."""
+    _check(problem, inputs)
+    lead, T = inputs.query.shape[:-2], inputs.query.shape[-2]
+    shape = (*lead, T, inputs.value.shape[-1])
+    if not inputs.key.shape[-2] or 0 in shape:
+        out = inputs.query.new_zeros(shape)
+        return out, inputs.query.new_full(shape[:-1], -torch.inf, dtype=torch.float32)
+    if problem.device.type == "cpu":  # torch refuses what might be trained, though nobody trains
+        inputs = inputs.with_tensors({k: t.detach() for k, t in inputs.tensors().items()})
+    else:
+        inputs = at_most_once("flex", inputs)
+    found = _flex(any_size=prepared.mask.any_size)(
+        *(tensor.reshape(-1, *tensor.shape[-3:]) for tensor in _tensors(inputs)),
+        score_mod=prepared.score_mod,
+        block_mask=prepared.mask.blocks,
+        scale=_scale(problem),
+        enable_gqa=problem.heads != problem.kv_heads,
+        **_wanting_lse(wants_lse),
+    )
+    out, lse = (found[0], found[1].lse) if wants_lse else (found, None)
+    empty = prepared.mask.empty
+    if empty is not None:
+        out = out.masked_fill(empty, 0.0)
+        lse = None if lse is None else lse.masked_fill(empty[:, 0], -torch.inf)
+    return out.reshape(shape), None if lse is None else lse.reshape(shape[:-1])
+
+
+def _check(problem: AttentionProblem, inputs: Inputs) -> None:
+    """Say what torch would say in its own words, or not at all."""
+    tensors = _tensors(inputs)
+    if not torch.compiler.is_compiling() and (looked_into(tensors) or forward_mode()):
+        raise BackendRefused(
+            "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
+            "derivatives cannot look into it. Use backend='auto'."
+        )
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if wanted and problem.device.type == "cpu":
+        raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
+
+
+def _tensors(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    return inputs.query, inputs.key, inputs.value
+
+
+def _scale(problem: AttentionProblem) -> float:
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)
+
+
+def _flex(*, any_size: bool) -> Callable[..., Any]:
+    """FlexAttention, compiled; never the eager one, which writes all pairs out."""
+    if torch.compiler.is_compiling():
+        from torch.nn.attention.flex_attention import flex_attention
+
+        return flex_attention
+    return _compiled(any_size)
+
+
+@cache
+def _compiled(any_size: bool) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # The two share torch's list of compiled code, so neither may count the other's as its own.
+    return torch.compile(
+        flex_attention,
+        fullgraph=True,
+        dynamic=any_size,
+        recompile_limit=_KINDS,
+        isolate_recompiles=True,
+    )
+
+
+def _wanting_lse(wanted: bool) -> dict[str, Any]:
+    if not wanted:
+        return {}
+    from torch.nn.attention.flex_attention import AuxRequest
+
+    return {"return_aux": AuxRequest(lse=True)}
+
+
+def _soft_cap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
+    """The cap as a tensor: as a number, each would be compiled anew."""
+    cap = torch.tensor(softcap, device=device)
+
+    def capped(score: Tensor, batch: Tensor, head: Tensor, target: Tensor, source: Tensor) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return capped
