@@ -36,6 +36,7 @@ def test_explain_of_a_complete_graph():
         "dearer   native    about T, 140 KB · fused tiles\n"
         "dearer   banded    about T, 93.6 KB · tiles\n"
         "dearer   gather    about T, 2.56 MB · rows of edges\n"
+        "refused  flex      compiles for seconds on CPUs; ask for it with backend='flex'\n"
         "budget   1 GB"
     )
 
@@ -51,6 +52,8 @@ def test_explain_of_a_sparse_graph_with_training():
         "dearer   gather    about T, 6.85 MB · rows of edges\n"
         "dearer   dense     about T, 90.2 MB · sdpa + mask\n"
         "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal\n"
+        "refused  flex      torch's FlexAttention has no backward pass on CPUs;"
+        " use torch.no_grad()\n"
         "budget   1 GB"
     )
 
@@ -59,7 +62,7 @@ def test_explain_names_every_reason():
     copies = ew.EdgeList([[0, 0], [1, 1]], num_nodes=2)
     bias = torch.zeros(1, 2)
     text = str(explain(copies, q(2), bias=bias, dropout=0.1, edge_key=torch.zeros(1, 2, 8)))
-    assert text.splitlines()[4:12] == [
+    assert text.splitlines()[4:16] == [
         "refused  dense     edge_key belongs to edges, not to matrix entries; leave it out",
         "                   the graph may hold copies of an edge, each with its own bias, and a"
         " matrix entry holds one; merge the copies",
@@ -69,6 +72,11 @@ def test_explain_names_every_reason():
         "                   tiles take no edge bias; leave it out",
         "                   edge_key belongs to edges, not to tiles; leave it out",
         "                   torch's dropout cannot be repeated edge by edge; set dropout=0",
+        "refused  flex      blocks take no edge bias; leave it out",
+        "                   edge_key belongs to edges, not to blocks; leave it out",
+        "                   FlexAttention has no dropout; set dropout=0",
+        "                   the graph may hold copies of an edge, and a pair of a block is an edge"
+        " or none; merge the copies",
         "budget   1 GB",
     ]
 
@@ -79,7 +87,12 @@ def test_explain_as_json():
     assert found["plan"]["graph"] == "Causal(16)"
     assert found["plan"]["edges"] == [136, 136]
     assert [run["backend"] for run in found["dearer"]] == ["native", "banded", "gather"]
-    assert found["refused"] == []
+    assert found["refused"] == [
+        {
+            "backend": "flex",
+            "reasons": ["compiles for seconds on CPUs; ask for it with backend='flex'"],
+        }
+    ]
     assert found["budget"] == BUDGET
 
 
@@ -133,10 +146,10 @@ def test_the_reference_is_only_taken_on_request():
 def test_a_call_is_planned_once(graph, monkeypatch):
     count = 0
 
-    def counting(*args, real=planner._judged):
+    def counting(*args, real=planner._judged, **options):
         nonlocal count
         count += 1
-        return real(*args)
+        return real(*args, **options)
 
     monkeypatch.setattr(planner, "_judged", counting)
     base._RECENT.clear()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from inspect import signature
 from typing import Any, ClassVar
@@ -20,11 +19,11 @@ from torch import Tensor
 
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
-from edgewise.backends.flex.mask import BITS, Mask, mask_of
+from edgewise.backends.flex.call import Prepared, call, soft_cap
+from edgewise.backends.flex.mask import BITS, mask_of
 from edgewise.errors import BackendRefused
 from edgewise.graphs import recall
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import at_most_once
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, finite
 from edgewise.ops.tracing import forward_mode, looked_into
@@ -36,20 +35,6 @@ _NO_GRADIENTS = "torch's FlexAttention has no backward pass on CPUs; use torch.n
 _NO_LSE = "torch's FlexAttention gives no log-sum-exp on CPUs; leave it out"
 _COMPILES = "compiles for seconds on CPUs; ask for it with backend='flex'"
 _UNCHECKED = "not checked on a GPU yet"
-_KINDS = 256  # of calls that are compiled: shapes are symbols, heads and channels are not
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """What FlexAttention is told besides its tensors.
-
-    Attributes:
-        mask: The graph.
-        score_mod: The soft cap, if there is one.
-    """
-
-    mask: Mask
-    score_mod: Callable[..., Tensor] | None
 
 
 class Flex(Backend):
@@ -77,38 +62,36 @@ class Flex(Backend):
     def note(self, problem: Problem) -> str | None:
         return None if problem.device.type == "cpu" else _UNCHECKED
 
-    def prepare(self, problem: Problem) -> _Prepared:
+    def prepare(self, problem: Problem) -> Prepared:
         assert isinstance(problem, AttentionProblem)
-        graph, facts, device = problem.graph, problem.facts, problem.device
-        backward = problem.needs_grad
-        mask = recall(
-            graph,
-            ("flex", str(device), backward),
-            lambda: mask_of(graph, facts, device, backward=backward),
-        )
         assert isinstance(problem.score, Dot)
-        softcap = problem.score.softcap
+        graph, facts, device = problem.graph, problem.facts, problem.device
+        backward, softcap = problem.needs_grad, problem.score.softcap
+        key = ("flex", str(device), backward)
+        mask = recall(graph, key, lambda: mask_of(graph, facts, device, backward=backward))
         if softcap is None:
-            return _Prepared(mask, None)
+            return Prepared(mask, None)
         key = ("flex, soft cap", str(device), softcap)
-        return _Prepared(mask, recall(graph, key, lambda: _soft_cap(softcap, device)))
+        return Prepared(mask, recall(graph, key, lambda: soft_cap(softcap, device)))
 
-    def attend(self, problem: AttentionProblem, prepared: _Prepared, inputs: Inputs) -> Tensor:
-        return _attention(problem, prepared, inputs, wants_lse=False)[0]
+    def attend(self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs) -> Tensor:
+        _check(problem, inputs)
+        return call(prepared, inputs, _scale(problem), wants_lse=False)[0]
 
     def forward(
-        self, problem: AttentionProblem, prepared: _Prepared, inputs: Inputs
+        self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs
     ) -> AttentionState:
+        _check(problem, inputs)
         if problem.device.type == "cpu":
             raise BackendRefused(f"flex: {_NO_LSE}. Or use backend='auto'.")
-        out, lse = _attention(problem, prepared, inputs, wants_lse=True)
+        out, lse = call(prepared, inputs, _scale(problem), wants_lse=True)
         assert lse is not None
         return AttentionState(out, lse)
 
     def backward(
         self,
         problem: AttentionProblem,
-        prepared: _Prepared,
+        prepared: Prepared,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
@@ -145,6 +128,24 @@ def _pushes(
     change = (own.out.detach().to(lse.dtype) - whole.out.to(lse.dtype)) * push
     gamma = share * (change.sum(-1) + grad_lse)
     return (share[..., None] * push).to(own.out.dtype), gamma
+
+
+def _check(problem: AttentionProblem, inputs: Inputs) -> None:
+    """Say what torch would say in its own words, or not at all."""
+    tensors = tuple(inputs.tensors().values())
+    if not torch.compiler.is_compiling() and (looked_into(tensors) or forward_mode()):
+        raise BackendRefused(
+            "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
+            "derivatives cannot look into it. Use backend='auto'."
+        )
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if trains and problem.device.type == "cpu":
+        raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
+
+
+def _scale(problem: AttentionProblem) -> float:
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)
 
 
 # --- What it accepts -----------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _missing(device: str) -> str | None:
         if sys.platform == "darwin" or "AVX" not in torch.backends.cpu.get_cpu_capability():
             return "torch compiles FlexAttention for processors with AVX2 only; use native"
         if shutil.which(os.environ.get("CXX", "g++")) is None:
-            return "torch compiles FlexAttention with a C++ compiler, and there is none; install g++"
+            return "torch compiles FlexAttention with a C++ compiler, and finds none; install g++"
     return None
 
 
@@ -212,104 +213,8 @@ def _mask_memory(problem: Problem) -> int:
     tables = 2 * 4 * (R * (longest + 1) + C)
     if problem.needs_grad:  # by column too, where a row of blocks may be as long as any
         tables += 2 * 4 * (C * (min(blocks, R) + 1) + R)
-    listed = 8 * 12 * blocks
+    listed = 8 * 12 * (blocks + T)
     if intervals_known(graph, facts):
-        return tables + listed + 8 * 12 * T
-    bits = BLOCK * BLOCK // BITS * 4 * blocks
+        return tables + listed
+    bits = BLOCK * BLOCK // BITS * 4 * max(blocks, 1)
     return tables + listed + bits + 4 * R * C + 8 * 12 * facts.max_edges
-
-
-# --- Computing -----------------------------------------------------------------------------------
-
-
-def _attention(
-    problem: AttentionProblem, prepared: _Prepared, inputs: Inputs, *, wants_lse: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Output, and log-sum-exp where it is wanted."""
-    _check(problem, inputs)
-    lead, T = inputs.query.shape[:-2], inputs.query.shape[-2]
-    shape = (*lead, T, inputs.value.shape[-1])
-    if not inputs.key.shape[-2] or 0 in shape:
-        out = inputs.query.new_zeros(shape)
-        return out, inputs.query.new_full(shape[:-1], -torch.inf, dtype=torch.float32)
-    if problem.device.type == "cpu":  # torch refuses what might be trained, though nobody trains
-        inputs = inputs.with_tensors({k: t.detach() for k, t in inputs.tensors().items()})
-    else:
-        inputs = at_most_once("flex", inputs)
-    found = _flex(any_size=prepared.mask.any_size)(
-        *(tensor.reshape(-1, *tensor.shape[-3:]) for tensor in _tensors(inputs)),
-        score_mod=prepared.score_mod,
-        block_mask=prepared.mask.blocks,
-        scale=_scale(problem),
-        enable_gqa=problem.heads != problem.kv_heads,
-        **_wanting_lse(wants_lse),
-    )
-    out, lse = (found[0], found[1].lse) if wants_lse else (found, None)
-    empty = prepared.mask.empty
-    if empty is not None:
-        out = out.masked_fill(empty, 0.0)
-        lse = None if lse is None else lse.masked_fill(empty[:, 0], -torch.inf)
-    return out.reshape(shape), None if lse is None else lse.reshape(shape[:-1])
-
-
-def _check(problem: AttentionProblem, inputs: Inputs) -> None:
-    """Say what torch would say in its own words, or not at all."""
-    tensors = _tensors(inputs)
-    if not torch.compiler.is_compiling() and (looked_into(tensors) or forward_mode()):
-        raise BackendRefused(
-            "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
-            "derivatives cannot look into it. Use backend='auto'."
-        )
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if wanted and problem.device.type == "cpu":
-        raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
-
-
-def _tensors(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-    return inputs.query, inputs.key, inputs.value
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
-
-
-def _flex(*, any_size: bool) -> Callable[..., Any]:
-    """FlexAttention, compiled; never the eager one, which writes all pairs out."""
-    if torch.compiler.is_compiling():
-        from torch.nn.attention.flex_attention import flex_attention
-
-        return flex_attention
-    return _compiled(any_size)
-
-
-@cache
-def _compiled(any_size: bool) -> Callable[..., Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    # The two share torch's list of compiled code, so neither may count the other's as its own.
-    return torch.compile(
-        flex_attention,
-        fullgraph=True,
-        dynamic=any_size,
-        recompile_limit=_KINDS,
-        isolate_recompiles=True,
-    )
-
-
-def _wanting_lse(wanted: bool) -> dict[str, Any]:
-    if not wanted:
-        return {}
-    from torch.nn.attention.flex_attention import AuxRequest
-
-    return {"return_aux": AuxRequest(lse=True)}
-
-
-def _soft_cap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
-    """The cap as a tensor: as a number, each would be compiled anew."""
-    cap = torch.tensor(softcap, device=device)
-
-    def capped(score: Tensor, batch: Tensor, head: Tensor, target: Tensor, source: Tensor) -> Tensor:
-        return cap * torch.tanh(score / cap)
-
-    return capped

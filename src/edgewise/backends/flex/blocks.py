@@ -90,7 +90,7 @@ def _common(rows: Progression) -> tuple[Tensor, Tensor]:
     stop = torch.where(rows.length > 0, rows.first + rows.length, 0)
     missing = -rows.first.shape[0] % BLOCK
     first = torch.nn.functional.pad(rows.first, (0, missing))
-    stop = torch.nn.functional.pad(stop, (0, missing), value=torch.iinfo(torch.int64).max)
+    stop = torch.nn.functional.pad(stop, (0, missing), value=1 << 53)  # it passes through a float
     return first.view(-1, BLOCK).amax(-1), stop.view(-1, BLOCK).amin(-1)
 
 

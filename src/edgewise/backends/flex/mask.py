@@ -75,7 +75,7 @@ def within(rows: Progression, device: torch.device) -> MaskMod:
     first = rows.first.to(device, torch.int32)
     stop = (rows.first + rows.length).to(device, torch.int32)
 
-    def is_edge(batch: Tensor, head: Tensor, target: Tensor, source: Tensor) -> Tensor:
+    def is_edge(_batch: Tensor, _head: Tensor, target: Tensor, source: Tensor) -> Tensor:
         return (source >= first[target]) & (source < stop[target])
 
     return is_edge
@@ -100,7 +100,7 @@ def bitmap(blocks: Blocks, rows: Csr, device: torch.device) -> MaskMod:
     words.index_add_(0, (place * BLOCK + target) * width + source // BITS, bits)
     words, slot = words.view(-1, BLOCK, width).to(device), slot.clamp(min=0).to(device)
 
-    def is_edge(batch: Tensor, head: Tensor, target: Tensor, source: Tensor) -> Tensor:
+    def is_edge(_batch: Tensor, _head: Tensor, target: Tensor, source: Tensor) -> Tensor:
         where = slot[target // BLOCK, source // BLOCK]
         word = words[where, target % BLOCK, source % BLOCK // BITS]
         return (word >> (source % BITS)) & 1 == 1
@@ -112,18 +112,21 @@ def bitmap(blocks: Blocks, rows: Csr, device: torch.device) -> MaskMod:
 
 
 def _block_mask(blocks: Blocks, edges: MaskMod, device: torch.device, *, backward: bool) -> Any:
-    from torch.nn.attention.flex_attention import BlockMask  # half of torch's compiler
+    from torch.nn.attention.flex_attention import BlockMask
 
     R, C = blocks.shape
-    tables: list[Tensor | None] = []
-    for chosen in (~blocks.full, blocks.full):
-        tables += _table(blocks.row[chosen], blocks.column[chosen], R, C, device)
-    for chosen in (~blocks.full, blocks.full):
+    by_column = ("q_num_blocks", "q_indices", "full_q_num_blocks", "full_q_indices")
+    tables: dict[str, Any] = dict.fromkeys(by_column)
+    for chosen, kind in ((~blocks.full, ""), (blocks.full, "full_")):
         row, column = blocks.row[chosen], blocks.column[chosen]
-        order = torch.argsort(column, stable=True)
-        tables += _table(column[order], row[order], C, R, device) if backward else (None, None)
+        found = _table(row, column, R, C, device)
+        tables[f"{kind}kv_num_blocks"], tables[f"{kind}kv_indices"] = found
+        if backward:
+            order = torch.argsort(column, stable=True)
+            found = _table(column[order], row[order], C, R, device)
+            tables[f"{kind}q_num_blocks"], tables[f"{kind}q_indices"] = found
     sizes = (blocks.num_targets, blocks.num_sources)
-    return BlockMask(sizes, *tables, (BLOCK, BLOCK), edges)
+    return BlockMask(sizes, BLOCK_SIZE=(BLOCK, BLOCK), mask_mod=edges, **tables)
 
 
 def _table(
