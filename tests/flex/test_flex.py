@@ -60,30 +60,21 @@ class TestCompiled:
         assert graph.facts().min_in_degree == 0
         assert_right(graph, value_dim=9)
 
-    def test_grouped_heads_batches_a_soft_cap_half_precision(self):
-        assert_right(
-            LARGE["documents"],
-            Dot(scale=0.7, softcap=2.0),
-            heads=6,
-            kv_heads=2,
-            lead=(2, 1),
-            dim=24,
-            dtype=torch.bfloat16,
-        )
-
     def test_decoding(self):
         assert_right(ew.Causal(1, 300), dim=7)
 
     def test_inside_somebodys_compile(self):
-        graph = LARGE["window | hubs"]
-        tensors = draw(graph)
+        """Grouped heads, batches, a soft cap and half precision, since it compiles once anyway."""
+        graph, score = LARGE["documents"], Dot(scale=0.7, softcap=2.0)
+        shapes = {"heads": 6, "kv_heads": 2, "lead": (2, 1), "dim": 24}
+        tensors = draw(graph, **shapes, dtype=torch.bfloat16)
 
-        def double(q, k, v):
-            return ew.attention(q, k, v, graph, backend="flex") * 2
+        def double(q, k, v, backend):
+            return ew.attention(q, k, v, graph, score=score, backend=backend) * 2
 
-        found = torch.compile(double, fullgraph=True)(*tensors)
-        expected = ew.attention(*tensors, graph, backend="native") * 2
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        found = torch.compile(double, fullgraph=True)(*tensors, "flex")
+        expected = double(*(t.double() for t in tensors), "reference")
+        torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("graph", [ew.Complete(0, 4), ew.Complete(4, 0)])
