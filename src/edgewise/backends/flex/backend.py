@@ -66,8 +66,8 @@ class Flex(Backend):
         assert isinstance(problem, AttentionProblem)
         assert isinstance(problem.score, Dot)
         graph, facts, device = problem.graph, problem.facts, problem.device
-        backward, softcap = problem.needs_grad, problem.score.softcap
-        key = ("flex", str(device), backward)
+        softcap, key = problem.score.softcap, ("flex", str(device))
+        backward = device.type != "cpu"  # a plan may be called with gradients though none was asked
         mask = recall(graph, key, lambda: mask_of(graph, facts, device, backward=backward))
         if softcap is None:
             return Prepared(mask, None)
@@ -211,7 +211,7 @@ def _mask_memory(problem: Problem) -> int:
     blocks, longest = span(facts)
     R, C = -(-T // BLOCK), -(-S // BLOCK)
     tables = 2 * 4 * (R * (longest + 1) + C)
-    if problem.needs_grad:  # by column too, where a row of blocks may be as long as any
+    if problem.device.type != "cpu":  # by column too, where a row of blocks may be as long as any
         tables += 2 * 4 * (C * (min(blocks, R) + 1) + R)
     listed = 8 * 12 * (blocks + T)
     if intervals_known(graph, facts):

@@ -51,8 +51,9 @@ def call(
     query, key, value = inputs.query, inputs.key, inputs.value
     shape = (*query.shape[:-1], value.shape[-1])
     if not key.shape[-2] or 0 in shape:
+        nothing = sum(tensor[..., :0].sum() for tensor in (query, key, value))  # has gradients
         lse = query.new_full(shape[:-1], -torch.inf, dtype=torch.float32)
-        return query.new_zeros(shape), lse
+        return query.new_zeros(shape) + nothing, lse + nothing
     if query.device.type == "cpu":  # torch refuses what might be trained, even while nobody trains
         query, key, value = query.detach(), key.detach(), value.detach()
     else:
