@@ -43,6 +43,7 @@ from edgewise.graphs import (
     check_facts as check_facts,
     compose as compose,
     disjoint_union as disjoint_union,
+    induced as induced,
     permute as permute,
     receptive_field as receptive_field,
     reverse as reverse,

@@ -12,7 +12,7 @@ from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce"]
+__all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce", "edges_as_text"]
 
 Reduce = Literal["sum", "mean", "max"]
 
@@ -75,6 +75,11 @@ class AttentionProblem(Problem):
     dropout: float = 0.0
     wants_lse: bool = False
 
+    @property
+    def edge_tensors(self) -> bool:
+        """Whether any tensor has one entry for each edge."""
+        return self.bias == "edge" or self.edge_key or self.edge_value
+
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
         if self.kv_heads != self.heads:
@@ -113,13 +118,16 @@ class AggregateProblem(Problem):
 
 def _size(problem: Problem) -> str:
     facts = problem.facts
-    edges = (
-        f"{facts.max_edges:,}"
-        if facts.exact_edges
-        else f"{facts.min_edges:,} to {facts.max_edges:,}"
-    )
     batch = f"batch {problem.batch} x " if problem.batch != 1 else ""
-    return f"{batch}{facts.num_targets:,} targets x {facts.num_sources:,} sources · {edges} edges"
+    nodes = f"{facts.num_targets:,} targets x {facts.num_sources:,} sources"
+    return f"{batch}{nodes} · {edges_as_text(facts)} edges"
+
+
+def edges_as_text(facts: Facts) -> str:
+    """How many edges there are, as far as facts say: ``10,556`` or ``0 to 9``."""
+    if facts.exact_edges:
+        return f"{facts.max_edges:,}"
+    return f"{facts.min_edges:,} to {facts.max_edges:,}"
 
 
 def _machine(problem: Problem) -> str:

@@ -19,7 +19,8 @@ GRAPHS = {
     *("Hubs", "Predicate", "PrefixCausal", "RandomRegular", "SelfLoops", "Window"),
 }
 ALGEBRA = {
-    *("check_facts", "compose", "disjoint_union", "permute", "receptive_field", "reverse"),
+    *("check_facts", "compose", "disjoint_union", "induced", "permute", "receptive_field"),
+    "reverse",
 }
 LAYOUTS = {"BlockMask", "Csr", "DenseMask", "Edges", "ReversedCsr", "draw", "edges", "lower"}
 OPERATOR = {"aggregate", "attention", "attention_state", "explain", "plan", "weights"}

@@ -205,6 +205,14 @@ def disjoint_union(parts: list[Expression]) -> Expression:
     return Expression(ew.disjoint_union(part.graph for part in parts), copies, order)
 
 
+def induced(a: Expression, targets: list[int] | None, sources: list[int] | None) -> Expression:
+    copies = a.copies if targets is None else a.copies[targets]
+    copies = copies if sources is None else copies[:, sources]
+    if targets is None and sources is None:
+        return a
+    return _simplified(ew.induced(a.graph, targets, sources), copies, a)
+
+
 def receptive_field(a: Expression, layers: int) -> Expression:
     step = (a.copies > 0) | np.eye(len(a.copies), dtype=bool)
     reach = np.linalg.matrix_power(step.astype(np.int64), layers) > 0
@@ -277,6 +285,12 @@ def _tree(draw: random.Random, T: int, S: int, depth: int) -> Expression:
     def renamed() -> Expression:
         return permute(below(T, S), draw.sample(range(T), T), draw.sample(range(S), S))
 
+    def some_nodes() -> Expression:
+        rows, columns = T + draw.randint(0, 2), S + draw.randint(0, 2)
+        targets = None if rows == T else draw.sample(range(rows), T)
+        sources = None if columns == S else draw.sample(range(columns), S)
+        return induced(below(rows, columns), targets, sources)
+
     operators = [
         lambda: union(below(T, S), below(T, S)),
         lambda: intersection(below(T, S), below(T, S)),
@@ -284,6 +298,7 @@ def _tree(draw: random.Random, T: int, S: int, depth: int) -> Expression:
         lambda: reverse(below(S, T)),
         composed,
         renamed,
+        some_nodes,
         side_by_side,
         lambda: assume(below(T, S), draw.randint(0, 2)),
     ]
@@ -431,6 +446,8 @@ def _others() -> dict[str, Expression]:
         "reverse": reverse(prefix_causal(N, 3)),
         "reverse, edge list": reverse(wide),
         "reverse, batch": reverse(batch),
+        "induced": induced(causal(9, 9), [8, 2, 5], [0, 7, 3, 1]),
+        "induced, rows of edges": induced(copies, [3, 6, 0], None),
         "permutation": permute(causal(N, N), order, order),
         "permutation, two orders": permute(window(4, 3, 1, 0), [2, 0, 1, 3], [1, 2, 0]),
         "permutation, edge list": permute(copies, order, order[::-1]),

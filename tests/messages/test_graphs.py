@@ -317,6 +317,22 @@ CASES = {
         "reverse: graph must be a graph, got Tensor. Wrap edges in EdgeList(edge_index, "
         "num_nodes=...).",
     ),
+    "induced of edges": (
+        lambda: ew.induced(torch.zeros(2, 3), [0]),
+        ew.GraphError,
+        "induced: graph must be a graph, got Tensor. Wrap edges in EdgeList(edge_index, "
+        "num_nodes=...).",
+    ),
+    "induced, twice the same": (
+        lambda: ew.induced(ew.Causal(3), [0, 1, 1]),
+        ew.GraphError,
+        "induced: targets must be different numbers below 3, got [0, 1, 1]. Choose each node once.",
+    ),
+    "induced, too far": (
+        lambda: ew.induced(ew.Causal(3, 4), sources=[4]),
+        ew.GraphError,
+        "induced: sources must be different numbers below 4, got [4]. Choose each node once.",
+    ),
     "permute of edges": (
         lambda: ew.permute(torch.zeros(2, 3), [0]),
         ew.GraphError,
@@ -410,8 +426,8 @@ CASES = {
         lambda: graph_from(("Comet", ("num_targets", 3))),
         ew.GraphError,
         "graph_from: family must be one of Blocks, Causal, Complete, Composition, Difference,"
-        " Dilated, Grid, Hubs, Intersection, PrefixCausal, RandomRegular, Reverse, SelfLoops,"
-        " Union, Window, got 'Comet'. Pass what Graph.spec() returned.",
+        " Dilated, Grid, Hubs, Induced, Intersection, PrefixCausal, RandomRegular, Reverse,"
+        " SelfLoops, Union, Window, got 'Comet'. Pass what Graph.spec() returned.",
     ),
     # Graphs: what people vouch for
     "predicate of a number": (

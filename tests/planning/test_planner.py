@@ -37,7 +37,8 @@ def test_explain_of_a_complete_graph():
         "dearer   banded    about T, 93.6 KB · tiles\n"
         "dearer   gather    about T, 2.56 MB · rows of edges\n"
         "refused  flex      compiles for seconds on CPUs; ask for it with backend='flex'\n"
-        "budget   1 GB"
+        "budget   1 GB\n"
+        "prices   shipped; 'edgewise lottery' measures those of this machine"
     )
 
 
@@ -50,11 +51,12 @@ def test_explain_of_a_sparse_graph_with_training():
         " 7.08 MB\n"
         "\n"
         "dearer   gather    about T, 6.85 MB · rows of edges\n"
-        "dearer   dense     about T, 90.2 MB · sdpa + mask\n"
+        "dearer   dense     about T, 90.2 MB · sdpa + mask, 0.024% filled\n"
         "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal\n"
         "refused  flex      torch's FlexAttention has no backward pass on CPUs;"
         " use torch.no_grad()\n"
-        "budget   1 GB"
+        "budget   1 GB\n"
+        "prices   shipped; 'edgewise lottery' measures those of this machine"
     )
 
 
@@ -223,3 +225,30 @@ def test_what_evaluation_worked_out_can_be_trained_with():
     like.requires_grad_()
     ew.attention(like, like, like, graph, backend="gather").sum().backward()
     assert like.grad is not None
+
+
+# --- Measured beside estimated -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_analyze_runs_every_legal_plan(needs_grad):
+    graph = ew.Window(64, left=2, right=2) | ew.Hubs(64, [3])
+    like = q(64, requires_grad=needs_grad)
+    found = explain(graph, like, analyze=True)
+    plans = (found.decision.plan, *found.decision.dearer)
+    assert len(found.measured) == len(plans) >= 4
+    assert all(0 < seconds < 60 for seconds in found.measured)
+    assert str(found).count(", took ") == len(plans)
+    assert "\nmeasured " in str(found)
+    assert [p["measured"] for p in (found.to_dict()["plan"], *found.to_dict()["dearer"])] == list(
+        found.measured
+    )
+    assert like.grad is None
+
+
+def test_analyze_says_when_another_plan_was_faster():
+    decision = explain(ew.Complete(64), q(64)).decision
+    slow = ew.planning.Explanation(decision, (2.0, 1.0, 3.0, 4.0)[: 1 + len(decision.dearer)])
+    assert "measured native was 2.00x as fast as the choice" in str(slow)
+    fast = ew.planning.Explanation(decision, (1.0, 1.0, 3.0, 4.0)[: 1 + len(decision.dearer)])
+    assert "measured the choice is the fastest, or as good" in str(fast)

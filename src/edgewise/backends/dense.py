@@ -7,9 +7,10 @@ additive scores) the same matrix is written out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,9 +22,10 @@ from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import at_most_once
+from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
+from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Dense"]
@@ -117,7 +119,6 @@ class Dense(Backend):
     def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
         if not prepared.fused or not inputs.query.shape[-2] or not inputs.key.shape[-2]:
             return self.forward(problem, prepared, inputs).out
-        inputs = at_most_once("dense", inputs)
         mask = _float_mask(problem, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
         score = problem.score
@@ -132,8 +133,35 @@ class Dense(Backend):
             scale=score.factor(problem.head_dim),
             enable_gqa=problem.heads != problem.kv_heads,
         )
+        out = _once_differentiable(out)
         out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return out.reshape(*lead, *out.shape[-2:])
+
+    def shortcut(
+        self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
+    ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        tensors = (inputs.query, inputs.key, inputs.value)
+        as_torch_wants = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
+        if not prepared.fused or prepared.empty is not None or not as_torch_wants:
+            return None
+        score = problem.score
+        assert isinstance(score, Dot)
+        mask = _float_mask(problem, prepared, inputs)
+        attend = partial(
+            scaled_dot_product_attention,
+            attn_mask=prepared.open_mask if mask is None else mask,
+            is_causal=prepared.causal,
+            scale=score.factor(problem.head_dim),
+            enable_gqa=problem.heads != problem.kv_heads,
+        )
+
+        def short(*tensors: Tensor) -> Tensor:
+            if torch.is_autocast_enabled("cpu"):
+                with torch.autocast("cpu", enabled=False):
+                    return _once_differentiable(attend(*tensors))
+            return _once_differentiable(attend(*tensors))
+
+        return short
 
     def forward(
         self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
@@ -340,3 +368,19 @@ def _four(tensor: Tensor) -> Tensor:
     """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
+
+
+def _once_differentiable(out: Tensor) -> Tensor:
+    """Make a second derivative say what it needs, instead of failing inside torch.
+
+    A hook on what torch recorded: functions around it would cost small graphs more than attention.
+    """
+    if not looked_into((out,)) and out.grad_fn is not None:  # compilers may not ask the second
+        out.grad_fn.register_hook(_refusing)
+    return out
+
+
+def _refusing(grads: Sequence[Tensor | None], _: Any) -> tuple[Tensor | None, ...] | None:
+    if not torch.is_grad_enabled():
+        return None
+    return tuple(once_differentiable("dense", grads, grads))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.graphs import Graph
+from edgewise.planning import Run
 from edgewise.planning.question import ask_aggregate, check_graph
 from edgewise.problem import Reduce
 
@@ -65,4 +66,6 @@ def aggregate(
     question = ask_aggregate(value, graph, reduce, weight, num_edges)
     if weight is not None and weight.ndim >= value.ndim:
         weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
-    return planned(graph, question, backend).aggregate(value, weight)
+    chosen = planned(graph, question, backend)
+    assert isinstance(chosen, Run), "sums are not split"
+    return chosen.aggregate(value, weight)

@@ -18,6 +18,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
 from edgewise.planning import Explanation, Plan, choose
+from edgewise.planning.analyze import measured
 from edgewise.planning.question import AttentionQuestion, ask_attention, inputs_of
 
 __all__ = ["attention", "attention_state", "explain", "plan"]
@@ -209,10 +210,13 @@ def explain(
     dropout: float = 0.0,
     backend: str = "auto",
     memory_budget: int | None = None,
+    analyze: bool = False,
 ) -> Explanation:
     """Why `attention` would compute this call the way it does: print it, or ``.to_json()``.
 
-    Arguments and errors are those of `plan`.
+    Arguments and errors are those of `plan`, and:
+        analyze: Run the choice and every other legal plan on these tensors, forward, and backward
+            where a tensor needs a gradient; what each took is printed beside what was estimated.
 
     Example:
         >>> import torch, edgewise as ew
@@ -224,10 +228,16 @@ def explain(
         dearer   native    about ...
         dearer   gather    about ...
         budget   ...
+        prices   ...
     """
-    return _decide(
+    explanation = _decide(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend, memory_budget
     )
+    if not analyze:
+        return explanation
+    decision = explanation.decision
+    inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value, dropout)
+    return Explanation(decision, measured((decision.plan, *decision.dearer), inputs))
 
 
 def _decide(

@@ -17,13 +17,13 @@ from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
 from edgewise.ops.tracing import forward_mode, looked_into, overridden
-from edgewise.planning import Run, choose
+from edgewise.planning import Plan, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
 __all__ = ["kind_of", "num_edges_of", "planned", "remember_shortcut", "shortcut_of"]
 
 Question = AttentionQuestion | AggregateQuestion
-_Plans = dict[tuple[Question, str], Run]
+_Plans = dict[tuple[Question, str], Plan]
 _MOST_PLANS = 64  # of one graph: a loop over dropout rates or batch sizes must not grow for ever
 
 # Plans that compiled code refers to, as attributes, because that is what a tracer can guard one
@@ -31,7 +31,7 @@ _MOST_PLANS = 64  # of one graph: a loop over dropout rates or batch sizes must 
 _COMPILED = SimpleNamespace()
 
 
-def planned(graph: Graph, question: Question, backend: str) -> Run:
+def planned(graph: Graph, question: Question, backend: str) -> Plan:
     """The plan of a question about a graph, worked out once."""
     if torch.compiler.is_compiling():
         rounded = question._replace(batch=_power_of_two(question.batch))
@@ -50,7 +50,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Run:
     key = (question, backend)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = _run(graph, question, backend)
+        plan = plans[key] = _plan(graph, question, backend)
         while len(plans) > _MOST_PLANS:
             plans.pop(next(iter(plans)), None)
     return plan
@@ -111,7 +111,7 @@ def shortcut_of(
     return None if shortcuts is None else shortcuts.get(kind)
 
 
-def remember_shortcut(graph: Graph, kind: tuple[Any, ...], plan: Run, inputs: Inputs) -> None:
+def remember_shortcut(graph: Graph, kind: tuple[Any, ...], plan: Plan, inputs: Inputs) -> None:
     """Leave behind how to make calls of this kind short."""
     shortcuts = recall(graph, "shortcuts", _Shortcuts)
     if kind not in shortcuts:
@@ -127,9 +127,8 @@ def num_edges_of(graph: Graph) -> int:
     return num_edges(graph)
 
 
-def _run(graph: Graph, question: Question, backend: str) -> Run:
+def _plan(graph: Graph, question: Question, backend: str) -> Plan:
     plan = choose(question.about(graph), backend).plan
-    assert isinstance(plan, Run), "the planner splits nothing yet"
     with lasting():
         return plan.without_graph()
 
@@ -166,7 +165,7 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
         if kind == "AttentionQuestion"
         else AggregateQuestion(*question)
     )
-    plan = _run(_real(graph), asked, backend)
+    plan = _plan(_real(graph), asked, backend)
     name = f"plan_{id(plan)}"
     setattr(_COMPILED, name, plan)
     return name

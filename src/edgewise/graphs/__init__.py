@@ -24,6 +24,7 @@ from edgewise.graphs.explicit import EdgeList as EdgeList
 from edgewise.graphs.facts import Facts as Facts
 from edgewise.graphs.grid import Grid as Grid
 from edgewise.graphs.hubs import Hubs as Hubs
+from edgewise.graphs.induced import Induced as Induced, induced as induced
 from edgewise.graphs.permutation import Permutation as Permutation, permute as permute
 from edgewise.graphs.predicate import (
     Assume as Assume,

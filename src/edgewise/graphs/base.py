@@ -97,7 +97,9 @@ class Graph(ABC):
         for name in self.__dataclass_fields__:  # type: ignore[attr-defined]  # dataclasses all
             value = getattr(self, name)
             plain = value.spec() if isinstance(value, Graph) else value
-            if plain is None or not isinstance(plain, int | tuple):
+            if isinstance(value, Graph) and plain is None:
+                return None
+            if not isinstance(plain, int | tuple | None):
                 return None
             items.append((name, plain))
         return tuple(items)

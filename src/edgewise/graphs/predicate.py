@@ -15,6 +15,7 @@ from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.facts import Facts
+from edgewise.graphs.induced import Induced
 from edgewise.graphs.permutation import Permutation
 
 __all__ = ["Assume", "Predicate", "check_facts"]
@@ -226,6 +227,11 @@ def _copies(graph: Graph) -> Tensor:
             return torch.empty_like(found).index_put_(
                 (graph.targets.cpu()[:, None], graph.sources.cpu()), found
             )
+        case Induced():
+            rows, columns = graph.targets, graph.sources
+            found = _copies(graph.graph)
+            found = found if rows is None else found[list(rows)]
+            return found if columns is None else found[:, list(columns)]
         case Assume():
             return _copies(graph.graph)
         case _:

@@ -12,6 +12,7 @@ from edgewise.graphs.composition import Composition
 from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.induced import Induced
 from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 
 __all__ = ["graph_from"]
@@ -27,6 +28,7 @@ _FAMILIES: dict[str, type[Graph]] = {
         Dilated,
         Grid,
         Hubs,
+        Induced,
         Intersection,
         PrefixCausal,
         RandomRegular,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from edgewise.graphs import Dilated, Facts, Graph, recall
+from edgewise.graphs import Difference, Dilated, Facts, Graph, Intersection, Union, recall
 from edgewise.graphs.facts import band_pairs
 
 __all__ = ["Band", "band"]
@@ -37,6 +38,15 @@ class Band:
         return Band(self.num_sources, self.num_targets, -self.last, -self.first, self.step)
 
     @property
+    def num_pairs(self) -> int:
+        """Edges of a band without gaps."""
+        return band_pairs(self.num_targets, self.num_sources, self.first, self.last)
+
+    def within(self, other: Band) -> bool:
+        """Whether every edge of this band without gaps is one of the other's."""
+        return other.step == 1 and other.first <= self.first and self.last <= other.last
+
+    @property
     def strands(self) -> tuple[Band, ...]:
         """The bands without gaps that make it up: of every ``step``-th node, from each start.
 
@@ -55,11 +65,14 @@ class Band:
 
 
 def band(graph: Graph) -> Band | None:
-    """The band that a graph is, as far as its facts prove it; None otherwise.
+    """The band that a graph is, as far as its facts and its algebra prove it; None otherwise.
+
+    Two bands without gaps have a band in common, and are one band together where they touch; a
+    band that covers one side of another leaves a band.
 
     Example:
-        >>> from edgewise.graphs import Window
-        >>> band(Window(9, left=2, right=0))
+        >>> from edgewise.graphs import Causal, Window
+        >>> band(Window(9, left=2, right=2) & Causal(9))
         Band(num_targets=9, num_sources=9, first=-2, last=0, step=1)
     """
     if isinstance(graph, Dilated) and graph.num_targets:
@@ -70,4 +83,38 @@ def band(graph: Graph) -> Band | None:
     T, S, first, last = facts.num_targets, facts.num_sources, -facts.left, facts.right
     # No simple graph has more edges between two diagonals than there are pairs.
     full = facts.simple and facts.exact_edges and facts.max_edges == band_pairs(T, S, first, last)
-    return Band(T, S, first, last) if full and facts.max_edges else None
+    if full and facts.max_edges:
+        return Band(T, S, first, last)
+    match graph:
+        case Intersection() | Union() | Difference():
+            a, b = (recall(part, "band", lambda part=part: band(part)) for part in graph.children())
+            if a is None or b is None or a.step != 1 or b.step != 1:
+                return None
+            found = _COMBINED[type(graph)](a, b)
+            return found if found is not None and found.num_pairs else None
+        case _:
+            return None
+
+
+def _common(a: Band, b: Band) -> Band:
+    return replace(a, first=max(a.first, b.first), last=min(a.last, b.last))
+
+
+def _together(a: Band, b: Band) -> Band | None:
+    apart = max(a.first, b.first) > min(a.last, b.last) + 1
+    return None if apart else replace(a, first=min(a.first, b.first), last=max(a.last, b.last))
+
+
+def _left_over(a: Band, b: Band) -> Band | None:
+    if b.last < a.first or a.last < b.first:
+        return a
+    if b.first <= a.first:
+        return replace(a, first=b.last + 1)
+    return replace(a, last=b.first - 1) if a.last <= b.last else None
+
+
+_COMBINED: dict[type[Graph], Callable[[Band, Band], Band | None]] = {
+    Intersection: _common,
+    Union: _together,
+    Difference: _left_over,
+}

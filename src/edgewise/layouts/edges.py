@@ -19,6 +19,7 @@ from edgewise.graphs.expander import RandomRegular
 from edgewise.graphs.explicit import EdgeList
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.induced import Induced
 from edgewise.graphs.permutation import Permutation
 from edgewise.graphs.predicate import Assume
 from edgewise.layouts.formats import Edges
@@ -224,6 +225,29 @@ def _disjoint_union(graph: DisjointUnion) -> Edges:
     return Edges(target + rows, source + columns)
 
 
+def _induced(graph: Induced) -> Edges:
+    few = graph.num_targets * graph.num_sources <= graph.graph.facts().max_edges
+    if few and has_closed_form(graph.graph):
+        return edges_by_contains(graph)
+    inner = edges(graph.graph)
+    device = inner.target.device
+    target, source = inner.target, inner.source
+    for numbers, size, of_rows in (
+        (graph.targets, graph.graph.num_targets, True),
+        (graph.sources, graph.graph.num_sources, False),
+    ):
+        if numbers is None:
+            continue
+        place = torch.full((size,), -1, dtype=torch.int64, device=device)
+        place[torch.tensor(numbers, dtype=torch.int64, device=device)] = torch.arange(
+            len(numbers), device=device
+        )
+        found = place[target if of_rows else source]
+        kept = found >= 0
+        target, source = (found[kept], source[kept]) if of_rows else (target[kept], found[kept])
+    return _sorted(target, source, graph.num_sources)
+
+
 def _assume(graph: Assume) -> Edges:
     return edges(graph.graph)
 
@@ -249,5 +273,6 @@ _FAMILIES: tuple[tuple[type[Graph], Callable[[Any], Edges]], ...] = (
     (Permutation, _permutation),
     (Composition, _composition),
     (DisjointUnion, _disjoint_union),
+    (Induced, _induced),
     (Assume, _assume),
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from edgewise.planning.budget import as_text
+from edgewise.planning.machine import constants
 from edgewise.planning.merge import Merge
 from edgewise.planning.plan import Plan, Run
 from edgewise.planning.planner import Decision
+from edgewise.problem import edges_as_text
 
 __all__ = ["Explanation"]
 
 _WIDTH = 60
+_NEAR = 1.05  # a plan that takes so much longer than the best is as good
 
 
 @dataclass(frozen=True)
@@ -22,58 +26,94 @@ class Explanation:
 
     Attributes:
         decision: The choice and everything that was considered.
+        measured: Seconds that the choice and every dearer plan took; None where none was run.
     """
 
     decision: Decision
+    measured: tuple[float, ...] | None = None
 
     def __str__(self) -> str:
         decision = self.decision
-        lines = [str(decision.problem), *_tree(decision.plan)]
+        lines = [str(decision.problem), *_tree(decision.plan, took=self._took(0))]
         if decision.dearer or decision.refused:
             lines.append("")
-        for run in decision.dearer:
-            lines.append(f"dearer   {run.backend:<9} {_estimate(run)} · {run.way}")
+        for index, plan in enumerate(decision.dearer, start=1):
+            way = f" · {plan.way}{_fill(plan)}" if isinstance(plan, Run) else ""
+            lines.append(f"dearer   {plan.name:<9} {_estimate(plan)}{self._took(index)}{way}")
         for refusal in decision.refused:
             for index, reason in enumerate(refusal.reasons):
                 name = refusal.backend if not index else ""
                 lines.append(f"{'refused' if not index else '':<8} {name:<9} {reason}")
+        lines += [f"measured {self._regret()}"] if self.measured else []
         lines.append(f"budget   {as_text(decision.budget)}")
+        lines.append(f"prices   {_prices()}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON types."""
         decision = self.decision
-        _tree(decision.plan)  # looks for notes, of the choice alone
+        _ = list(_tree(decision.plan))  # looks for notes, of the choice alone
+        plans = [plan.to_dict() for plan in (decision.plan, *decision.dearer)]
+        for plan, seconds in zip(plans, self.measured or (), strict=False):
+            plan["measured"] = seconds
         return {
             "problem": str(decision.problem),
-            "plan": decision.plan.to_dict(),
-            "dearer": [run.to_dict() for run in decision.dearer],
+            "plan": plans[0],
+            "dearer": plans[1:],
             "refused": [
                 {"backend": r.backend, "reasons": list(r.reasons)} for r in decision.refused
             ],
             "budget": decision.budget,
+            "prices": "measured" if constants().measured else "shipped",
         }
 
     def to_json(self) -> str:
         """The explanation as JSON text."""
         return json.dumps(self.to_dict(), indent=2)
 
+    def _took(self, index: int) -> str:
+        return "" if self.measured is None else f", took {_time(self.measured[index])}"
 
-def _tree(plan: Plan, indent: str = "") -> list[str]:
+    def _regret(self) -> str:
+        assert self.measured is not None
+        regret = self.measured[0] / min(self.measured)
+        if regret <= _NEAR:
+            return "the choice is the fastest, or as good"
+        best = (self.decision.plan, *self.decision.dearer)[self.measured.index(min(self.measured))]
+        return f"{best.name} was {regret:.2f}x as fast as the choice"
+
+
+def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iterator[str]:
     if isinstance(plan, Merge):
-        lines = [f"{indent}└─ merge · {len(plan.parts)} edge-disjoint parts"]
-        for part in plan.parts:
-            lines += _tree(part, indent + "   ")
-        return lines
+        yield f"{indent}└─ merge · {plan.law} · {_estimate(plan)}{took}"
+        for piece in plan.pieces:
+            yield from _tree(piece.plan, indent + "   ", about=f" · {_edges(piece.plan)}")
+        return
     assert isinstance(plan, Run)
     graph = repr(plan.problem.graph)
     graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
-    lines = [f"{indent}└─ {plan.backend} · {graph} · {plan.way} · {_estimate(plan)}"]
-    return lines if plan.note is None else [*lines, f"{indent}   {plan.note}"]
+    way = f"{plan.way}{_fill(plan)}{about}"
+    yield f"{indent}└─ {plan.backend} · {graph} · {way} · {_estimate(plan)}{took}"
+    if plan.note is not None:
+        yield f"{indent}   {plan.note}"
 
 
-def _estimate(run: Run) -> str:
-    return f"about {_time(run.seconds)}, {as_text(run.memory)}"
+def _edges(plan: Plan) -> str:
+    return f"{edges_as_text(plan.problem.facts)} edges"
+
+
+def _fill(run: Run) -> str:
+    return f", {100 * run.fill:.2g}% filled" if run.fill < 0.99 else ""
+
+
+def _estimate(plan: Plan) -> str:
+    return f"about {_time(plan.seconds)}, {as_text(plan.memory)}"
+
+
+def _prices() -> str:
+    if constants().measured:
+        return "measured on this machine"
+    return "shipped; 'edgewise lottery' measures those of this machine"
 
 
 def _time(seconds: float) -> str:

@@ -40,7 +40,8 @@ class Price(NamedTuple):
 
     def times(self, factor: float) -> Price:
         """The same, as many times; starting a kernel takes what it takes."""
-        return Price(*(each * factor for each in self[:4]), self.calls)
+        products, entries, numbers, misses = (factor * each for each in self[:4])
+        return Price(products, entries, numbers, misses, self.calls)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from edgewise.ops.state import AttentionState
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Plan", "Run", "backend_named"]
+__all__ = ["Plan", "Run", "attention_of", "backend_named"]
 
 
 def backend_named(name: str) -> Backend:
@@ -51,9 +51,13 @@ class Plan(ABC):
 
     Attributes:
         problem: What was asked.
+        seconds: Estimated time of one call.
+        memory: Estimated largest extra memory in bytes.
     """
 
     problem: Problem
+    seconds: float
+    memory: int
 
     @property
     @abstractmethod
@@ -80,7 +84,7 @@ class Plan(ABC):
         Raises:
             PlanError: the call is not the one that was planned.
         """
-        problem = _attention(self.problem)
+        problem = attention_of(self.problem)
         score = problem.score if score is None else score
         if score.spec() != problem.score.spec():
             raise PlanError(f"this plan is for {problem.score!r}, got {score!r}. Plan again.")
@@ -120,6 +124,23 @@ class Plan(ABC):
         """Attention's output with its log-sum-exp."""
 
     @abstractmethod
+    def backward(
+        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Gradients of this plan's edges, from the global state."""
+
+    @abstractmethod
+    def without_graph(self) -> Plan:
+        """The same plan, prepared and without its graph: what a graph may remember of itself.
+
+        A graph that remembered its plan with the graph in it would never be freed by counting.
+        """
+
+    def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """The same for calls like this one, where there is a shorter way."""
+        return None
+
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
 
@@ -138,14 +159,12 @@ class Run(Plan):
     Attributes:
         backend: The backend's name.
         way: What the backend will do, in a word or two.
-        seconds: Estimated time of one call.
-        memory: Estimated largest extra memory in bytes.
+        fill: At most this share of the pairs that are worked on are edges.
     """
 
     backend: str
     way: str
-    seconds: float
-    memory: int
+    fill: float
 
     @property
     def name(self) -> str:
@@ -167,10 +186,6 @@ class Run(Plan):
         return self.executor.note(self.problem)
 
     def without_graph(self) -> Run:
-        """The same run, prepared and without its graph: what a graph may remember of itself.
-
-        A graph that remembered its plan with the graph in it would never be freed by counting.
-        """
         bare = replace(self, problem=replace(self.problem, graph=Complete(0)))
         object.__setattr__(bare, "executor", self.executor)
         object.__setattr__(bare, "prepared", self.prepared)
@@ -178,23 +193,21 @@ class Run(Plan):
 
     def attend(self, inputs: Inputs) -> Tensor:
         with _full_precision(self.problem.device):
-            return self.executor.attend(_attention(self.problem), self.prepared, inputs)
+            return self.executor.attend(attention_of(self.problem), self.prepared, inputs)
 
     def forward(self, inputs: Inputs) -> AttentionState:
         with _full_precision(self.problem.device):
-            return self.executor.forward(_attention(self.problem), self.prepared, inputs)
+            return self.executor.forward(attention_of(self.problem), self.prepared, inputs)
 
     def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """The same for calls like this one; see `Backend.shortcut`."""
         with torch.no_grad(), lasting():
-            return self.executor.shortcut(_attention(self.problem), self.prepared, inputs)
+            return self.executor.shortcut(attention_of(self.problem), self.prepared, inputs)
 
     def backward(
         self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
     ) -> Mapping[str, Tensor]:
-        """Gradients of this part, from the global state."""
         return self.executor.backward(
-            _attention(self.problem), self.prepared, inputs, state, grad_out, grad_lse
+            attention_of(self.problem), self.prepared, inputs, state, grad_out, grad_lse
         )
 
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
@@ -208,6 +221,7 @@ class Run(Plan):
             "plan": "run",
             "backend": self.backend,
             "way": self.way,
+            "fill": self.fill,
             "graph": repr(self.problem.graph),
             "edges": edge_bounds(self.problem.graph),
             "seconds": self.seconds,
@@ -230,6 +244,7 @@ def edge_bounds(graph: Graph) -> list[int]:
     return [facts.min_edges, facts.max_edges]
 
 
-def _attention(problem: Problem) -> AttentionProblem:
+def attention_of(problem: Problem) -> AttentionProblem:
+    """The problem, where it is one of attention."""
     assert isinstance(problem, AttentionProblem)
     return problem

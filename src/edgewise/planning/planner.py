@@ -1,4 +1,4 @@
-"""The planner: every backend judges the problem, and the cheapest legal one is chosen.
+"""The planner: say the graph simply, let every backend judge it whole and in parts, take the best.
 
 Legality first (what a backend can compute, what fits into memory), then cost. An explicit request
 never falls back; only ``"auto"`` chooses, and it can always say what it refused and why.
@@ -6,18 +6,23 @@ never falls back; only ``"auto"`` chooses, and it can always say what it refused
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from edgewise.backends import BACKENDS, Accepts, Backend
+from edgewise.backends import BACKENDS, Accepts, Backend, Work
 from edgewise.errors import BackendRefused, PlanError
 from edgewise.planning.budget import as_text, memory_budget
 from edgewise.planning.cost import seconds
+from edgewise.planning.merge import Merge, Piece
 from edgewise.planning.plan import Plan, Run, backend_named
-from edgewise.problem import Problem
+from edgewise.planning.rules import simplify
+from edgewise.planning.split import Part, Split, splits
+from edgewise.problem import AttentionProblem, Problem
 
 __all__ = ["Decision", "Refusal", "choose"]
 
 _DEFINITION = "reference"  # what the others are tested against; never a candidate
+_DEEPEST = 2  # a part of a split may be split once more
 
 
 @dataclass(frozen=True)
@@ -38,21 +43,18 @@ class Decision:
     """What was chosen, and everything that was considered.
 
     Attributes:
+        problem: The question, as it was asked.
         plan: The choice.
         dearer: Legal plans that are estimated to take longer, cheapest first.
         refused: The rest, with reasons.
         budget: Memory a plan may take, in bytes.
     """
 
+    problem: Problem
     plan: Plan
-    dearer: tuple[Run, ...]
+    dearer: tuple[Plan, ...]
     refused: tuple[Refusal, ...]
     budget: int
-
-    @property
-    def problem(self) -> Problem:
-        """The question."""
-        return self.plan.problem
 
 
 def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -> Decision:
@@ -69,25 +71,36 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     """
     limit = memory_budget(problem.device, budget)
     if backend != "auto":
-        outcome = _judged(backend_named(backend), problem, limit)
+        asked = problem if backend == _DEFINITION else _simply(problem)
+        outcome = _judged(backend_named(backend), asked, limit)
         if isinstance(outcome, Refusal):
             raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
-        return Decision(outcome, (), (), limit)
-    runs: list[Run] = []
-    refused: list[Refusal] = []
-    for candidate in BACKENDS:
-        if candidate.name == _DEFINITION:
-            continue
-        outcome = _judged(candidate, problem, limit, on_request=False)
-        if isinstance(outcome, Run):
-            runs.append(outcome)
-        else:
-            refused.append(outcome)
-    if not runs:
+        return Decision(problem, outcome, (), (), limit)
+    plans, refused = _all(problem, limit, _DEEPEST)
+    if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
         raise PlanError(f"no backend accepts this problem ({problem}):\n{lines}")
-    runs.sort(key=lambda run: run.seconds)
-    return Decision(runs[0], tuple(runs[1:]), tuple(refused), limit)
+    return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit)
+
+
+def _simply(problem: Problem) -> Problem:
+    graph = simplify(problem.graph)
+    return problem if graph is problem.graph else replace(problem, graph=graph)
+
+
+def _all(problem: Problem, budget: int, depth: int) -> tuple[list[Plan], list[Refusal]]:
+    """Every legal plan, cheapest first, and every refusal."""
+    problem = _simply(problem)
+    judged = [
+        _judged(backend, problem, budget, on_request=False)
+        for backend in BACKENDS
+        if backend.name != _DEFINITION
+    ]
+    plans: list[Plan] = [outcome for outcome in judged if isinstance(outcome, Run)]
+    if depth and isinstance(problem, AttentionProblem):
+        plans += _merges(problem, budget, depth)
+    plans.sort(key=lambda plan: plan.seconds)
+    return plans, [outcome for outcome in judged if isinstance(outcome, Refusal)]
 
 
 def _judged(
@@ -107,4 +120,57 @@ def _judged(
             ),
         )
     time = seconds(verdict.work, verdict.way, problem)
-    return Run(problem, backend.name, verdict.way, time, verdict.memory)
+    fill = min(1.0, _entries(problem) / max(verdict.work.entries, 1.0))
+    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill)
+
+
+def _entries(problem: Problem) -> float:
+    """Edges, times heads: what is worked on where nothing else is."""
+    heads = problem.heads if isinstance(problem, AttentionProblem) else 1
+    return problem.facts.max_edges * problem.batch * heads
+
+
+# --- In parts ------------------------------------------------------------------------------------
+
+
+def _merges(problem: AttentionProblem, budget: int, depth: int) -> Iterator[Merge]:
+    # Parts with nodes of their own cannot tell what belongs to the nodes or edges of the whole.
+    numbered = bool(problem.dropout or problem.bias) or problem.edge_tensors
+    for split in splits(problem.graph):
+        if numbered and not split.plain:
+            continue
+        plan = _merge(problem, split, budget, depth)
+        if plan is not None and plan.memory <= budget:
+            yield plan
+
+
+def _merge(problem: AttentionProblem, split: Split, budget: int, depth: int) -> Merge | None:
+    """The best plan for every part; None if a part has none."""
+    pieces: list[Piece] = []
+    for part in split.parts:
+        own = replace(problem, graph=part.graph, wants_lse=True)
+        plans, _ = _all(own, budget, depth - 1)
+        if not plans:
+            return None
+        pieces.append(Piece(part.on(problem.device), plans[0]))
+    heads, size = problem.batch * problem.heads, problem.accumulate.itemsize
+    moved = heads * sum(_moved(problem, part) for part in split.parts)
+    work = Work(0, 0, moved, calls=len(pieces))
+    state = 2 * heads * problem.facts.num_targets * (problem.value_dim + 1) * size
+    return Merge(
+        problem,
+        sum(piece.plan.seconds for piece in pieces) + seconds(work, "merge", problem),
+        max(piece.plan.memory for piece in pieces) + state,
+        split.law,
+        tuple(pieces),
+    )
+
+
+def _moved(problem: AttentionProblem, part: Part) -> int:
+    """Numbers that are merged or copied for a part, for each head."""
+    moved = part.graph.num_targets * problem.value_dim
+    if part.targets is not None:
+        moved += part.graph.num_targets * (problem.head_dim + problem.value_dim)
+    if part.sources is not None:
+        moved += part.graph.num_sources * (problem.head_dim + problem.value_dim)
+    return moved

@@ -22,6 +22,7 @@ from edgewise.graphs import (
     Window,
     compose,
     disjoint_union,
+    induced,
     permute,
     reverse,
 )
@@ -89,6 +90,7 @@ GRAPHS: dict[str, Graph] = {
     "reverse": reverse(PrefixCausal(_N, prefix=3)),
     "composition": compose(RandomRegular(_N, degree=2), Causal(_N)),
     "permutation": permute(Causal(_N), [7, 2, 10, 5, 0, 11, 3, 8, 1, 9, 4, 6]),
+    "induced": induced(Causal(14), [13, 2, 8, 5, 0], [0, 9, 3]),
     "disjoint union": disjoint_union(
         [Causal(3), _simple(4, 6, seed=6), Complete(2, 3), Grid((3,))]
     ),

@@ -1,0 +1,173 @@
+"""Rules that say the same graph more simply; each with the law that makes it exact.
+
+A rule looks at facts and at how the graph is written, never at its edges. What it returns has
+the same edges in the same edge order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgewise.graphs import (
+    Causal,
+    Complete,
+    Difference,
+    Graph,
+    Intersection,
+    Union,
+    Window,
+    recall,
+)
+from edgewise.layouts import Band, band
+from edgewise.layouts.edges import has_free_order
+
+__all__ = ["RULES", "Rule", "band_of", "contained", "simplify"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to say a graph more simply.
+
+    Attributes:
+        name: What it does, in a few words.
+        law: Why the edges stay the same, in a line.
+        apply: From a graph to a simpler one; None where the rule does not apply.
+    """
+
+    name: str
+    law: str
+    apply: Callable[[Graph], Graph | None]
+
+
+def simplify(graph: Graph) -> Graph:
+    """The same edges in the same order, said as simply as the rules can.
+
+    Example:
+        >>> from edgewise import Causal, Window
+        >>> simplify(Window(64, left=100, right=0) & Causal(64))
+        Causal(64)
+        >>> simplify(Window(64, left=4, right=4) & Causal(64))
+        Window(64, left=4, right=0)
+    """
+    found = recall(graph, "simplified", lambda: _simplified(graph))
+    return graph if found is None else found
+
+
+def _simplified(graph: Graph) -> Graph | None:
+    """None where nothing gets simpler: a graph that remembered itself would never be freed."""
+    found = _rewritten(graph)
+    return None if found is graph else found
+
+
+def _rewritten(graph: Graph) -> Graph:
+    if isinstance(graph, Union | Intersection | Difference):
+        a, b = simplify(graph.a), simplify(graph.b)
+        if (a, b) != (graph.a, graph.b):
+            graph = type(graph)(a, b)
+    if has_free_order(graph):
+        return graph  # its edge tensors follow an order that no other way of writing it has
+    for rule in RULES:
+        found = rule.apply(graph)
+        if found is not None and found != graph and _in_plain_order(found):
+            return simplify(found)
+    return graph
+
+
+def _in_plain_order(graph: Graph) -> bool:
+    """Whether edges come by target, then source, each once, as in all graphs that are rewritten."""
+    return not has_free_order(graph) and (not graph.may_repeat or graph.facts().simple)
+
+
+def band_of(graph: Graph) -> Band | None:
+    """The band without gaps that a graph is; remembered."""
+    found = recall(graph, "band", lambda: band(graph))
+    return found if found is not None and found.step == 1 else None
+
+
+def contained(a: Graph, b: Graph) -> bool:
+    """Whether every edge of ``a`` is provably one of ``b``; False where nobody can say."""
+    if a == b or b.facts().complete or a.facts().max_edges == 0:
+        return True
+    one, other = band_of(a), band_of(b)
+    if one is not None and other is not None and one.within(other):
+        return True
+    if isinstance(a, Union):
+        return contained(a.a, b) and contained(a.b, b)
+    if isinstance(b, Union) and (contained(a, b.a) or contained(a, b.b)):
+        return True
+    if isinstance(b, Intersection) and contained(a, b.a) and contained(a, b.b):
+        return True
+    if isinstance(a, Intersection):
+        return contained(a.a, b) or contained(a.b, b)
+    return isinstance(a, Difference) and contained(a.a, b)
+
+
+# --- The rules -----------------------------------------------------------------------------------
+
+
+def _complete(graph: Graph) -> Graph | None:
+    whole = not isinstance(graph, Complete) and graph.facts().complete
+    return Complete(graph.num_targets, graph.num_sources) if whole else None
+
+
+def _causal(graph: Graph) -> Graph | None:
+    exact = not isinstance(graph, Complete | Causal) and graph.facts().fully_causal
+    return Causal(graph.num_targets, graph.num_sources) if exact else None
+
+
+def _window(graph: Graph) -> Graph | None:
+    found = band_of(graph)
+    if found is None or isinstance(graph, Complete | Causal | Window):
+        return None
+    T, S = found.num_targets, found.num_sources
+    left, right = S - T - found.first, found.last - (S - T)
+    return Window(T, S, left=left, right=right) if left >= 0 and right >= 0 else None
+
+
+def _absorbed(graph: Graph) -> Graph | None:
+    match graph:
+        case Union(a, b) if contained(a, b):
+            return b
+        case Union(a, b) if contained(b, a):
+            return a
+        case Intersection(a, b) if contained(a, b):
+            return a
+        case Intersection(a, b) if contained(b, a):
+            return b
+        case _:
+            return None
+
+
+def _nothing_removed(graph: Graph) -> Graph | None:
+    match graph:
+        case Difference(a, b) if a.facts().simple and _apart(a, b):
+            return a
+        case Difference(Difference(a, b), c):
+            return Difference(a, Union(b, c))
+        case _:
+            return None
+
+
+def _apart(a: Graph, b: Graph) -> bool:
+    """Whether two graphs provably share no edge."""
+    one, other = a.facts(), b.facts()
+    diagonals = one.right < -other.left or other.right < -one.left
+    return diagonals or not one.max_edges or not other.max_edges
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "absorb",
+        "A in B: A | B = B and A & B = A",
+        _absorbed,
+    ),
+    Rule(
+        "remove nothing",
+        "A - B = A where A and B share no edge; (A - B) - C = A - (B | C)",
+        _nothing_removed,
+    ),
+    Rule("complete", "as many different edges as pairs: every pair is an edge", _complete),
+    Rule("causal", "no later source, and as many edges as that allows: all of them", _causal),
+    Rule("window", "bands overlap, touch or cover in a band", _window),
+)

@@ -1,0 +1,261 @@
+r"""Splits: a graph as edge-disjoint parts, each of which may run where it is fastest.
+
+.. math::  \mathrm{attend}(G + H) = \mathrm{merge}(\mathrm{attend}(G), \mathrm{attend}(H))
+
+Parts are disjoint by construction: what an earlier part holds is taken out of a later one, either
+as edges (``B - A``) or as whole rows, which a part then computes for nothing and leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edgewise.graphs import (
+    Complete,
+    Difference,
+    DisjointUnion,
+    Graph,
+    Hubs,
+    Intersection,
+    Permutation,
+    Union,
+    disjoint_union,
+    induced,
+)
+from edgewise.planning.rules import band_of, contained, simplify
+
+__all__ = ["Part", "Split", "splits"]
+
+Nodes = slice | Tensor | None
+"""Some nodes of a graph: a range, numbers, or (None) all of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some edges of a graph, as a graph of its own.
+
+    Attributes:
+        graph: The edges.
+        targets: Which targets of the whole are its rows.
+        sources: Which sources of the whole are its columns.
+        left_out: ``[rows]``, int64: targets of the whole whose result belongs to another part.
+    """
+
+    graph: Graph
+    targets: Nodes = None
+    sources: Nodes = None
+    left_out: Tensor | None = None
+
+    def on(self, device: torch.device) -> Part:
+        """The same with its numbers on a device."""
+        targets, sources, left_out = (
+            nodes.to(device) if isinstance(nodes, Tensor) else nodes
+            for nodes in (self.targets, self.sources, self.left_out)
+        )
+        assert not isinstance(left_out, slice)
+        return Part(self.graph, targets, sources, left_out)
+
+    @property
+    def renumbers(self) -> bool:
+        """Whether nodes have other numbers in the part than in the whole."""
+        return self.targets is not None or self.sources is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A graph in parts.
+
+    Attributes:
+        law: Why the parts hold every edge once, in a line.
+        parts: The parts.
+    """
+
+    law: str
+    parts: tuple[Part, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether all parts have the whole graph's nodes and keep every row."""
+        return all(not part.renumbers and part.left_out is None for part in self.parts)
+
+
+def splits(graph: Graph) -> Iterator[Split]:
+    """Every way in which the rules take a graph apart.
+
+    Example:
+        >>> from edgewise import Hubs, Window
+        >>> (split,) = splits(Window(64, left=2, right=2) | Hubs(64, [0]))
+        >>> [part.graph for part in split.parts][:2]
+        [Window(64, left=2, right=2), Complete(1, 64)]
+    """
+    for rule in (_relabelled, _side_by_side, _union):
+        found = rule(graph)
+        if found is not None:
+            yield found
+
+
+# --- Relabelling ---------------------------------------------------------------------------------
+
+
+def _relabelled(graph: Graph) -> Split | None:
+    if not isinstance(graph, Permutation):
+        return None
+    part = Part(graph.graph, targets=graph.targets, sources=graph.sources)
+    return Split("attend(pG, pq, pk, pv) = p attend(G, q, k, v)", (part,))
+
+
+# --- Disjoint unions -----------------------------------------------------------------------------
+
+_MOST_PARTS = 8  # more calls than that cost more than they gain
+
+
+def _side_by_side(graph: Graph) -> Split | None:
+    """Neighbours of one kind stay together; kinds run apart."""
+    if not isinstance(graph, DisjointUnion):
+        return None
+    groups: list[list[Graph]] = []
+    for part in graph.parts:
+        if groups and _kind(groups[-1][0]) == _kind(part):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+        if len(groups) > _MOST_PARTS:
+            return None
+    if len(groups) < 2:
+        return None
+    parts: list[Part] = []
+    row = column = 0
+    for group in groups:
+        whole = disjoint_union(group)
+        rows, columns = row + whole.num_targets, column + whole.num_sources
+        parts.append(Part(whole, slice(row, rows), slice(column, columns)))
+        row, column = rows, columns
+    return Split("no edge leaves its graph: a disjoint union is its parts side by side", (*parts,))
+
+
+def _kind(graph: Graph) -> tuple[type[Graph], bool]:
+    facts = graph.facts()
+    return type(graph), facts.complete or facts.fully_causal
+
+
+# --- Unions --------------------------------------------------------------------------------------
+
+
+def _union(graph: Graph) -> Split | None:
+    r"""Windows first, then hubs as strips, then what is left.
+
+    .. math::  A \cup B \cup C = A + (B - A) + (C - (A \cup B))
+    """
+    terms = _terms(graph)
+    reaches = {term.scope for term in terms if term.scope is not None}
+    if len(terms) + len(reaches) < 2 or len(reaches) > 1:
+        return None
+    hubs = _Hubs.of(graph, terms, *reaches) if reaches else None
+    others = [term.graph for term in terms if term.scope is None]
+    bands = [part for part in others if band_of(part) is not None]
+    others = [part for part in others if band_of(part) is None]
+    parts: list[Part] = []
+    before: Graph | None = None
+    for part in (*bands, hubs, *others):
+        match part:
+            case None:
+                continue
+            case _Hubs():
+                parts += part.strips(before)
+                before = _joined(before, part.edges)
+            case _:
+                left = _once(part) if before is None else simplify(Difference(part, before))
+                before = _joined(before, part)
+                if left.facts().max_edges:
+                    parts.append(Part(left, left_out=None if hubs is None else hubs.numbers))
+    law = "A | B = A + (B - A)" + (", and hubs are their rows and their columns" if hubs else "")
+    return Split(law, tuple(parts)) if len(parts) > 1 else None
+
+
+def _once(graph: Graph) -> Graph:
+    """The same edges without copies, which a union forgets."""
+    if not graph.may_repeat or graph.facts().simple:
+        return graph
+    return Intersection(graph, Complete(graph.num_targets, graph.num_sources))
+
+
+class _Term(NamedTuple):
+    """One operand of a union.
+
+    Attributes:
+        graph: Its edges.
+        hubs: Nodes of which it has all edges of the scope.
+        scope: Where hubs reach; None where the operand is no hubs.
+    """
+
+    graph: Graph
+    hubs: tuple[int, ...] = ()
+    scope: Graph | None = None
+
+
+def _terms(graph: Graph, within: Graph | None = None) -> list[_Term]:
+    """The operands of a union, or of a union inside of something: (A | B) & C = A & C | B & C."""
+    match graph:
+        case Union(a, b):
+            return _terms(a, within) + _terms(b, within)
+        case Intersection(Union() | Hubs() as inside, c) | Intersection(
+            c, Union() | Hubs() as inside
+        ):
+            return _terms(inside, c if within is None else simplify(Intersection(within, c)))
+        case Hubs():
+            scope = Complete(graph.num_targets) if within is None else within
+            inside = graph if within is None else Intersection(graph, within)
+            return [_Term(inside, tuple(graph.hubs), scope)]
+        case _:
+            return [_Term(graph if within is None else simplify(Intersection(graph, within)))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Hubs:
+    """All hubs of a union.
+
+    Attributes:
+        whole: The union.
+        hubs: Their numbers, rising.
+        scope: Where they reach.
+        edges: What they hold.
+    """
+
+    whole: Graph
+    hubs: list[int]
+    scope: Graph
+    edges: Graph
+
+    @classmethod
+    def of(cls, whole: Graph, terms: Sequence[_Term], scope: Graph) -> _Hubs | None:
+        hubs = sorted({hub for term in terms for hub in term.hubs})
+        edges = Hubs(whole.num_targets, hubs)
+        edges = edges if scope.facts().complete else Intersection(edges, scope)
+        return cls(whole, hubs, scope, edges) if hubs else None
+
+    @property
+    def numbers(self) -> Tensor:
+        """Their numbers: ``[hubs]``, int64."""
+        return torch.tensor(self.hubs)
+
+    def strips(self, before: Graph | None) -> list[Part]:
+        """All that hubs read, and who else reads hubs; dense where nothing is taken out."""
+        everything = self.scope.facts().complete
+        rows = simplify(induced(self.scope if everything else self.whole, targets=self.hubs))
+        inner = self.scope if before is None else Difference(self.scope, before)
+        columns = simplify(induced(inner, sources=self.hubs))
+        return [
+            Part(rows, targets=self.numbers),
+            Part(columns, sources=self.numbers, left_out=self.numbers),
+        ]
+
+
+def _joined(before: Graph | None, part: Graph) -> Graph:
+    if before is None or contained(before, part):
+        return part
+    return Union(before, part)

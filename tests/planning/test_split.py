@@ -1,0 +1,142 @@
+"""Splits hold every edge once, and merged plans give the reference's numbers."""
+
+import pytest
+import torch
+
+import edgewise as ew
+from edgewise.graphs import Graph
+from edgewise.layouts import edges
+from edgewise.planning import planner
+from edgewise.planning.merge import Merge
+from edgewise.planning.question import ask_attention
+from edgewise.planning.split import Split, splits
+from edgewise.testing import SETTINGS
+from tests.graphs.expressions import expressions
+from tests.laws.test_merge import inputs_of_call
+
+N = 40
+WINDOW = ew.Window(N, left=4, right=3)
+RANDOM = ew.RandomRegular(N, degree=3, seed=1)
+PLAIN = ["dot", "dot, other value size", "dot, two batch dimensions", "dot, grouped heads",
+         "dot, strided"]  # fmt: skip
+
+WHOLE: dict[str, Graph] = {
+    "Longformer": WINDOW | ew.Hubs(N, [0, 17]),
+    "BigBird": WINDOW | ew.Hubs(N, [0, 17, 18]) | RANDOM,
+    "causal BigBird": (WINDOW | ew.Hubs(N, [0, 17, 18]) | RANDOM) & ew.Causal(N),
+    "causal hubs beside a window": (ew.Hubs(N, [3, 9]) & ew.Causal(N)) | WINDOW,
+    "hubs of hubs": ew.Hubs(N, [1]) | ew.Hubs(N, [30, 1]),
+    "hubs": ew.Hubs(N, [5]),
+    "all are hubs": ew.Hubs(6, range(6)) | ew.SelfLoops(6),
+    "two windows": WINDOW | ew.Dilated(N, left=3, right=3, dilation=5),
+    "two bands apart": (ew.Causal(N) - ew.Window(N, left=20, right=0)) | ew.SelfLoops(N),
+    "edges in a window": ew.EdgeList([[0, 1, 39], [5, 1, 2]], num_nodes=N) | WINDOW,
+    "renamed": ew.permute(WINDOW, torch.randperm(N, generator=torch.Generator().manual_seed(1))),
+    "renamed union": ew.permute(
+        WINDOW | ew.Hubs(N, [2]),
+        torch.randperm(N, generator=torch.Generator().manual_seed(2)),
+        torch.randperm(N, generator=torch.Generator().manual_seed(3)),
+    ),
+    "side by side": ew.disjoint_union(
+        [ew.Complete(5), ew.Complete(3), ew.Window(9, left=1, right=1) | ew.Hubs(9, [4])]
+    ),
+    "side by side, copies": ew.disjoint_union(
+        [ew.Causal(4, 6), ew.EdgeList([[0, 0, 1], [1, 1, 2]], num_nodes=3), ew.Complete(2, 0)]
+    ),
+}
+
+
+def _numbers(nodes, size):
+    if nodes is None:
+        return torch.arange(size)
+    return torch.arange(nodes.start, nodes.stop) if isinstance(nodes, slice) else nodes
+
+
+def assert_partition(graph: Graph, split: Split) -> None:
+    """Every edge of the graph is in one part, and no part holds another edge."""
+    T, S = graph.num_targets, graph.num_sources
+    wanted = edges(graph)
+    counts = torch.zeros(T * S, dtype=torch.int64)
+    for part in split.parts:
+        found = edges(part.graph)
+        target, source = (
+            _numbers(part.targets, T)[found.target],
+            _numbers(part.sources, S)[found.source],
+        )
+        if part.left_out is not None:
+            kept = ~torch.isin(target, part.left_out)
+            target, source = target[kept], source[kept]
+        counts += torch.bincount(target * S + source, minlength=T * S)
+    expected = torch.bincount(wanted.target * S + wanted.source, minlength=T * S)
+    assert counts.equal(expected), f"{graph}: {split}"
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_parts_hold_every_edge_once(name):
+    found = list(splits(WHOLE[name]))
+    assert found
+    for split in found:
+        assert_partition(WHOLE[name], split)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_parts_of_random_expressions_hold_every_edge_once(seed):
+    number = 0
+    for e in expressions(300 + seed, 500):
+        for split in splits(e.graph):
+            assert_partition(e.graph, split)
+            number += 1
+    assert number > 20
+
+
+def merges(problem) -> list[Merge]:
+    """Every merged plan, however dear."""
+    return list(planner._merges(problem, 1 << 40, depth=2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("setting", PLAIN)
+@pytest.mark.parametrize("name", WHOLE)
+def test_merged_plans_give_the_reference_numbers(name, setting, dtype):
+    """Output, log-sum-exp and every gradient, however the parts run."""
+    graph = WHOLE[name]
+    call = SETTINGS[setting].call(graph, dtype)
+    oracle = type(call)(
+        call.setting,
+        graph,
+        {k: t.detach().double().requires_grad_() for k, t in call.tensors.items()},
+    )
+    inputs = inputs_of_call(call)
+    question = ask_attention(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
+    (plan, *_) = merges(question.about(graph))
+    state = plan.forward(inputs)
+    _assert_alike(state, oracle, call, dtype)
+
+
+def _assert_alike(state, oracle, call, dtype):
+    tolerance = {torch.float64: 1e-11, torch.float32: 3e-5, torch.bfloat16: 6e-2}[dtype]
+    expected = oracle.state("reference")
+    random = torch.Generator().manual_seed(5)
+    pairs = []
+    for found, wanted in ((state.out, expected.out), (state.lse, expected.lse)):
+        push = torch.randn(wanted.shape, generator=random).double()
+        push = push.masked_fill(torch.isinf(wanted.detach()), 0)
+        pairs.append((found, wanted, push))
+    grads = [
+        torch.autograd.grad(
+            [_finite(p[side]) for p in pairs],
+            list(which.used().values()),
+            [p[2].to(p[side].dtype) for p in pairs],
+        )
+        for side, which in ((0, call), (1, oracle))
+    ]
+    for found, wanted in [*((p[0], p[1]) for p in pairs), *zip(*grads, strict=True)]:
+        assert not torch.isnan(found).any()
+        scale = max(1.0, float(_finite(wanted.detach()).abs().max())) if wanted.numel() else 1.0
+        torch.testing.assert_close(
+            found.detach().double() / scale, wanted.detach() / scale, rtol=0, atol=3 * tolerance
+        )
+
+
+def _finite(tensor):
+    return torch.where(torch.isinf(tensor), torch.zeros_like(tensor), tensor)
