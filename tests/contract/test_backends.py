@@ -7,7 +7,8 @@ import edgewise as ew
 from edgewise.backends import BACKENDS
 from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract, expected_refusal
 
-NAMES = [backend.name for backend in BACKENDS]
+# FlexAttention trains on GPUs only; tests/flex holds what it does on CPUs.
+NAMES = [backend.name for backend in BACKENDS if backend.name != "flex"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 # What each backend refuses, as (settings, graphs) of the table: any other refusal is a failure.
@@ -99,13 +100,22 @@ def test_second_derivatives(backend, setting):
         assert torch.autograd.gradgradcheck(outputs, tuple(used.values()), fast_mode=True), name
 
 
-@pytest.mark.parametrize("backend", [b.name for b in BACKENDS if not b.twice_differentiable])
+@pytest.mark.parametrize("backend", ["dense", "banded", "native"])
 def test_a_missing_second_derivative_is_one_sentence(backend):
     call = SETTINGS["dot"].call(GRAPHS["causal"], torch.float64)
     query = call.tensors["query"]
     (gradient,) = torch.autograd.grad(call.out(backend).square().sum(), query, create_graph=True)
     with pytest.raises(ew.DerivativeError, match=f"backend '{backend}' has no second derivative"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_flex_does_not_train_on_cpus(setting):
+    for graph in GRAPHS.values():
+        assert any(
+            "has no backward pass on CPUs" in reason
+            for reason in expected_refusal("flex", SETTINGS[setting], graph)
+        )
 
 
 def test_every_backend_runs_something():

@@ -13,7 +13,7 @@ from edgewise.lottery.topologies import FAMILIES, Topology
 from edgewise.lottery.trials import Attends, Sums, Trial
 from edgewise.planning.machine import shipped
 
-NOT_A_BACKEND = {"merge"}  # what putting parts together takes: no backend judges it
+NOT_A_BACKEND = {"merge", "flex blocks"}  # parts of plans, and what nobody takes unasked
 RING = Topology("window", (12, 2, 1))
 SETTINGS = (
     Attends(2, 4),

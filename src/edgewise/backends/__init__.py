@@ -8,9 +8,18 @@ from edgewise.backends.base import (
     Work as Work,
 )
 from edgewise.backends.dense import Dense
+from edgewise.backends.flex import Flex
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
 from edgewise.backends.ragged import Ragged
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Ragged(), Native())
+BACKENDS: tuple[Backend, ...] = (
+    Reference(),
+    Gather(),
+    Dense(),
+    Banded(),
+    Ragged(),
+    Native(),
+    Flex(),
+)

@@ -48,12 +48,14 @@ class Accepts:
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
         way: How it will be run, in a word or two; each way has prices of its own.
         pairs: Target-source pairs that are worked on, edges or not; None where only edges are.
+        on_request: Why ``"auto"`` leaves it alone all the same, as a sentence with a cure.
     """
 
     work: Work
     memory: int
     way: str
     pairs: float | None = None
+    on_request: str | None = None
 
 
 @dataclass(frozen=True)

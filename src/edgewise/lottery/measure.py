@@ -58,7 +58,9 @@ def candidates(problem: Problem, table: Constants, only: Sequence[str] = ()) -> 
         if backend.name not in only if only else backend.name == DEFINITION:
             continue
         verdict = backend.judge(problem)
-        if isinstance(verdict, Accepts) and verdict.memory <= _BUDGET:
+        if not isinstance(verdict, Accepts) or verdict.on_request is not None:
+            continue
+        if verdict.memory <= _BUDGET:
             estimate = seconds(verdict.work, verdict.way, problem, table)
             found.append(Candidate(backend.name, verdict.way, verdict.work, estimate))
     return sorted(found, key=lambda candidate: candidate.estimate)

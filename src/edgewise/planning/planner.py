@@ -21,7 +21,7 @@ from edgewise.problem import AttentionProblem, Problem
 
 __all__ = ["Decision", "Refusal", "choose"]
 
-_ON_REQUEST = ("reference",)
+_DEFINITION = "reference"  # what the others are tested against; never a candidate
 _DEEPEST = 2  # a part of a split may be split once more
 
 
@@ -71,7 +71,7 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     """
     limit = memory_budget(problem.device, budget)
     if backend != "auto":
-        asked = problem if backend in _ON_REQUEST else _simply(problem)
+        asked = problem if backend == _DEFINITION else _simply(problem)
         outcome = _judged(backend_named(backend), asked, limit)
         if isinstance(outcome, Refusal):
             raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
@@ -92,7 +92,9 @@ def _all(problem: Problem, budget: int, depth: int) -> tuple[list[Plan], list[Re
     """Every legal plan, cheapest first, and every refusal."""
     problem = _simply(problem)
     judged = [
-        _judged(backend, problem, budget) for backend in BACKENDS if backend.name not in _ON_REQUEST
+        _judged(backend, problem, budget, on_request=False)
+        for backend in BACKENDS
+        if backend.name != _DEFINITION
     ]
     plans: list[Plan] = [outcome for outcome in judged if isinstance(outcome, Run)]
     if depth and isinstance(problem, AttentionProblem):
@@ -101,10 +103,14 @@ def _all(problem: Problem, budget: int, depth: int) -> tuple[list[Plan], list[Re
     return plans, [outcome for outcome in judged if isinstance(outcome, Refusal)]
 
 
-def _judged(backend: Backend, problem: Problem, budget: int) -> Run | Refusal:
+def _judged(
+    backend: Backend, problem: Problem, budget: int, *, on_request: bool = True
+) -> Run | Refusal:
     verdict = backend.judge(problem)
     if not isinstance(verdict, Accepts):
         return Refusal(backend.name, verdict.reasons)
+    if verdict.on_request is not None and not on_request:
+        return Refusal(backend.name, (verdict.on_request,))
     if verdict.memory > budget:
         return Refusal(
             backend.name,

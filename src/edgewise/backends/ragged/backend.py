@@ -52,7 +52,7 @@ class Ragged(Backend):
         work = Work(
             pairs * planes * dim, pairs * planes, nodes * planes * dim, calls=max(1, len(found))
         )
-        return Accepts(work, _memory(problem, found, planes, dim), way="blocks")
+        return Accepts(work, _memory(problem, found, planes, dim), way="blocks", pairs=pairs)
 
     def prepare(self, problem: Problem) -> _Cut:
         found, parted = _found(problem), _bins(problem)

@@ -1,0 +1,221 @@
+"""The backend: which problems FlexAttention takes, and what it is asked.
+
+On CPUs it runs forward and without the log-sum-exp, because torch has written no more. On GPUs
+both passes are written here, and **no run has checked them yet**.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from functools import cache
+from inspect import signature
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
+from edgewise.backends.flex.call import Prepared, call, soft_cap
+from edgewise.backends.flex.mask import BITS, mask_of
+from edgewise.errors import BackendRefused
+from edgewise.graphs import recall
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
+from edgewise.ops.state import AttentionState, finite
+from edgewise.ops.tracing import forward_mode, looked_into
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+
+__all__ = ["Flex"]
+
+_NO_GRADIENTS = "torch's FlexAttention has no backward pass on CPUs; use torch.no_grad()"
+_NO_LSE = "torch's FlexAttention gives no log-sum-exp on CPUs; leave it out"
+_ASK = "ask for it with backend='flex'"
+_COMPILES = f"compiles for seconds on CPUs; {_ASK}"
+_UNCHECKED = "not checked on a GPU yet"
+
+
+class Flex(Backend):
+    """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
+
+    name: ClassVar[str] = "flex"
+    twice_differentiable: ClassVar[bool] = False
+
+    def judge(self, problem: Problem) -> Accepts | Refuses:
+        reasons = _refusals(problem)
+        if reasons:
+            return Refuses(tuple(reasons))
+        assert isinstance(problem, AttentionProblem)
+        facts = problem.facts
+        blocks, _ = span(facts)
+        planes = problem.batch * problem.heads
+        channels = (problem.head_dim + problem.value_dim) / 2
+        pairs = blocks * BLOCK * BLOCK
+        numbers = (facts.num_targets + facts.num_sources) * planes * channels
+        work = Work(pairs * planes * channels, pairs * planes, numbers)
+        memory = _mask_memory(problem) + int(numbers * 4 * (2 + 6 * problem.needs_grad))
+        asked = _COMPILES if problem.device.type == "cpu" else f"{_UNCHECKED}; {_ASK}"
+        return Accepts(work, memory, way="flex blocks", pairs=pairs, on_request=asked)
+
+    def note(self, problem: Problem) -> str | None:
+        return None if problem.device.type == "cpu" else _UNCHECKED
+
+    def prepare(self, problem: Problem) -> Prepared:
+        assert isinstance(problem, AttentionProblem)
+        assert isinstance(problem.score, Dot)
+        graph, facts, device = problem.graph, problem.facts, problem.device
+        softcap, key = problem.score.softcap, ("flex", str(device))
+        backward = device.type != "cpu"  # a plan may be called with gradients though none was asked
+        mask = recall(graph, key, lambda: mask_of(graph, facts, device, backward=backward))
+        if softcap is None:
+            return Prepared(mask, None)
+        key = ("flex, soft cap", str(device), softcap)
+        return Prepared(mask, recall(graph, key, lambda: soft_cap(softcap, device)))
+
+    def attend(self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs) -> Tensor:
+        _check(problem, inputs)
+        return call(prepared, inputs, _scale(problem), wants_lse=False)[0]
+
+    def forward(
+        self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs
+    ) -> AttentionState:
+        _check(problem, inputs)
+        if problem.device.type == "cpu":
+            raise BackendRefused(f"flex: {_NO_LSE}. Or use backend='auto'.")
+        out, lse = call(prepared, inputs, _scale(problem), wants_lse=True)
+        assert lse is not None
+        return AttentionState(out, lse)
+
+    def backward(
+        self,
+        problem: AttentionProblem,
+        prepared: Prepared,
+        inputs: Inputs,
+        state: AttentionState,
+        grad_out: Tensor,
+        grad_lse: Tensor,
+    ) -> Mapping[str, Tensor]:
+        leaves = inputs.leaves()
+        with torch.enable_grad():
+            own = self.forward(problem, prepared, leaves)
+        wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
+        pushes = _pushes(own, state, grad_out, grad_lse)
+        found = torch.autograd.grad((own.out, own.lse), list(wanted.values()), pushes)
+        return dict(zip(wanted, found, strict=True))
+
+    def aggregate(
+        self, problem: AggregateProblem, prepared: Any, value: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        raise AssertionError("judge accepts no aggregation")
+
+
+def _pushes(
+    own: AttentionState, whole: AttentionState, grad_out: Tensor, grad_lse: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""What to send back through a part so that its gradients are those in the whole.
+
+    With ``share_i = exp(own lse_i - lse_i)``, weights in the whole are ``share_i`` times the
+    part's own, and the backward pass of the part gives what `Backend.backward` asks for from
+
+    .. math::  g_i = \text{share}_i \, dout_i, \qquad
+               \gamma_i = \text{share}_i \, (dout_i \cdot (own_i - out_i) + dlse_i)
+    """
+    lse = own.lse.detach()
+    share = torch.exp(lse - finite(whole.lse))  # zero for a target that the part leaves empty
+    push = grad_out.to(lse.dtype)
+    change = (own.out.detach().to(lse.dtype) - whole.out.to(lse.dtype)) * push
+    gamma = share * (change.sum(-1) + grad_lse)
+    return (share[..., None] * push).to(own.out.dtype), gamma
+
+
+def _check(problem: AttentionProblem, inputs: Inputs) -> None:
+    """Say what torch would say in its own words, or not at all."""
+    tensors = tuple(inputs.tensors().values())
+    if not torch.compiler.is_compiling() and (looked_into(tensors) or forward_mode()):
+        raise BackendRefused(
+            "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
+            "derivatives cannot look into it. Use backend='auto'."
+        )
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if trains and problem.device.type == "cpu":
+        raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
+
+
+def _scale(problem: AttentionProblem) -> float:
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)
+
+
+# --- What it accepts -----------------------------------------------------------------------------
+
+
+def _refusals(problem: Problem) -> list[str]:
+    if not isinstance(problem, AttentionProblem):
+        return ["sums without scores are no attention; use native or gather"]
+    reasons = _refusals_of_device(problem)
+    if not isinstance(problem.score, Dot):
+        reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot")
+    if problem.bias is not None:
+        reasons.append(f"blocks take no {problem.bias} bias; leave it out")
+    for name in ("edge_key", "edge_value"):
+        if getattr(problem, name):
+            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
+    if problem.dropout:
+        reasons.append("FlexAttention has no dropout; set dropout=0")
+    if not problem.facts.simple:
+        reasons.append(
+            "the graph may hold copies of an edge, and a pair of a block is an edge or none; "
+            "merge the copies"
+        )
+    if problem.dtype == torch.float64:
+        reasons.append("FlexAttention computes in float32; convert the tensors")
+    return reasons
+
+
+def _refusals_of_device(problem: AttentionProblem) -> list[str]:
+    device = problem.device.type
+    missing = _missing(device)
+    reasons = [missing] if missing else []
+    if device == "cpu":
+        reasons += [_NO_GRADIENTS] if problem.needs_grad else []
+        reasons += [_NO_LSE] if problem.wants_lse else []
+    elif min(problem.head_dim, problem.value_dim) < 16:
+        reasons.append(
+            f"FlexAttention wants at least 16 channels on GPUs, got head_dim {problem.head_dim} "
+            f"and value_dim {problem.value_dim}; use another backend"
+        )
+    return reasons
+
+
+@cache
+def _missing(device: str) -> str | None:
+    """What this machine lacks, as a sentence."""
+    if "recompile_limit" not in signature(torch.compile).parameters:
+        return "this torch has an older compiler; install torch 2.13 or newer"
+    if device not in ("cpu", "cuda"):
+        return f"it is written for CPUs and CUDA, not for {device}; move the tensors"
+    if device == "cpu":
+        if sys.platform == "darwin" or "AVX" not in torch.backends.cpu.get_cpu_capability():
+            return "torch compiles FlexAttention for processors with AVX2 only; use native"
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            return "torch compiles FlexAttention with a C++ compiler, and finds none; install g++"
+    return None
+
+
+def _mask_memory(problem: Problem) -> int:
+    """Bytes of the block mask, and of what is thrown away once it is made."""
+    facts, graph = problem.facts, problem.graph
+    T, S = facts.num_targets, facts.num_sources
+    blocks, longest = span(facts)
+    R, C = -(-T // BLOCK), -(-S // BLOCK)
+    tables = 2 * 4 * (R * (longest + 1) + C)
+    if problem.device.type != "cpu":  # by column too, where a row of blocks may be as long as any
+        tables += 2 * 4 * (C * (min(blocks, R) + 1) + R)
+    listed = 8 * 12 * (blocks + T)
+    if intervals_known(graph, facts):
+        return tables + listed
+    bits = BLOCK * BLOCK // BITS * 4 * max(blocks, 1)
+    return tables + listed + bits + 4 * R * C + 8 * 12 * facts.max_edges
