@@ -205,7 +205,10 @@ def _reading(path: Path, writer: str, *others: type[Exception]) -> Generator[Non
     except DataError:
         raise
     except (*DAMAGED, MemoryError, *others) as error:
+        reason = first_line(error)
+        if "pickle" in reason:  # numpy goes on to say how to load it all the same: never
+            reason = "it would have to be unpickled"
         raise DataError(
             f"{path}: expected plain arrays, got a damaged file, another kind of file or pickled "
-            f"objects ({first_line(error)}). Save it again with {writer}."
+            f"objects ({reason}). Save it again with {writer}."
         ) from error
