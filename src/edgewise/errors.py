@@ -14,6 +14,10 @@
 A message is one sentence or two: *argument, expected, got, cure*.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class EdgewiseError(Exception):
     """Root of all errors raised on purpose by this package."""
@@ -36,7 +40,15 @@ class BackendRefused(EdgewiseError, RuntimeError):
 
 
 class PlanError(EdgewiseError, RuntimeError):
-    """No backend accepts this problem; the message lists every reason."""
+    """No backend accepts this problem; the message lists every reason.
+
+    Attributes:
+        refused: The reasons of each backend, by its name; empty where none was asked.
+    """
+
+    def __init__(self, message: str, refused: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        super().__init__(message)
+        self.refused = dict(refused or {})
 
 
 class DerivativeError(EdgewiseError, RuntimeError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import tyro
 
 from edgewise.cli.display import Display
+from edgewise.cli.options import device_named, shown
 from edgewise.errors import ArgumentError
 from edgewise.training import Comparison, draw_picture, load, rungs_named
 from edgewise.training.recipe import Network
@@ -19,21 +19,15 @@ _INTERRUPTED = 130
 _OF_DATA = "the data set's"
 
 
-def _shown(metavar: str | None, default: str | None = None) -> Any:
-    """How an option looks in the help: what stands for its value, and for its default."""
-    hint = None if default is None else f"(default: {default})"
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
-
-
-Whole = Annotated[int | None, _shown("N", _OF_DATA)]
-Real = Annotated[float | None, _shown("X", _OF_DATA)]
+Whole = Annotated[int | None, shown("N", _OF_DATA)]
+Real = Annotated[float | None, shown("X", _OF_DATA)]
 
 
 def compare(
-    dataset: Annotated[str, tyro.conf.Positional, _shown("DATASET")],
+    dataset: Annotated[str, tyro.conf.Positional, shown("DATASET")],
     /,
-    seeds: Annotated[int, _shown("N")] = 3,
-    rungs: Annotated[str | None, _shown("A,B", "all")] = None,
+    seeds: Annotated[int, shown("N")] = 3,
+    rungs: Annotated[str | None, shown("A,B", "all")] = None,
     epochs: Whole = None,
     hidden: Whole = None,
     layers: Whole = None,
@@ -44,13 +38,13 @@ def compare(
     weight_decay: Real = None,
     batch: Whole = None,
     patience: Whole = None,
-    network: Annotated[Network | None, _shown("blocks|published", _OF_DATA)] = None,
-    out: Annotated[Path | None, _shown("DIR", "runs/NAME")] = None,
-    data_root: Annotated[Path | None, _shown("DIR", "EDGEWISE_DATA")] = None,
-    device: Annotated[str, _shown("auto|cpu|cuda")] = "auto",
-    threads: Annotated[int | None, _shown("N", "1 for small steps")] = None,
-    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff, _shown(None)] = False,
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, _shown(None)] = False,
+    network: Annotated[Network | None, shown("blocks|published", _OF_DATA)] = None,
+    out: Annotated[Path | None, shown("DIR", "runs/NAME")] = None,
+    data_root: Annotated[Path | None, shown("DIR", "EDGEWISE_DATA")] = None,
+    device: Annotated[str, shown("auto|cpu|cuda")] = "auto",
+    threads: Annotated[int | None, shown("N", "1 for small steps")] = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff, shown(None)] = False,
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, shown(None)] = False,
 ) -> int:
     """Does this data need its graph? Does it need attention? What does each step cost here?
 
@@ -89,7 +83,7 @@ def compare(
         fresh: Start over, whatever an earlier run left.
         quiet: Only the table and the verdict.
     """
-    chosen = _device(device)
+    chosen = device_named(device)
     comparison = Comparison(
         load(dataset, data_root),
         _folder(out or Path("runs") / Path(dataset).stem),
@@ -123,18 +117,6 @@ def compare(
         return _INTERRUPTED
     display.show(draw_picture(comparison.results, comparison.out))
     return 0
-
-
-def _device(device: str) -> str:
-    """The device that is meant, if it is there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
-        raise ArgumentError(f"device must be auto, cpu or cuda, got {device!r}.")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ArgumentError(f"device {device} is not there. Use --device cpu.")
-    return device
 
 
 def _folder(path: Path) -> Path:

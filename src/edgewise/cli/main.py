@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "compare": "edgewise.cli.compare:compare",
     "datasets": "edgewise.cli.datasets:datasets",
+    "explain": "edgewise.cli.explain:explain",
     "lottery": "edgewise.cli.lottery:lottery",
 }
 

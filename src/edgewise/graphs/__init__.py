@@ -40,3 +40,4 @@ from edgewise.graphs.sequence import (
     Window as Window,
 )
 from edgewise.graphs.symbolic import graph_from as graph_from
+from edgewise.graphs.written import read_graph as read_graph

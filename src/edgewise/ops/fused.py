@@ -66,19 +66,25 @@ def gradients(
     grad_out: Tensor,
     grad_lse: Tensor | None,
 ) -> Tables:
-    """Gradients of query, key and value from the global output and log-sum-exp."""
-    tables = _tables(tensors)
-    query, key, value = tables
-    out, push = (_table(_wide(t, query.shape[-1])) for t in (state[0], grad_out))
-    sums = state[1].reshape(query.shape[:-1])
-    found = pieces.backward(tables, (out, sums, push), scale)
+    r"""Gradients of query, key and value from the global output and log-sum-exp.
+
+    Torch's kernels know no gradient of a log-sum-exp. It is that of one more channel, in which all
+    values are zero and the output is minus the gradient: it enters where the output is
+    multiplied with its own gradient, and nowhere else.
+
+    .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - (dout_i \cdot out_i - dlse_i))
+    """
+    query, _, value = tensors
+    out, push = state[0], grad_out
+    channels = max(query.shape[-1], value.shape[-1])
     if grad_lse is not None and bool(grad_lse.any()):
-        # The log-sum-exp has the gradient of an output whose values are all one, without delta.
-        ones, nothing, push = (torch.zeros_like(t) for t in (value, query, query))
-        ones[..., 0] = 1
-        push[..., 0] = grad_lse.reshape(query.shape[:-1])
-        more = pieces.backward((query, key, ones), (nothing, sums, push), scale)
-        found = (found[0] + more[0], found[1] + more[1], found[2])
+        more = grad_lse.to(out.dtype)[..., None]
+        out, push = torch.cat([out, -more], -1), torch.cat([push, torch.ones_like(more)], -1)
+        channels = max(channels, out.shape[-1])
+    tables = _tables(tensors, channels)
+    out, push = (_table(_wide(t, channels)) for t in (out, push))
+    sums = state[1].reshape(tables[0].shape[:-1])
+    found = pieces.backward(tables, (out, sums, push), scale)
     of_query, of_key, of_value = (
         _as_given(grad, tensor) for grad, tensor in zip(found, tensors, strict=True)
     )
@@ -94,8 +100,9 @@ class _Attention(Function):
         ctx.backend, ctx.pieces, ctx.scale = backend, pieces, scale
         ctx.set_materialize_grads(False)
         shape = (*query.shape[:-1], value.shape[-1])
-        out, lse = pieces.forward(_tables((query, key, value)), scale)
-        out, lse = out[..., : shape[-1]].view(shape), lse.view(shape[:-1])
+        channels = max(query.shape[-1], value.shape[-1])
+        out, lse = pieces.forward(_tables((query, key, value), channels), scale)
+        out, lse = out[..., : shape[-1]].reshape(shape), lse.reshape(shape[:-1])
         ctx.save_for_backward(query, key, value, out, lse)
         if not any(ctx.needs_input_grad[3:5]):
             ctx.mark_non_differentiable(lse)  # the scores do not depend on the values
@@ -117,9 +124,8 @@ class _Attention(Function):
 # --- Tables --------------------------------------------------------------------------------------
 
 
-def _tables(tensors: Tables) -> Tables:
+def _tables(tensors: Tables, channels: int) -> Tables:
     query, key, value = tensors
-    channels = max(query.shape[-1], value.shape[-1])
     return (
         _table(_wide(query, channels)),
         _table(_wide(key, channels)),

@@ -79,7 +79,10 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
     plans, refused = _all(problem, limit, _DEEPEST)
     if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
-        raise PlanError(f"no backend accepts this problem ({problem}):\n{lines}")
+        raise PlanError(
+            f"no backend accepts this problem ({problem}):\n{lines}",
+            {refusal.backend: refusal.reasons for refusal in refused},
+        )
     return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit)
 
 

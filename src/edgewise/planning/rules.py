@@ -13,6 +13,7 @@ from edgewise.graphs import (
     Causal,
     Complete,
     Difference,
+    Facts,
     Graph,
     Intersection,
     Union,
@@ -76,7 +77,7 @@ def _rewritten(graph: Graph) -> Graph:
 
 def _in_plain_order(graph: Graph) -> bool:
     """Whether edges come by target, then source, each once, as in all graphs that are rewritten."""
-    return not has_free_order(graph) and (not graph.may_repeat or graph.facts().simple)
+    return not has_free_order(graph) and (not graph.may_repeat or _facts(graph).simple)
 
 
 def band_of(graph: Graph) -> Band | None:
@@ -87,7 +88,7 @@ def band_of(graph: Graph) -> Band | None:
 
 def contained(a: Graph, b: Graph) -> bool:
     """Whether every edge of ``a`` is provably one of ``b``; False where nobody can say."""
-    if a == b or b.facts().complete or a.facts().max_edges == 0:
+    if a == b or _facts(b).complete or _facts(a).max_edges == 0:
         return True
     one, other = band_of(a), band_of(b)
     if one is not None and other is not None and one.within(other):
@@ -103,16 +104,20 @@ def contained(a: Graph, b: Graph) -> bool:
     return isinstance(a, Difference) and contained(a.a, b)
 
 
+def _facts(graph: Graph) -> Facts:
+    return recall(graph, "facts", graph.facts)
+
+
 # --- The rules -----------------------------------------------------------------------------------
 
 
 def _complete(graph: Graph) -> Graph | None:
-    whole = not isinstance(graph, Complete) and graph.facts().complete
+    whole = not isinstance(graph, Complete) and _facts(graph).complete
     return Complete(graph.num_targets, graph.num_sources) if whole else None
 
 
 def _causal(graph: Graph) -> Graph | None:
-    exact = not isinstance(graph, Complete | Causal) and graph.facts().fully_causal
+    exact = not isinstance(graph, Complete | Causal) and _facts(graph).fully_causal
     return Causal(graph.num_targets, graph.num_sources) if exact else None
 
 
@@ -141,7 +146,7 @@ def _absorbed(graph: Graph) -> Graph | None:
 
 def _nothing_removed(graph: Graph) -> Graph | None:
     match graph:
-        case Difference(a, b) if a.facts().simple and _apart(a, b):
+        case Difference(a, b) if _facts(a).simple and _apart(a, b):
             return a
         case Difference(Difference(a, b), c):
             return Difference(a, Union(b, c))
@@ -151,7 +156,7 @@ def _nothing_removed(graph: Graph) -> Graph | None:
 
 def _apart(a: Graph, b: Graph) -> bool:
     """Whether two graphs provably share no edge."""
-    one, other = a.facts(), b.facts()
+    one, other = _facts(a), _facts(b)
     diagonals = one.right < -other.left or other.right < -one.left
     return diagonals or not one.max_edges or not other.max_edges
 

@@ -31,6 +31,8 @@ from edgewise.planning.rules import band_of, contained, simplify
 
 __all__ = ["Part", "Split", "splits"]
 
+_MOST_PARTS = 8  # more calls than that cost more than they gain
+
 Nodes = slice | Tensor | None
 """Some nodes of a graph: a range, numbers, or (None) all of them."""
 
@@ -111,8 +113,6 @@ def _relabelled(graph: Graph) -> Split | None:
 
 # --- Disjoint unions -----------------------------------------------------------------------------
 
-_MOST_PARTS = 8  # more calls than that cost more than they gain
-
 
 def _side_by_side(graph: Graph) -> Split | None:
     """Neighbours of one kind stay together; kinds run apart."""
@@ -152,6 +152,8 @@ def _union(graph: Graph) -> Split | None:
     .. math::  A \cup B \cup C = A + (B - A) + (C - (A \cup B))
     """
     terms = _terms(graph)
+    if len(terms) > _MOST_PARTS:
+        return None
     reaches = {term.scope for term in terms if term.scope is not None}
     if len(terms) + len(reaches) < 2 or len(reaches) > 1:
         return None

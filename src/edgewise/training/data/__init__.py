@@ -2,6 +2,10 @@
 
 from edgewise.training.data.catalog import CATALOG as CATALOG, load as load
 from edgewise.training.data.dataset import GraphDataset as GraphDataset, Task as Task
+from edgewise.training.data.edges import (
+    EDGE_SUFFIXES as EDGE_SUFFIXES,
+    edges_from_file as edges_from_file,
+)
 from edgewise.training.data.files import from_arrays as from_arrays, from_file as from_file
 from edgewise.training.data.split import (
     Drawn as Drawn,

@@ -10,10 +10,10 @@ import numpy as np
 
 from edgewise.errors import DataError
 
-__all__ = ["read_npz", "read_zip"]
+__all__ = ["DAMAGED", "check_file", "first_line", "read_npz", "read_zip"]
 
 # What numpy and zipfile raise for a file that is cut short, altered, or something else.
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     ValueError,
@@ -31,15 +31,15 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
     Raises:
         DataError: the file is missing or damaged, or lacks one of ``keys``.
     """
-    _check_file(path)
+    check_file(path)
     try:
         # numpy takes a lone array for what it is; a zip archive is what is expected here.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path}: expected an .npz archive of plain arrays, got a damaged file or one with "
-            f"pickled objects ({_first_line(error)}). Save it again with numpy.savez."
+            f"pickled objects ({first_line(error)}). Save it again with numpy.savez."
         ) from error
     missing = [key for key in keys if key not in arrays]
     if missing:
@@ -56,21 +56,23 @@ def read_zip(path: Path) -> dict[str, bytes]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    _check_file(path)
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             return {Path(name).name: archive.read(name) for name in archive.namelist()}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DataError(
-            f"{path}: expected a .zip archive, got a damaged file ({_first_line(error)}). "
+            f"{path}: expected a .zip archive, got a damaged file ({first_line(error)}). "
             f"Fetch it again."
         ) from error
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a path that is no file."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, short enough for a sentence of ours."""
     return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -8,7 +8,7 @@ additive scores) the same matrix is written out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
 from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
+from edgewise.backends.dense.whole import Whole
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
+from edgewise.ops.fused import attention, gradients
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Additive, Dot
@@ -43,7 +45,8 @@ class _Pairs:
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
         matrix: ``[T, S]`` number of edges, for sums; None unless aggregating.
         rows: Where each edge's own number goes; None unless edges have numbers.
-        fused: Whether torch's own kernel computes the problem exactly.
+        fused: Whether torch's own function computes the problem exactly.
+        whole: For torch's kernel that tells the log-sum-exp; None where it cannot go.
     """
 
     mask: Tensor | None
@@ -54,6 +57,7 @@ class _Pairs:
     matrix: Tensor | None
     rows: Csr | None
     fused: bool
+    whole: Whole | None
 
 
 class Dense(Backend):
@@ -78,7 +82,7 @@ class Dense(Backend):
         seen = _seen(pairs, facts.num_sources) if free and not facts.complete else pairs
         work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers)
         size = 8 if problem.dtype == torch.float64 else 4
-        if not _fused(problem):
+        if not _fused(problem) and not _with_lse(problem):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
             entry = size * (6 if problem.needs_grad else 4)
             entry = max(entry, 36) if problem.dropout else entry  # counters are int64
@@ -97,9 +101,14 @@ class Dense(Backend):
         aggregating = isinstance(problem, AggregateProblem)
         if isinstance(problem, AttentionProblem):
             per_edge, fused, maskless = problem.bias == "edge", _fused(problem), _maskless(problem)
+            with_lse = _with_lse(problem)
         else:
-            per_edge, fused, maskless = aggregating and problem.weighted, False, True
-        key = ("dense", str(device), problem.accumulate, aggregating, per_edge, fused, maskless)
+            assert isinstance(problem, AggregateProblem)
+            per_edge, fused, maskless, with_lse = problem.weighted, False, True, False
+        key = (
+            *("dense", str(device), problem.accumulate, aggregating),
+            *(per_edge, fused, maskless, with_lse),
+        )
 
         def lower() -> _Pairs:
             causal = maskless and not aggregating and not facts.complete
@@ -113,7 +122,8 @@ class Dense(Backend):
             rows = csr(graph, device) if per_edge else None
             matrix = matrix if aggregating else None
             open_mask = mask if mask is None or empty is None else mask | empty
-            return _Pairs(mask, open_mask, causal, empty, log_copies, matrix, rows, fused)
+            whole = _whole(problem, open_mask, log_copies, empty, causal) if with_lse else None
+            return _Pairs(mask, open_mask, causal, empty, log_copies, matrix, rows, fused, whole)
 
         return recall(graph, key, lower)
 
@@ -167,6 +177,9 @@ class Dense(Backend):
     def forward(
         self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
     ) -> AttentionState:
+        tensors = (inputs.query, inputs.key, inputs.value)
+        if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
+            return AttentionState(*attention(self.name, prepared.whole, _scale(problem), tensors))
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
@@ -186,7 +199,13 @@ class Dense(Backend):
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if prepared.whole is not None and _has_pairs(inputs):
+            tensors, known = (inputs.query, inputs.key, inputs.value), (state.out, state.lse)
+            found = gradients(prepared.whole, _scale(problem), tensors, known, grad_out, grad_lse)
+            named = zip(("query", "key", "value"), tensors, found, strict=True)
+            return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+
+        def of_scores_and_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
             lse = finite(state.lse)[..., None]
             weights = torch.exp(scores - lse)  # zero off the graph: scores are -inf
@@ -200,7 +219,7 @@ class Dense(Backend):
         return backward_by_recomputation(
             inputs,
             lambda leaves: _scores_and_values(problem, prepared, leaves),
-            gradients,
+            of_scores_and_values,
         )
 
     def aggregate(
@@ -279,7 +298,7 @@ def _maskless(problem: AttentionProblem) -> bool:
     """Whether torch needs no mask: complete, or exactly its own causal mask."""
     facts = problem.facts
     square = facts.num_targets == facts.num_sources
-    plain = _fused(problem) and problem.bias is None
+    plain = (_fused(problem) or _with_lse(problem)) and problem.bias is None
     return plain and (facts.complete or (facts.fully_causal and square))
 
 
@@ -289,6 +308,35 @@ def _fused(problem: AttentionProblem) -> bool:
     extra = problem.bias is not None or not problem.facts.simple
     low = problem.dtype in (torch.bfloat16, torch.float16)
     return plain and not problem.wants_lse and not problem.dropout and not (extra and low)
+
+
+def _with_lse(problem: AttentionProblem) -> bool:
+    """Whether torch's kernel with a log-sum-exp computes this problem exactly."""
+    alone = replace(problem, wants_lse=False)
+    return problem.wants_lse and _fused(alone) and not problem.bias and problem.device.type == "cpu"
+
+
+def _whole(
+    problem: Problem,
+    mask: Tensor | None,
+    log_copies: Tensor | None,
+    empty: Tensor | None,
+    causal: bool,
+) -> Whole:
+    added = log_copies
+    if mask is not None:
+        added = torch.zeros(mask.shape, dtype=problem.accumulate) if added is None else added
+        added = added.masked_fill(~mask, -torch.inf)
+    return Whole(added, causal, None if empty is None else empty[:, 0])
+
+
+def _has_pairs(inputs: Inputs) -> bool:
+    return bool(inputs.query.shape[-2] and inputs.key.shape[-2])
+
+
+def _scale(problem: AttentionProblem) -> float:
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)
 
 
 def _copies(problem: Problem) -> Tensor:
@@ -325,6 +373,8 @@ def _scores_and_values(
     extra = _extra(problem, prepared, inputs)
     scores = scores if extra is None else scores + extra
     mask = prepared.mask
+    if prepared.causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     return scores if mask is None else scores.masked_fill(~mask, -torch.inf), value
 
 

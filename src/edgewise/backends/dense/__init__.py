@@ -1,0 +1,5 @@
+"""Every target-source pair, on the matrix units."""
+
+from edgewise.backends.dense.backend import Dense
+
+__all__ = ["Dense"]

@@ -1,0 +1,62 @@
+"""What options of several commands have in common: how they look, and what their words mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+import tyro
+
+from edgewise.errors import ArgumentError
+
+__all__ = ["at_least_one", "bytes_of", "device_named", "shown"]
+
+_UNITS = {
+    **{unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))},
+    **{unit: 1024**power for power, unit in enumerate(("KIB", "MIB", "GIB", "TIB"), start=1)},
+    "": 1,
+}
+
+
+def shown(metavar: str | None, default: str | None = None) -> Any:
+    """How an option looks in the help: what stands for its value, and for its default."""
+    hint = None if default is None else f"(default: {default})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+
+
+def device_named(device: str) -> str:
+    """The device that is meant, if it is there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
+        raise ArgumentError(f"device must be auto, cpu or cuda, got {device!r}.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ArgumentError(f"device {device} is not there. Use --device cpu.")
+    return device
+
+
+def at_least_one(**numbers: int | None) -> None:
+    """Refuse counts below one; those that were left out are fine."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ArgumentError(f"{name} must be at least 1, got {number}.")
+
+
+def bytes_of(option: str, size: str) -> int:
+    """Bytes of a size with or without a unit: ``2000000``, ``2GB``, ``1.5 GiB``.
+
+    Example:
+        >>> bytes_of("memory_budget", "1.5 GB")
+        1500000000
+    """
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", size, re.ASCII)
+    unit = None if match is None else _UNITS.get(match[2].upper())
+    found = 0 if match is None or unit is None else int(float(match[1]) * unit)
+    if found < 1:
+        raise ArgumentError(
+            f"{option} must be a positive number of bytes, got {size!r}. Write it like 2GB, 512MB "
+            f"or 2000000000."
+        )
+    return found

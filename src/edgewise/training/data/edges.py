@@ -1,0 +1,214 @@
+"""Edges alone, from a file: arrays or a list of pairs, never a pickle.
+
+======================== =====================================================================
+kind                     what is read
+======================== =====================================================================
+``.npz, .safetensors``   ``edge_index [2, E]`` (sources, then targets) and, if there, the number
+                         of nodes: ``num_nodes``, or the rows of ``x``; ``node_ptr`` and
+                         ``edge_ptr`` where there are many graphs; nothing else is looked at
+``.npy``                 the array ``edge_index [2, E]`` by itself
+``.csv, .tsv, .txt``,    two columns, source and target, with commas or blanks between them;
+``.edges``, with or      comments after ``#`` or ``%`` and one line of column names are left out
+without ``.gz``
+======================== =====================================================================
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgewise.errors import DataError
+from edgewise.training.data.archive import DAMAGED, check_file, first_line
+from edgewise.training.data.pairs import read_pairs
+from edgewise.training.data.topology import Separate
+from edgewise.training.extras import require
+
+__all__ = ["EDGE_SUFFIXES", "edges_from_file"]
+
+_ARRAYS = (".npz", ".safetensors", ".npy")
+_TEXT = (".csv", ".tsv", ".txt", ".edges", ".gz")
+EDGE_SUFFIXES = (*_ARRAYS, *_TEXT)
+_MOST_NODES = 1 << 40
+
+Rows = Callable[[str], int]
+"""How many rows an array has, by its name."""
+
+
+def edges_from_file(path: Path, num_nodes: int | None = None) -> Separate:
+    """Read who is connected to whom: one graph, or many in the layout of `from_file`.
+
+    Args:
+        path: A file of one of the kinds above.
+        num_nodes: Nodes of the graph; what the file says when left out, or one more than the
+            largest number in it.
+
+    Raises:
+        DataError: the file is missing, damaged, or of another kind, or its numbers are no edges.
+    """
+    check_file(path)
+    if path.suffix not in EDGE_SUFFIXES:
+        raise DataError(
+            f"{path}: expected a file of edges, ending in {', '.join(EDGE_SUFFIXES)}, got "
+            f"{path.suffix or 'no ending'}. Rename it, or save the edges as two columns of text."
+        )
+    arrays = _arrays(path) if path.suffix in _ARRAYS else {"edge_index": read_pairs(path)}
+    edges = _checked(path, arrays["edge_index"])
+    if "node_ptr" in arrays or "edge_ptr" in arrays:
+        return _many(path, edges, arrays, num_nodes)
+    said = arrays.get("num_nodes")
+    nodes = _num_nodes(path, edges, None if said is None else int(said), num_nodes)
+    return Separate(
+        torch.from_numpy(edges), torch.tensor([0, nodes]), torch.tensor([0, edges.shape[1]])
+    )
+
+
+def _checked(path: Path, edges: np.ndarray) -> np.ndarray:
+    """Edges as int64, from zero."""
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        raise DataError(
+            f"{path}: edge_index has to be [2, edges] (sources, targets), got "
+            f"{list(edges.shape)}. Transpose a list of pairs."
+        )
+    if not edges.size:
+        return edges.astype(np.int64)
+    if edges.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: edge_index has to hold whole numbers, got {edges.dtype}. Save node numbers "
+            f"as int64."
+        )
+    low, high = int(edges.min()), int(edges.max())
+    if low < 0 or high >= _MOST_NODES:
+        raise DataError(
+            f"{path}: nodes have to be numbered from 0 to below 2**40, got "
+            f"{low if low < 0 else high}. Number them from 0, without gaps."
+        )
+    return np.ascontiguousarray(edges.astype(np.int64))
+
+
+def _num_nodes(path: Path, edges: np.ndarray, said: int | None, given: int | None) -> int:
+    """What is asked for, what the file says, or what its edges need."""
+    needed = int(edges.max()) + 1 if edges.size else 0
+    if given is None and said is None and not edges.size:
+        raise DataError(
+            f"{path}: there has to be an edge, got none. Say how many nodes there are with "
+            f"num_nodes if that is meant."
+        )
+    nodes = given if given is not None else needed if said is None else said
+    if nodes < needed or nodes > _MOST_NODES:
+        raise DataError(
+            f"{path}: num_nodes has to be from {needed} (one more than the largest node in it) to "
+            f"2**40, got {nodes}. Leave it out, or number the nodes from 0."
+        )
+    return nodes
+
+
+def _many(
+    path: Path, edges: np.ndarray, arrays: dict[str, np.ndarray], num_nodes: int | None
+) -> Separate:
+    ends: list[torch.Tensor] = []
+    for key in ("node_ptr", "edge_ptr"):
+        if key not in arrays or arrays[key].ndim != 1 or arrays[key].dtype.kind not in "iu":
+            got = f"{arrays[key].dtype} {list(arrays[key].shape)}" if key in arrays else "nothing"
+            raise DataError(
+                f"{path}: {key} has to hold one whole number for each graph and one more, got "
+                f"{got}. Many graphs need node_ptr and edge_ptr."
+            )
+        ends.append(torch.from_numpy(arrays[key].astype(np.int64)))
+    if num_nodes is not None:
+        raise DataError(
+            f"{path}: num_nodes has to be left out for many graphs, got {num_nodes}. node_ptr says "
+            f"how many nodes each has."
+        )
+    topology = Separate(torch.from_numpy(edges), *ends)
+    topology.check(str(path))
+    return topology
+
+
+# --- Files of arrays ------------------------------------------------------------------------------
+
+_WANTED = ("edge_index", "node_ptr", "edge_ptr", "num_nodes")
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that say where edges are; features, which may be large, are not read."""
+    if path.suffix == ".npy":
+        with _reading(path, "numpy.save"):
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):  # an archive under a wrong name
+                loaded.close()
+                raise ValueError("it is an archive")
+            return {"edge_index": loaded}
+    if path.suffix == ".npz":
+        with (
+            _reading(path, "numpy.savez"),
+            zipfile.ZipFile(path) as members,
+            np.load(path, allow_pickle=False) as archive,
+        ):
+            return _chosen(
+                path, archive.files, archive.__getitem__, lambda key: _rows(members, key)
+            )
+    safetensors = require("safetensors")
+    # TypeError: an array of a kind that numpy has not.
+    with (
+        _reading(path, "safetensors", safetensors.SafetensorError, TypeError),
+        safetensors.safe_open(path, framework="numpy") as file,
+    ):
+        keys = list(file.keys())  # it is no dictionary
+        return _chosen(path, keys, file.get_tensor, lambda key: file.get_slice(key).get_shape()[0])
+
+
+def _chosen(
+    path: Path, keys: list[str], read: Callable[[str], np.ndarray], rows: Rows
+) -> dict[str, np.ndarray]:
+    if "edge_index" not in keys:
+        raise DataError(
+            f"{path}: expected the array edge_index, got {', '.join(keys) or 'nothing'}. "
+            f"Save the edges under this name."
+        )
+    found = {key: read(key) for key in _WANTED if key in keys}
+    if "num_nodes" in found:
+        said = found["num_nodes"]
+        if said.size != 1 or said.dtype.kind not in "iu":
+            raise DataError(
+                f"{path}: num_nodes has to be one whole number, got {said.dtype} "
+                f"{list(said.shape)}. Save it again, or leave it out."
+            )
+        found["num_nodes"] = said.reshape(())
+    elif "x" in keys:
+        found["num_nodes"] = np.array(rows("x"))
+    return found
+
+
+def _rows(members: zipfile.ZipFile, key: str) -> int:
+    """Rows of an array in an ``.npz``, from its header alone."""
+    with members.open(f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        return header(file)[0][0]
+
+
+@contextmanager
+def _reading(path: Path, writer: str, *others: type[Exception]) -> Generator[None]:
+    """Turn what readers raise for a damaged file into one sentence."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (*DAMAGED, MemoryError, *others) as error:
+        reason = first_line(error)
+        if "pickle" in reason:  # numpy goes on to say how to load it all the same: never
+            reason = "it would have to be unpickled"
+        raise DataError(
+            f"{path}: expected plain arrays, got a damaged file, another kind of file or pickled "
+            f"objects ({reason}). Save it again with {writer}."
+        ) from error
