@@ -23,3 +23,8 @@ from edgewise.layouts.lower import (
     padded_rows as padded_rows,
     reversed_csr as reversed_csr,
 )
+from edgewise.layouts.tile_fill import (
+    TileFill as TileFill,
+    split_by_fill as split_by_fill,
+    tile_fill as tile_fill,
+)
