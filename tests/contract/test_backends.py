@@ -32,6 +32,8 @@ PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two 
 def may_refuse(backend: str, setting: str, graph: str) -> bool:
     if backend == "banded":
         return setting not in PLAIN or graph not in BANDS
+    if backend == "blocked":
+        return setting not in PLAIN or graph in COPIES
     if backend != "dense":
         return False
     return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)

@@ -7,9 +7,10 @@ from edgewise.backends.base import (
     Refuses as Refuses,
     Work as Work,
 )
+from edgewise.backends.blocked import Blocked
 from edgewise.backends.dense import Dense
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
 from edgewise.backends.reference import Reference
 
-BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Native())
+BACKENDS: tuple[Backend, ...] = (Reference(), Gather(), Dense(), Banded(), Blocked(), Native())
