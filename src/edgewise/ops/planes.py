@@ -1,7 +1,7 @@
 """Attention on planes: one table of nodes and channels for each query head of each batch entry.
 
-What runs on torch's fused attention sees ``[planes, nodes, channels]``, whatever the caller passed:
-heads that share keys, batches, values of another size. What it computes is made differentiable here.
+What runs on torch's fused attention sees ``[planes, nodes, channels]``, whatever the caller
+passed: heads that share keys, batches, values of another size. Here it becomes differentiable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgewise.ops.once import once_differentiable
 
 __all__ = ["Kernel", "Tables", "attend", "every_head", "gradients"]
 
-# Query ``[P, T, D]``, key and value ``[P, S, D]``; or output, log-sum-exp and gradient of the output.
+# Query ``[P, T, D]``, key and value ``[P, S, D]``; or output, log-sum-exp, gradient of the output.
 Tables = tuple[Tensor, Tensor, Tensor]
 
 
@@ -47,7 +47,8 @@ def attend(owner: str, kernel: Kernel, scale: float, tensors: Tables) -> tuple[T
         owner: Name of the backend, for what it refuses.
         kernel: What computes on planes.
         scale: Factor of the scores.
-        tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]``, value ``[*batch, G, S, Dv]``.
+        tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]`` and value
+            ``[*batch, G, S, Dv]``.
     """
     out, lse = _Attention.apply(owner, kernel, scale, *tensors)  # type: ignore[misc]
     return out, lse

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.base import Accepts, Backend, Refuses
 from edgewise.backends.blocked import written
 from edgewise.backends.blocked.flash import Flash
-from edgewise.backends.blocked.price import Amount, amount, memory_of
+from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
 from edgewise.backends.blocked.tiling import Tiling
 from edgewise.graphs import recall
 from edgewise.ops import planes
@@ -20,9 +20,7 @@ from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["BLOCK", "Blocked"]
-
-BLOCK = 64  # rows and columns of a tile
+__all__ = ["Blocked"]
 
 
 class Blocked(Backend):
@@ -36,20 +34,16 @@ class Blocked(Backend):
         if reasons:
             return Refuses(tuple(reasons))
         assert isinstance(problem, AttentionProblem)
-        facts = problem.facts
-        found: Amount = amount(problem.graph, facts, BLOCK)
-        planes_, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
-        pairs = found.padded * BLOCK * BLOCK
-        copied = 2 * found.padded * BLOCK  # keys and values
-        numbers = (copied + facts.num_targets + facts.num_sources) * planes_ * dim + pairs
-        memory = memory_of(problem, found, BLOCK)
-        calls = found.calls(planes_ * dim * problem.dtype.itemsize, BLOCK)
-        work = Work(pairs * planes_ * dim, pairs * planes_, numbers, calls=calls)
-        return Accepts(work, memory, way="dense tiles")
+        found = amount(problem.graph, problem.facts)
+        return Accepts(work_of(problem, found), memory_of(problem, found), way="dense tiles")
 
     def prepare(self, problem: Problem) -> Flash:
         graph = problem.graph
-        return recall(graph, "blocked", lambda: Flash(Tiling.of(graph, BLOCK)))
+
+        def cut() -> Flash:
+            return Flash(Tiling.of(graph, counted(graph).block))
+
+        return recall(graph, "blocked", cut)
 
     def forward(self, problem: AttentionProblem, prepared: Flash, inputs: Inputs) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)

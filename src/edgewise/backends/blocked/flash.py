@@ -1,6 +1,8 @@
 """Tiles on torch's fused attention for CPUs, which gets the keys and values of each block copied.
 
 The kernel stores nodes before heads, and so do the copies: what it returns is added up as it is.
+Half precision is computed in float32, as gradients of a source come from many tiles: the kernel is
+no faster in bfloat16 where the processor has no matrix units, and slower in its backward pass.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ __all__ = ["SLABS", "Flash"]
 
 _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
-SLABS = 4 << 20  # bytes of keys that are copied at a time, unless one block of targets reads more
+SLABS = 2 << 20  # bytes of keys that are copied at a time, unless one block of targets reads more
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ class Flash:
         if empty is not None:
             out.masked_fill_(empty[:, None], 0.0)
             lse.masked_fill_(empty, -torch.inf)
-        return out, lse
+        return out.to(tables[0].dtype), lse
 
     def backward(self, tables: Tables, results: Tables, scale: float) -> Tables:
         """Gradients of query, key and value from the global output and log-sum-exp."""
@@ -79,12 +81,14 @@ class Flash:
             _add(of_value, group.columns, values)
         T, S = self.tiling.num_targets, self.tiling.num_sources
         of_sources = (grad.flatten(0, 1)[:S].transpose(0, 1) for grad in (of_key, of_value))
-        first, second = (grad.to(query.dtype) for grad in of_sources)
-        return of_query.flatten(1, 2)[:, :T], first, second
+        found = (of_query.flatten(1, 2)[:, :T], *of_sources)
+        first, second, third = (grad.to(tables[0].dtype) for grad in found)
+        return first, second, third
 
     def _blocks(self, table: Tensor) -> Tensor:
-        """``[P, nodes, D]`` as ``[P, blocks, block, D]``: copied only if the last is not whole."""
+        """``[P, nodes, D]`` as ``[P, blocks, block, D]``, float32 at least: a view if it can be."""
         block = self.tiling.block
+        table = table.to(accumulate_dtype(table.dtype))
         missing = -table.shape[1] % block
         table = pad(table, (0, 0, 0, missing)) if missing else table
         return table.unflatten(1, (table.shape[1] // block, block))

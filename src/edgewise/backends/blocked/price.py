@@ -12,13 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from edgewise.backends.base import Work
 from edgewise.backends.blocked.flash import SLABS
 from edgewise.backends.blocked.tiling import padded
 from edgewise.graphs import EdgeList, Facts, Graph, recall
 from edgewise.layouts import tile_fill
 from edgewise.problem import AttentionProblem
 
-__all__ = ["Amount", "amount", "memory_of"]
+__all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
+
+_SMALL, _LARGE = 64, 128  # rows and columns of a tile
+_GAIN = 1.15  # so much cheaper is a pair of a large tile
 
 
 @dataclass(frozen=True)
@@ -26,33 +30,48 @@ class Amount:
     """How many tiles a graph has.
 
     Attributes:
+        block: Rows and columns of a tile.
         masks: Tiles with a mask of their own.
-        padded: Tiles that are computed: of blocks of targets that read in nearly equally many.
+        computed: Tiles, with those that are added so that blocks of targets have equally many.
         widest: Most tiles of one block of targets.
-        groups: Different numbers of tiles of a block of targets.
+        groups: How many different numbers of tiles a block of targets has, about.
     """
 
+    block: int
     masks: int
-    padded: int
+    computed: int
     widest: int
     groups: int
 
-    def calls(self, row: int, block: int) -> float:
-        """Kernels that are started, when a block of sources takes ``row * block`` bytes."""
-        return self.groups + self.padded * row * block / SLABS
+    @property
+    def pairs(self) -> int:
+        """Target-source pairs in all tiles."""
+        return self.computed * self.block * self.block
 
 
-def amount(graph: Graph, facts: Facts, block: int) -> Amount:
-    """The tiles of a graph: exact where its edges are known, an upper bound otherwise."""
+def amount(graph: Graph, facts: Facts) -> Amount:
+    """The tiles of a graph: counted where its edges are known, an upper bound otherwise."""
     if isinstance(graph, EdgeList) or "edges" in graph.__dict__.get("_memory", {}):
-        return recall(graph, ("tiles", block), lambda: _counted(graph, block))
-    return _bounded(facts, block)
+        return counted(graph)
+    return _better(*(_bounded(facts, block) for block in (_SMALL, _LARGE)))
+
+
+def counted(graph: Graph) -> Amount:
+    """The tiles of a graph, of the size that takes less; worked out once, in O(E)."""
+    return recall(
+        graph, "tiles", lambda: _better(*(_counted(graph, block) for block in (_SMALL, _LARGE)))
+    )
+
+
+def _better(small: Amount, large: Amount) -> Amount:
+    return large if large.pairs < _GAIN * small.pairs else small
 
 
 def _counted(graph: Graph, block: int) -> Amount:
     tiles = tile_fill(graph, block, block)
     width = padded(torch.bincount(tiles.row))
     return Amount(
+        block,
         int((tiles.edges < block * block).sum()),
         int(width.sum()),
         int(width.max()) if width.numel() else 0,
@@ -67,31 +86,40 @@ def _bounded(facts: Facts, block: int) -> Amount:
 
     T, S = facts.num_targets, facts.num_sources
     height, width = -(-T // block), -(-S // block)
-    near = touched(block + facts.left + facts.right)
+    near = touched(max(0, block + facts.left + facts.right))
     row = min(width, near, block * facts.max_in_degree)
     column = min(height, near, block * facts.max_out_degree)
     sizes = np.stack([facts.cuts.target_sizes, facts.cuts.source_sizes])
     diagonal = ((sizes + block - 2) // block + 1) * (sizes.min(0) > 0)
     inside = int((diagonal[0] * diagonal[1]).sum())
     tiles = min(height * row, width * column, facts.max_edges, inside)
-    most = min(tiles, math.ceil(1.125 * row))
-    area = block * block
-    # Tiles that are full need no mask; a simple graph with so many edges has some.
-    full = max(0, facts.min_edges - tiles * (area - 1))
-    return Amount(max(0, tiles - full), tiles, most, 1)
+    # As few edges as there may be fill so many tiles; the others have masks.
+    full = max(0, facts.min_edges - tiles * (block * block - 1))
+    return Amount(block, max(0, tiles - full), tiles, min(tiles, math.ceil(1.125 * row)), 1)
 
 
-def memory_of(problem: AttentionProblem, found: Amount, block: int) -> int:
-    """Largest extra memory of a call, in bytes, with the masks that the graph keeps."""
-    facts, size = problem.facts, problem.dtype.itemsize
-    wide = problem.accumulate.itemsize
+def work_of(problem: AttentionProblem, found: Amount) -> Work:
+    """What has to be done."""
+    facts = problem.facts
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
-    kept = found.masks * block * block + 24 * found.padded
-    row = found.widest * block * planes * dim * size  # the keys of one block of targets
-    slab = min(max(row, SLABS), found.padded * block * planes * dim * size)
-    blocks = slab / max(row, 1) if found.widest else 0
-    mask = blocks * found.widest * block * block * (2 + size)
-    nodes = (facts.num_targets + facts.num_sources) * planes * dim
+    copied = 2 * found.computed * found.block  # nodes, of keys and values
+    numbers = (copied + facts.num_targets + facts.num_sources) * planes * dim
+    row = found.block * planes * dim * problem.accumulate.itemsize
+    calls = found.groups + found.computed * row / SLABS
+    mask = found.pairs  # the same for all planes
+    return Work(found.pairs * planes * dim, found.pairs * planes, numbers + mask, calls=calls)
+
+
+def memory_of(problem: AttentionProblem, found: Amount) -> int:
+    """Largest extra memory of a call, in bytes, with the masks that the graph keeps."""
+    facts, size = problem.facts, problem.accumulate.itemsize
+    planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
+    area = found.block * found.block
+    kept = found.masks * area + 24 * found.computed
+    one = found.block * planes * dim * size  # the keys of one tile
+    together = min(max(found.widest, SLABS // max(one, 1)), found.computed)  # tiles in one call
+    slab, mask = together * one, together * area * (2 + size)
+    nodes = (facts.num_targets + facts.num_sources) * planes * dim * size
     if not problem.needs_grad:
-        return int(kept + 2 * slab + mask + nodes * size)
-    return int(kept + 4 * slab + 2 * slab * wide / size + mask + nodes * (2 * size + 2 * wide))
+        return int(kept + 2 * slab + mask + nodes)
+    return int(kept + 6 * slab + mask + 3 * nodes)
