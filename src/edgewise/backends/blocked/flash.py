@@ -18,11 +18,11 @@ from edgewise.backends.blocked.tiling import Group, Tiling
 from edgewise.ops.planes import Tables
 from edgewise.ops.state import accumulate_dtype, finite
 
-__all__ = ["SLABS", "Flash"]
+__all__ = ["SLABS", "Flash", "bytes_of_tile"]
 
 _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
-SLABS = 2 << 20  # bytes of keys that are copied at a time, unless one block of targets reads more
+SLABS = 2 << 20  # bytes of tiles that are computed at a time, unless one block of targets has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,13 @@ class Flash:
 
     def forward(self, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
         """Output ``[P, T, D]`` and log-sum-exp ``[P, T]``."""
-        query, key, value = (self._blocks(table) for table in tables)
-        out = query.new_zeros(query.shape)
-        lse = query.new_full(query.shape[:3], -torch.inf, dtype=accumulate_dtype(query.dtype))
+        read = query, _, _ = self._all_blocks(tables)
+        out, lse = query.new_zeros(query.shape), query.new_full(query.shape[:3], -torch.inf)
         for group in self._groups(query):
-            mask = self._mask(group, query.dtype)
-            if mask is not None and group.empty is not None:
-                mask.masked_fill_(group.empty[:, None, :, None], 0.0)
-            read = (_taken(key, group.columns), _taken(value, group.columns))
-            found, sums = _FORWARD(_taken(query, group.rows), *read, attn_mask=mask, scale=scale)
+            found, sums = self._attend(group, read, scale)
             out[:, group.rows] = found.transpose(0, 1)
             lse[:, group.rows] = sums.transpose(0, 1)
+            del found, sums  # before the next ones are made
         T, empty = self.tiling.num_targets, self.tiling.empty
         out, lse = out.flatten(1, 2)[:, :T], lse.flatten(1, 2)[:, :T]
         if empty is not None:
@@ -57,32 +53,50 @@ class Flash:
 
     def backward(self, tables: Tables, results: Tables, scale: float) -> Tables:
         """Gradients of query, key and value from the global output and log-sum-exp."""
-        query, key, value = (self._blocks(table) for table in tables)
-        out, push = self._blocks(results[0]), self._blocks(results[2])
-        sums = self._blocks(finite(results[1])[..., None])
+        read = query, key, _ = self._all_blocks(tables)
+        lse = finite(results[1])[..., None]
+        found = self._all_blocks((results[0], lse, results[2]))
         of_query = query.new_zeros(query.shape)
         shape = (key.shape[1], key.shape[2], key.shape[0], key.shape[3])
-        of_key, of_value = sums.new_zeros(shape), sums.new_zeros(shape)
+        of_key, of_value = key.new_zeros(shape), key.new_zeros(shape)
         for group in self._groups(query):
-            queries, keys, values = _BACKWARD(
-                _taken(push, group.rows),
-                _taken(query, group.rows),
-                _taken(key, group.columns),
-                _taken(value, group.columns),
-                _taken(out, group.rows),
-                _taken(sums, group.rows)[..., 0],
-                0.0,
-                False,
-                attn_mask=self._mask(group, query.dtype),
-                scale=scale,
-            )
+            queries, keys, values = self._push(group, read, found, scale)
             of_query[:, group.rows] = queries.transpose(0, 1)
             _add(of_key, group.columns, keys)
             _add(of_value, group.columns, values)
+            del queries, keys, values
         T, S = self.tiling.num_targets, self.tiling.num_sources
         of_sources = (grad.flatten(0, 1)[:S].transpose(0, 1) for grad in (of_key, of_value))
-        found = (of_query.flatten(1, 2)[:, :T], *of_sources)
-        first, second, third = (grad.to(tables[0].dtype) for grad in found)
+        grads = (of_query.flatten(1, 2)[:, :T], *of_sources)
+        first, second, third = (grad.to(tables[0].dtype) for grad in grads)
+        return first, second, third
+
+    def _attend(self, group: Group, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
+        query, key, value = tables
+        mask = self._mask(group, query.dtype)
+        if mask is not None and group.empty is not None:
+            mask.masked_fill_(group.empty[:, None, :, None], 0.0)
+        read = (_taken(key, group.columns), _taken(value, group.columns))
+        return _FORWARD(_taken(query, group.rows), *read, attn_mask=mask, scale=scale)
+
+    def _push(self, group: Group, tables: Tables, results: Tables, scale: float) -> Tables:
+        query, key, value = tables
+        out, lse, push = results
+        return _BACKWARD(
+            _taken(push, group.rows),
+            _taken(query, group.rows),
+            _taken(key, group.columns),
+            _taken(value, group.columns),
+            _taken(out, group.rows),
+            _taken(lse, group.rows)[..., 0],
+            0.0,
+            False,
+            attn_mask=self._mask(group, query.dtype),
+            scale=scale,
+        )
+
+    def _all_blocks(self, tables: Tables) -> Tables:
+        first, second, third = (self._blocks(table) for table in tables)
         return first, second, third
 
     def _blocks(self, table: Tensor) -> Tensor:
@@ -97,8 +111,8 @@ class Flash:
         """All groups, in pieces whose copies stay small."""
         planes, _, block, channels = query.shape
         for group in self.tiling.groups:
-            row = planes * group.columns.shape[1] * block * channels * query.itemsize
-            most = max(1, SLABS // max(row, 1))
+            row = group.columns.shape[1] * bytes_of_tile(block, planes * channels, query.itemsize)
+            most = max(1, SLABS // row)
             for start in range(0, group.rows.shape[0], most):
                 yield group.part(start, start + most)
 
@@ -109,6 +123,11 @@ class Flash:
         edges = group.edges(self.tiling.masks)
         mask = torch.zeros(edges.shape, dtype=dtype, device=edges.device)
         return mask.masked_fill_(~edges, -torch.inf)[:, None]
+
+
+def bytes_of_tile(block: int, width: int, size: int) -> int:
+    """Memory of the keys that are copied for a tile, in all planes, and of its mask."""
+    return block * (width + block) * size
 
 
 def _taken(table: Tensor, blocks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from edgewise.backends.base import Work
-from edgewise.backends.blocked.flash import SLABS
+from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
 from edgewise.backends.blocked.tiling import padded
 from edgewise.graphs import EdgeList, Facts, Graph, recall
 from edgewise.layouts import tile_fill
@@ -104,22 +104,39 @@ def work_of(problem: AttentionProblem, found: Amount) -> Work:
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
     copied = 2 * found.computed * found.block  # nodes, of keys and values
     numbers = (copied + facts.num_targets + facts.num_sources) * planes * dim
-    row = found.block * planes * dim * problem.accumulate.itemsize
-    calls = found.groups + found.computed * row / SLABS
+    tile = bytes_of_tile(found.block, planes * dim, problem.accumulate.itemsize)
+    calls = found.groups + found.computed * tile / SLABS
     mask = found.pairs  # the same for all planes
     return Work(found.pairs * planes * dim, found.pairs * planes, numbers + mask, calls=calls)
 
 
 def memory_of(problem: AttentionProblem, found: Amount) -> int:
     """Largest extra memory of a call, in bytes, with the masks that the graph keeps."""
-    facts, size = problem.facts, problem.accumulate.itemsize
+    T, S = problem.facts.num_targets, problem.facts.num_sources
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
-    area = found.block * found.block
-    kept = found.masks * area + 24 * found.computed
-    one = found.block * planes * dim * size  # the keys of one tile
-    together = min(max(found.widest, SLABS // max(one, 1)), found.computed)  # tiles in one call
-    slab, mask = together * one, together * area * (2 + size)
-    nodes = (facts.num_targets + facts.num_sources) * planes * dim * size
+    given, size = problem.dtype.itemsize, problem.accumulate.itemsize
+    low, lse_too = given < size, problem.wants_lse and problem.needs_grad
+    widened = low or lse_too or problem.head_dim != problem.value_dim
+
+    def copied(nodes: int) -> int:
+        """Bytes of a table, if tiles cannot read it as it is."""
+        return nodes * planes * dim * size if widened or nodes % found.block else 0
+
+    every_head = 0 if problem.heads == problem.kv_heads else 2 * S * planes * dim * given
+    read = copied(T) + 2 * copied(S) + every_head
+    targets, sources = T * planes * dim, S * planes * dim
+    kept = found.masks * found.block * found.block + 24 * found.computed
+    held, slabs = kept + 2 * T * planes * size, _slabs(found, planes * dim, size)
     if not problem.needs_grad:
-        return int(kept + 2 * slab + mask + nodes)
-    return int(kept + 6 * slab + mask + 3 * nodes)
+        return int(held + read + targets * (size + given * low) + 2 * slabs)
+    results = targets * given + (2 + 2 * lse_too) * copied(T)
+    written = (targets + 2 * sources) * (size + given * low)
+    return int(held + read + results + written + 4 * slabs)
+
+
+def _slabs(found: Amount, width: int, size: int) -> int:
+    """Memory of the keys of as many tiles as are computed at a time, and half of their masks."""
+    area, tile = found.block * found.block, bytes_of_tile(found.block, width, size)
+    together = min(max(found.widest, SLABS // tile), found.computed)
+    queries = min(together * tile, SLABS)
+    return together * (found.block * width * size + area * (size + 4) // 2) + queries

@@ -30,7 +30,8 @@ def forward(tiling: Tiling, tensors: Tables, scale: float) -> tuple[Tensor, Tens
         return table.unflatten(-2, (-1, block)) if table.shape[-2] else table[..., None, :, :]
 
     query, key, value = (blocks(table) for table in tensors)
-    outs, sums = list[Tensor](), list[Tensor]()
+    outs: list[Tensor] = []
+    sums: list[Tensor] = []
     for group in tiling.groups:
         keys, values = (t[..., group.columns, :, :].flatten(-3, -2) for t in (key, value))
         scores = (query[..., group.rows, :, :] @ keys.mT) * scale
@@ -40,8 +41,12 @@ def forward(tiling: Tiling, tensors: Tables, scale: float) -> tuple[Tensor, Tens
         outs.append(torch.softmax(scores, -1) @ values)
         sums.append(torch.logsumexp(scores, -1))
     T, lead = tiling.num_targets, query.shape[:-3]
-    outs.append(query.new_zeros(*lead, 1, block, value.shape[-1]))
-    sums.append(query.new_zeros(*lead, 1, block))
+    # Zeros for blocks that read nothing, which depend on all tensors, as every output has to.
+    none = [table[..., :0, :, :].sum((-3, -2, -1)) for table in (query, key, value)]
+    nothing = none[0] + none[1] + none[2]
+    idle = nothing[..., None, None].expand(*lead, 1, block)
+    outs.append(idle[..., None].expand(*lead, 1, block, value.shape[-1]))
+    sums.append(idle)
     out = torch.cat(outs, -3)[..., tiling.place, :, :].flatten(-3, -2)[..., :T, :]
     lse = torch.cat(sums, -2)[..., tiling.place, :].flatten(-2)[..., :T]
     if tiling.empty is not None:
