@@ -286,8 +286,8 @@ CASES = {
         lambda: attend(backend="fast"),
         ew.PlanError,
         (
-            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', 'native', "
-            "got 'fast'. Use 'auto'."
+            "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', "
+            "'blocked', 'native', got 'fast'. Use 'auto'."
         ),
     ),
     "second derivative": (

@@ -34,6 +34,7 @@ def test_explain_of_a_complete_graph():
         "└─ dense · Complete(64) · sdpa · about T, 24.6 KB\n"
         "\n"
         "dearer   native    about T, 140 KB · fused tiles\n"
+        "dearer   blocked   about T, 109 KB · dense tiles\n"
         "dearer   banded    about T, 93.6 KB · tiles\n"
         "dearer   gather    about T, 2.56 MB · rows of edges\n"
         "budget   1 GB"
@@ -50,6 +51,7 @@ def test_explain_of_a_sparse_graph_with_training():
         "\n"
         "dearer   gather    about T, 6.85 MB · rows of edges\n"
         "dearer   dense     about T, 90.2 MB · sdpa + mask\n"
+        "dearer   blocked   about T, 39.2 MB · dense tiles\n"
         "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal\n"
         "budget   1 GB"
     )
@@ -59,13 +61,18 @@ def test_explain_names_every_reason():
     copies = ew.EdgeList([[0, 0], [1, 1]], num_nodes=2)
     bias = torch.zeros(1, 2)
     text = str(explain(copies, q(2), bias=bias, dropout=0.1, edge_key=torch.zeros(1, 2, 8)))
-    assert text.splitlines()[4:12] == [
+    assert text.splitlines()[4:16] == [
         "refused  dense     edge_key belongs to edges, not to matrix entries; leave it out",
         "                   the graph may hold copies of an edge, each with its own bias, and a"
         " matrix entry holds one; merge the copies",
         "                   the graph may hold copies of an edge, which dropout tells apart, and a"
         " matrix entry holds one; merge the copies",
         "refused  banded    the graph is not known to be a window; use Window, Dilated or Causal",
+        "                   tiles take no edge bias; leave it out",
+        "                   edge_key belongs to edges, not to tiles; leave it out",
+        "                   torch's dropout cannot be repeated edge by edge; set dropout=0",
+        "refused  blocked   the graph may hold copies of an edge, and a tile holds one; merge the"
+        " copies",
         "                   tiles take no edge bias; leave it out",
         "                   edge_key belongs to edges, not to tiles; leave it out",
         "                   torch's dropout cannot be repeated edge by edge; set dropout=0",
@@ -78,7 +85,7 @@ def test_explain_as_json():
     assert found["plan"]["backend"] == "dense"
     assert found["plan"]["graph"] == "Causal(16)"
     assert found["plan"]["edges"] == [136, 136]
-    assert [run["backend"] for run in found["dearer"]] == ["native", "banded", "gather"]
+    assert [run["backend"] for run in found["dearer"]] == ["native", "blocked", "banded", "gather"]
     assert found["refused"] == []
     assert found["budget"] == BUDGET
 

@@ -25,6 +25,7 @@ from edgewise.layouts.lower import (
 )
 from edgewise.layouts.tile_fill import (
     TileFill as TileFill,
+    fill_of_clusters as fill_of_clusters,
     split_by_fill as split_by_fill,
     tile_fill as tile_fill,
 )

@@ -13,8 +13,9 @@ from edgewise.layouts.edges import edges
 from edgewise.layouts.lower import csr
 from edgewise.layouts.progression import Progression, progression
 
-__all__ = ["TileFill", "split_by_fill", "tile_fill"]
+__all__ = ["TileFill", "fill_of_clusters", "split_by_fill", "tile_fill"]
 
+_LEAST = 0.25  # mean fill of tiles below which they gain nothing
 _SMALL_GRID = 1 << 16  # tiles that may be counted one by one, however few edges there are
 
 
@@ -90,8 +91,8 @@ def tile_fill(graph: Graph, rows: int = 64, columns: int = 64) -> TileFill:
     Raises:
         ArgumentError: a tile has no rows or no columns.
 
-    Complexity: O(E + tiles of a small grid), or O(E log E) where the grid has more tiles than
-        there are edges. O(T + E / columns) for rows that are intervals: their edges are not
+    Complexity: O(E), or O(E log E) where the grid has many more tiles than there are edges.
+        O(T + E / columns) for rows that are intervals: their edges are not
         worked out.
 
     Example:
@@ -106,6 +107,27 @@ def tile_fill(graph: Graph, rows: int = 64, columns: int = 64) -> TileFill:
                 f"tile_fill: {name} must be at least 1, got {size}. Use 64, for example."
             )
     return recall(graph, ("tile fill", rows, columns), lambda: _tile_fill(graph, rows, columns))
+
+
+def fill_of_clusters(graph: Graph, size: int = 64) -> TileFill | None:
+    """The fill of square tiles, if the edges are known and may cluster; else None.
+
+    Planning asks this: it lowers no graph that nobody has lowered, and it does not count what
+    cannot be full. A tile holds no more edges than its rows have, so few edges a row, or a column,
+    fill none: what molecules, meshes and citations look like is seen in the facts.
+    """
+    if not isinstance(graph, EdgeList) and "edges" not in graph.__dict__.get("_memory", {}):
+        return None
+    facts = recall(graph, "facts", graph.facts)
+    sides = (
+        (facts.num_targets, facts.min_in_degree, facts.max_in_degree),
+        (facts.num_sources, facts.min_out_degree, facts.max_out_degree),
+    )
+    for nodes, fewest, most in sides:
+        held = nodes if fewest else -(-facts.max_edges // max(most, 1))  # at least, with edges
+        if facts.max_edges < _LEAST * size * held:
+            return None
+    return tile_fill(graph, size, size)
 
 
 def split_by_fill(
@@ -200,7 +222,7 @@ def _pieces(intervals: Progression, grid: TileFill) -> tuple[Tensor, Tensor]:
 
 def _sums(keys: Tensor, counts: Tensor | None, tiles: int) -> tuple[Tensor, Tensor]:
     """The different keys in rising order, and the sum of the counts of each."""
-    if tiles <= max(_SMALL_GRID, keys.shape[0]):
+    if tiles <= max(_SMALL_GRID, 8 * keys.shape[0]):
         total = torch.zeros(tiles, dtype=torch.int64)
         total = (
             torch.bincount(keys, minlength=tiles)

@@ -1,7 +1,8 @@
 """What tiles take: counted where the edges are known, bounded by facts where they are not.
 
-A graph whose edges nobody has worked out yet is priced as if it had as many tiles as its facts
-allow. So planning lowers nothing, and a graph that might cluster, but need not, is left to others.
+A graph whose edges nobody has worked out yet, or are too few to fill tiles, is priced as if it had
+as many tiles as its facts allow. So planning lowers nothing, and leaves such a graph to others; a
+request for this backend runs it all the same, within the memory that those tiles would take.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from edgewise.backends.base import Work
 from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
 from edgewise.backends.blocked.tiling import padded
-from edgewise.graphs import EdgeList, Facts, Graph, recall
-from edgewise.layouts import tile_fill
+from edgewise.graphs import Facts, Graph, recall
+from edgewise.layouts import fill_of_clusters, tile_fill
 from edgewise.problem import AttentionProblem
 
 __all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
@@ -50,17 +51,22 @@ class Amount:
 
 
 def amount(graph: Graph, facts: Facts) -> Amount:
-    """The tiles of a graph: counted where its edges are known, an upper bound otherwise."""
-    if isinstance(graph, EdgeList) or "edges" in graph.__dict__.get("_memory", {}):
+    """The tiles of a graph: counted where its edges are known and may cluster, else bounded."""
+    if fill_of_clusters(graph, _SMALL) is not None:
         return counted(graph)
     return _better(*(_bounded(facts, block) for block in (_SMALL, _LARGE)))
 
 
 def counted(graph: Graph) -> Amount:
     """The tiles of a graph, of the size that takes less; worked out once, in O(E)."""
-    return recall(
-        graph, "tiles", lambda: _better(*(_counted(graph, block) for block in (_SMALL, _LARGE)))
-    )
+
+    def count() -> Amount:
+        small = _counted(graph, _SMALL)
+        if fill_of_clusters(graph, _SMALL) is None:
+            return small
+        return _better(small, _counted(graph, _LARGE))
+
+    return recall(graph, "tiles", count)
 
 
 def _better(small: Amount, large: Amount) -> Amount:

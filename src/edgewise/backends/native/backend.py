@@ -20,7 +20,7 @@ from edgewise.backends.native.library import why_missing
 from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
 from edgewise.graphs import Graph, recall
-from edgewise.layouts import csr, edges
+from edgewise.layouts import csr, edges, fill_of_clusters
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
@@ -73,7 +73,7 @@ class Native(Backend):
             products=E * problem.batch * width,
             entries=E * problem.batch * heads,
             numbers=problem.batch * nodes / size,
-            misses=E * problem.batch * far * table / max(S, 1),
+            misses=_far_reads(problem) * problem.batch * far * table / max(S, 1),
         )
         return Accepts(work, memory, way)
 
@@ -178,6 +178,13 @@ def _in_tiles(problem: AttentionProblem) -> bool:
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+
+
+def _far_reads(problem: Problem) -> int:
+    """Rows of sources that may come from beyond the caches: those of a cluster come once."""
+    tiles = fill_of_clusters(problem.graph)
+    edges_ = problem.facts.max_edges
+    return edges_ if tiles is None else min(edges_, tiles.num_tiles * tiles.columns)
 
 
 def _table(problem: Problem) -> int:
