@@ -101,7 +101,8 @@ def _bounded(facts: Facts, block: int) -> Amount:
     tiles = min(height * row, width * column, facts.max_edges, inside)
     # As few edges as there may be fill so many tiles; the others have masks.
     full = max(0, facts.min_edges - tiles * (block * block - 1))
-    return Amount(block, max(0, tiles - full), tiles, min(tiles, math.ceil(1.125 * row)), 1)
+    most = min(tiles, math.ceil(1.125 * row))
+    return Amount(block, max(0, tiles - full), tiles + tiles // 8, most, 1)
 
 
 def work_of(problem: AttentionProblem, found: Amount) -> Work:
