@@ -38,6 +38,8 @@ def may_refuse(backend: str, setting: str, graph: str) -> bool:
         return setting not in PLAIN or graph not in BANDS
     if backend == "ragged":
         return setting not in PLAIN or graph not in BLOCKS
+    if backend == "blocked":
+        return setting not in PLAIN or graph in COPIES
     if backend != "dense":
         return False
     return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)

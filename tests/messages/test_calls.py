@@ -287,7 +287,7 @@ CASES = {
         ew.PlanError,
         (
             "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', 'ragged', "
-            "'native', 'flex', got 'fast'. Use 'auto'."
+            "'blocked', 'native', 'flex', got 'fast'. Use 'auto'."
         ),
     ),
     "second derivative": (

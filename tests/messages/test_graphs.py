@@ -8,7 +8,7 @@ import torch
 
 import edgewise as ew
 from edgewise.graphs import Cuts, graph_from
-from edgewise.layouts import block_mask
+from edgewise.layouts import block_mask, tile_fill
 from tests.messages.raising import caught, forgotten, is_one_clear_sentence, names_a_cure
 
 COPIES = ew.EdgeList([[0, 0], [1, 1]], num_nodes=5)
@@ -551,6 +551,11 @@ CASES = {
         ew.ArgumentError,
         "lower: layout must be one of Edges, Csr, ReversedCsr, PaddedRows, DenseMask, "
         "BlockMask, got 'csr'. Pass the class, like lower(graph, Csr).",
+    ),
+    "tiles without rows": (
+        lambda: tile_fill(ew.Causal(3), rows=0),
+        ew.ArgumentError,
+        "tile_fill: rows must be at least 1, got 0. Use 64, for example.",
     ),
     "lower edges": (
         lambda: ew.lower(torch.zeros(2, 3), ew.Csr),

@@ -7,6 +7,7 @@ from edgewise.backends.base import (
     Refuses as Refuses,
     Work as Work,
 )
+from edgewise.backends.blocked import Blocked
 from edgewise.backends.dense import Dense
 from edgewise.backends.flex import Flex
 from edgewise.backends.gather import Gather
@@ -20,6 +21,7 @@ BACKENDS: tuple[Backend, ...] = (
     Dense(),
     Banded(),
     Ragged(),
+    Blocked(),
     Native(),
     Flex(),
 )

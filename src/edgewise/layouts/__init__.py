@@ -24,3 +24,9 @@ from edgewise.layouts.lower import (
     reversed_csr as reversed_csr,
 )
 from edgewise.layouts.ragged import Ragged as Ragged, ragged as ragged
+from edgewise.layouts.tile_fill import (
+    TileFill as TileFill,
+    fill_of_clusters as fill_of_clusters,
+    split_by_fill as split_by_fill,
+    tile_fill as tile_fill,
+)

@@ -124,6 +124,20 @@ def _power(nodes: int, degree: int) -> Graph:
     return _with_own(target, source, nodes)
 
 
+def _clusters(nodes: int, size: int, percent: int) -> Graph:
+    """Groups in which so many of a hundred pairs are edges, and as many edges across as nodes."""
+    random = torch.Generator().manual_seed(_SEED)
+    start = torch.arange(0, nodes, size)
+    inside = torch.rand(len(start), size, size, generator=random) < percent / 100
+    group, row, column = inside.nonzero().unbind(1)
+    target, source = start[group] + row, start[group] + column
+    here = (target < nodes) & (source < nodes)
+    across = torch.randint(nodes, (2, nodes), generator=random)
+    return _with_own(
+        torch.cat([target[here], across[0]]), torch.cat([source[here], across[1]]), nodes
+    )
+
+
 def _with_own(target: Tensor, source: Tensor, nodes: int) -> Graph:
     """Each edge once, and each node reads itself, so that none reads nothing."""
     own = torch.arange(nodes)
@@ -156,4 +170,5 @@ FAMILIES: dict[str, Callable[..., Graph]] = {
     "random": _random,
     "power": _power,
     "bipartite": _bipartite,
+    "clusters": _clusters,
 }

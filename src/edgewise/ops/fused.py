@@ -144,13 +144,13 @@ def _wide(tensor: Tensor, channels: int) -> Tensor:
     return torch.nn.functional.pad(tensor, (0, missing)) if missing else tensor
 
 
-def every_head(tables: Tables) -> Tables:
-    """Keys and values once for each query head."""
+def every_head(tables: Tables, axis: int = 0) -> Tables:
+    """Keys and values once for each query head; ``axis`` counts the heads."""
     query, key, value = tables
-    share = query.shape[0] // max(key.shape[0], 1)
+    share = query.shape[axis] // max(key.shape[axis], 1)
     if share == 1:
         return tables
-    return query, key.repeat_interleave(share, 0), value.repeat_interleave(share, 0)
+    return query, key.repeat_interleave(share, axis), value.repeat_interleave(share, axis)
 
 
 def _as_given(grad: Tensor, tensor: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgewise.graphs import (
+    Blocks,
     Causal,
     Complete,
     Difference,
     Facts,
     Graph,
     Intersection,
+    SelfLoops,
     Union,
     Window,
     recall,
@@ -108,6 +110,9 @@ def _facts(graph: Graph) -> Facts:
     return recall(graph, "facts", graph.facts)
 
 
+# Families that say what they are: blocks of single nodes are a window too, but better as blocks.
+_PLAIN = (Blocks, Causal, Complete, SelfLoops, Window)
+
 # --- The rules -----------------------------------------------------------------------------------
 
 
@@ -123,7 +128,7 @@ def _causal(graph: Graph) -> Graph | None:
 
 def _window(graph: Graph) -> Graph | None:
     found = band_of(graph)
-    if found is None or isinstance(graph, Complete | Causal | Window):
+    if found is None or isinstance(graph, _PLAIN):
         return None
     T, S = found.num_targets, found.num_sources
     left, right = S - T - found.first, found.last - (S - T)

@@ -212,10 +212,7 @@ def _strand_of(tables: Tables, nodes: slice) -> Tables:
 
 
 def _written(prepared: _Strands, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
-    query, key, value = tensors
-    share = query.shape[-3] // key.shape[-3]
-    if share > 1:
-        key, value = key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
+    query, key, value = every_head(tensors, -3)
     outs: list[Tensor] = []
     sums: list[Tensor] = []
     for strand in prepared.strands:

@@ -22,7 +22,7 @@ from edgewise.backends.native.library import why_missing
 from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
 from edgewise.graphs import Facts, Graph, recall
-from edgewise.layouts import csr, edges
+from edgewise.layouts import csr, edges, fill_of_clusters
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
@@ -79,7 +79,7 @@ class Native(Backend):
             products=E * problem.batch * width,
             entries=problem.batch * (E * (heads * entry + _EDGE) + T * heads * _ROW),
             numbers=problem.batch * nodes / size,
-            misses=E * problem.batch * far,
+            misses=_far_reads(problem) * problem.batch * far,
             calls=_COPIES if _copied(problem) else 1,
         )
         return Accepts(work, memory, way)
@@ -226,6 +226,13 @@ def _reach(facts: Facts) -> int:
     """Sources that rows beside each other read: those stay in the cache from row to row."""
     widest = int(facts.cuts.source_sizes.max()) if len(facts.cuts.source_sizes) else 0
     return max(0, min(facts.num_sources, facts.left + facts.right + 1, widest))
+
+
+def _far_reads(problem: Problem) -> int:
+    """Rows of sources that may come from beyond the caches: those of a cluster come once."""
+    tiles = fill_of_clusters(problem.graph)
+    edges_ = problem.facts.max_edges
+    return edges_ if tiles is None else min(edges_, tiles.num_tiles * tiles.columns)
 
 
 def _table(problem: Problem) -> int:

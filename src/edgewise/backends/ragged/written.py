@@ -10,7 +10,7 @@ from torch import Tensor
 from edgewise.backends.ragged.bins import coarse_bins
 from edgewise.backends.ragged.buckets import Bucket, Slots, forbidden
 from edgewise.layouts import Ragged
-from edgewise.ops.fused import Tables
+from edgewise.ops.fused import Tables, every_head
 from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["Written"]
@@ -52,10 +52,7 @@ class Written:
         """
         dtype = tensors[0].dtype
         accumulate = accumulate_dtype(dtype)
-        query, key, value = (t.to(accumulate) for t in tensors)
-        share = query.shape[-3] // key.shape[-3]
-        if share > 1:
-            key, value = key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
+        query, key, value = (t.to(accumulate) for t in every_head(tensors, -3))
         lead = query.shape[:-2]
         outs: list[Tensor] = []
         sums: list[Tensor] = []

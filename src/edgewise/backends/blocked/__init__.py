@@ -1,0 +1,3 @@
+"""Clusters of edges as dense tiles."""
+
+from edgewise.backends.blocked.backend import Blocked as Blocked

@@ -1,0 +1,149 @@
+"""What tiles take: counted where the edges are known, bounded by facts where they are not.
+
+A graph whose edges nobody has worked out yet, or are too few to fill tiles, is priced as if it had
+as many tiles as its facts allow. So planning lowers nothing, and leaves such a graph to others; a
+request for this backend runs it all the same, within the memory that those tiles would take.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgewise.backends.base import Work
+from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
+from edgewise.backends.blocked.tiling import padded
+from edgewise.graphs import Facts, Graph, recall
+from edgewise.layouts import fill_of_clusters, tile_fill
+from edgewise.problem import AttentionProblem
+
+__all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
+
+_SMALL, _LARGE = 64, 128  # rows and columns of a tile
+_GAIN = 1.15  # so much cheaper is a pair of a large tile
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How many tiles a graph has.
+
+    Attributes:
+        block: Rows and columns of a tile.
+        masks: Tiles with a mask of their own.
+        computed: Tiles, with those that are added so that blocks of targets have equally many.
+        widest: Most tiles of one block of targets.
+        groups: How many different numbers of tiles a block of targets has, about.
+    """
+
+    block: int
+    masks: int
+    computed: int
+    widest: int
+    groups: int
+
+    @property
+    def pairs(self) -> int:
+        """Target-source pairs in all tiles."""
+        return self.computed * self.block * self.block
+
+
+def amount(graph: Graph, facts: Facts) -> Amount:
+    """The tiles of a graph: counted where its edges are known and may cluster, else bounded."""
+    if fill_of_clusters(graph, _SMALL) is not None:
+        return counted(graph)
+    return _better(*(_bounded(facts, block) for block in (_SMALL, _LARGE)))
+
+
+def counted(graph: Graph) -> Amount:
+    """The tiles of a graph, of the size that takes less; worked out once, in O(E)."""
+
+    def count() -> Amount:
+        small = _counted(graph, _SMALL)
+        if fill_of_clusters(graph, _SMALL) is None:
+            return small
+        return _better(small, _counted(graph, _LARGE))
+
+    return recall(graph, "tiles", count)
+
+
+def _better(small: Amount, large: Amount) -> Amount:
+    return large if large.pairs < _GAIN * small.pairs else small
+
+
+def _counted(graph: Graph, block: int) -> Amount:
+    tiles = tile_fill(graph, block, block)
+    width = padded(torch.bincount(tiles.row))
+    return Amount(
+        block,
+        int((tiles.edges < block * block).sum()),
+        int(width.sum()),
+        int(width.max()) if width.numel() else 0,
+        2 * torch.unique(width).numel(),
+    )
+
+
+def _bounded(facts: Facts, block: int) -> Amount:
+    def touched(length: int) -> int:
+        """Most blocks that so many neighbouring nodes lie in."""
+        return (length + block - 2) // block + 1 if length else 0
+
+    T, S = facts.num_targets, facts.num_sources
+    height, width = -(-T // block), -(-S // block)
+    near = touched(max(0, block + facts.left + facts.right))
+    row = min(width, near, block * facts.max_in_degree)
+    column = min(height, near, block * facts.max_out_degree)
+    sizes = np.stack([facts.cuts.target_sizes, facts.cuts.source_sizes])
+    diagonal = ((sizes + block - 2) // block + 1) * (sizes.min(0) > 0)
+    inside = int((diagonal[0] * diagonal[1]).sum())
+    tiles = min(height * row, width * column, facts.max_edges, inside)
+    # As few edges as there may be fill so many tiles; the others have masks.
+    full = max(0, facts.min_edges - tiles * (block * block - 1))
+    most = min(tiles, math.ceil(1.125 * row))
+    return Amount(block, max(0, tiles - full), tiles + tiles // 8, most, 1)
+
+
+def work_of(problem: AttentionProblem, found: Amount) -> Work:
+    """What has to be done."""
+    facts = problem.facts
+    planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
+    copied = 2 * found.computed * found.block  # nodes, of keys and values
+    numbers = (copied + facts.num_targets + facts.num_sources) * planes * dim
+    tile = bytes_of_tile(found.block, planes * dim, problem.accumulate.itemsize)
+    calls = found.groups + found.computed * tile / SLABS
+    mask = found.pairs  # the same for all planes
+    return Work(found.pairs * planes * dim, found.pairs * planes, numbers + mask, calls=calls)
+
+
+def memory_of(problem: AttentionProblem, found: Amount) -> int:
+    """Largest extra memory of a call, in bytes, with the masks that the graph keeps."""
+    T, S = problem.facts.num_targets, problem.facts.num_sources
+    planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
+    given, size = problem.dtype.itemsize, problem.accumulate.itemsize
+    low, lse_too = given < size, problem.wants_lse and problem.needs_grad
+    widened = low or lse_too or problem.head_dim != problem.value_dim
+
+    def copied(nodes: int) -> int:
+        """Bytes of a table, if tiles cannot read it as it is."""
+        return nodes * planes * dim * size if widened or nodes % found.block else 0
+
+    every_head = 0 if problem.heads == problem.kv_heads else 2 * S * planes * dim * given
+    read = copied(T) + 2 * copied(S) + every_head
+    targets, sources = T * planes * dim, S * planes * dim
+    kept = found.masks * found.block * found.block + 24 * found.computed
+    held, slabs = kept + 2 * T * planes * size, _slabs(found, planes * dim, size)
+    if not problem.needs_grad:
+        return int(held + read + targets * (size + given * low) + 2 * slabs)
+    results = targets * given + (2 + 2 * lse_too) * copied(T)
+    written = (targets + 2 * sources) * (size + given * low)
+    return int(held + read + results + written + 4 * slabs)
+
+
+def _slabs(found: Amount, width: int, size: int) -> int:
+    """Memory of the keys of as many tiles as are computed at a time, and half of their masks."""
+    area, tile = found.block * found.block, bytes_of_tile(found.block, width, size)
+    together = min(max(found.widest, SLABS // tile), found.computed)
+    queries = min(together * tile, SLABS)
+    return together * (found.block * width * size + area * (size + 4) // 2) + queries
