@@ -20,6 +20,17 @@ RANDOM = ew.RandomRegular(N, degree=3, seed=1)
 PLAIN = ["dot", "dot, other value size", "dot, two batch dimensions", "dot, grouped heads",
          "dot, strided"]  # fmt: skip
 
+
+def _clustered() -> ew.EdgeList:
+    """Two full tiles and edges around them, in an order of their own."""
+    random = torch.Generator().manual_seed(7)
+    dense = torch.rand(256, 256, generator=random) < 0.01
+    dense[:128, :128] |= torch.rand(128, 128, generator=random) < 0.9
+    dense[128:192, 192:] |= torch.rand(64, 64, generator=random) < 0.8
+    index = dense.nonzero().flip(1).t()
+    return ew.EdgeList(index[:, torch.randperm(index.shape[1], generator=random)], num_nodes=256)
+
+
 WHOLE: dict[str, Graph] = {
     "Longformer": WINDOW | ew.Hubs(N, [0, 17]),
     "BigBird": WINDOW | ew.Hubs(N, [0, 17, 18]) | RANDOM,
@@ -37,6 +48,7 @@ WHOLE: dict[str, Graph] = {
         torch.randperm(N, generator=torch.Generator().manual_seed(2)),
         torch.randperm(N, generator=torch.Generator().manual_seed(3)),
     ),
+    "clusters": _clustered(),
     "side by side": ew.disjoint_union(
         [ew.Complete(5), ew.Complete(3), ew.Window(9, left=1, right=1) | ew.Hubs(9, [4])]
     ),
@@ -91,7 +103,9 @@ def test_parts_of_random_expressions_hold_every_edge_once(seed):
 
 def merges(problem) -> list[Merge]:
     """Every merged plan, however dear."""
-    return list(planner._merges(problem, 1 << 40, depth=2))
+    return [
+        plan for plan in planner._composed(problem, 1 << 40, depth=2) if isinstance(plan, Merge)
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -140,3 +154,51 @@ def _assert_alike(state, oracle, call, dtype):
 
 def _finite(tensor):
     return torch.where(torch.isinf(tensor), torch.zeros_like(tensor), tensor)
+
+
+KEEPING = ["two windows", "two bands apart", "edges in a window", "clusters"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["dot, everything", "dot, edge bias", "dot, dense bias", "additive, bias, dropout"]
+)
+@pytest.mark.parametrize("name", KEEPING)
+def test_parts_keep_what_belongs_to_nodes_and_edges(name, setting):
+    """Dropout, biases and edge features, with their gradients, survive a split."""
+    graph = WHOLE[name]
+    call = SETTINGS[setting].call(graph, torch.float64)
+    inputs, options = inputs_of_call(call), call.setting
+    count = edges(graph).num_edges
+    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=True)
+    (plan,) = merges(question.about(graph))
+    whole = planner.choose(question.about(graph), "reference").plan
+    found, wanted = (each.forward(inputs) for each in (plan, whole))
+    torch.testing.assert_close(found.out, wanted.out, rtol=0, atol=1e-11)
+    torch.testing.assert_close(found.lse, wanted.lse, rtol=0, atol=1e-11)
+    used = list(call.used().values())
+    push = torch.randn_like(wanted.out)
+    for first, second in zip(
+        torch.autograd.grad(found.out, used, push),
+        torch.autograd.grad(wanted.out, used, push),
+        strict=True,
+    ):
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("setting", ["dot, dropout", "dot, edge bias"])
+def test_parts_that_number_nodes_anew_are_not_for_what_belongs_to_nodes(setting):
+    graph = WHOLE["BigBird"]
+    call = SETTINGS[setting].call(graph, torch.float64)
+    inputs, options = inputs_of_call(call), call.setting
+    count = edges(graph).num_edges
+    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=False)
+    assert merges(question.about(graph)) == []
+
+
+def test_a_split_has_few_parts():
+    many = ew.Window(N, left=1, right=1)
+    for seed in range(9):
+        many = many | ew.RandomRegular(N, degree=2, seed=seed)
+    assert list(splits(many)) == []
+    batch = [ew.Causal(3), ew.Window(5, left=1, right=1)] * 5
+    assert list(splits(ew.disjoint_union(batch))) == []

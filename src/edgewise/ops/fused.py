@@ -6,6 +6,7 @@ that pieces are cut from, the gradients from a global state, and what autograd k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -14,12 +15,32 @@ from torch.autograd import Function
 
 from edgewise.ops.once import once_differentiable
 
-__all__ = ["BACKWARD", "FORWARD", "Pieces", "Tables", "attention", "every_head", "gradients"]
+__all__ = [
+    "BACKWARD",
+    "FORWARD",
+    "Pieces",
+    "Tables",
+    "attention",
+    "every_head",
+    "gradients",
+    "on_matrix_units",
+]
 
 FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 # Query, key, value ``[planes, nodes, channels]``: one plane for each head of each batch entry.
 Tables = tuple[Tensor, Tensor, Tensor]
+
+
+_has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+
+
+def on_matrix_units(dtype: torch.dtype) -> bool:
+    """Whether the processor multiplies matrices of this dtype faster than those of float32.
+
+    Where it does not, torch's backward kernel is up to eight times as slow in half precision.
+    """
+    return dtype.itemsize == 2 and _has_matrix_units()
 
 
 class Pieces(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewise.planning.budget import as_text
+from edgewise.planning.fold import Fold
 from edgewise.planning.machine import constants
 from edgewise.planning.merge import Merge
 from edgewise.planning.plan import Plan, Run
@@ -88,6 +89,10 @@ def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iter
         yield f"{indent}└─ merge · {plan.law} · {_estimate(plan)}{took}"
         for piece in plan.pieces:
             yield from _tree(piece.plan, indent + "   ", about=f" · {_edges(piece.plan)}")
+        return
+    if isinstance(plan, Fold):
+        yield f"{indent}└─ batch of {plan.copies:,} · equal graphs side by side{about}{took}"
+        yield from _tree(plan.inner, indent + "   ")
         return
     assert isinstance(plan, Run)
     graph = repr(plan.problem.graph)

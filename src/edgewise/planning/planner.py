@@ -13,10 +13,11 @@ from edgewise.backends import BACKENDS, Accepts, Backend, Work
 from edgewise.errors import BackendRefused, PlanError
 from edgewise.planning.budget import as_text, memory_budget
 from edgewise.planning.cost import seconds
+from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece
 from edgewise.planning.plan import Plan, Run, backend_named
 from edgewise.planning.rules import simplify
-from edgewise.planning.split import Part, Split, splits
+from edgewise.planning.split import Part, Split, repeated, splits
 from edgewise.problem import AttentionProblem, Problem
 
 __all__ = ["Decision", "Refusal", "choose"]
@@ -101,7 +102,7 @@ def _all(problem: Problem, budget: int, depth: int) -> tuple[list[Plan], list[Re
     ]
     plans: list[Plan] = [outcome for outcome in judged if isinstance(outcome, Run)]
     if depth and isinstance(problem, AttentionProblem):
-        plans += _merges(problem, budget, depth)
+        plans += _composed(problem, budget, depth)
     plans.sort(key=lambda plan: plan.seconds)
     return plans, [outcome for outcome in judged if isinstance(outcome, Refusal)]
 
@@ -130,9 +131,16 @@ def _judged(
 # --- In parts ------------------------------------------------------------------------------------
 
 
-def _merges(problem: AttentionProblem, budget: int, depth: int) -> Iterator[Merge]:
+def _composed(problem: AttentionProblem, budget: int, depth: int) -> Iterator[Plan]:
+    """Plans that are made of plans."""
     # Parts with nodes of their own cannot tell what belongs to the nodes or edges of the whole.
     numbered = bool(problem.dropout or problem.bias) or problem.edge_tensors
+    copies = None if numbered else repeated(problem.graph)
+    if copies is not None:
+        graph, count = copies
+        plans, _ = _all(replace(problem, graph=graph, batch=problem.batch * count), budget, 0)
+        if plans:
+            yield Fold(problem, plans[0].seconds, plans[0].memory, count, plans[0])
     for split in splits(problem.graph):
         if numbered and not split.plain:
             continue
@@ -153,7 +161,13 @@ def _merge(problem: AttentionProblem, split: Split, budget: int, depth: int) -> 
     heads, size = problem.batch * problem.heads, problem.accumulate.itemsize
     moved = heads * sum(_moved(problem, part) for part in split.parts)
     work = Work(0, 0, moved, calls=len(pieces))
-    state = 2 * heads * problem.facts.num_targets * (problem.value_dim + 1) * size
+    facts, value = problem.facts, problem.value_dim + 1
+    state = 2 * heads * facts.num_targets * value * size
+    if problem.needs_grad:  # gradients so far, while a part makes its own
+        channels = problem.head_dim + problem.value_dim
+        state += (
+            heads * (facts.num_targets * problem.head_dim + facts.num_sources * channels) * size
+        )
     return Merge(
         problem,
         sum(piece.plan.seconds for piece in pieces) + seconds(work, "merge", problem),

@@ -8,6 +8,7 @@ as edges (``B - A``) or as whole rows, which a part then computes for nothing an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,20 +17,25 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs import (
+    Blocks,
     Complete,
     Difference,
     DisjointUnion,
+    EdgeList,
     Graph,
+    Grid,
     Hubs,
     Intersection,
     Permutation,
     Union,
     disjoint_union,
     induced,
+    recall,
 )
+from edgewise.layouts import split_by_fill, tile_fill
 from edgewise.planning.rules import band_of, contained, simplify
 
-__all__ = ["Part", "Split", "splits"]
+__all__ = ["Part", "Split", "repeated", "splits"]
 
 _MOST_PARTS = 8  # more calls than that cost more than they gain
 
@@ -95,10 +101,33 @@ def splits(graph: Graph) -> Iterator[Split]:
         >>> [part.graph for part in split.parts][:2]
         [Window(64, left=2, right=2), Complete(1, 64)]
     """
-    for rule in (_relabelled, _side_by_side, _union):
+    for rule in (_relabelled, _side_by_side, _union, _clusters):
         found = rule(graph)
         if found is not None:
             yield found
+
+
+def repeated(graph: Graph) -> tuple[Graph, int] | None:
+    """One graph and how many copies of it stand side by side; None where that is not seen.
+
+    Example:
+        >>> from edgewise import Grid
+        >>> repeated(Grid((4, 9), radius=(0, 2)))
+        (Grid((9,), radius=2), 4)
+    """
+    match graph:
+        case DisjointUnion(parts) if not graph.holds_tensors and len(set(parts)) == 1:
+            return parts[0], len(parts)
+        case Blocks(sizes, columns) if len({*zip(sizes, columns, strict=True)}) == 1:
+            return (Complete(sizes[0], columns[0]), len(sizes)) if len(sizes) > 1 else None
+        case Grid():
+            still = next((i for i, radius in enumerate(graph.radii) if radius), 0)
+            shape, radii = graph.shape[still:], graph.radii[still:]
+            one = Grid(shape, radius=radii, corners=graph.corners, periodic=graph.periodic)
+            copies = math.prod(graph.shape[:still])
+            return (one, copies) if copies > 1 and one.num_targets else None
+        case _:
+            return None
 
 
 # --- Relabelling ---------------------------------------------------------------------------------
@@ -141,6 +170,29 @@ def _side_by_side(graph: Graph) -> Split | None:
 def _kind(graph: Graph) -> tuple[type[Graph], bool]:
     facts = graph.facts()
     return type(graph), facts.complete or facts.fully_causal
+
+
+# --- Dense tiles and leftovers --------------------------------------------------------------------
+
+_FULL = 0.5  # share of a tile's pairs that are edges, from which tiles gain on every machine seen
+_WORTH = 0.2  # least share of all edges that lie in such tiles
+_FEWEST = 1 << 14  # edges; below, one kernel is done before two have started
+_TILE = 64
+
+
+def _clusters(graph: Graph) -> Split | None:
+    """Full tiles run as tiles, and the edges around them one by one."""
+    facts = recall(graph, "facts", graph.facts)
+    least = _FULL * _TILE  # edges of some row, and of some column, in a full tile
+    few = facts.max_edges < _FEWEST or min(facts.max_in_degree, facts.max_out_degree) < least
+    if few or not isinstance(graph, EdgeList) or not facts.simple:
+        return None
+    tiles = tile_fill(graph, _TILE, _TILE)
+    inside = int(tiles.edges[tiles.fill >= _FULL].sum()) / facts.max_edges
+    parts = split_by_fill(graph, _FULL, _TILE, _TILE) if _WORTH <= inside < 1 else None
+    if parts is None:
+        return None
+    return Split("every edge lies in one tile: full tiles, and the others", (*map(Part, parts),))
 
 
 # --- Unions --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from edgewise.backends.banded.tiles import Tiles
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
-from edgewise.ops.fused import Tables, attention, every_head, gradients
+from edgewise.ops.fused import Tables, attention, every_head, gradients, on_matrix_units
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, accumulate_dtype
@@ -32,12 +32,14 @@ class _Strand:
     Attributes:
         band: The band.
         nodes: Its nodes among those of the graph.
-        block: Targets of a tile, forward; sources, backward.
+        block: Targets of a tile, forward.
+        sources: Sources of a tile, backward.
     """
 
     band: Band
     nodes: slice
     block: int
+    sources: int
 
     @cached_property
     def tiles(self) -> tuple[Tiles, ...]:
@@ -47,7 +49,7 @@ class _Strand:
     @cached_property
     def reversed(self) -> tuple[Tiles, ...]:
         """Blocks of sources with the targets that read them."""
-        return Tiles.of(self.band.reversed, self.block)
+        return Tiles.of(self.band.reversed, self.sources)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +102,16 @@ class Banded(Backend):
         dim = max(problem.head_dim, problem.value_dim)
         planes = problem.batch * problem.heads
         steps = (found.last - found.first) // found.step
-        block = _block(steps)
+        block = _blocks(steps, problem.dtype)[problem.needs_grad]
         # The stairs of the tiles leave out at most a block on both sides of a row together.
         columns = -(-found.num_sources // found.step)
         pairs = min(
             problem.facts.max_edges + found.num_targets * block, found.num_targets * columns
         )
         ends = found.step * (2 + steps // block)  # tiles that are computed one by one
-        tables = (4 + 6 * problem.needs_grad) * max(found.num_targets, found.num_sources)
-        memory = planes * dim * tables * problem.accumulate.itemsize
-        memory += block * (block + steps) * (1 + problem.dtype.itemsize)  # the mask of a tile
+        memory = planes * dim * _tables(problem) + found.num_targets * planes * 4
+        memory += block * (block + steps) * (1 + problem.accumulate.itemsize)  # the mask of a tile
+        memory += flash.GROUPS * (1 + 4 * problem.needs_grad)
         numbers = (found.num_targets + found.num_sources) * planes * dim
         work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
         return Accepts(work, memory, way="tiles", pairs=pairs)
@@ -123,12 +125,16 @@ class Banded(Backend):
         def cut() -> _Strands:
             return _Strands(
                 tuple(
-                    _Strand(strand, slice(start, None, step), _block(strand.last - strand.first))
+                    _Strand(
+                        strand,
+                        slice(start, None, step),
+                        *_blocks(strand.last - strand.first, problem.dtype),
+                    )
                     for start, strand in enumerate(found.strands)
                 )
             )
 
-        return recall(problem.graph, "banded", cut)
+        return recall(problem.graph, ("banded", on_matrix_units(problem.dtype)), cut)
 
     def forward(
         self, problem: AttentionProblem, prepared: _Strands, inputs: Inputs
@@ -190,12 +196,35 @@ def _refusals(problem: Problem) -> list[str]:
     return reasons
 
 
-def _block(steps: int) -> int:
-    """Rows of a tile: as many as half of what each row reads, within what caches like."""
-    block = 64
-    while block < 256 and 2 * block <= steps // 2:
-        block *= 2
-    return block
+def _tables(problem: AttentionProblem) -> int:
+    """Bytes for each channel of tables of nodes: output, gradients, and what has to be copied."""
+    T, S, size = problem.facts.num_targets, problem.facts.num_sources, problem.dtype.itemsize
+    found = T * size
+    if problem.heads != problem.kv_heads:
+        found += 2 * S * size
+    if problem.head_dim != problem.value_dim:
+        found += (T + S) * size
+    if problem.needs_grad:
+        found += (T + 2 * S) * size
+        if size == 2:  # queries, outputs and their gradients as float32, and sums of them
+            found += T * 4 * (1 if on_matrix_units(problem.dtype) else 4)
+    return found
+
+
+def _blocks(steps: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Rows of a tile forward and backward, for rows that read so many sources but one.
+
+    Small tiles leave out more, large ones are faster for each pair, most of all on matrix units.
+    """
+    if on_matrix_units(dtype):
+        both = _power_of_two(steps // 2, 64, 256)
+        return both, both
+    return _power_of_two(steps // 16, 32, 128), _power_of_two(steps // 4, 32, 128)
+
+
+def _power_of_two(most: int, low: int, high: int) -> int:
+    """The largest power of two up to ``most``, between two others."""
+    return min(high, max(low, 1 << max(most, 1).bit_length() - 1))
 
 
 def _scale(problem: AttentionProblem) -> float:

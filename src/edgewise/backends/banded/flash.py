@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.banded.tiles import Tiles
-from edgewise.ops.fused import BACKWARD, FORWARD, Tables
+from edgewise.ops.fused import BACKWARD, FORWARD, Tables, on_matrix_units
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["backward", "forward"]
+__all__ = ["GROUPS", "backward", "forward"]
 
-_SLABS = 16 << 20  # bytes of gradients of queries at a time
+# Bytes of outputs, or of gradients of queries, at a time: they are copied while in a cache.
+GROUPS = 4 << 20
 
 
 def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tensor, Tensor]:
@@ -32,12 +33,14 @@ def forward(tables: Tables, tiles: Sequence[Tiles], scale: float) -> tuple[Tenso
     query, key, value = tables
     out = torch.empty_like(query)
     lse = query.new_empty((*query.shape[:2], 1), dtype=accumulate_dtype(query.dtype))
-    for part in tiles:
-        mask = _mask(part.edges, query.dtype)
-        read = (part.rows_of(query), part.columns_of(key), part.columns_of(value))
-        found, sums = FORWARD(*read, attn_mask=mask, scale=scale)
-        part.rows_of(out).copy_(found)
-        part.rows_of(lse)[..., 0].copy_(sums)
+    for whole in tiles:
+        block = query.shape[0] * whole.rows * query.shape[-1] * query.itemsize
+        mask = _mask(whole.edges, query.dtype)
+        for part in whole.in_groups(max(1, GROUPS // max(block, 1))):
+            read = (part.rows_of(query), part.columns_of(key), part.columns_of(value))
+            found, sums = FORWARD(*read, attn_mask=mask, scale=scale)
+            part.rows_of(out).copy_(found)
+            part.rows_of(lse)[..., 0].copy_(sums)
     return out, lse[..., 0]
 
 
@@ -52,27 +55,30 @@ def backward(tables: Tables, results: Tables, tiles: Sequence[Tiles], scale: flo
     """
     query, key, value = tables
     out, lse, grad_out = results
+    dtype = query.dtype if on_matrix_units(query.dtype) else lse.dtype
     of_query = torch.zeros_like(query, dtype=lse.dtype)
     of_key, of_value = torch.zeros_like(key), torch.zeros_like(value)
+    query, out, grad_out = (table.to(dtype) for table in (query, out, grad_out))
     for whole in tiles:
         slab = query.shape[0] * whole.columns * query.shape[-1] * query.itemsize
-        for part in whole.in_groups(max(1, _SLABS // slab)):
+        mask = _mask(whole.edges.mT, dtype)
+        for part in whole.in_groups(max(1, GROUPS // max(slab, 1))):
             slabs, keys, values = BACKWARD(
                 part.columns_of(grad_out),
                 part.columns_of(query),
-                part.rows_of(key),
-                part.rows_of(value),
+                part.rows_of(key).to(dtype),
+                part.rows_of(value).to(dtype),
                 part.columns_of(out),
                 part.columns_of(lse[..., None])[..., 0],
                 0.0,
                 False,
-                attn_mask=_mask(part.edges.mT, query.dtype),
+                attn_mask=mask,
                 scale=scale,
             )
             part.add_columns(slabs, of_query)
             part.rows_of(of_key).copy_(keys)
             part.rows_of(of_value).copy_(values)
-    return of_query.to(query.dtype), of_key, of_value
+    return of_query.to(tables[0].dtype), of_key, of_value
 
 
 def _mask(edges: Tensor, dtype: torch.dtype) -> Tensor:

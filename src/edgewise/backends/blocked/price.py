@@ -23,6 +23,7 @@ from edgewise.problem import AttentionProblem
 __all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
 
 _SMALL, _LARGE = 64, 128  # rows and columns of a tile
+_LOWERED = 64  # bytes an edge takes while edges are worked out
 _GAIN = 1.15  # so much cheaper is a pair of a large tile
 
 
@@ -133,6 +134,8 @@ def memory_of(problem: AttentionProblem, found: Amount) -> int:
     read = copied(T) + 2 * copied(S) + every_head
     targets, sources = T * planes * dim, S * planes * dim
     kept = found.masks * found.block * found.block + 24 * found.computed
+    if not isinstance(problem.graph, EdgeList):
+        kept += _LOWERED * problem.facts.max_edges
     held, slabs = kept + 2 * T * planes * size, _slabs(found, planes * dim, size)
     if not problem.needs_grad:
         return int(held + read + targets * (size + given * low) + 2 * slabs)

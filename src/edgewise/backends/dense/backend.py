@@ -87,8 +87,7 @@ class Dense(Backend):
             entry = size * (6 if problem.needs_grad else 4)
             entry = max(entry, 36) if problem.dropout else entry  # counters are int64
             return Accepts(work, pairs * heads * entry, way=way, pairs=pairs)
-        rows = (facts.num_targets + facts.num_sources) * heads * (problem.head_dim + 4) * size
-        rows *= 4 if problem.needs_grad else 1
+        rows = _tables(problem, problem.dtype.itemsize)
         mask = 0 if free else pairs * (1 + size)
         if problem.bias is not None:
             mask += pairs * heads * size * (4 if problem.needs_grad else 2)
@@ -277,6 +276,16 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
         entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
     work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
     return Accepts(work, memory, way="matrix product", pairs=pairs)
+
+
+def _tables(problem: AttentionProblem, size: int) -> int:
+    """Bytes of output and log-sum-exp, and of gradients with the output that torch turns around."""
+    T, S = problem.facts.num_targets, problem.facts.num_sources
+    key, value = problem.head_dim * size, problem.value_dim * size
+    found = T * (value + 4) + (T * (key + value) + S * (key + value)) * problem.needs_grad
+    if problem.heads != problem.kv_heads:
+        found += S * (key + value)
+    return problem.batch * problem.heads * found
 
 
 # What a pair takes that has a number of its own, in exponentials.

@@ -58,6 +58,7 @@ class Native(Backend):
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
+            taken = _tables(problem, key, value)
             per_edge = (
                 problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
             )
@@ -67,10 +68,14 @@ class Native(Backend):
             width, row = problem.channels, problem.channels * size
             entry = 1 + (problem.reduce == "max")  # a maximum remembers whose it is
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
+            taken = (T + S * problem.needs_grad) * problem.channels * size
             per_edge = 4 * problem.weighted
             way = "fused messages"
         layouts = 2 if _may_order(problem) else 1
-        memory = int(problem.batch * (nodes + E * per_edge) + layouts * 16 * E)
+        memory = int(
+            problem.batch * (taken + E * per_edge)
+            + layouts * _LAYOUT * (1 + problem.needs_grad) * E
+        )
         heads = problem.heads if isinstance(problem, AttentionProblem) else 1
         near = min(1.0, _CACHE / max(_reach(facts) * row, 1))
         far = 0.0 if way == "fused tiles" else row * (1 - near)
@@ -185,6 +190,20 @@ def _in_tiles(problem: AttentionProblem) -> bool:
 
 
 _CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+
+_LAYOUT = 24  # bytes of an edge in what `prepare` makes for one direction
+
+
+def _tables(problem: AttentionProblem, key: int, value: int) -> int:
+    """Bytes of what is returned or copied: tables of nodes by the channels of all heads."""
+    T, S, size = problem.facts.num_targets, problem.facts.num_sources, problem.dtype.itemsize
+    read = T * key + S * (key + value)
+    found = T * value * size + 4 * T * problem.heads
+    if problem.needs_grad:  # half precision keeps its output in float32
+        found += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
+    copies = read + T * value * problem.needs_grad
+    return found + copies * size * _copied(problem)
+
 
 _COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut
 

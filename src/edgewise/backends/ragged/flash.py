@@ -10,14 +10,13 @@ from torch import Tensor
 
 from edgewise.backends.ragged.bins import Bin
 from edgewise.backends.ragged.buckets import Bucket
-from edgewise.ops.fused import BACKWARD, FORWARD, Tables
+from edgewise.ops.fused import BACKWARD, FORWARD, Tables, on_matrix_units
 from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["Buckets", "blocks_at_once"]
 
 GROUP = 2 << 20  # bytes of one tensor's copies at a time
-# Torch's backward kernel takes up to eight times as long in half precision for small blocks.
-_SMALL = 256  # rows
+_SMALL = 256  # rows of blocks that are too small for half precision, backward
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +61,8 @@ class Buckets:
         for part in self._groups(query):
             rows, columns = part.rows, part.columns
             dtype = query.dtype
-            if query.itemsize == 2 and rows.length <= _SMALL:
-                dtype = torch.float32
+            if rows.length <= _SMALL or not on_matrix_units(dtype):
+                dtype = accumulate_dtype(dtype)
             read = _heads(
                 rows.read(query).to(dtype),
                 columns.read(key).to(dtype),

@@ -1,0 +1,91 @@
+"""Fold: equal graphs side by side are a batch of one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from edgewise.graphs import Complete
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.state import AttentionState
+from edgewise.planning.plan import Plan
+
+__all__ = ["Fold"]
+
+_NODES = ("query", "key", "value")
+
+
+@dataclass(frozen=True, eq=False)
+class Fold(Plan):
+    r"""Run one graph on a batch, instead of its copies side by side.
+
+    .. math::  \mathrm{attend}(G \sqcup \dots \sqcup G, q, k, v) =
+               \mathrm{attend}(G, q', k', v'), \qquad q'_{c} = q_{cn : (c + 1) n}
+
+    Attributes:
+        copies: How many copies stand side by side.
+        inner: The plan of one copy, on a batch of all.
+    """
+
+    copies: int
+    inner: Plan
+
+    @property
+    def name(self) -> str:
+        return f"batch({self.inner.name})"
+
+    def without_graph(self) -> Fold:
+        bare = replace(self.problem, graph=Complete(0))
+        return replace(self, problem=bare, inner=self.inner.without_graph())
+
+    def attend(self, inputs: Inputs) -> Tensor:
+        return _unfolded(self.inner.attend(self._folded_inputs(inputs)))
+
+    def forward(self, inputs: Inputs) -> AttentionState:
+        state = self.inner.forward(self._folded_inputs(inputs))
+        return AttentionState(_unfolded(state.out), _unfolded(state.lse[..., None])[..., 0])
+
+    def backward(
+        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
+    ) -> Mapping[str, Tensor]:
+        def sums(tensor: Tensor) -> Tensor:
+            return self._folded(tensor[..., None])[..., 0]
+
+        wanted = inputs.tensors()
+        own = self._folded_inputs(inputs)
+        own = own.with_tensors(
+            {
+                name: tensor.detach().requires_grad_(wanted[name].requires_grad)
+                for name, tensor in own.tensors().items()
+            }
+        )
+        known = AttentionState(self._folded(state.out), sums(state.lse))
+        found = self.inner.backward(own, known, self._folded(grad_out), sums(grad_lse))
+        return {name: _unfolded(grad) if name in _NODES else grad for name, grad in found.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "plan": "batch",
+            "graph": repr(self.problem.graph),
+            "copies": self.copies,
+            "seconds": self.seconds,
+            "memory": self.memory,
+            "inner": self.inner.to_dict(),
+        }
+
+    def _folded_inputs(self, inputs: Inputs) -> Inputs:
+        tensors = inputs.tensors()
+        return inputs.with_tensors({name: self._folded(tensors[name]) for name in _NODES})
+
+    def _folded(self, tensor: Tensor) -> Tensor:
+        """``[*batch, H, copies * n, D]`` as ``[*batch, copies, H, n, D]``: a view."""
+        nodes = tensor.shape[-2] // self.copies
+        return tensor.unflatten(-2, (self.copies, nodes)).movedim(-3, -4)
+
+
+def _unfolded(tensor: Tensor) -> Tensor:
+    """And back."""
+    return tensor.movedim(-4, -3).flatten(-3, -2)
