@@ -16,7 +16,7 @@ import torch
 from edgewise.backends.base import Work
 from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
 from edgewise.backends.blocked.tiling import padded
-from edgewise.graphs import Facts, Graph, recall
+from edgewise.graphs import EdgeList, Facts, Graph, recall
 from edgewise.layouts import fill_of_clusters, tile_fill
 from edgewise.problem import AttentionProblem
 
