@@ -45,7 +45,7 @@ def test_explain_of_a_complete_graph():
     assert tree == (
         "attention · 1,024 targets x 1,024 sources · 1,048,576 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward\n"
-        "└─ dense · Complete(1024) · sdpa · about T, 393 KB"
+        "└─ dense · Complete(1024) · sdpa · about T, 147 KB"
     )
     dearer = [name for word, name in considered if word == "dearer"]
     refused = [name for word, name in considered if word == "refused"]
@@ -61,7 +61,7 @@ def test_explain_of_a_sparse_graph_with_training():
     assert tree == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 7.08 MB"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 2.49 MB"
     )
     assert ("refused", "banded") in considered
     assert ("dearer", "dense") in considered
@@ -89,10 +89,10 @@ def test_explain_names_every_reason():
 
 
 def test_explain_as_json():
-    found = json.loads(explain(ew.Causal(512), q(512, dim=64)).to_json())
+    found = json.loads(explain(ew.Causal(2048), q(2048, dim=64)).to_json())
     assert found["plan"]["backend"] == "dense"
-    assert found["plan"]["graph"] == "Causal(512)"
-    assert found["plan"]["edges"] == [131328, 131328]
+    assert found["plan"]["graph"] == "Causal(2048)"
+    assert found["plan"]["edges"] == [2098176, 2098176]
     assert {"native", "banded", "gather"} <= {run["backend"] for run in found["dearer"]}
     assert [refusal["backend"] for refusal in found["refused"]] == ["flex"]
     assert found["budget"] == BUDGET
@@ -181,7 +181,7 @@ def test_memory_of_symbolic_graphs_is_bounded():
 
 
 def test_a_plan_is_a_value():
-    like, graph = q(512, dim=64), ew.Causal(512)
+    like, graph = q(2048, dim=64), ew.Causal(2048)
     first, second = (ew.plan(like, like, like, graph, memory_budget=BUDGET) for _ in "ab")
     assert first == second
     assert hash(first) == hash(second)

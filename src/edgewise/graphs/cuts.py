@@ -22,20 +22,26 @@ class Cuts:
     Between two neighbouring corners lies a block; **every edge lies inside one block**. The
     corners ``(0, 0)`` and ``(num_targets, num_sources)`` always belong, so a graph about which
     nothing is known is one block.
+
+    Attributes:
+        targets: Where blocks end: ``[blocks + 1]``, from 0.
+        sources: The same for columns.
+        target_sizes: Rows of each block.
+        source_sizes: Columns of each block.
     """
 
-    __slots__ = ("sources", "targets")
+    __slots__ = ("source_sizes", "sources", "target_sizes", "targets")
 
     def __init__(self, targets: Sequence[int] | Ints, sources: Sequence[int] | Ints) -> None:
         self.targets: Ints = np.asarray(targets, dtype=np.int64)
         self.sources: Ints = np.asarray(sources, dtype=np.int64)
-        for name, ends in (("targets", self.targets), ("sources", self.sources)):
-            if (
-                len(ends) != len(self.targets)
-                or len(ends) < 2
-                or ends[0]
-                or (np.diff(ends) < 0).any()
-            ):
+        self.target_sizes: Ints = self.targets[1:] - self.targets[:-1]
+        self.source_sizes: Ints = self.sources[1:] - self.sources[:-1]
+        for name, ends, sizes in (
+            ("targets", self.targets, self.target_sizes),
+            ("sources", self.sources, self.source_sizes),
+        ):
+            if len(ends) != len(self.targets) or len(ends) < 2 or ends[0] or (sizes < 0).any():
                 raise GraphError(
                     f"Cuts: {name} must rise from 0 to the number of {name}, one number more than "
                     f"blocks, got {reprlib.repr(ends.tolist())}. List the corners in order, "
@@ -51,16 +57,6 @@ class Cuts:
     def num_blocks(self) -> int:
         """Number of diagonal blocks, at least one."""
         return len(self.targets) - 1
-
-    @property
-    def target_sizes(self) -> Ints:
-        """Rows of each block."""
-        return np.diff(self.targets)
-
-    @property
-    def source_sizes(self) -> Ints:
-        """Columns of each block."""
-        return np.diff(self.sources)
 
     @property
     def num_pairs(self) -> int:

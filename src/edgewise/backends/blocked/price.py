@@ -23,7 +23,7 @@ from edgewise.problem import AttentionProblem
 __all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
 
 _SMALL, _LARGE = 64, 128  # rows and columns of a tile
-_LOWERED = 64  # bytes an edge takes while edges are worked out
+_WORKING, _WORKED_OUT = 64, 24  # bytes of an edge while edges are worked out, and then
 _GAIN = 1.15  # so much cheaper is a pair of a large tile
 
 
@@ -119,7 +119,15 @@ def work_of(problem: AttentionProblem, found: Amount) -> Work:
 
 
 def memory_of(problem: AttentionProblem, found: Amount) -> int:
-    """Largest extra memory of a call, in bytes, with the masks that the graph keeps."""
+    """Largest extra memory of a call, in bytes: while edges are worked out, or while it runs."""
+    running, edges = _running(problem, found), problem.facts.max_edges
+    if isinstance(problem.graph, EdgeList):
+        return running
+    return max(_WORKING * edges, running + _WORKED_OUT * edges)
+
+
+def _running(problem: AttentionProblem, found: Amount) -> int:
+    """Bytes of a call with the masks that the graph keeps."""
     T, S = problem.facts.num_targets, problem.facts.num_sources
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
     given, size = problem.dtype.itemsize, problem.accumulate.itemsize
@@ -134,8 +142,6 @@ def memory_of(problem: AttentionProblem, found: Amount) -> int:
     read = copied(T) + 2 * copied(S) + every_head
     targets, sources = T * planes * dim, S * planes * dim
     kept = found.masks * found.block * found.block + 24 * found.computed
-    if not isinstance(problem.graph, EdgeList):
-        kept += _LOWERED * problem.facts.max_edges
     held, slabs = kept + 2 * T * planes * size, _slabs(found, planes * dim, size)
     if not problem.needs_grad:
         return int(held + read + targets * (size + given * low) + 2 * slabs)
