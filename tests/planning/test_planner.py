@@ -93,8 +93,8 @@ def test_explain_as_json():
     assert found["plan"]["backend"] == "dense"
     assert found["plan"]["graph"] == "Causal(2048)"
     assert found["plan"]["edges"] == [2098176, 2098176]
-    assert {"native", "banded", "gather"} <= {run["backend"] for run in found["dearer"]}
-    assert [refusal["backend"] for refusal in found["refused"]] == ["flex"]
+    assert {"native", "banded"} <= {run["backend"] for run in found["dearer"]}
+    assert "flex" in {refusal["backend"] for refusal in found["refused"]}
     assert found["budget"] == BUDGET
 
 
