@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import edgewise as ew
+from edgewise.backends import BACKENDS
 from edgewise.cli import explain as command
 from edgewise.cli.graph import graph_named
 from edgewise.cli.main import main
@@ -316,7 +317,7 @@ BAD = {
     ),
     "unknown backend": (
         ["Causal(3)", "--backend", "magic"],
-        "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', 'native', got "
+        f"backend must be 'auto' or one of {', '.join(repr(b.name) for b in BACKENDS)}, got "
         "'magic'. Use 'auto'.",
     ),
     "refused backend": (
