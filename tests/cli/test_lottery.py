@@ -90,9 +90,18 @@ def test_a_full_disk(capsys, monkeypatch):
     assert not measured_path().exists()
 
 
+# A process in the background may have been told to ignore Ctrl-C, and its children inherit that.
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from edgewise.cli.main import main
+sys.exit(main(["lottery"]))
+"""
+
+
 def test_ctrl_c_in_the_middle(here):
     """A real signal to a real process: 130, one sentence, and what was measured is kept."""
-    words = [sys.executable, "-m", "edgewise", "lottery"]
+    words = [sys.executable, "-c", LISTENING]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     ) as child:
@@ -103,7 +112,10 @@ def test_ctrl_c_in_the_middle(here):
                 break
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=100)
+        try:
+            out, err = child.communicate(timeout=100)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert out == ""
     assert err.startswith("Stopped: ")
