@@ -26,7 +26,8 @@ LOW_PRECISION = {"causal", "causal, tall: isolated targets", "window | hubs", "e
 BANDS = {"complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
          "window", "window, rectangular", "dilated", "self-loops", "one node",
          "hubs: isolated others"}  # fmt: skip
-BLOCKS = {"complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
+BLOCKS = {"hubs: isolated others",
+          "complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
           "causal, tall: isolated targets", "blocks, one empty", "blocks, rectangular",
           "self-loops", "one node", "no targets", "no sources"}  # fmt: skip
 PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two batch dimensions",
