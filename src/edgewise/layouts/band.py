@@ -75,6 +75,10 @@ def band(graph: Graph) -> Band | None:
         >>> band(Window(9, left=2, right=2) & Causal(9))
         Band(num_targets=9, num_sources=9, first=-2, last=0, step=1)
     """
+    return recall(graph, "band", lambda: _band(graph))
+
+
+def _band(graph: Graph) -> Band | None:
     if isinstance(graph, Dilated) and graph.num_targets:
         left, right = graph.reach
         N, step = graph.num_targets, graph.dilation
@@ -87,7 +91,7 @@ def band(graph: Graph) -> Band | None:
         return Band(T, S, first, last)
     match graph:
         case Intersection() | Union() | Difference():
-            a, b = (recall(part, "band", lambda part=part: band(part)) for part in graph.children())
+            a, b = (band(part) for part in graph.children())
             if a is None or b is None or a.step != 1 or b.step != 1:
                 return None
             found = _COMBINED[type(graph)](a, b)

@@ -57,11 +57,16 @@ class Inputs:
             bias = bias.with_values(tensors["bias"])
         return replace(self, bias=bias, **{k: v for k, v in tensors.items() if k != "bias"})
 
-    def leaves(self) -> Inputs:
-        """The same call on detached tensors; those that needed a gradient still do."""
+    def leaves(self, like: Inputs | None = None) -> Inputs:
+        """The same call on detached tensors; those that need a gradient in ``like`` still do.
+
+        Args:
+            like: Where the tensors come from, if they were made from those of another call.
+        """
+        needs = (self if like is None else like).tensors()
         return self.with_tensors(
             {
-                name: tensor.detach().requires_grad_(tensor.requires_grad)
+                name: tensor.detach().requires_grad_(needs[name].requires_grad)
                 for name, tensor in self.tensors().items()
             }
         )

@@ -54,14 +54,7 @@ class Fold(Plan):
         def sums(tensor: Tensor) -> Tensor:
             return self._folded(tensor[..., None])[..., 0]
 
-        wanted = inputs.tensors()
-        own = self._folded_inputs(inputs)
-        own = own.with_tensors(
-            {
-                name: tensor.detach().requires_grad_(wanted[name].requires_grad)
-                for name, tensor in own.tensors().items()
-            }
-        )
+        own = self._folded_inputs(inputs).leaves(like=inputs)
         known = AttentionState(self._folded(state.out), sums(state.lse))
         found = self.inner.backward(own, known, self._folded(grad_out), sums(grad_lse))
         return {name: _unfolded(grad) if name in _NODES else grad for name, grad in found.items()}

@@ -125,14 +125,7 @@ class Merge(Plan):
     ) -> Mapping[str, Tensor]:
         total: dict[str, Tensor] = {}
         for index, piece in enumerate(self.pieces):
-            part, wanted = piece.part, inputs.tensors()
-            own = self.part_inputs(index, inputs)
-            own = own.with_tensors(
-                {
-                    name: tensor.detach().requires_grad_(wanted[name].requires_grad)
-                    for name, tensor in own.tensors().items()
-                }
-            )
+            part, own = piece.part, self.part_inputs(index, inputs).leaves(like=inputs)
             lse = _rows(state.lse, part, -1)
             if part.left_out is not None:
                 lse = lse.index_fill(-1, part.left_out, _NOWHERE)

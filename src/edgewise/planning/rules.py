@@ -22,6 +22,7 @@ from edgewise.graphs import (
     Window,
     recall,
 )
+from edgewise.graphs.facts import provably_disjoint
 from edgewise.layouts import Band, band
 from edgewise.layouts.edges import has_free_order
 
@@ -83,8 +84,8 @@ def _in_plain_order(graph: Graph) -> bool:
 
 
 def band_of(graph: Graph) -> Band | None:
-    """The band without gaps that a graph is; remembered."""
-    found = recall(graph, "band", lambda: band(graph))
+    """The band without gaps that a graph is."""
+    found = band(graph)
     return found if found is not None and found.step == 1 else None
 
 
@@ -151,19 +152,12 @@ def _absorbed(graph: Graph) -> Graph | None:
 
 def _nothing_removed(graph: Graph) -> Graph | None:
     match graph:
-        case Difference(a, b) if _facts(a).simple and _apart(a, b):
+        case Difference(a, b) if _facts(a).simple and provably_disjoint(_facts(a), _facts(b)):
             return a
         case Difference(Difference(a, b), c):
             return Difference(a, Union(b, c))
         case _:
             return None
-
-
-def _apart(a: Graph, b: Graph) -> bool:
-    """Whether two graphs provably share no edge."""
-    one, other = _facts(a), _facts(b)
-    diagonals = one.right < -other.left or other.right < -one.left
-    return diagonals or not one.max_edges or not other.max_edges
 
 
 RULES: tuple[Rule, ...] = (

@@ -13,11 +13,11 @@ from torch import Tensor
 from edgewise.backends.banded import flash, written
 from edgewise.backends.banded.tiles import Tiles
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.fused import gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
-from edgewise.ops.fused import Tables, attention, every_head, gradients, on_matrix_units
+from edgewise.ops.fused import Tables, attention, every_head, on_matrix_units
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
@@ -97,7 +97,7 @@ class Banded(Backend):
         if reasons:
             return Refuses(tuple(reasons))
         assert isinstance(problem, AttentionProblem)
-        found = _band(problem)
+        found = band(problem.graph)
         assert found is not None
         dim = max(problem.head_dim, problem.value_dim)
         planes = problem.batch * problem.heads
@@ -117,7 +117,7 @@ class Banded(Backend):
         return Accepts(work, memory, way="tiles", pairs=pairs)
 
     def prepare(self, problem: Problem) -> _Strands:
-        found = _band(problem)
+        found = band(problem.graph)
         assert found is not None
 
         step = found.step
@@ -139,7 +139,7 @@ class Banded(Backend):
     def forward(
         self, problem: AttentionProblem, prepared: _Strands, inputs: Inputs
     ) -> AttentionState:
-        scale = _scale(problem)
+        scale = scale_of(problem)
         tensors = (inputs.query, inputs.key, inputs.value)
         if looked_into(tensors):
             return AttentionState(*_written(prepared, scale, tensors))
@@ -154,12 +154,7 @@ class Banded(Backend):
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        tensors = (inputs.query, inputs.key, inputs.value)
-        found = gradients(
-            prepared, _scale(problem), tensors, (state.out, state.lse), grad_out, grad_lse
-        )
-        named = zip(("query", "key", "value"), tensors, found, strict=True)
-        return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+        return gradients(problem, prepared, inputs, state, grad_out, grad_lse)
 
     def aggregate(
         self, problem: AggregateProblem, prepared: _Strands, value: Tensor, weight: Tensor | None
@@ -170,30 +165,15 @@ class Banded(Backend):
 # --- What it accepts -----------------------------------------------------------------------------
 
 
-def _band(problem: Problem) -> Band | None:
-    return recall(problem.graph, "band", lambda: band(problem.graph))
-
-
 def _refusals(problem: Problem) -> list[str]:
     if not isinstance(problem, AttentionProblem):
         return ["sums without scores gain nothing from tiles; use native or gather"]
-    reasons: list[str] = []
-    if problem.device.type != "cpu":
-        reasons.append(f"tiles run on the CPU, not on {problem.device.type}; move the tensors")
-    if _band(problem) is None:
-        reasons.append("the graph is not known to be a window; use Window, Dilated or Causal")
+    graph = None
+    if band(problem.graph) is None:
+        graph = "the graph is not known to be a window; use Window, Dilated or Causal"
     elif problem.facts.min_in_degree == 0:
-        reasons.append("some targets have nothing to read; leave them out")
-    if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
-        reasons.append("torch's fused attention knows no score but Dot without a soft cap")
-    if problem.bias is not None:
-        reasons.append(f"tiles take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to tiles; leave it out")
-    if problem.dropout:
-        reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
-    return reasons
+        graph = "some targets have nothing to read; leave them out"
+    return refusals(problem, "tiles", graph)
 
 
 def _tables(problem: AttentionProblem) -> int:
@@ -225,11 +205,6 @@ def _blocks(steps: int, dtype: torch.dtype) -> tuple[int, int]:
 def _power_of_two(most: int, low: int, high: int) -> int:
     """The largest power of two up to ``most``, between two others."""
     return min(high, max(low, 1 << max(most, 1).bit_length() - 1))
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
 
 
 # --- Computing -----------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from edgewise.backends.blocked import written
 from edgewise.backends.blocked.flash import Flash
 from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
 from edgewise.backends.blocked.tiling import Tiling
+from edgewise.backends.fused import gradients, refusals, scale_of
 from edgewise.graphs import recall
-from edgewise.ops.fused import attention, gradients
+from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
@@ -50,8 +50,8 @@ class Blocked(Backend):
     def forward(self, problem: AttentionProblem, prepared: Flash, inputs: Inputs) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if looked_into(tensors):
-            return AttentionState(*written.forward(prepared.tiling, tensors, _scale(problem)))
-        return AttentionState(*attention(self.name, prepared, _scale(problem), tensors))
+            return AttentionState(*written.forward(prepared.tiling, tensors, scale_of(problem)))
+        return AttentionState(*attention(self.name, prepared, scale_of(problem), tensors))
 
     def backward(
         self,
@@ -62,11 +62,7 @@ class Blocked(Backend):
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        tensors = (inputs.query, inputs.key, inputs.value)
-        known = (state.out, state.lse)
-        found = gradients(prepared, _scale(problem), tensors, known, grad_out, grad_lse)
-        named = zip(("query", "key", "value"), tensors, found, strict=True)
-        return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+        return gradients(problem, prepared, inputs, state, grad_out, grad_lse)
 
     def aggregate(
         self, problem: AggregateProblem, prepared: Flash, value: Tensor, weight: Tensor | None
@@ -77,25 +73,6 @@ class Blocked(Backend):
 def _refusals(problem: Problem) -> list[str]:
     if not isinstance(problem, AttentionProblem):
         return ["sums without scores gain nothing from tiles; use native or gather"]
-    reasons: list[str] = []
-    if problem.device.type != "cpu":
-        reasons.append(f"tiles run on the CPU, not on {problem.device.type}; move the tensors")
-    if not problem.facts.simple:
-        reasons.append(
-            "the graph may hold copies of an edge, and a tile holds one; merge the copies"
-        )
-    if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
-        reasons.append("torch's fused attention knows no score but Dot without a soft cap")
-    if problem.bias is not None:
-        reasons.append(f"tiles take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to tiles; leave it out")
-    if problem.dropout:
-        reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
-    return reasons
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
+    copies = "the graph may hold copies of an edge, and a tile holds one; merge the copies"
+    graph = None if problem.facts.simple else copies
+    return refusals(problem, "tiles", graph)

@@ -18,11 +18,12 @@ from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
 from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
 from edgewise.backends.dense.whole import Whole
+from edgewise.backends.fused import gradients, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import attention, gradients
+from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Additive, Dot
@@ -178,7 +179,7 @@ class Dense(Backend):
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            return AttentionState(*attention(self.name, prepared.whole, _scale(problem), tensors))
+            return AttentionState(*attention(self.name, prepared.whole, scale_of(problem), tensors))
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
@@ -199,10 +200,7 @@ class Dense(Backend):
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
         if prepared.whole is not None and _has_pairs(inputs):
-            tensors, known = (inputs.query, inputs.key, inputs.value), (state.out, state.lse)
-            found = gradients(prepared.whole, _scale(problem), tensors, known, grad_out, grad_lse)
-            named = zip(("query", "key", "value"), tensors, found, strict=True)
-            return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+            return gradients(problem, prepared.whole, inputs, state, grad_out, grad_lse)
 
         def of_scores_and_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
@@ -341,11 +339,6 @@ def _whole(
 
 def _has_pairs(inputs: Inputs) -> bool:
     return bool(inputs.query.shape[-2] and inputs.key.shape[-2])
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
 
 
 def _copies(problem: Problem) -> Tensor:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from edgewise import layouts
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.fused import gradients, refusals, scale_of
 from edgewise.backends.ragged.bins import Bin, bins
 from edgewise.backends.ragged.buckets import Bucket
 from edgewise.backends.ragged.flash import Buckets, blocks_at_once
 from edgewise.backends.ragged.written import Written
 from edgewise.graphs import recall
-from edgewise.ops.fused import attention, gradients
+from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
@@ -66,7 +66,7 @@ class Ragged(Backend):
         return recall(problem.graph, "buckets", cut)
 
     def forward(self, problem: AttentionProblem, prepared: _Cut, inputs: Inputs) -> AttentionState:
-        tensors, scale = (inputs.query, inputs.key, inputs.value), _scale(problem)
+        tensors, scale = (inputs.query, inputs.key, inputs.value), scale_of(problem)
         if looked_into(tensors):
             return AttentionState(*prepared.written.forward(tensors, scale))
         return AttentionState(*attention(self.name, prepared.buckets, scale, tensors))
@@ -80,11 +80,7 @@ class Ragged(Backend):
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        tensors = (inputs.query, inputs.key, inputs.value)
-        known = (state.out, state.lse)
-        found = gradients(prepared.buckets, _scale(problem), tensors, known, grad_out, grad_lse)
-        named = zip(("query", "key", "value"), tensors, found, strict=True)
-        return {name: grad for name, tensor, grad in named if tensor.requires_grad}
+        return gradients(problem, prepared.buckets, inputs, state, grad_out, grad_lse)
 
     def aggregate(
         self, problem: AggregateProblem, prepared: _Cut, value: Tensor, weight: Tensor | None
@@ -105,23 +101,9 @@ def _bins(problem: Problem) -> tuple[Bin, ...]:
 def _refusals(problem: Problem) -> list[str]:
     if not isinstance(problem, AttentionProblem):
         return ["sums without scores gain nothing from blocks; use native or gather"]
-    reasons: list[str] = []
-    if problem.device.type != "cpu":
-        reasons.append(f"blocks run on the CPU, not on {problem.device.type}; move the tensors")
-    if _found(problem) is None:
-        reasons.append(
-            "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
-        )
-    if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
-        reasons.append("torch's fused attention knows no score but Dot without a soft cap")
-    if problem.bias is not None:
-        reasons.append(f"blocks take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
-    if problem.dropout:
-        reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
-    return reasons
+    unknown = "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
+    graph = unknown if _found(problem) is None else None
+    return refusals(problem, "blocks", graph)
 
 
 def _memory(problem: AttentionProblem, found: tuple[Bin, ...], planes: int, dim: int) -> int:
@@ -142,8 +124,3 @@ def _memory(problem: AttentionProblem, found: tuple[Bin, ...], planes: int, dim:
         masked = one.rows * one.columns if one.causal and not one.square else 0
         group = max(group, count * (copies * node + masked * (1 + problem.accumulate.itemsize)))
     return tables + group + facts.num_targets * planes * problem.accumulate.itemsize
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)

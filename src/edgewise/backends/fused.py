@@ -1,0 +1,61 @@
+"""What backends on torch's fused attention for CPUs share: what it takes, and how it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from edgewise.ops import fused
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
+from edgewise.ops.state import AttentionState
+from edgewise.problem import AttentionProblem
+
+__all__ = ["gradients", "refusals", "scale_of"]
+
+
+def refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[str]:
+    """Why torch's kernel cannot compute a problem, as sentences.
+
+    Args:
+        problem: What is asked.
+        pieces: What the backend cuts graphs into.
+        graph: What is wrong with the graph, if anything.
+    """
+    reasons: list[str] = []
+    if problem.device.type != "cpu":
+        reasons.append(f"{pieces} run on the CPU, not on {problem.device.type}; move the tensors")
+    if graph is not None:
+        reasons.append(graph)
+    if not isinstance(problem.score, Dot) or problem.score.softcap is not None:
+        reasons.append("torch's fused attention knows no score but Dot without a soft cap")
+    if problem.bias is not None:
+        reasons.append(f"{pieces} take no {problem.bias} bias; leave it out")
+    for name in ("edge_key", "edge_value"):
+        if getattr(problem, name):
+            reasons.append(f"{name} belongs to edges, not to {pieces}; leave it out")
+    if problem.dropout:
+        reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
+    return reasons
+
+
+def scale_of(problem: AttentionProblem) -> float:
+    """The factor of the scores."""
+    assert isinstance(problem.score, Dot)
+    return problem.score.factor(problem.head_dim)
+
+
+def gradients(
+    problem: AttentionProblem,
+    pieces: fused.Pieces,
+    inputs: Inputs,
+    state: AttentionState,
+    grad_out: Tensor,
+    grad_lse: Tensor,
+) -> Mapping[str, Tensor]:
+    """What `Backend.backward` returns, for a graph cut into pieces."""
+    tensors, known = (inputs.query, inputs.key, inputs.value), (state.out, state.lse)
+    found = fused.gradients(pieces, scale_of(problem), tensors, known, grad_out, grad_lse)
+    named = zip(("query", "key", "value"), tensors, found, strict=True)
+    return {name: grad for name, tensor, grad in named if tensor.requires_grad}
