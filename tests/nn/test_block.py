@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused():
     mixer, graph = GraphConvolution(6, 6), SelfLoops(3)
     with pytest.raises(ArgumentError, match="norm must be one of 'layer', 'rms', 'batch', None, "):
         Block(mixer, 6, norm="instance")
-    with pytest.raises(ArgumentError, match="order must be one of 'pre', 'post', got 'middle'"):
+    with pytest.raises(ArgumentError, match="order must be one of 'pre', 'post', 'rezero'"):
         Block(mixer, 6, order="middle")
     with pytest.raises(ArgumentError, match="Block: dropout must be at least 0 and below 1, got 2"):
         Block(mixer, 6, dropout=2.0)

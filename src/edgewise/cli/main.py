@@ -12,6 +12,7 @@ __all__ = ["COMMANDS", "main"]
 
 # Where each command lives: ``module:function``, imported when the command line is read.
 COMMANDS = {
+    "check": "edgewise.cli.check:check",
     "compare": "edgewise.cli.compare:compare",
     "datasets": "edgewise.cli.datasets:datasets",
     "explain": "edgewise.cli.explain:explain",

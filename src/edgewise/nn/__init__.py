@@ -2,6 +2,7 @@
 
 from edgewise.nn.attention import DotAttention as DotAttention
 from edgewise.nn.block import Block as Block
+from edgewise.nn.cache import KVCache as KVCache
 from edgewise.nn.connectivity import Components as Components, components as components
 from edgewise.nn.convolution import (
     GCNConvolution as GCNConvolution,
@@ -16,3 +17,4 @@ from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv
 from edgewise.nn.laplacian import laplacian_eigenvectors as laplacian_eigenvectors
 from edgewise.nn.mlp import MLP as MLP
 from edgewise.nn.norm import BatchNorm as BatchNorm
+from edgewise.nn.rotary import Rotary as Rotary

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
+from edgewise.nn.cache import KVCache
 from edgewise.nn.heads import edge_heads, merge_heads, reset_linear, split_heads
 from edgewise.nn.inputs import check_features, check_rate, check_size
+from edgewise.nn.rotary import Rotary
+from edgewise.ops.bias import Bias
+from edgewise.ops.scores import Dot
 
 __all__ = ["DotAttention"]
 
@@ -35,16 +40,25 @@ class DotAttention(nn.Module):
             to the key and to the value, through one projection without bias.
         bias: Whether the four node projections have a bias.
         dropout: Share of attention weights dropped in training.
+        scale: Factor of the dot products; ``1 / sqrt(head_dim)`` when left out, 1 for T5.
+        source_dim: Features of ``source``; ``dim`` when left out.
+        rotary: Turns queries and keys by their position (`Rotary`); None for no positions.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
-        - source: ``[*batch, S, dim]``; the nodes of ``x`` when left out.
+        - source: ``[*batch, S, source_dim]``; the nodes of ``x`` when left out.
         - edge: ``[*batch | 1, E, edge_dim]``, in edge order; batch axes may be left out.
+        - bias: added to the scores, as in `edgewise.attention`.
+        - positions: ``[*batch, T]``, of the nodes of ``x``, for ``rotary``; counted on from the
+            cache when left out.
+        - cache: a `KVCache` with the sources of earlier calls, which this one adds its own to:
+            then ``S`` counts them all, and ``Causal(T, S)`` is the graph of a language model.
         - result: ``[*batch, T, dim]``.
 
     Raises:
-        ArgumentError: heads that do not divide, or ``edge`` where the layer has no ``edge_dim``
-            (and the other way round).
+        ArgumentError: heads that do not divide, ``edge`` where the layer has no ``edge_dim``
+            (and the other way round), ``positions`` without ``rotary``, or ``source`` together
+            with ``rotary`` or ``cache``.
         ShapeError: features or nodes that do not fit the layer or the graph.
 
     Gradients: to all tensors and parameters, never to the graph.
@@ -63,6 +77,7 @@ class DotAttention(nn.Module):
         Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.2.
         Shi et al. Masked Label Prediction. 2020, arXiv:2009.03509, section 3.1 (edge features).
         Ainslie et al. GQA. 2023, arXiv:2305.13245, section 2.2.
+        Su et al. RoFormer. 2021, arXiv:2104.09864, section 3.2 (rotary).
     """
 
     def __init__(
@@ -75,6 +90,9 @@ class DotAttention(nn.Module):
         edge_dim: int | None = None,
         bias: bool = True,
         dropout: float = 0.0,
+        scale: float | None = None,
+        source_dim: int | None = None,
+        rotary: Rotary | None = None,
     ) -> None:
         super().__init__()
         self.dim = check_size("DotAttention", "dim", dim)
@@ -97,10 +115,20 @@ class DotAttention(nn.Module):
         )
         self.edge_dim = edge_dim
         self.dropout = check_rate("DotAttention", "dropout", dropout)
+        self.source_dim = check_size(
+            "DotAttention", "source_dim", dim if source_dim is None else source_dim
+        )
+        self.score = Dot(scale)
+        self.rotary = rotary
+        if rotary is not None and rotary.dim > self.head_dim:
+            raise ArgumentError(
+                f"DotAttention: rotary turns {rotary.dim} features but a head has "
+                f"{self.head_dim}. Use Rotary({self.head_dim})."
+            )
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         self.q_proj = nn.Linear(dim, queries, bias=bias)
-        self.k_proj = nn.Linear(dim, keys, bias=bias)
-        self.v_proj = nn.Linear(dim, keys, bias=bias)
+        self.k_proj = nn.Linear(self.source_dim, keys, bias=bias)
+        self.v_proj = nn.Linear(self.source_dim, keys, bias=bias)
         self.out_proj = nn.Linear(queries, dim, bias=bias)
         self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, queries, bias=False)
         self.reset_parameters()
@@ -112,26 +140,62 @@ class DotAttention(nn.Module):
                 reset_linear(projection)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        bias: Tensor | Bias | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
+        self._check_together(source, positions, cache)
         source = x if source is None else source
         check_features("DotAttention", "x", x, self.dim, "dim")
-        check_features("DotAttention", "source", source, self.dim, "dim")
+        check_features("DotAttention", "source", source, self.source_dim, "source_dim")
         query = split_heads(self.q_proj(x), self.heads)
+        key = split_heads(self.k_proj(source), self.kv_heads)
+        value = split_heads(self.v_proj(source), self.kv_heads)
+        if self.rotary is not None:
+            if positions is None:
+                first = 0 if cache is None else cache.length
+                positions = torch.arange(first, first + x.shape[-2], device=x.device)
+            query, key = self.rotary(query, positions), self.rotary(key, positions)
+        if cache is not None:
+            key, value = cache.extend(key, value)
         per_edge = edge_heads("DotAttention", self.edge_proj, edge, self.heads, query.ndim)
         out = attention(
             query,
-            split_heads(self.k_proj(source), self.kv_heads),
-            split_heads(self.v_proj(source), self.kv_heads),
+            key,
+            value,
             graph,
+            score=self.score,
+            bias=bias,
             edge_key=per_edge,
             edge_value=per_edge,
             dropout=self.dropout if self.training else 0.0,
         )
         return self.out_proj(merge_heads(out))
 
+    def _check_together(
+        self, source: Tensor | None, positions: Tensor | None, cache: KVCache | None
+    ) -> None:
+        if positions is not None and self.rotary is None:
+            raise ArgumentError(
+                "DotAttention: positions were given, but the layer was built without rotary and "
+                "would ignore them. Build it with rotary=Rotary(head_dim)."
+            )
+        if source is not None and (self.rotary is not None or cache is not None):
+            word = "rotary" if self.rotary is not None else "cache"
+            raise ArgumentError(
+                f"DotAttention: source was given together with {word}, which is for nodes that "
+                f"read one another. Leave out one of them."
+            )
+
     def extra_repr(self) -> str:
         return (
             f"dim={self.dim}, heads={self.heads}, head_dim={self.head_dim}, "
-            f"kv_heads={self.kv_heads}, edge_dim={self.edge_dim}, dropout={self.dropout}"
+            f"kv_heads={self.kv_heads}, edge_dim={self.edge_dim}, dropout={self.dropout}, "
+            f"scale={self.score.scale}"
         )

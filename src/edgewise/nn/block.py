@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-from edgewise.errors import ShapeError
+from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.nn.inputs import check_choice, check_features, check_rate, check_size
 from edgewise.nn.norm import norm_named
@@ -19,7 +22,9 @@ class Block(nn.Module):
         \text{pre:} \quad & x \leftarrow x + \mathrm{mixer}(\mathrm{norm}(x), G), \qquad
         x \leftarrow x + \mathrm{mlp}(\mathrm{norm}(x)) \\
         \text{post:} \quad & x \leftarrow \mathrm{norm}(x + \mathrm{mixer}(x, G)), \qquad
-        x \leftarrow \mathrm{norm}(x + \mathrm{mlp}(x))
+        x \leftarrow \mathrm{norm}(x + \mathrm{mlp}(x)) \\
+        \text{rezero:} \quad & x \leftarrow x + \alpha \, \mathrm{mixer}(x, G), \qquad
+        x \leftarrow x + \beta \, \mathrm{mlp}(x), \qquad \alpha = \beta = 0 \text{ at first}
 
     ====================  ==================  =======  ======  =========  ====
     layer                 mixer               norm     order   residual   MLP
@@ -30,26 +35,31 @@ class Block(nn.Module):
     Graph Transformer     `DotAttention`      batch    post    yes        relu
     Transformer (2017)    `DotAttention`      layer    post    yes        relu
     language model        `DotAttention`      rms      pre     yes        swiglu
+    ReZero Transformer    `DotAttention`      None     rezero  yes        relu
     ====================  ==================  =======  ======  =========  ====
 
     Args:
-        mixer: Any module called as ``mixer(x, graph, edge=edge)`` that keeps the shape of ``x``;
+        mixer: Any module called as ``mixer(x, graph, **given)`` that keeps the shape of ``x``;
             without residual it may change the number of features from ``dim``, if nothing that
             follows it (MLP, post-norm) expects ``dim``.
         dim: Features of every node.
         norm: ``"layer"``, ``"rms"``, ``"batch"``, or None for no norm.
-        order: ``"pre"``: norms stand before mixer and MLP; ``"post"``: after the residual.
+        order: ``"pre"``: norms stand before mixer and MLP; ``"post"``: after the residual;
+            ``"rezero"``: what mixer and MLP return is scaled by learned numbers that start at 0
+            (with ``norm=None``).
         residual: Whether the input of mixer and MLP is added to what they return.
         mlp: Any module called as ``mlp(x)``, such as an `MLP`; None for a block without one.
         dropout: Share of features dropped, in training, from what mixer and MLP return.
+        norm_eps: Added to the variance in the norms; 1e-5 when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
-        - edge: whatever the mixer takes; usually ``[*batch | 1, E, edge_dim]``.
+        - given: whatever the mixer takes besides, handed on as it is: ``edge``, ``source``
+            (which is not normalized), ``bias``, ``cache``.
         - result: ``[*batch, N, dim]``.
 
     Raises:
-        ArgumentError: an unknown norm or order, or a share out of range.
+        ArgumentError: an unknown norm or order, two that do not fit, or a share out of range.
         ShapeError: ``x`` has another number of features, or a residual cannot be added.
 
     Example:
@@ -66,6 +76,7 @@ class Block(nn.Module):
         arXiv:2002.04745, section 3 (pre).
         Dwivedi, Bresson. A Generalization of Transformer Networks to Graphs. 2020,
         arXiv:2012.09699, section 2.3.
+        Bachlechner et al. ReZero is All You Need. 2020, arXiv:2003.04887, section 3.
     """
 
     def __init__(
@@ -78,29 +89,40 @@ class Block(nn.Module):
         residual: bool = True,
         mlp: nn.Module | None = None,
         dropout: float = 0.0,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
-        check_choice("Block", "order", order, ("pre", "post"))
+        check_choice("Block", "order", order, ("pre", "post", "rezero"))
+        if order == "rezero" and (norm is not None or not residual):
+            raise ArgumentError(
+                f"Block: order='rezero' is a residual without norm, got norm={norm!r} and "
+                f"residual={residual}. Pass norm=None, residual=True."
+            )
         self.dim = check_size("Block", "dim", dim)
         self.order = order
         self.residual = residual
-        self.mixer_norm = norm_named("Block", norm, dim)
+        self.mixer_norm = norm_named("Block", norm, dim, norm_eps)
         self.mixer = mixer
-        self.mlp_norm = None if mlp is None else norm_named("Block", norm, dim)
+        self.mlp_norm = None if mlp is None else norm_named("Block", norm, dim, norm_eps)
         self.mlp = mlp
+        self.mixer_gate = self.mlp_gate = None
+        if order == "rezero":
+            self.mixer_gate = nn.Parameter(torch.zeros(()))
+            self.mlp_gate = None if mlp is None else nn.Parameter(torch.zeros(()))
         self.dropout = nn.Dropout(check_rate("Block", "dropout", dropout))
 
-    def forward(self, x: Tensor, graph: Graph, *, edge: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, graph: Graph, **given: Any) -> Tensor:
         check_features("Block", "x", x, self.dim, "dim")
         pre = self.order == "pre"
-        x = self._join(x, self.mixer(self.mixer_norm(x) if pre else x, graph, edge=edge))
-        x = x if pre else self.mixer_norm(x)
+        mixed = self.mixer(self.mixer_norm(x) if pre else x, graph, **given)
+        x = self._join(x, mixed, self.mixer_gate)
+        x = self.mixer_norm(x) if self.order == "post" else x
         if self.mlp is None or self.mlp_norm is None:
             return x
-        x = self._join(x, self.mlp(self.mlp_norm(x) if pre else x))
-        return x if pre else self.mlp_norm(x)
+        x = self._join(x, self.mlp(self.mlp_norm(x) if pre else x), self.mlp_gate)
+        return self.mlp_norm(x) if self.order == "post" else x
 
-    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+    def _join(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
         """What mixer or MLP returned, after dropout, on top of what it was given."""
         y = self.dropout(y)
         if not self.residual:
@@ -111,7 +133,7 @@ class Block(nn.Module):
                 f"got {list(y.shape)}. Let them return {x.shape[-1]} features, or pass "
                 f"residual=False."
             )
-        return x + y
+        return x + y if gate is None else x + gate * y
 
     def extra_repr(self) -> str:
         return f"order={self.order!r}, residual={self.residual}"

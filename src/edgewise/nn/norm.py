@@ -9,6 +9,7 @@ from edgewise.nn.inputs import check_choice
 __all__ = ["BatchNorm", "norm_named"]
 
 _KNOWN = ("layer", "rms", "batch", None)
+_EPS = 1e-5
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -32,8 +33,14 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(input.flatten(0, -2)).reshape(input.shape)
 
 
-def norm_named(owner: str, norm: str | None, dim: int) -> nn.Module:
+def norm_named(owner: str, norm: str | None, dim: int, eps: float | None = None) -> nn.Module:
     """The norm of that name over ``dim`` features; the identity for None.
+
+    Args:
+        owner: Who asks, for the message.
+        norm: ``"layer"``, ``"rms"``, ``"batch"`` or None.
+        dim: Features.
+        eps: Added to the variance; 1e-5 when left out.
 
     Raises:
         ArgumentError: an unknown name.
@@ -43,12 +50,13 @@ def norm_named(owner: str, norm: str | None, dim: int) -> nn.Module:
         LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True)
     """
     check_choice(owner, "norm", norm, _KNOWN)
+    eps = _EPS if eps is None else eps
     match norm:
         case "layer":
-            return nn.LayerNorm(dim)
+            return nn.LayerNorm(dim, eps)
         case "rms":
-            return nn.RMSNorm(dim)
+            return nn.RMSNorm(dim, eps)
         case "batch":
-            return BatchNorm(dim)
+            return BatchNorm(dim, eps)
         case _:
             return nn.Identity()

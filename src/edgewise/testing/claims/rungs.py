@@ -1,0 +1,110 @@
+"""The ladder: from a plain GNN to a Transformer, each rung one visible setting of one block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["RUNGS", "Rung"]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung: what a layer is there, as an equation and as code.
+
+    Attributes:
+        name: How claims refer to it.
+        title: What it is, in a few words.
+        step: What changed since the rung below.
+        equation: LaTeX.
+        setting: The layer as code: an expression that can be evaluated, and then called as
+            ``layer(x, graph)``; none where a rung is not one layer.
+        graph: The graph as code, for six nodes.
+    """
+
+    name: str
+    title: str
+    step: str
+    equation: str
+    setting: str = ""
+    graph: str = ""
+
+
+_RING = "EdgeList([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]], num_nodes=6)"
+
+RUNGS: dict[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung(
+            "message passing",
+            "Message passing",
+            "A node adds up what its neighbors say; all of them count alike.",
+            r"h_i' = \phi\Big(U h_i + \bigoplus_{j \in N(i)} V h_j\Big)",
+            'GraphConvolution(16, 16, reduce="sum", activation="relu")',
+            _RING,
+        ),
+        Rung(
+            "attention",
+            "Attention over neighbors",
+            "A weighted sum: two numbers, of target and source, say how much an edge counts.",
+            r"h_i' = \sum_{j \in N(i)} w_{ij} W h_j, \quad w_{ij} = \mathrm{softmax}_j\,"
+            r"\mathrm{LeakyReLU}(a^\top W h_i + b^\top W h_j)",
+            "GATAttention(16, 16, heads=1)",
+            f"{_RING} | SelfLoops(6)",
+        ),
+        Rung(
+            "heads",
+            "Many heads, and a dot product",
+            "Several weighted sums side by side, each with queries and keys of its own.",
+            r"h_i' = W_O \big\Vert_h \sum_{j \in N(i)} w_{ij}^h W_V^h h_j, \quad w_{ij}^h ="
+            r" \mathrm{softmax}_j\, (W_Q^h h_i)^\top (W_K^h h_j) / \sqrt{D}",
+            "DotAttention(16, heads=4)",
+            f"{_RING} | SelfLoops(6)",
+        ),
+        Rung(
+            "block",
+            "Norm, residual and MLP: a graph Transformer",
+            "The same attention inside a block: what a node was is kept, and every node thinks.",
+            r"x \leftarrow x + \mathrm{attention}(\mathrm{norm}(x), G), \quad"
+            r" x \leftarrow x + \mathrm{mlp}(\mathrm{norm}(x))",
+            "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
+            f"{_RING} | SelfLoops(6)",
+        ),
+        Rung(
+            "transformer",
+            "The complete graph: a Transformer encoder",
+            "Nothing but the graph: now every node reads every node.",
+            r"N(i) = \{1, \dots, n\}",
+            "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
+            "Complete(6)",
+        ),
+        Rung(
+            "language model",
+            "The causal graph: a language model",
+            "Nothing but the graph: now every node reads what came before it, and itself.",
+            r"N(i) = \{j : j \le i\}",
+            "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
+            "Causal(6)",
+        ),
+        Rung(
+            "positions",
+            "Where a node is",
+            "Attention sees a set: encodings of nodes, or biases of pairs, say what is where.",
+            r"x_i \leftarrow x_i + p_i \quad \text{or} \quad s_{ij} \leftarrow s_{ij} + b_{ij}"
+            r" \quad \text{or} \quad q_i^\top R_{j - i} k_j",
+        ),
+        Rung(
+            "baselines",
+            "Without pairs",
+            "Layers over the same graphs whose weights do not come from pairs of nodes.",
+            r"h_i' = \sum_{j \in N(i)} w_{j - i}\, h_j \quad"
+            r" \text{or a recurrence along the graph}",
+        ),
+        Rung(
+            "laws",
+            "What follows from the graph",
+            "True of every rung, whatever its weights.",
+            r"f(\pi x, \pi G) = \pi f(x, G), \qquad"
+            r" \partial h_i^{(L)} / \partial x_j = 0 \text{ beyond } L \text{ hops}",
+        ),
+    )
+}

@@ -1,0 +1,130 @@
+"""Every claim holds, in both precisions; and the machinery that says so can say no."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import edgewise as ew
+import edgewise.nn as layers
+from edgewise.cli.main import main
+from edgewise.testing.claims import CLAIMS, DTYPES, LEAST, RUNGS, Claim, Sides, missing, outcome
+from edgewise.testing.claims.page import ladder_page
+
+NAMES = [f"{claim.name} = {claim.original}" for claim in CLAIMS]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_it_holds(claim, dtype):
+    assert missing(claim) == ()
+    found = outcome(claim, dtype)
+    assert found.holds, f"outputs {found.output:.1e}, gradients {found.gradient}"
+
+
+def test_every_claim_is_named_once_and_stands_on_a_rung():
+    assert len(set(NAMES)) == len(NAMES)
+    assert {claim.rung for claim in CLAIMS} <= set(RUNGS)
+    assert all(claim.source or claim.rung == "laws" for claim in CLAIMS)
+
+
+@pytest.mark.parametrize("rung", [r for r in RUNGS.values() if r.setting], ids=lambda r: r.name)
+def test_the_setting_of_a_rung_runs(rung):
+    names = {**vars(layers), **vars(ew)}
+    layer, graph = eval(rung.setting, names), eval(rung.graph, names)
+    assert layer(torch.randn(6, 16), graph).shape == (6, 16)
+
+
+def test_the_page_is_what_the_claims_say():
+    page = Path(__file__).parents[2] / "docs" / "ladder.md"
+    assert page.read_text(encoding="utf-8") == ladder_page(CLAIMS), (
+        "run: edgewise check --ladder docs/ladder.md"
+    )
+
+
+# --- It can say no ---------------------------------------------------------------------------
+
+
+def made(ours, theirs, **settings):
+    def sides(dtype):
+        return Sides({"x": torch.randn(5, dtype=dtype)}, ours, theirs)
+
+    return Claim("made up", "laws", "something", sides, **settings)
+
+
+def square(given):
+    return given["x"] ** 2
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        lambda given: given["x"] ** 2 + 1e-3,  # another output
+        lambda given: given["x"].detach() * given["x"],  # another gradient
+        lambda given: (given["x"] ** 2).detach(),  # no gradient
+        lambda given: given["x"] ** 2 * torch.nan,
+        lambda given: given["x"][:4] ** 2,  # another shape
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_wrong_claim_fails(theirs, swapped):
+    sides = (theirs, square) if swapped else (square, theirs)
+    assert not outcome(made(*sides)).holds
+
+
+def test_sides_that_must_differ_do():
+    assert outcome(made(square, lambda given: given["x"] + 1, differ=True)).holds
+    assert not outcome(made(square, square, differ=True)).holds
+    slight = made(square, lambda given: given["x"] ** 2 + LEAST / 10, differ=True)
+    assert not outcome(slight).holds
+
+
+def test_the_generator_is_left_as_it_was():
+    before = torch.get_rng_state()
+    first = outcome(CLAIMS[0])
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.randn(3)
+    assert outcome(CLAIMS[0]) == first
+
+
+# --- The command -------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_row_for_each_claim(capsys):
+    assert main(["check", "torch.nn.MultiheadAttention", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("holds") == 2
+    assert "1 of 1 claims hold." in out
+
+
+def test_markdown_and_json(capsys):
+    words = ["check", "torch.nn.MultiheadAttention", "--dtype", "float64"]
+    assert main([*words, "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| claim |")
+    assert main([*words, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["outcomes"]
+    assert found["holds"]
+    assert found["dtype"] == "float64"
+
+
+def test_a_failing_claim_ends_with_status_1(capsys, monkeypatch):
+    wrong = made(square, lambda given: given["x"])
+    monkeypatch.setattr("edgewise.cli.check.CLAIMS", (wrong,))
+    assert main(["check"]) == 1
+    assert "FAILS" in capsys.readouterr().out
+    monkeypatch.setattr("edgewise.cli.check.CLAIMS", (replace(wrong, needs=("not_there",)),))
+    assert main(["check"]) == 1
+    assert "could not be tried without not_there" in capsys.readouterr().out
+
+
+def test_an_unknown_word_is_one_sentence(capsys):
+    assert main(["check", "perpetuum"]) == 2
+    assert "no claim speaks of perpetuum" in capsys.readouterr().err
+
+
+def test_the_page_is_written(tmp_path):
+    assert main(["check", "--ladder", str(tmp_path / "ladder.md")]) == 0
+    assert (tmp_path / "ladder.md").read_text(encoding="utf-8") == ladder_page(CLAIMS)
