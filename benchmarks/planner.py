@@ -15,6 +15,7 @@ import json
 import math
 import random
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -385,7 +386,64 @@ def real(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def planning(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """How long choosing takes, for a graph that nobody has seen: least of many."""
+    nodes = 16_384
+    hubs = range(0, nodes, nodes // 64)
+    sizes = molecule_sizes(256)
+    edges = [
+        (name, graph.edge_index, graph.num_targets)
+        for name, graph in (("Cora", node_graph("cora")), ("tolokers", node_graph("tolokers")))
+    ]
+    fresh: dict[str, Callable[[], ew.Graph]] = {
+        "complete": lambda: ew.Complete(nodes),
+        "causal": lambda: ew.Causal(nodes),
+        "window": lambda: ew.Window(nodes, left=128, right=128),
+        "window and 64 hubs": lambda: ew.Window(nodes, left=128, right=128) | ew.Hubs(nodes, hubs),
+        "256 molecules": lambda: ew.Blocks(sizes),
+        "21 documents": lambda: ew.disjoint_union([ew.Causal(400 + n) for n in range(21)]),
+    } | {
+        name: lambda index=index, count=count: ew.EdgeList(index, num_nodes=count)
+        for name, index, count in edges
+    }  # fmt: skip
+    listed = {name for name, _, _ in edges}
+    rows = []
+    for name, build in fresh.items():
+        for training in (False, True):
+            graphs = [build() for _ in range(5 if options.quick else 20)]
+            nodes = graphs[0].num_targets
+            query = torch.zeros(1, 8, 1, 64).expand(-1, -1, nodes, -1).requires_grad_(training)
+
+            def plan(graph: ew.Graph, query: Tensor = query) -> str:
+                return ew.plan(query, query, query, graph).name
+
+            times = [clocked(lambda graph=graph: plan(graph)) for graph in graphs]
+            row = {"work": "planning", "case": f"{name}, {label(torch.float32, training)}",
+                   "plan": plan(graphs[0]), "min_ms": min(times),
+                   "median_ms": statistics.median(times)}  # fmt: skip
+            if name in listed:  # what any kernel for sparse graphs has to do
+                row["csr_ms"] = min(clocked(lambda: ew.lower(build(), ew.Csr))  # noqa: B023
+                                    for _ in graphs)  # fmt: skip
+            rows.append(row)
+    table = [
+        [r["case"], r["plan"], *(f"{r[k]:.3g}" if k in r else "" for k in TIMES)] for r in rows
+    ]
+    print(markdown(["graph", "plan", "ms", "median ms", "building CSR, ms"], table))
+    return rows
+
+
+TIMES = ("min_ms", "median_ms", "csr_ms")
+
+
+def clocked(job: Callable[[], object]) -> float:
+    """Milliseconds of one run."""
+    before = time.perf_counter()
+    job()
+    return 1e3 * (time.perf_counter() - before)
+
+
 SECTIONS = {
+    "planning": planning,
     "regret": regret,
     "torch": torch_own,
     "bigbird": bigbird,
@@ -409,7 +467,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in options.only:
         found = SECTIONS[name](options)
-        if name != "regret":
+        if name not in ("planning", "regret"):
             table = [[r["case"], r["peer"], r["plan"], f"{r['min_ms']:.4g}", f"{r['ratio']:.3g}x"]
                      for r in found]  # fmt: skip
             print(markdown(["work", "job", "plan of auto", "ms", "of auto's time"], table))

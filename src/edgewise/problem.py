@@ -80,6 +80,14 @@ class AttentionProblem(Problem):
         """Whether any tensor has one entry for each edge."""
         return self.bias == "edge" or self.edge_key or self.edge_value
 
+    @property
+    def plain(self) -> bool:
+        """Whether query, key and value are all that is given, and the output all that is wanted.
+
+        Calls of this kind take a short way; see `edgewise.backends.Backend.shortcut`.
+        """
+        return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
+
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
         if self.kv_heads != self.heads:

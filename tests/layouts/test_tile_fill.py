@@ -9,7 +9,7 @@ from edgewise.layouts.edges import num_edges
 from edgewise.testing import GRAPHS
 from tests.graphs.expressions import expressions
 
-SIZES = [(1, 1), (2, 3), (5, 2), (64, 64)]
+SIZES = [(1, 1), (2, 3), (5, 2), (2, 2), (4, 6), (64, 64)]  # four of some are one of others
 FILLS = [0.0, 0.2, 0.5, 1.0, 1.1]
 
 

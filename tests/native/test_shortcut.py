@@ -49,6 +49,21 @@ def test_the_same_numbers(backend, score):
         assert sum(len(found.backward) for found in shortcuts(graph)) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_low_precision_takes_it_without_gradients(dtype):
+    graph = ring()
+    q, k, v = tensors(dtype=dtype)
+    first, second = (ew.attention(q, k, v, graph, backend=NATIVE) for _ in range(2))
+    assert len(shortcuts(graph)) == (NATIVE == "native")
+    assert torch.equal(first, second)
+    learns = [t.clone().requires_grad_() for t in (q, k, v)]
+    for _ in range(2):  # an output in two precisions: the long way
+        out = ew.attention(*learns, graph, backend=NATIVE)
+        assert torch.equal(out, first)
+        torch.autograd.grad(out.sum(), learns)
+    assert len(shortcuts(graph)) == (NATIVE == "native")
+
+
 def test_every_layout_has_its_own():
     graph = ring()
     for _ in range(2):

@@ -202,3 +202,57 @@ def test_a_split_has_few_parts():
     assert list(splits(many)) == []
     batch = [ew.Causal(3), ew.Window(5, left=1, right=1)] * 5
     assert list(splits(ew.disjoint_union(batch))) == []
+
+
+# --- Another order of nodes ----------------------------------------------------------------------
+
+
+def shuffled_clusters(sizes=(128,) * 6, inside=0.7, seed=3):
+    draw = torch.Generator().manual_seed(seed)
+    block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    block = block[torch.randperm(len(block), generator=draw)]
+    chance = torch.where(block[:, None] == block, inside, 0.002)
+    target, source = (torch.rand(chance.shape, generator=draw) < chance).nonzero(as_tuple=True)
+    return ew.EdgeList(torch.stack([source, target]), num_nodes=len(block))
+
+
+def test_communities_are_put_together_where_many_calls_follow():
+    graph = shuffled_clusters()
+    assert list(splits(graph)) == []
+    (split,) = splits(graph, many_calls=True)
+    assert split.law == "attend(pG, pq, pk, pv) = p attend(G, q, k, v), p: communities together"
+    assert_partition(graph, split)
+    (inner,) = splits(split.parts[0].graph)  # and now its edges fill tiles
+    assert_partition(split.parts[0].graph, inner)
+    again = next(iter(splits(graph, many_calls=True)))
+    assert again.parts[0].graph is split.parts[0].graph  # found once
+
+
+def test_reordered_plans_give_the_reference_numbers():
+    graph = shuffled_clusters()
+    q, k, v = (torch.randn(2, 768, 16, requires_grad=True) for _ in range(3))
+    push = torch.randn(2, 768, 16)
+    problem = ew.explain(q, k, v, graph).decision.problem
+    expected = ew.attention(q, k, v, graph, backend="reference")
+    wanted = torch.autograd.grad(expected, (q, k, v), push)
+    plans = [p for p in merges(problem) if "communities" in p.law]
+    assert plans
+    for plan in plans:
+        out = plan(q, k, v)
+        torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
+        for found, right in zip(torch.autograd.grad(out, (q, k, v), push), wanted, strict=True):
+            torch.testing.assert_close(found, right, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        shuffled_clusters(inside=0.3),  # tiles stay half empty in any order
+        ew.RandomRegular(1024, degree=64),  # no communities
+        ew.EdgeList(torch.randint(512, (2, 20_000)), num_nodes=512),  # copies of edges
+        shuffled_clusters(sizes=(24,) * 20),  # too small to fill tiles
+    ],
+    ids=["sparse inside", "expander", "copies", "small"],
+)
+def test_an_order_that_cannot_gain_is_not_tried(graph):
+    assert all("communities" not in split.law for split in splits(graph, many_calls=True))

@@ -18,7 +18,9 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Accepts", "Backend", "Refuses", "Work", "backward_by_recomputation"]
+__all__ = ["LONG_WAY", "Accepts", "Backend", "Refuses", "Work", "backward_by_recomputation"]
+
+LONG_WAY = 4.0  # calls, where a backend has a shortcut and a problem cannot take it
 
 
 class Work(NamedTuple):

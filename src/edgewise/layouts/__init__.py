@@ -1,6 +1,11 @@
 """How edges are stored, and how a symbolic graph becomes tensors."""
 
 from edgewise.layouts.band import Band as Band, band as band
+from edgewise.layouts.communities import (
+    communities as communities,
+    in_order as in_order,
+    transitivity as transitivity,
+)
 from edgewise.layouts.draw import draw as draw
 from edgewise.layouts.edges import (
     edges as edges,

@@ -90,7 +90,7 @@ def ragged(graph: Graph) -> Ragged | None:
 
     Complexity: O(blocks).
     """
-    return _ragged(graph, recall(graph, "facts", graph.facts))
+    return recall(graph, "ragged", lambda: _ragged(graph, recall(graph, "facts", graph.facts)))
 
 
 def _ragged(graph: Graph, facts: Facts) -> Ragged | None:

@@ -141,7 +141,8 @@ def _composed(problem: AttentionProblem, budget: int, depth: int) -> Iterator[Pl
         plans, _ = _all(replace(problem, graph=graph, batch=problem.batch * count), budget, 0)
         if plans:
             yield Fold(problem, plans[0].seconds, plans[0].memory, count, plans[0])
-    for split in splits(problem.graph):
+    # A plan that trains is called many times, so what it takes to find one pays.
+    for split in splits(problem.graph, many_calls=problem.needs_grad):
         if numbered and not split.plain:
             continue
         plan = _merge(problem, split, budget, depth)

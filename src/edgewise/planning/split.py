@@ -32,7 +32,7 @@ from edgewise.graphs import (
     induced,
     recall,
 )
-from edgewise.layouts import split_by_fill, tile_fill
+from edgewise.layouts import communities, in_order, split_by_fill, tile_fill, transitivity
 from edgewise.planning.rules import band_of, contained, simplify
 
 __all__ = ["Part", "Split", "repeated", "splits"]
@@ -92,8 +92,12 @@ class Split:
         return all(not part.renumbers and part.left_out is None for part in self.parts)
 
 
-def splits(graph: Graph) -> Iterator[Split]:
+def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
     """Every way in which the rules take a graph apart.
+
+    Args:
+        graph: The graph.
+        many_calls: Whether what takes as long as some calls may be tried: another order of nodes.
 
     Example:
         >>> from edgewise import Hubs, Window
@@ -105,6 +109,8 @@ def splits(graph: Graph) -> Iterator[Split]:
         found = rule(graph)
         if found is not None:
             yield found
+    if many_calls and (reordered := _reordered(graph)) is not None:
+        yield reordered
 
 
 def repeated(graph: Graph) -> tuple[Graph, int] | None:
@@ -178,6 +184,7 @@ _FULL = 0.5  # share of a tile's pairs that are edges, from which tiles gain on 
 _WORTH = 0.2  # least share of all edges that lie in such tiles
 _FEWEST = 1 << 14  # edges; below, one kernel is done before two have started
 _TILE = 64
+_LONG_ROWS = 16  # edges of a row, on average: fewer fill no tile in any order
 
 
 def _clusters(graph: Graph) -> Split | None:
@@ -187,12 +194,43 @@ def _clusters(graph: Graph) -> Split | None:
     few = facts.max_edges < _FEWEST or min(facts.max_in_degree, facts.max_out_degree) < least
     if few or not isinstance(graph, EdgeList) or not facts.simple:
         return None
-    tiles = tile_fill(graph, _TILE, _TILE)
-    inside = int(tiles.edges[tiles.fill >= _FULL].sum()) / facts.max_edges
+    inside = _share_in_full_tiles(graph)
     parts = split_by_fill(graph, _FULL, _TILE, _TILE) if _WORTH <= inside < 1 else None
     if parts is None:
         return None
     return Split("every edge lies in one tile: full tiles, and the others", (*map(Part, parts),))
+
+
+_TRANSITIVE = 0.4  # share of pairs of sources that read each other, from which order is worth a try
+
+
+def _reordered(graph: Graph) -> Split | None:
+    """Nodes of one community get numbers beside each other, so that their edges fill tiles."""
+    facts = recall(graph, "facts", graph.facts)
+    least = _FULL * _TILE
+    few = facts.max_edges < max(_FEWEST, _LONG_ROWS * graph.num_targets)
+    few = few or min(facts.max_in_degree, facts.max_out_degree) < least
+    if few or not isinstance(graph, EdgeList) or not facts.simple:
+        return None
+    if graph.num_targets != graph.num_sources or _share_in_full_tiles(graph) >= _WORTH:
+        return None
+    if transitivity(graph) < _TRANSITIVE:
+        return None
+    order, ordered = recall(graph, "by communities", lambda: _by_communities(graph))
+    if _share_in_full_tiles(ordered) < _WORTH:
+        return None
+    part = Part(ordered, targets=order, sources=order)
+    return Split("attend(pG, pq, pk, pv) = p attend(G, q, k, v), p: communities together", (part,))
+
+
+def _by_communities(graph: Graph) -> tuple[Tensor, EdgeList]:
+    order = torch.argsort(communities(graph), stable=True)
+    return order, in_order(graph, order)
+
+
+def _share_in_full_tiles(graph: Graph) -> float:
+    tiles = tile_fill(graph, _TILE, _TILE)
+    return int(tiles.edges[tiles.fill >= _FULL].sum()) / max(tiles.num_edges, 1)
 
 
 # --- Unions --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
 from edgewise.backends.blocked.tiling import Tiling
 from edgewise.backends.fused import gradients, refusals, scale_of
 from edgewise.graphs import recall
+from edgewise.layouts import band, ragged
 from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
@@ -36,7 +37,11 @@ class Blocked(Backend):
         assert isinstance(problem, AttentionProblem)
         found = amount(problem.graph, problem.facts)
         return Accepts(
-            work_of(problem, found), memory_of(problem, found), way="dense tiles", pairs=found.pairs
+            work_of(problem, found),
+            memory_of(problem, found),
+            way="dense tiles",
+            pairs=found.pairs,
+            on_request=_better_as(problem),
         )
 
     def prepare(self, problem: Problem) -> Flash:
@@ -76,3 +81,14 @@ def _refusals(problem: Problem) -> list[str]:
     copies = "the graph may hold copies of an edge, and a tile holds one; merge the copies"
     graph = None if problem.facts.simple else copies
     return refusals(problem, "tiles", graph)
+
+
+def _better_as(problem: Problem) -> str | None:
+    """Why there are better tiles: those of a band or of blocks are views, and nothing is copied."""
+    graph = problem.graph
+    if problem.facts.min_in_degree == 0 or not (band(graph) or ragged(graph)):
+        return None
+    return (
+        "windows and blocks have tiles that need no copies of keys and values; ask for these with "
+        "backend='blocked'"
+    )

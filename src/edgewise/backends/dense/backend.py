@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
-from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
+from edgewise.backends.base import (
+    LONG_WAY,
+    Accepts,
+    Backend,
+    Refuses,
+    Work,
+    backward_by_recomputation,
+)
 from edgewise.backends.dense.whole import Whole
 from edgewise.backends.fused import gradients, scale_of
 from edgewise.graphs import recall
@@ -81,7 +88,8 @@ class Dense(Backend):
         channels = (problem.head_dim + problem.value_dim) / 2
         numbers = (facts.num_targets + facts.num_sources) * heads * channels
         seen = _seen(pairs, facts.num_sources) if free and not facts.complete else pairs
-        work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers)
+        calls = 1 if problem.plain else LONG_WAY
+        work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers, calls=calls)
         size = 8 if problem.dtype == torch.float64 else 4
         if not _fused(problem) and not _with_lse(problem):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")

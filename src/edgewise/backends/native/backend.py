@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.base import LONG_WAY, Accepts, Backend, Refuses, Work
 from edgewise.backends.native import functions
 from edgewise.backends.native.kernels import (
     READ_OFTEN,
@@ -63,6 +63,7 @@ class Native(Backend):
                 problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
             )
             way = "fused tiles" if _in_tiles(problem) else "fused rows"
+            calls = _COPIES if _copied(problem) else 1 if _short(problem) else LONG_WAY
         else:
             assert isinstance(problem, AggregateProblem)
             width, row = problem.channels, problem.channels * size
@@ -70,7 +71,7 @@ class Native(Backend):
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
             taken = (T + S * problem.needs_grad) * problem.channels * size
             per_edge = 4 * problem.weighted
-            way = "fused messages"
+            way, calls = "fused messages", 1
         layouts = 2 if _may_order(problem) else 1
         memory = int(
             problem.batch * (taken + E * per_edge)
@@ -85,7 +86,7 @@ class Native(Backend):
             entries=problem.batch * (E * (heads * entry + _EDGE) + T * heads * _ROW),
             numbers=problem.batch * nodes / size,
             misses=_far_reads(problem) * problem.batch * far,
-            calls=_COPIES if _copied(problem) else 1,
+            calls=calls,
         )
         return Accepts(work, memory, way)
 
@@ -115,6 +116,8 @@ class Native(Backend):
         self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
     ) -> Shortcut | None:
         settings = settings_of(problem.score, problem.head_dim, 0.0)
+        if not _short(problem):
+            return None
         return Shortcut.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
@@ -169,6 +172,11 @@ _LANES = 16
 _TILE_NUMBERS = 8192  # of a tile's keys or values
 _TILE_COLUMNS = 512
 _TILE_ROWS = 4  # fewest on average, and columns
+
+
+def _short(problem: AttentionProblem) -> bool:
+    """Whether there is a shortcut; with gradients a low output is kept in two precisions."""
+    return problem.plain and (problem.dtype == problem.accumulate or not problem.needs_grad)
 
 
 def _in_tiles(problem: AttentionProblem) -> bool:

@@ -27,7 +27,6 @@ from edgewise.backends.native.kernels import (
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
 from edgewise.ops.once import once_differentiable
-from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
@@ -81,8 +80,8 @@ class Shortcut:
     def of(cls, settings: Settings, layout: Layout, operands: Operands) -> Shortcut | None:
         """The shortcut of a call on query, key and value, if there is one."""
         query, key, value = operands[:3]
-        if query.dtype != accumulate_dtype(query.dtype) or not value.numel() or not query.numel():
-            return None  # nothing to compute, or an output in two precisions
+        if not value.numel() or not query.numel():
+            return None  # nothing to compute
         if max(query.numel(), value.numel()) > _SMALL:
             return None
         records: list[bytes] = []

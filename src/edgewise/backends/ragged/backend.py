@@ -55,7 +55,7 @@ class Ragged(Backend):
         return Accepts(work, _memory(problem, found, planes, dim), way="blocks", pairs=pairs)
 
     def prepare(self, problem: Problem) -> _Cut:
-        found, parted = _found(problem), _bins(problem)
+        found, parted = layouts.ragged(problem.graph), _bins(problem)
         assert found is not None
 
         def cut() -> _Cut:
@@ -88,12 +88,8 @@ class Ragged(Backend):
         raise AssertionError("judge accepts no aggregation")
 
 
-def _found(problem: Problem) -> layouts.Ragged | None:
-    return recall(problem.graph, "ragged", lambda: layouts.ragged(problem.graph))
-
-
 def _bins(problem: Problem) -> tuple[Bin, ...]:
-    found = _found(problem)
+    found = layouts.ragged(problem.graph)
     assert found is not None
     return recall(problem.graph, "bins", lambda: bins(found))
 
@@ -102,7 +98,7 @@ def _refusals(problem: Problem) -> list[str]:
     if not isinstance(problem, AttentionProblem):
         return ["sums without scores gain nothing from blocks; use native or gather"]
     unknown = "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
-    graph = unknown if _found(problem) is None else None
+    graph = unknown if layouts.ragged(problem.graph) is None else None
     return refusals(problem, "blocks", graph)
 
 
