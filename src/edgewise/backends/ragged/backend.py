@@ -33,6 +33,10 @@ class _Cut:
     written: Written
 
 
+# The same kernel on the same tensors, without cutting them out.
+_ONE = "a single block is dense as it is; ask for it with backend='ragged'"
+
+
 class Ragged(Backend):
     """Batches of complete and causal graphs: torch's fused attention on blocks of alike sizes."""
 
@@ -52,7 +56,13 @@ class Ragged(Backend):
         work = Work(
             pairs * planes * dim, pairs * planes, nodes * planes * dim, calls=max(1, len(found))
         )
-        return Accepts(work, _memory(problem, found, planes, dim), way="blocks", pairs=pairs)
+        return Accepts(
+            work,
+            _memory(problem, found, planes, dim),
+            way="blocks",
+            pairs=pairs,
+            on_request=_ONE if _is_dense(problem) else None,
+        )
 
     def prepare(self, problem: Problem) -> _Cut:
         found, parted = layouts.ragged(problem.graph), _bins(problem)
@@ -92,6 +102,14 @@ def _bins(problem: Problem) -> tuple[Bin, ...]:
     found = layouts.ragged(problem.graph)
     assert found is not None
     return recall(problem.graph, "bins", lambda: bins(found))
+
+
+def _is_dense(problem: AttentionProblem) -> bool:
+    """Whether torch's kernel takes the whole problem as it is, in one call."""
+    facts = problem.facts
+    square = facts.num_targets == facts.num_sources
+    one = facts.complete or (facts.fully_causal and square)
+    return one and problem.head_dim == problem.value_dim
 
 
 def _refusals(problem: Problem) -> list[str]:
