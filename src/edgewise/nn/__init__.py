@@ -12,7 +12,18 @@ from edgewise.nn.encodings import (
 )
 from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv2Attention
 from edgewise.nn.gcn import GCNConvolution as GCNConvolution
+from edgewise.nn.gin import GINConvolution as GINConvolution, GINEConvolution as GINEConvolution
+from edgewise.nn.gps import GPSBlock as GPSBlock
+from edgewise.nn.graph_network import (
+    GraphFeatures as GraphFeatures,
+    GraphNetwork as GraphNetwork,
+)
 from edgewise.nn.laplacian import laplacian_eigenvectors as laplacian_eigenvectors
 from edgewise.nn.mlp import MLP as MLP
+from edgewise.nn.monet import (
+    MoNetConvolution as MoNetConvolution,
+    degree_coordinates as degree_coordinates,
+)
 from edgewise.nn.norm import BatchNorm as BatchNorm
 from edgewise.nn.rotary import Rotary as Rotary
+from edgewise.nn.transformer_convolution import TransformerConvolution as TransformerConvolution

@@ -9,6 +9,7 @@ from torch import Tensor
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
+from edgewise.ops.bias import check_per_edge
 
 __all__ = [
     "check_choice",
@@ -84,14 +85,11 @@ def check_edge(owner: str, edge: Tensor | None, edge_dim: int | None) -> None:
     check_features(owner, "edge", edge, edge_dim, "edge_dim")
 
 
-def check_edges(owner: str, edge: Tensor, graph: Graph) -> None:
-    """Check that there is one row for each edge."""
-    num_edges = num_edges_of(graph)
-    if edge.ndim < 2 or edge.shape[-2] != num_edges:
-        raise ShapeError(
-            f"{owner}: edge must have one row for each of the {num_edges} edges of graph, got "
-            f"{list(edge.shape)}. Order them as in edges(graph)."
-        )
+def check_edges(owner: str, edge: Tensor, x: Tensor, graph: Graph) -> None:
+    """Check that there is one row for each edge, and no more batch axes than ``x`` has."""
+    tail = (num_edges_of(graph), None)
+    meaning = "[*batch|1, edges, features]"
+    check_per_edge(edge, tuple(x.shape[:-2]), tail, f"{owner}: edge", meaning)
 
 
 def check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
