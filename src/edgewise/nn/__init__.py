@@ -4,17 +4,26 @@ from edgewise.nn.attention import DotAttention as DotAttention
 from edgewise.nn.block import Block as Block
 from edgewise.nn.cache import KVCache as KVCache
 from edgewise.nn.connectivity import Components as Components, components as components
-from edgewise.nn.convolution import (
-    GCNConvolution as GCNConvolution,
-    GraphConvolution as GraphConvolution,
-)
+from edgewise.nn.convolution import GraphConvolution as GraphConvolution
 from edgewise.nn.encodings import (
     random_signs as random_signs,
     random_walk as random_walk,
     sinusoidal as sinusoidal,
 )
 from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv2Attention
+from edgewise.nn.gcn import GCNConvolution as GCNConvolution
+from edgewise.nn.gin import GINConvolution as GINConvolution, GINEConvolution as GINEConvolution
+from edgewise.nn.gps import GPSBlock as GPSBlock
+from edgewise.nn.graph_network import (
+    GraphFeatures as GraphFeatures,
+    GraphNetwork as GraphNetwork,
+)
 from edgewise.nn.laplacian import laplacian_eigenvectors as laplacian_eigenvectors
 from edgewise.nn.mlp import MLP as MLP
+from edgewise.nn.monet import (
+    MoNetConvolution as MoNetConvolution,
+    degree_coordinates as degree_coordinates,
+)
 from edgewise.nn.norm import BatchNorm as BatchNorm
 from edgewise.nn.rotary import Rotary as Rotary
+from edgewise.nn.transformer_convolution import TransformerConvolution as TransformerConvolution

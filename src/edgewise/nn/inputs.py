@@ -7,8 +7,21 @@ from collections.abc import Collection
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
+from edgewise.functional.planned import num_edges_of
+from edgewise.graphs import Graph
+from edgewise.ops.bias import check_per_edge
 
-__all__ = ["check_choice", "check_edge", "check_features", "check_rate", "check_size"]
+__all__ = [
+    "check_choice",
+    "check_edge",
+    "check_edges",
+    "check_features",
+    "check_nodes",
+    "check_rate",
+    "check_size",
+    "check_square",
+    "edge_weight",
+]
 
 
 def check_size(owner: str, name: str, value: int, minimum: int = 1) -> int:
@@ -70,3 +83,42 @@ def check_edge(owner: str, edge: Tensor | None, edge_dim: int | None) -> None:
             f"it (edge: {list(edge.shape)}). Build it with edge_dim={edge.shape[-1]}."
         )
     check_features(owner, "edge", edge, edge_dim, "edge_dim")
+
+
+def check_edges(owner: str, edge: Tensor, x: Tensor, graph: Graph) -> None:
+    """Check that there is one row for each edge, and no more batch axes than ``x`` has."""
+    tail = (num_edges_of(graph), None)
+    meaning = "[*batch|1, edges, features]"
+    check_per_edge(edge, tuple(x.shape[:-2]), tail, f"{owner}: edge", meaning)
+
+
+def check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
+    """Check that there is one row for each target."""
+    if x.shape[-2] != graph.num_targets:
+        raise ShapeError(
+            f"{owner}: x has {x.shape[-2]} nodes but graph has {graph.num_targets} targets "
+            f"(x: {list(x.shape)}, axis -2). Build the graph with num_targets={x.shape[-2]}, or "
+            f"pass the other set of nodes as source."
+        )
+
+
+def check_square(owner: str, graph: Graph, instead: str) -> None:
+    """Check that targets and sources are the same nodes; ``instead`` is the cure."""
+    if graph.num_targets != graph.num_sources:
+        raise ShapeError(
+            f"{owner}: the graph must be square, got {graph.num_targets} targets and "
+            f"{graph.num_sources} sources. {instead}"
+        )
+
+
+def edge_weight(owner: str, edge: Tensor | None, source: Tensor) -> Tensor | None:
+    """Edge weights with as many batch axes as the nodes: ``[*batch | 1, E]``."""
+    if edge is None:
+        return None
+    if not 1 <= edge.ndim < source.ndim:
+        raise ShapeError(
+            f"{owner}: edge holds one weight for every edge, so it must have shape [edges] or "
+            f"[*batch, edges] with the batch axes of x, got {list(edge.shape)}. Edge features "
+            f"need a layer with edge_dim."
+        )
+    return edge[(None,) * (source.ndim - 1 - edge.ndim)]
