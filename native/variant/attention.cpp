@@ -279,13 +279,12 @@ int64_t forward(const edgewise_attention &call) {
         if (!partial) return 1;
     }
     const int64_t share = call.heads / call.kv_heads;
-    const bool edge = call.edge_key.data || call.edge_value.data;
-    const bool adjacent = !edge &&
+    const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
     const int together =
         heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                          adjacent || (share > 1 && !edge));
+                          adjacent || share > 1);
     const int64_t chunks = call.heads / together;
     parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;

@@ -645,12 +645,11 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
     const edgewise_attention &call = back.call;
     const edgewise_rows &rows = call.rows;
     const int64_t share = call.heads / call.kv_heads;
-    const bool edge = call.edge_key.data || call.edge_value.data;
     const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
     const int together = heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                           !edge && (adjacent || share > 1));
+                                           adjacent || share > 1);
     const int64_t chunks = call.heads / together, planes = call.batch * chunks;
     // Where heads or batches share an edge's gradient, one thread adds them up in order.
     const bool shared = is_shared(back.grad_bias, call) || is_shared(back.grad_edge_key, call) ||
@@ -694,13 +693,12 @@ void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffer
     const edgewise_attention &call = back.call;
     const edgewise_rows &rows = back.reversed;
     const int64_t share = call.heads / call.kv_heads;
-    const bool edge = call.edge_key.data || call.edge_value.data;
     const bool adjacent = back.grad_out.head == call.value_dim &&
                           (call.score == EDGEWISE_ADDITIVE ? call.query.head == 1
                                                            : call.query.head == call.key_dim);
     const int together =
         heads_together<T>(call.heads, 1, larger(call.key_dim, call.value_dim),
-                          adjacent && !edge && share == 1);
+                          adjacent && share == 1);
     const int64_t chunks = call.kv_heads / together;
     auto heads_of = [&](int64_t plane, int64_t count, int64_t step) {
         const int64_t kv = plane % count * step;

@@ -263,10 +263,8 @@ using Totals = void (*)(const TotalsCall<T> &);
 
 template <class T, class F, int W, int HC>
 Products<T> pick_products_chunks(int64_t chunks, bool edge, bool packed) {
+    if (edge) return products<T, F, W, HC, 0, true>;
     if (HC > 1 && !packed) return products<T, F, W, HC, 0, false>;
-    if constexpr (HC == 1) {
-        if (edge) return products<T, F, W, HC, 0, true>;
-    }
     if constexpr (sizeof(T) != 8) {
         if (chunks == 1) return products<T, F, W, HC, 1, false>;
         if constexpr (HC <= 4) {
@@ -302,26 +300,27 @@ void all_products(const ProductsCall<T> &c, int heads, int64_t dim) {
     }
 }
 
+template <class T, int W, int HC, bool EDGE>
+Totals<T> totals_of_chunks(int chunks) {
+    if constexpr (HC == 1) {
+        if (chunks == 8) return totals<T, W, HC, 8, EDGE>;
+    }
+    if constexpr (HC <= 2) {
+        if (chunks == 4) return totals<T, W, HC, 4, EDGE>;
+    }
+    if constexpr (HC <= 4) {
+        if (chunks == 2) return totals<T, W, HC, 2, EDGE>;
+    }
+    return totals<T, W, HC, 1, EDGE>;
+}
+
 template <class T, int W, int HC>
 Totals<T> pick_totals_chunks(int chunks, bool edge, bool packed) {
     if constexpr (HC > 1 && HC <= 8) {  // one tile of adjacent heads fills the registers
         constexpr int NC = 8 / HC;
         if (packed && chunks == NC) return totals<T, W, HC, NC, false, true>;
     }
-    if constexpr (HC == 1) {
-        if (edge && chunks == 8) return totals<T, W, 1, 8, true>;
-        if (edge && chunks == 4) return totals<T, W, 1, 4, true>;
-        if (edge && chunks == 2) return totals<T, W, 1, 2, true>;
-        if (edge) return totals<T, W, 1, 1, true>;
-        if (chunks == 8) return totals<T, W, 1, 8, false>;
-    }
-    if constexpr (HC <= 2) {
-        if (chunks == 4) return totals<T, W, HC, 4, false>;
-    }
-    if constexpr (HC <= 4) {
-        if (chunks == 2) return totals<T, W, HC, 2, false>;
-    }
-    return totals<T, W, HC, 1, false>;
+    return edge ? totals_of_chunks<T, W, HC, true>(chunks) : totals_of_chunks<T, W, HC, false>(chunks);
 }
 
 template <class T, int W>
