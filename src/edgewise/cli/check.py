@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from edgewise.atomic import replacing
 from edgewise.cli.options import shown
 from edgewise.errors import ArgumentError
 from edgewise.testing.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
 from edgewise.testing.claims.page import ladder_page, number, outcomes_table
-from edgewise.training.atomic import replacing
 
 __all__ = ["check"]
 
