@@ -104,7 +104,7 @@ def test_a_memory_is_projected_once_and_then_read_again(grad):
     with torch.set_grad_enabled(grad):
         whole = layer(x, Complete(3, 7), source=memory)
         steps = [
-            layer(x[:, i : i + 1], Complete(1, 7), source=memory[:, i and 7 :], cache=cache)
+            layer(x[:, i : i + 1], Complete(1, 7), source=memory[:, : 0 if i else 7], cache=cache)
             for i in range(3)
         ]
     assert cache.length == 7
