@@ -51,6 +51,7 @@ class Decoder(nn.Module):
         ShapeError: features or nodes that do not fit.
 
     Example:
+        >>> import torch
         >>> model = Decoder(16, heads=4, layers=2)
         >>> model(torch.randn(2, 5, 16), torch.randn(2, 7, 16)).shape
         torch.Size([2, 5, 16])

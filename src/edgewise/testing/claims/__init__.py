@@ -4,6 +4,7 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 """
 
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
+from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.outcome import (
     DTYPES as DTYPES,
     LEAST as LEAST,
@@ -13,5 +14,6 @@ from edgewise.testing.claims.outcome import (
 )
 from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
 from edgewise.testing.claims.torch_nn import TORCH_NN
+from edgewise.testing.claims.torch_transformer import TORCH_TRANSFORMER
 
-CLAIMS: tuple[Claim, ...] = (*TORCH_NN,)
+CLAIMS: tuple[Claim, ...] = (*TORCH_NN, *TORCH_TRANSFORMER, *LANGUAGE)
