@@ -4,6 +4,7 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 """
 
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
+from edgewise.testing.claims.huggingface import HUGGINGFACE
 from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.outcome import (
     DTYPES as DTYPES,
@@ -16,4 +17,4 @@ from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
 from edgewise.testing.claims.torch_nn import TORCH_NN
 from edgewise.testing.claims.torch_transformer import TORCH_TRANSFORMER
 
-CLAIMS: tuple[Claim, ...] = (*TORCH_NN, *TORCH_TRANSFORMER, *LANGUAGE)
+CLAIMS: tuple[Claim, ...] = (*TORCH_NN, *TORCH_TRANSFORMER, *LANGUAGE, *HUGGINGFACE)
