@@ -1,5 +1,9 @@
 """Named architectures, each a short setting of `edgewise.nn`."""
 
+from edgewise.models.checkpoint import (
+    load_weights as load_weights,
+    save_weights as save_weights,
+)
 from edgewise.models.citation import (
     GAT as GAT,
     GCN as GCN,
@@ -17,7 +21,7 @@ from edgewise.models.encoder import Encoder as Encoder
 from edgewise.models.language import LanguageModel as LanguageModel
 from edgewise.models.pointwise import Pointwise as Pointwise
 from edgewise.models.predictor import GraphModel as GraphModel, NodeModel as NodeModel
-from edgewise.models.seq2seq import EncoderDecoder as EncoderDecoder
+from edgewise.models.seq2seq import EncoderDecoder as EncoderDecoder, transformer as transformer
 from edgewise.models.text import TextEncoder as TextEncoder, bert as bert
 from edgewise.models.transformer import transformer_block as transformer_block
 from edgewise.models.trunk import Trunk as Trunk

@@ -79,6 +79,13 @@ class TokenEmbedding(nn.Module):
             self.segment = nn.Embedding(num_segments, dim)
         self.norm = norm_named("TokenEmbedding", norm, dim, norm_eps)
         self.dropout = nn.Dropout(check_rate("TokenEmbedding", "dropout", dropout))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the tables from N(0, 0.02²): small, so that a head tied to them starts evenly."""
+        for table in (self.token, self.position, self.segment):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.02)
 
     def forward(
         self,

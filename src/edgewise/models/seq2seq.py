@@ -14,7 +14,7 @@ from edgewise.models.language import check_writing
 from edgewise.models.sampling import continued
 from edgewise.models.text import check_widths, embedded
 
-__all__ = ["CARD", "EncoderDecoder"]
+__all__ = ["CARD", "EncoderDecoder", "transformer"]
 
 
 class EncoderDecoder(nn.Module):
@@ -156,14 +156,48 @@ class EncoderDecoder(nn.Module):
         return continued(step, target, n, temperature=temperature, top_k=top_k, generator=generator)
 
 
+def transformer(
+    vocab_size: int = 37_000,
+    *,
+    dim: int = 512,
+    heads: int = 8,
+    layers: int = 6,
+    hidden: int | None = None,
+    max_positions: int = 512,
+    dropout: float = 0.1,
+) -> EncoderDecoder:
+    """The Transformer of 2017: post-norm, ReLU, one table of tokens for everything; the base model.
+
+    Args:
+        vocab_size: Different tokens, of both languages.
+        dim: Features of every node.
+        heads: Attention heads.
+        layers: Blocks of the encoder, and pairs of blocks of the decoder.
+        hidden: Hidden features of the MLPs; ``4 * dim`` when left out.
+        max_positions: Longest text.
+        dropout: Of embeddings, and of what attention and MLPs return.
+
+    Example:
+        >>> model = transformer(100, dim=16, heads=4, layers=2)
+        >>> model(torch.randint(100, (2, 7)), torch.randint(100, (2, 5))).shape
+        torch.Size([2, 5, 100])
+
+    References:
+        Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3 and table 3.
+    """
+    words = TokenEmbedding(vocab_size, dim, max_positions=max_positions, dropout=dropout)
+    encoder = Encoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
+    decoder = Decoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
+    return EncoderDecoder(words, words, encoder, decoder)
+
+
 CARD = Card(
     "Transformer, encoder and decoder",
     "Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3",
     r"x \leftarrow \mathrm{norm}(x + \mathrm{attention}(x, \mathrm{Causal})), \quad"
     r" x \leftarrow \mathrm{norm}(x + \mathrm{attention}(x, \mathrm{Complete}; m)), \quad"
     r" x \leftarrow \mathrm{norm}(x + W_2 \, \mathrm{relu}(W_1 x))",
-    "EncoderDecoder(*2 * [TokenEmbedding(100, 32, max_positions=64)],"
-    ' Encoder(32, 4, 2, order="post"), Decoder(32, 4, 2, order="post"))',
+    "transformer(100, dim=32, heads=4, layers=2)",
     "Positions are learned (row E of the paper's table 3), and embeddings are not multiplied by"
     " the root of their width.",
     "model(torch.randint(100, (2, 7)), torch.randint(100, (2, 5)))",
