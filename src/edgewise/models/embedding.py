@@ -154,8 +154,9 @@ def _check_like(name: str, numbers: Tensor, tokens: Tensor) -> None:
     shape, want = numbers.shape, tokens.shape
     fits = 1 <= len(shape) <= len(want) and shape[-1] == want[-1]
     if not fits or torch.broadcast_shapes(shape, want) != want:
+        either = "" if len(want) == 1 else f"[{want[-1]}] or "
         raise ShapeError(
-            f"TokenEmbedding: {name} must be [{want[-1]}] or {list(want)}, one for each token, "
+            f"TokenEmbedding: {name} must have shape {either}{list(want)}, one for each token, "
             f"got {list(shape)}."
         )
 
