@@ -91,6 +91,7 @@ def test_writing_follows_the_generator_and_nothing_else(model):
     assert torch.equal(written(3), written(3))
     assert not torch.equal(written(3), written(4))
     assert torch.equal(model.generate(tokens, 0), tokens)
+    assert model.generate(tokens[0], 3).shape == (7,)
     assert not any(parameter.grad_fn for parameter in model.parameters())
     assert not model.generate(tokens, 1).requires_grad
 
@@ -109,6 +110,7 @@ def test_tokens_are_drawn_by_their_probability():
         assert share[expected == 0].eq(0).all()
     assert sampled(logits.bfloat16()[None], temperature=0).tolist() == [2]
     assert sampled(logits.expand(2, 3, 4)).shape == (2, 3)
+    assert sampled(logits, temperature=1e-40).item() == 2
 
 
 @pytest.mark.parametrize(
