@@ -253,3 +253,29 @@ def test_analyze_says_when_another_plan_was_faster():
     assert f"measured {decision.dearer[0].name} was 2.00x as fast as the choice" in str(slow)
     fast = ew.planning.Explanation(decision, (1.0, 1.0, *rest))
     assert "measured the choice is the fastest, or as good" in str(fast)
+
+
+# --- One query over all keys ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("graph", [ew.Causal(1, 300), ew.Complete(1, 300)], ids=repr)
+def test_one_target_that_reads_everything_is_dense_at_once(graph):
+    query, key = torch.randn(2, 4, 1, 8), torch.randn(2, 2, 300, 8)
+    decision = ew.explain(query, key, key, graph).decision
+    assert decision.plan.name == "dense"
+    assert decision.dearer == ()
+    assert {refusal.backend for refusal in decision.refused} == set(NAMES) - {"dense", "reference"}
+    assert all("when a language model writes" in r.reasons[0] for r in decision.refused)
+    out = ew.attention(query, key, key, graph)
+    assert "csr" not in str(graph.__dict__["_memory"].keys())  # nothing was lowered for it
+    torch.testing.assert_close(out, ew.attention(query, key, key, graph, backend="reference"))
+
+
+def test_one_target_is_planned_like_any_other_where_more_is_asked():
+    query, key = torch.randn(4, 1, 8), torch.randn(4, 300, 8)
+    for graph, more in (
+        (ew.Causal(1, 300), {"dropout": 0.5}),
+        (ew.Causal(1, 300), {"bias": torch.zeros(4, 300)}),
+        (ew.Window(1, left=4, right=0, num_sources=300), {}),
+    ):
+        assert len(ew.explain(query, key, key, graph, **more).decision.dearer) > 0

@@ -77,6 +77,9 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
         if isinstance(outcome, Refusal):
             raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
         return Decision(problem, outcome, (), (), limit)
+    at_once = _one_row(problem, limit)
+    if at_once is not None:
+        return at_once
     plans, refused = _all(problem, limit, _DEEPEST)
     if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
@@ -85,6 +88,26 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
             {refusal.backend: refusal.reasons for refusal in refused},
         )
     return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit)
+
+
+_ONE_ROW = (
+    "one target reads everything, as when a language model writes: torch's kernel takes it as it "
+    "is, and a graph that is new each time is not worth preparing for"
+)
+
+
+def _one_row(problem: Problem, budget: int) -> Decision | None:
+    """The plan of one query over all keys, which is not looked for among others."""
+    if problem.graph.num_targets != 1 or not isinstance(problem, AttentionProblem):
+        return None
+    if not (problem.plain and problem.facts.complete and problem.head_dim == problem.value_dim):
+        return None
+    outcome = _judged(backend_named("dense"), problem, budget)
+    if isinstance(outcome, Refusal):
+        return None
+    others = (b.name for b in BACKENDS if b.name not in ("dense", _DEFINITION))
+    refused = tuple(Refusal(name, (_ONE_ROW,)) for name in others)
+    return Decision(problem, outcome, (), refused, budget)
 
 
 def _simply(problem: Problem) -> Problem:
