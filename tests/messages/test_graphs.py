@@ -8,7 +8,7 @@ import torch
 
 import edgewise as ew
 from edgewise.graphs import Cuts, graph_from
-from edgewise.layouts import block_mask, tile_fill
+from edgewise.layouts import block_mask, communities, tile_fill
 from tests.messages.raising import caught, forgotten, is_one_clear_sentence, names_a_cure
 
 COPIES = ew.EdgeList([[0, 0], [1, 1]], num_nodes=5)
@@ -551,6 +551,12 @@ CASES = {
         ew.ArgumentError,
         "lower: layout must be one of Edges, Csr, ReversedCsr, PaddedRows, DenseMask, "
         "BlockMask, got 'csr'. Pass the class, like lower(graph, Csr).",
+    ),
+    "communities of a rectangle": (
+        lambda: communities(ew.Complete(2, 3)),
+        ew.GraphError,
+        "communities: the graph must be square, got 2 targets and 3 sources. Give both sides one "
+        "numbering in an EdgeList.",
     ),
     "tiles without rows": (
         lambda: tile_fill(ew.Causal(3), rows=0),
