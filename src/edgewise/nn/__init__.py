@@ -8,13 +8,18 @@ from edgewise.nn.convolution import (
     GCNConvolution as GCNConvolution,
     GraphConvolution as GraphConvolution,
 )
-from edgewise.nn.encodings import (
-    random_signs as random_signs,
-    random_walk as random_walk,
-    sinusoidal as sinusoidal,
-)
+from edgewise.nn.degree import DegreeEncoding as DegreeEncoding, degrees as degrees
+from edgewise.nn.encodings import random_signs as random_signs, sinusoidal as sinusoidal
 from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv2Attention
 from edgewise.nn.laplacian import laplacian_eigenvectors as laplacian_eigenvectors
+from edgewise.nn.learned_positions import LearnedPositions as LearnedPositions
 from edgewise.nn.mlp import MLP as MLP
 from edgewise.nn.norm import BatchNorm as BatchNorm
+from edgewise.nn.paths import (
+    shortest_path_edges as shortest_path_edges,
+    shortest_paths as shortest_paths,
+)
+from edgewise.nn.position_bias import T5RelativeBias as T5RelativeBias, alibi as alibi
 from edgewise.nn.rotary import Rotary as Rotary
+from edgewise.nn.spatial_bias import PathBias as PathBias, SpatialBias as SpatialBias
+from edgewise.nn.walks import random_walk as random_walk
