@@ -65,6 +65,11 @@ def random_signs(
     With a graph every connected component ``g`` has its own signs, as its eigenvectors were found
     on their own. Without, all nodes share the signs of a column, as in the paper.
 
+    The signs are drawn in the call, so keep the encoding, and **call this anew in every step of
+    training**, with the graph of the batch; leave it out in evaluation. Signs that are drawn once,
+    when the data are prepared, are as arbitrary as the solver's, and a network learns them by
+    heart.
+
     Args:
         encoding: ``[N, k]``, as `laplacian_eigenvectors` returns it.
         graph: The graph it was made from.
@@ -78,9 +83,12 @@ def random_signs(
     Complexity: O(N k), after the components of the graph were found once.
 
     Example:
-        >>> signed = random_signs(torch.ones(2, 3), generator=torch.Generator().manual_seed(0))
-        >>> torch.equal(signed[0], signed[1]), torch.equal(signed.abs(), torch.ones(2, 3))
-        (True, True)
+        >>> from edgewise.graphs import Window
+        >>> from edgewise.nn import laplacian_eigenvectors
+        >>> graph, features = Window(5, left=1, right=1), torch.rand(5, 3)
+        >>> encoding = laplacian_eigenvectors(graph, 2)  # once
+        >>> for step in range(100):  # signs anew in each
+        ...     x = torch.cat([features, random_signs(encoding, graph)], -1)
 
     References:
         Dwivedi et al. Benchmarking Graph Neural Networks. 2020, arXiv:2003.00982, section 4.

@@ -67,7 +67,7 @@ class SpatialBias(nn.Module):
         entry = torch.where(
             distance < 0, self.max_distance + 1, distance.clamp(max=self.max_distance)
         )
-        return self.distance_encoder.weight.T.index_select(1, entry)
+        return self.distance_encoder.weight.T.index_select(1, entry.long())
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, max_distance={self.max_distance}"
