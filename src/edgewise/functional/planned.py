@@ -20,7 +20,15 @@ from edgewise.ops.tracing import forward_mode, looked_into, overridden
 from edgewise.planning import Plan, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
-__all__ = ["kind_of", "num_edges_of", "planned", "remember_shortcut", "shortcut_of"]
+__all__ = [
+    "kind_of",
+    "num_edges_of",
+    "planned",
+    "portable",
+    "remember_shortcut",
+    "restored",
+    "shortcut_of",
+]
 
 Question = AttentionQuestion | AggregateQuestion
 _Plans = dict[tuple[Question, str], Plan]
@@ -38,7 +46,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Plan:
         return getattr(
             _COMPILED,
             _compiled_name(
-                _portable(graph),
+                portable(graph),
                 backend,
                 type(question).__name__,
                 *(_constant(item) for item in rounded),
@@ -123,7 +131,7 @@ def remember_shortcut(graph: Graph, kind: tuple[Any, ...], plan: Plan, inputs: I
 def num_edges_of(graph: Graph) -> int:
     """How many edges a graph has; lowers it when the facts do not say."""
     if torch.compiler.is_compiling():
-        return _compiled_num_edges(_portable(graph))
+        return _compiled_num_edges(portable(graph))
     return num_edges(graph)
 
 
@@ -152,7 +160,7 @@ def _constant(item: Any) -> Any:
     return item.__float__() if isinstance(item, float) else item  # float() would stay symbolic
 
 
-def _portable(graph: Graph) -> Any:
+def portable(graph: Graph) -> Any:
     """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
     spec = graph.spec()
     return graph if spec is None else _constant(spec)
@@ -165,14 +173,14 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
         if kind == "AttentionQuestion"
         else AggregateQuestion(*question)
     )
-    plan = _plan(_real(graph), asked, backend)
+    plan = _plan(restored(graph), asked, backend)
     name = f"plan_{id(plan)}"
     setattr(_COMPILED, name, plan)
     return name
 
 
 def _compiled_num_edges(graph: Any) -> int:
-    return num_edges(_real(graph))
+    return num_edges(restored(graph))
 
 
 # What torch.compiler.assume_constant_result sets. Calling it here would import the compiler, a
@@ -181,7 +189,8 @@ for _function in (_compiled_name, _compiled_num_edges):
     _function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _real(graph: Any) -> Graph:
+def restored(graph: Any) -> Graph:
+    """The graph that `portable` made portable."""
     real = graph_from(graph) if isinstance(graph, tuple) else graph
     if not hasattr(real, "num_targets"):  # the tracer made the object but not yet its fields
         raise ArgumentError(

@@ -13,7 +13,7 @@ from edgewise.functional import aggregate
 from edgewise.graphs import Graph, recall
 from edgewise.nn.activation import Activation, activation_named
 from edgewise.nn.heads import leading
-from edgewise.nn.inputs import check_choice, check_features, check_size
+from edgewise.nn.inputs import check_choice, check_features, check_nodes, check_size
 from edgewise.problem import Reduce
 
 __all__ = ["GCNConvolution", "GraphConvolution"]
@@ -95,7 +95,7 @@ class GraphConvolution(nn.Module):
         source = x if source is None else source
         check_features("GraphConvolution", "x", x, self.in_dim, "in_dim")
         check_features("GraphConvolution", "source", source, self.in_dim, "in_dim")
-        _check_nodes("GraphConvolution", x, graph)
+        check_nodes("GraphConvolution", x, graph)
         weight = _edge_weight("GraphConvolution", edge, source)
         # Sums and means commute with V, so the edges can carry the narrower of both sides.
         if self.reduce != "max" and self.in_dim < self.out_dim:
@@ -175,7 +175,7 @@ class GCNConvolution(nn.Module):
                 "degrees. Use GraphConvolution between two sets of nodes."
             )
         check_features("GCNConvolution", "x", x, self.in_dim, "in_dim")
-        _check_nodes("GCNConvolution", x, graph)
+        check_nodes("GCNConvolution", x, graph)
         if graph.num_targets != graph.num_sources:
             raise ShapeError(
                 f"GCNConvolution: the graph must be square, got {graph.num_targets} targets and "
@@ -229,15 +229,6 @@ def _scaling(graph: Graph, x: Tensor, weight: Tensor | None) -> _Scaling:
     positive = degree > 0  # chosen before the root: its gradient at 0 is infinite
     root = torch.where(positive, torch.where(positive, degree, 1.0).rsqrt(), 0.0)
     return _Scaling(root.to(x.dtype), loop.to(x.dtype))
-
-
-def _check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
-    if x.shape[-2] != graph.num_targets:
-        raise ShapeError(
-            f"{owner}: x has {x.shape[-2]} nodes but graph has {graph.num_targets} targets "
-            f"(x: {list(x.shape)}, axis -2). Build the graph with num_targets={x.shape[-2]}, or "
-            f"pass the other set of nodes as source."
-        )
 
 
 def _edge_weight(owner: str, edge: Tensor | None, source: Tensor) -> Tensor | None:

@@ -7,8 +7,16 @@ from collections.abc import Collection
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
+from edgewise.graphs import Graph
 
-__all__ = ["check_choice", "check_edge", "check_features", "check_rate", "check_size"]
+__all__ = [
+    "check_choice",
+    "check_edge",
+    "check_features",
+    "check_nodes",
+    "check_rate",
+    "check_size",
+]
 
 
 def check_size(owner: str, name: str, value: int, minimum: int = 1) -> int:
@@ -52,6 +60,16 @@ def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> Non
             f"{owner}: {name} has {x.shape[-1]} features but the layer was built with "
             f"{size}={dim} ({name}: {list(x.shape)}, axis -1). Build it with "
             f"{size}={x.shape[-1]}, or project {name} first."
+        )
+
+
+def check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
+    """Check that ``x`` has one row for each target of the graph."""
+    if x.shape[-2] != graph.num_targets:
+        raise ShapeError(
+            f"{owner}: x has {x.shape[-2]} nodes but graph has {graph.num_targets} targets "
+            f"(x: {list(x.shape)}, axis -2). Build the graph with num_targets={x.shape[-2]}, or "
+            f"pass the other set of nodes as source."
         )
 
 
