@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from edgewise.errors import ArgumentError, GraphError
+from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, recall
-from edgewise.layouts import ragged
 from edgewise.models.card import Card
+from edgewise.models.sequences import sequences
 from edgewise.nn.inputs import check_choice, check_features, check_nodes, check_rate, check_size
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
@@ -141,7 +141,7 @@ class _Packing:
 
 
 def _packing(graph: Graph, bidirectional: bool, device: torch.device) -> _Packing:
-    first, sizes = _sequences(graph, bidirectional)
+    first, sizes = sequences("Recurrent", graph, both_ways=bidirectional)
     falling = np.argsort(-sizes, kind="stable")
     first, sizes = first[falling], sizes[falling]
     number = np.repeat(np.arange(len(sizes)), sizes)
@@ -151,28 +151,6 @@ def _packing(graph: Graph, bidirectional: bool, device: torch.device) -> _Packin
     place[order] = torch.arange(len(order))
     steps = torch.from_numpy(np.bincount(step).astype(np.int64))
     return _Packing(order.to(device), place.to(device), steps)
-
-
-def _sequences(graph: Graph, bidirectional: bool) -> tuple[np.ndarray, np.ndarray]:
-    """First node and number of nodes of every sequence."""
-    found = ragged(graph)
-    if (
-        found is None
-        or not np.array_equal(found.first_target, found.first_source)
-        or not np.array_equal(found.targets, found.sources)
-        or not found.holds_all_targets
-    ):
-        raise GraphError(
-            f"Recurrent: graph must be sequences side by side, got {graph}. Use Causal(n), "
-            f"Complete(n), Blocks(sizes), or a disjoint_union of them."
-        )
-    if bidirectional and bool(found.causal.any()):
-        raise GraphError(
-            f"Recurrent: graph must let every node see its whole sequence, because the layer "
-            f"reads both ways, got {graph}, which is causal. Use Complete or Blocks, or build the "
-            f"layer with bidirectional=False."
-        )
-    return found.first_target, found.targets
 
 
 CARD = Card(

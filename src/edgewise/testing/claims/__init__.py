@@ -3,6 +3,7 @@
 A new claim is one function that returns `Sides`, and one line in its family's tuple.
 """
 
+from edgewise.testing.claims.baselines import BASELINES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.testing.claims.outcome import (
     DTYPES as DTYPES,
@@ -14,4 +15,4 @@ from edgewise.testing.claims.outcome import (
 from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
 from edgewise.testing.claims.torch_nn import TORCH_NN
 
-CLAIMS: tuple[Claim, ...] = (*TORCH_NN,)
+CLAIMS: tuple[Claim, ...] = (*TORCH_NN, *BASELINES)
