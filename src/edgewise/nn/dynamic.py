@@ -88,11 +88,11 @@ class LightweightConvolution(nn.Module):
         weight = F.dropout(self.weight.softmax(-1), self.dropout, self.training)
         weight = weight.gather(-1, place.expand(self.heads, -1))
         # Kernels know no batch, so the batch goes to the features: a row of weights is read once.
-        batch = source.shape[:-2]
-        value = source.reshape(-1, *source.shape[-2:]).unflatten(-1, (self.heads, -1))
+        batch, size = source.shape[:-2], self.dim // self.heads
+        value = source.reshape(batch.numel(), source.shape[-2], self.heads, size)
         out = aggregate(value.permute(2, 1, 0, 3).flatten(-2), graph, weight=weight)
-        out = out.unflatten(-1, (-1, self.dim // self.heads)).permute(2, 1, 0, 3)
-        return out.flatten(-2).reshape(*batch, graph.num_targets, self.dim)
+        out = out.unflatten(-1, (batch.numel(), size)).permute(2, 1, 0, 3)
+        return out.reshape(*batch, graph.num_targets, self.dim)
 
     def extra_repr(self) -> str:
         return _described(self)
