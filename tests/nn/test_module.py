@@ -13,10 +13,13 @@ from edgewise.nn import (
     MLP,
     Block,
     DotAttention,
+    DynamicConvolution,
     GATAttention,
+    GatedConvolution,
     GATv2Attention,
     GCNConvolution,
     GraphConvolution,
+    LightweightConvolution,
 )
 
 LAYERS = {
@@ -25,6 +28,8 @@ LAYERS = {
     "gatv2": lambda: GATv2Attention(6, 3, heads=2),
     "convolution": lambda: GraphConvolution(6, 6, activation="gelu"),
     "gcn": lambda: GCNConvolution(6, 6),
+    "lightweight": lambda: LightweightConvolution(6, heads=2, kernel=3, left=1),
+    "dynamic": lambda: GatedConvolution(DynamicConvolution(6, heads=2, kernel=3, left=1), 6),
     "block": lambda: Block(DotAttention(6, heads=2), 6, norm="batch", mlp=MLP(6, 9)),
 }
 GRAPHS = [Window(7, left=1, right=1), EdgeList([[0, 1, 6, 3], [1, 2, 5, 3]], num_nodes=7)]
