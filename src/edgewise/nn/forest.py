@@ -105,15 +105,15 @@ def _forest(owner: str, graph: Graph) -> Forest:
     first = inner.cumsum(0) - inner  # of the inner nodes of each level, in `order`
     sibling = _siblings(pairs.target)
     return Forest(
-        order,
-        place,
-        inner.tolist(),
-        leaves.tolist(),
-        place[parent],
-        place[parent] - first[level[parent]],
-        edge_of[child],
-        sibling[edge_of[child]],
-        int(sibling.max()) + 1 if len(sibling) else 0,
+        order=order,
+        place=place,
+        inner=inner.tolist(),
+        leaves=leaves.tolist(),
+        parent=place[parent],
+        row=place[parent] - first[level[parent]],
+        edge=edge_of[child],
+        sibling=sibling[edge_of[child]],
+        most_children=int(sibling.max()) + 1 if len(sibling) else 0,
     )
 
 
