@@ -15,7 +15,9 @@ from edgewise.nn import (
     MLP,
     Block,
     DotAttention,
+    DynamicConvolution,
     GATAttention,
+    GatedConvolution,
     GATv2Attention,
     GCNConvolution,
     GINConvolution,
@@ -23,6 +25,7 @@ from edgewise.nn import (
     GPSBlock,
     GraphConvolution,
     GraphNetwork,
+    LightweightConvolution,
     MoNetConvolution,
     TransformerConvolution,
 )
@@ -68,6 +71,8 @@ LAYERS = {
     ),
     "network": network,
     "gps": gps,
+    "lightweight": lambda: LightweightConvolution(6, heads=2, kernel=3, left=1),
+    "dynamic": lambda: GatedConvolution(DynamicConvolution(6, heads=2, kernel=3, left=1), 6),
     "block": lambda: Block(DotAttention(6, heads=2), 6, norm="batch", mlp=MLP(6, 9)),
 }
 GRAPHS = [Window(7, left=1, right=1), EdgeList([[0, 1, 6, 3], [1, 2, 5, 3]], num_nodes=7)]

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from edgewise.models import citation, decoder_only, encoder, seq2seq, text, vision
+from edgewise.models import (
+    citation,
+    convolutional,
+    decoder_only,
+    encoder,
+    recurrent,
+    seq2seq,
+    text,
+    tree,
+    vision,
+)
 from edgewise.models.card import Card
 
 __all__ = ["CARDS"]
@@ -16,4 +26,10 @@ CARDS: tuple[Card, ...] = (
     decoder_only.GPT2_CARD,
     decoder_only.LLAMA_CARD,
     vision.CARD,
+    recurrent.CARD,
+    recurrent.GRU_CARD,
+    convolutional.CARD,
+    convolutional.DYNAMIC_CARD,
+    tree.CARD,
+    tree.NARY_CARD,
 )

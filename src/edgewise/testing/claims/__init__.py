@@ -3,6 +3,7 @@
 A new claim is one function that returns `Sides`, and one line in its family's tuple.
 """
 
+from edgewise.testing.claims.baselines import BASELINES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.testing.claims.encodings import ENCODINGS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
@@ -32,6 +33,7 @@ CLAIMS: tuple[Claim, ...] = (
     *GRAPH_NETWORKS,
     *ENCODINGS,
     *POSITION_BIASES,
+    *BASELINES,
     *LAWS,
     *RECEPTIVE_FIELDS,
 )

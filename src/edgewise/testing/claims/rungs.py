@@ -98,6 +98,8 @@ RUNGS: dict[str, Rung] = {
             "Layers over the same graphs whose weights do not come from pairs of nodes.",
             r"h_i' = \sum_{j \in N(i)} w_{j - i}\, h_j \quad"
             r" \text{or a recurrence along the graph}",
+            "LightweightConvolution(16, heads=4, kernel=3)",
+            "Window(6, left=1, right=1)",
         ),
         Rung(
             "laws",

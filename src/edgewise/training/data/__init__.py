@@ -1,6 +1,7 @@
 """Data sets: read, checked and split, with no pickle that could run code."""
 
 from edgewise.training.data.catalog import CATALOG as CATALOG, load as load
+from edgewise.training.data.conllu import Sentence as Sentence, read_conllu as read_conllu
 from edgewise.training.data.dataset import GraphDataset as GraphDataset, Task as Task
 from edgewise.training.data.edges import (
     EDGE_SUFFIXES as EDGE_SUFFIXES,
@@ -15,3 +16,8 @@ from edgewise.training.data.split import (
     Splits as Splits,
 )
 from edgewise.training.data.topology import Separate as Separate, Shared as Shared
+from edgewise.training.data.trees import (
+    SENTIMENTS as SENTIMENTS,
+    Tree as Tree,
+    read_trees as read_trees,
+)

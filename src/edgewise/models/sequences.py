@@ -1,0 +1,53 @@
+"""A graph as sequences side by side: what models that follow an order ask of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewise.errors import GraphError
+from edgewise.graphs import Graph
+from edgewise.layouts import ragged
+
+__all__ = ["sequences"]
+
+Ints = npt.NDArray[np.int64]
+
+
+def sequences(owner: str, graph: Graph, *, both_ways: bool) -> tuple[Ints, Ints]:
+    """First node and number of nodes of every sequence, empty ones left out.
+
+    Args:
+        owner: Who asks, for the message.
+        graph: Complete or causal blocks side by side, whatever it is called.
+        both_ways: Whether a node is to see what comes after it, which a causal block forbids.
+
+    Raises:
+        GraphError: the graph is something else.
+
+    Complexity: O(sequences).
+
+    Example:
+        >>> from edgewise.graphs import Blocks
+        >>> first, sizes = sequences("mine", Blocks([2, 0, 3]), both_ways=True)
+        >>> first.tolist(), sizes.tolist()
+        ([0, 2], [2, 3])
+    """
+    found = ragged(graph)
+    if (
+        found is None
+        or not np.array_equal(found.first_target, found.first_source)
+        or not np.array_equal(found.targets, found.sources)
+        or not found.holds_all_targets
+    ):
+        raise GraphError(
+            f"{owner}: graph must be sequences side by side, got {graph}. Use Causal(n), "
+            f"Complete(n), Blocks(sizes), or a disjoint_union of them."
+        )
+    if both_ways and bool(found.causal.any()):
+        raise GraphError(
+            f"{owner}: graph must let every node see its whole sequence, because the layer looks "
+            f"both ways, got {graph}, which is causal. Use Complete or Blocks, or build a layer "
+            f"that only looks back."
+        )
+    return found.first_target, found.targets
