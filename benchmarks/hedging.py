@@ -266,7 +266,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
             panel.grid(axis="y", alpha=0.3)
         axes[0].set_ylabel(f"share of {rows[0]['seeds']} seeds that succeed")
         axes[0].set_ylim(-0.04, 1.04)
-        axes[0].legend(loc="center right", frameon=False)
+        axes[1].legend(loc="lower right", frameon=False)
         figure.savefig(PICTURE, dpi=150, metadata={"Software": None})
 
 
