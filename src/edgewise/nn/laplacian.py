@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgewise.backends.native.encodings import eigenvectors
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
@@ -17,7 +18,8 @@ from edgewise.nn.squares import squares
 
 __all__ = ["laplacian_eigenvectors"]
 
-_LARGEST_DENSE = 1500  # nodes of a component; beyond, Lanczos iteration is cheaper than eigh
+_LARGEST_LANE = 64  # nodes of a component; beyond, LAPACK is faster than a matrix in each lane
+_LARGEST_DENSE = 1500  # the same; beyond, Lanczos iteration is cheaper than LAPACK
 _CELLS = 1 << 16  # cells of small matrices worked on at once: what a core's cache holds
 
 
@@ -90,11 +92,9 @@ def laplacian_eigenvectors(
     out = torch.zeros(graph.num_targets, k, dtype=dtype)
     for held in squares(parts, _LARGEST_DENSE):
         marks = held.marks(pairs, both=True)
-        rows = torch.zeros(held.num_rows, k, dtype=dtype)
         for run in held.runs(_CELLS):
             vectors = _by_eigh(run.matrices(marks), run.sizes, k, normalization)
-            run.rows(rows)[..., : vectors.shape[-2]] = _with_fixed_signs(vectors).mT
-        held.spread(rows, out)
+            run.spread(_with_fixed_signs(vectors).mT, out)
     for label in (parts.sizes > _LARGEST_DENSE).nonzero()[:, 0].tolist():
         size, start = int(parts.sizes[label]), int(parts.starts[label])
         mine = (parts.label[pairs.target] == label).nonzero()[:, 0]
@@ -125,7 +125,9 @@ def _by_eigh(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) ->
         above = 2.0 * degree.amax(-1, keepdim=True) + 1.0
     place = torch.arange(n)
     diagonal.copy_(torch.where(place < sizes[:, None], degree, above))
-    vectors = torch.linalg.eigh(laplacian).eigenvectors.mT[..., 1 : k + 1, :]
+    vectors = eigenvectors(laplacian, 1, min(k, n - 1)) if n <= _LARGEST_LANE else None
+    if vectors is None:
+        vectors = torch.linalg.eigh(laplacian).eigenvectors.mT[..., 1 : k + 1, :]
     if int(sizes[0]) > k:  # the smallest
         return vectors
     return vectors * (place[1 : k + 1] < sizes[:, None])[..., None]
