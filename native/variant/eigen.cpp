@@ -160,6 +160,7 @@ struct Scratch {
 
 int64_t eigenvectors(const edgewise_eigenvectors &call) {
     const int64_t n = call.size, groups = (call.count + kLanes - 1) / kLanes;
+    if (!n) return 0;
     int64_t failed = 0;
     parallel(groups, call.threads, [&](int64_t group) {
         void *table = new_table(Scratch::bytes(n));

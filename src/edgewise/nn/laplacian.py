@@ -49,7 +49,7 @@ def laplacian_eigenvectors(
     Each column has norm 1 on every component. Its sign is fixed: the first of its largest entries
     (up to rounding) is positive. A component with fewer than ``k + 1`` nodes has its last columns
     filled with zeros; an isolated node has only zeros. Within a repeated eigenvalue the basis is
-    one of many, but on one machine always the same.
+    one of many, but on one machine, with one version of its libraries, always the same.
 
     Args:
         graph: A square graph; thousands of small ones as a `disjoint_union`.
@@ -68,9 +68,11 @@ def laplacian_eigenvectors(
 
     Gradients: none.
 
-    Complexity: O(n^3) for a component of ``n`` nodes, all components of one size in one call (so
-        a batch is bit for bit what its graphs are alone). Beyond 1500 nodes Lanczos iteration,
-        O(k E) a step: few steps on graphs with short paths, very many on long chains.
+    Complexity: O(n^3) for a component of ``n`` nodes. Up to 64 nodes a compiled kernel works on as
+        many components at once as a vector has lanes; larger ones, and all where there is no
+        compiled library, go to LAPACK. A batch is bit for bit what its graphs are alone. Beyond
+        1500 nodes Lanczos iteration, O(k E) a step: few steps on graphs with short paths, very
+        many on long chains.
 
     Example:
         >>> from edgewise.graphs import EdgeList
@@ -93,7 +95,7 @@ def laplacian_eigenvectors(
     for held in squares(parts, _LARGEST_DENSE):
         marks = held.marks(pairs, both=True)
         for run in held.runs(_CELLS):
-            vectors = _by_eigh(run.matrices(marks), run.sizes, k, normalization)
+            vectors = _of_small(run.matrices(marks), run.sizes, k, normalization)
             run.spread(_with_fixed_signs(vectors).mT, out)
     for label in (parts.sizes > _LARGEST_DENSE).nonzero()[:, 0].tolist():
         size, start = int(parts.sizes[label]), int(parts.starts[label])
@@ -104,8 +106,8 @@ def laplacian_eigenvectors(
     return out.to(edges(graph).target.device)
 
 
-def _by_eigh(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) -> Tensor:
-    """Eigenvectors 1 to ``k`` of small components, all at once, as rows: ``[B, min(k, n - 1), n]``.
+def _of_small(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) -> Tensor:
+    """Eigenvectors 1 to ``k`` of small components, as rows: ``[B, min(k, n - 1), n]``.
 
     Rows that belong to no node have eigenvalues above all others. What LAPACK finds may depend, in
     the last bits, on how a matrix lies in memory; in repeated eigenspaces, that is all that
