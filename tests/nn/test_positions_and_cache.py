@@ -96,6 +96,26 @@ def test_a_cache_goes_on_with_other_beams():
     KVCache().reorder(beams)  # nothing to reorder yet
 
 
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_memory_is_projected_once_and_then_read_again(grad):
+    layer, cache = DotAttention(16, heads=2, source_dim=8).double(), KVCache()
+    x = torch.randn(2, 3, 16, dtype=torch.float64, requires_grad=grad)
+    memory = torch.randn(2, 7, 8, dtype=torch.float64, requires_grad=grad)
+    with torch.set_grad_enabled(grad):
+        whole = layer(x, Complete(3, 7), source=memory)
+        steps = [
+            layer(x[:, i : i + 1], Complete(1, 7), source=memory[:, : 0 if i else 7], cache=cache)
+            for i in range(3)
+        ]
+    assert cache.length == 7
+    out = torch.cat(steps, 1)
+    assert torch.allclose(out, whole, atol=1e-12)
+    if grad:
+        push = torch.randn_like(whole)
+        (stepped,), (once,) = (torch.autograd.grad(y, memory, push) for y in (out, whole))
+        assert torch.allclose(stepped, once, atol=1e-12)
+
+
 def test_a_cache_of_something_else_is_refused():
     cache = KVCache()
     DotAttention(16, heads=2)(torch.zeros(2, 1, 16), Causal(1), cache=cache)
@@ -138,8 +158,6 @@ def test_what_does_not_go_together_is_refused():
     x = torch.zeros(3, 8)
     with pytest.raises(ArgumentError, match="positions were given, but the layer was built"):
         DotAttention(8, heads=2)(x, Complete(3), positions=torch.arange(3))
-    with pytest.raises(ArgumentError, match="source was given together with cache"):
-        DotAttention(8, heads=2)(x, Complete(3), source=x, cache=KVCache())
     with pytest.raises(ArgumentError, match="source was given together with rotary"):
         DotAttention(8, heads=2, rotary=Rotary(4))(x, Complete(3), source=x)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edgewise.training.extras import require
+from edgewise.extras import require
 
 OPTIONAL = (
     "lightning",

@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
+from edgewise.atomic import replacing
 from edgewise.training import Comparison, draw_picture, rungs_named
-from edgewise.training.atomic import replacing
 from edgewise.training.machine import describe_machine, machine
 
 

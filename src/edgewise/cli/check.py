@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from edgewise.atomic import replacing
 from edgewise.cli.options import shown
 from edgewise.errors import ArgumentError
+from edgewise.models.cards import CARDS
 from edgewise.testing.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
-from edgewise.testing.claims.page import ladder_page, number, outcomes_table
-from edgewise.training.atomic import replacing
+from edgewise.testing.claims.page import ladder_page, models_page, number, outcomes_table
 
 __all__ = ["check"]
 
@@ -35,6 +36,7 @@ def check(
     markdown: Annotated[bool, Flag, shown(None)] = False,
     json: Annotated[bool, Flag, shown(None)] = False,
     ladder: Annotated[Path | None, shown("FILE", "not written")] = None,
+    models: Annotated[Path | None, shown("FILE", "not written")] = None,
     quiet: Annotated[bool, Flag, shown(None)] = False,
 ) -> int:
     """Is every layer equal to its original?
@@ -50,11 +52,15 @@ def check(
         markdown: Print a Markdown table.
         json: Print JSON.
         ladder: Write the page "The ladder" to this file, and try nothing.
+        models: Write the page "The models" to this file, and try nothing.
         quiet: No progress.
     """
-    if ladder is not None:
-        with replacing(ladder) as draft:
-            draft.write_text(ladder_page(CLAIMS), encoding="utf-8")
+    pages = [(ladder, lambda: ladder_page(CLAIMS)), (models, lambda: models_page(CARDS))]
+    if any(path is not None for path, _ in pages):
+        for path, page in pages:
+            if path is not None:
+                with replacing(path) as draft:
+                    draft.write_text(page(), encoding="utf-8")
         return 0
     chosen = _chosen(only)
     dtypes = DTYPES if dtype is None else (getattr(torch, dtype),)

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import tyro
 
+from edgewise.atomic import replacing
 from edgewise.cli.draw import Draw
 from edgewise.errors import ArgumentError
+from edgewise.extras import require
 from edgewise.lottery import (
     FULL,
     QUICK,
@@ -21,8 +23,6 @@ from edgewise.lottery import (
     journal_path,
     save_constants,
 )
-from edgewise.training.atomic import replacing
-from edgewise.training.extras import require
 
 __all__ = ["lottery"]
 

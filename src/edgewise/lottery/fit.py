@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from edgewise.backends import Work
+from edgewise.extras import require
 from edgewise.planning.machine import Constants, Price
-from edgewise.training.extras import require
 
 __all__ = ["Fit", "Kind", "Sample", "fitted", "price_of"]
 

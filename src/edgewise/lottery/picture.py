@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgewise.atomic import replacing
+from edgewise.extras import require
 from edgewise.lottery.map import Cell
-from edgewise.training.atomic import replacing
-from edgewise.training.extras import require
 
 __all__ = ["draw_map"]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edgewise.atomic import replacing
 from edgewise.errors import EdgewiseError
 from edgewise.lottery.fit import Fit, Kind, Sample, estimate, fitted
 from edgewise.lottery.journal import Journal
@@ -17,7 +18,6 @@ from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.regret import Choice, Regret, regret_of
 from edgewise.lottery.trials import Trial
 from edgewise.planning.machine import Constants, constants, identity, measured_path, shipped
-from edgewise.training.atomic import replacing
 from edgewise.training.threads import threads_set
 
 __all__ = ["FULL", "QUICK", "Extent", "Findings", "Lottery", "Watcher", "save_constants"]

@@ -18,6 +18,7 @@ class Card:
         setting: A small one as code: an expression over the names of `edgewise.models`,
             `edgewise.nn` and `edgewise`.
         differences: Where it differs from the paper or from the usual code; empty if nowhere.
+        call: How to call it, as code over the same names, `torch`, and ``model`` for the setting.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Card:
     equation: str
     setting: str
     differences: str = ""
+    call: str = ""

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.graphs import Graph
+from edgewise.models.card import Card
 from edgewise.models.dropout import FeatureDropout
 from edgewise.models.pointwise import Pointwise
 from edgewise.nn import GATAttention, GCNConvolution
 
-__all__ = ["GAT", "GCN", "Perceptron", "TwoLayers"]
+__all__ = ["GAT", "GAT_CARD", "GCN", "GCN_CARD", "Perceptron", "TwoLayers"]
 
 
 class TwoLayers(nn.Module):
@@ -113,3 +114,26 @@ class GAT(TwoLayers):
         first = GATAttention(in_dim, head_dim, heads, dropout=dropout)
         second = GATAttention(heads * head_dim, out_dim, 1, concat=False, dropout=dropout)
         super().__init__(first, second, activation=F.elu, dropout=dropout)
+
+
+_TRIANGLE = "EdgeList([[0, 1, 2, 2], [1, 2, 0, 1]], num_nodes=3)"
+
+GCN_CARD = Card(
+    "GCN",
+    "Kipf, Welling. Semi-Supervised Classification with Graph Convolutional Networks. 2016,"
+    " arXiv:1609.02907, equation 9",
+    r"y = \hat{A} \, \mathrm{relu}(\hat{A} x W_1) W_2, \quad \hat{A} = D^{-1/2} (A + I) D^{-1/2}",
+    "GCN(5, 16, 3)",
+    "Softmax and weight decay are left to the training.",
+    f"model(torch.randn(3, 5), {_TRIANGLE})",
+)
+
+GAT_CARD = Card(
+    "GAT",
+    "Velickovic et al. Graph Attention Networks. 2018, arXiv:1710.10903, sections 2.1 and 3.3",
+    r"h_i' = \big\Vert_h \mathrm{elu} \sum_{j \in N(i)} w_{ij} W h_j, \quad"
+    r" w_{ij} = \mathrm{softmax}_j \, \mathrm{LeakyReLU}(a^\top [W h_i \, \Vert \, W h_j])",
+    "GAT(5, 8, 3, heads=8)",
+    "Self-loops are the graph's business: the paper's network reads `graph | SelfLoops(n)`.",
+    f"model(torch.randn(3, 5), {_TRIANGLE} | SelfLoops(3))",
+)

@@ -52,13 +52,14 @@ class DotAttention(nn.Module):
         - positions: ``[*batch, T]``, of the nodes of ``x``, for ``rotary``; counted on from the
             cache when left out.
         - cache: a `KVCache` with the sources of earlier calls, which this one adds its own to:
-            then ``S`` counts them all, and ``Causal(T, S)`` is the graph of a language model.
+            then ``S`` counts them all, and ``Causal(T, S)`` is the graph of a language model. A
+            ``source`` without nodes adds none, so a memory is projected once and then read again.
         - result: ``[*batch, T, dim]``.
 
     Raises:
         ArgumentError: heads that do not divide, ``edge`` where the layer has no ``edge_dim``
             (and the other way round), ``positions`` without ``rotary``, or ``source`` together
-            with ``rotary`` or ``cache``.
+            with ``rotary``.
         ShapeError: features or nodes that do not fit the layer or the graph.
 
     Gradients: to all tensors and parameters, never to the graph.
@@ -150,7 +151,7 @@ class DotAttention(nn.Module):
         positions: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        self._check_together(source, positions, cache)
+        self._check_together(source, positions)
         source = x if source is None else source
         check_features("DotAttention", "x", x, self.dim, "dim")
         check_features("DotAttention", "source", source, self.source_dim, "source_dim")
@@ -178,19 +179,16 @@ class DotAttention(nn.Module):
         )
         return self.out_proj(merge_heads(out))
 
-    def _check_together(
-        self, source: Tensor | None, positions: Tensor | None, cache: KVCache | None
-    ) -> None:
+    def _check_together(self, source: Tensor | None, positions: Tensor | None) -> None:
         if positions is not None and self.rotary is None:
             raise ArgumentError(
                 "DotAttention: positions were given, but the layer was built without rotary and "
                 "would ignore them. Build it with rotary=Rotary(head_dim)."
             )
-        if source is not None and (self.rotary is not None or cache is not None):
-            word = "rotary" if self.rotary is not None else "cache"
+        if source is not None and self.rotary is not None:
             raise ArgumentError(
-                f"DotAttention: source was given together with {word}, which is for nodes that "
-                f"read one another. Leave out one of them."
+                "DotAttention: source was given together with rotary, which is for nodes that "
+                "read one another. Leave out one of them."
             )
 
     def extra_repr(self) -> str:

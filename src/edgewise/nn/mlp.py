@@ -23,8 +23,8 @@ class MLP(nn.Module):
         dim: Features of every node before.
         hidden: Features between the two layers.
         out_dim: Features after; ``dim`` when left out.
-        activation: ``"relu"``, ``"gelu"`` (exact), ``"silu"``, ``"elu"``, or ``"swiglu"``, which
-            has a third projection.
+        activation: ``"relu"``, ``"gelu"`` (exact), ``"gelu_tanh"`` (GPT-2's approximation),
+            ``"silu"``, ``"elu"``, or ``"swiglu"``, which has a third projection.
         dropout: Share of hidden features dropped in training.
         bias: Whether the linear layers have a bias.
 
@@ -45,7 +45,7 @@ class MLP(nn.Module):
         >>> MLP(8, 32, activation="tanhh")
         Traceback (most recent call last):
         ...
-        edgewise.errors.ArgumentError: MLP: activation must be one of 'relu', 'gelu', 'silu', ...
+        edgewise.errors.ArgumentError: MLP: activation must be one of 'relu', 'gelu', ...
 
     References:
         Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.3.

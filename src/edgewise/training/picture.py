@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgewise.training.atomic import replacing
-from edgewise.training.extras import require
+from edgewise.atomic import replacing
+from edgewise.extras import require
 from edgewise.training.results import Results
 
 __all__ = ["draw_picture"]

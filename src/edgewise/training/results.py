@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from edgewise.atomic import replacing
 from edgewise.errors import DataError
-from edgewise.training.atomic import replacing
 from edgewise.training.machine import describe_machine
 from edgewise.training.run import Run
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgewise.extras import require
 from edgewise.training.batches import Batch, Batches
 from edgewise.training.cost import count_parameters, peak_memory
 from edgewise.training.data import GraphDataset
-from edgewise.training.extras import require
 from edgewise.training.recipe import Recipe
 from edgewise.training.rungs import Rung, build
 from edgewise.training.threads import threads_for, threads_set

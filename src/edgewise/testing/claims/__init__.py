@@ -5,6 +5,8 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
+from edgewise.testing.claims.huggingface import HUGGINGFACE
+from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.laws import LAWS
 from edgewise.testing.claims.outcome import (
     DTYPES as DTYPES,
@@ -17,5 +19,15 @@ from edgewise.testing.claims.pyg import PYG
 from edgewise.testing.claims.receptive_fields import RECEPTIVE_FIELDS
 from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
 from edgewise.testing.claims.torch_nn import TORCH_NN
+from edgewise.testing.claims.torch_transformer import TORCH_TRANSFORMER
 
-CLAIMS: tuple[Claim, ...] = (*TORCH_NN, *PYG, *GRAPH_NETWORKS, *LAWS, *RECEPTIVE_FIELDS)
+CLAIMS: tuple[Claim, ...] = (
+    *TORCH_NN,
+    *TORCH_TRANSFORMER,
+    *PYG,
+    *GRAPH_NETWORKS,
+    *LANGUAGE,
+    *HUGGINGFACE,
+    *LAWS,
+    *RECEPTIVE_FIELDS,
+)

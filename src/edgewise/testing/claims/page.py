@@ -1,14 +1,15 @@
-"""The outcomes and the ladder as Markdown."""
+"""The outcomes, the ladder and the models as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgewise.models.card import Card
 from edgewise.testing.claims.claim import Claim
 from edgewise.testing.claims.outcome import LEAST, Outcome
 from edgewise.testing.claims.rungs import RUNGS, Rung
 
-__all__ = ["ladder_page", "number", "outcomes_table"]
+__all__ = ["ladder_page", "models_page", "number", "outcomes_table"]
 
 _HEAD = """# The ladder
 
@@ -52,6 +53,35 @@ def _bounds(claim: Claim) -> str:
     if claim.differ:
         return f"at least {number(LEAST)}"
     return " / ".join(number(bound) for bound in claim.bounds.values())
+
+
+_MODELS = """# The models
+
+Each model is a short setting of the layers in `edgewise.nn`, most of them of one block. The
+settings below are small; `bert()`, `gpt2()`, `llama()`, `vit()` and `transformer()` without
+numbers have the sizes of their papers. What proves a layer equal to its original stands on the
+page of [the ladder](ladder.md). This page is written by `edgewise check --models` from the cards
+that stand beside the models.
+"""
+
+
+def models_page(cards: Sequence[Card]) -> str:
+    """The page "The models": every card with its equation, its setting and its differences."""
+    return "\n".join([_MODELS, *(_model(card) for card in cards)])
+
+
+def _model(card: Card) -> str:
+    lines = [f"## {card.name}", "", f"{card.paper}.", "", "$$", card.equation, "$$", ""]
+    lines += [
+        "```python",
+        f"model = {card.setting}",
+        *([card.call] if card.call else []),
+        "```",
+        "",
+    ]
+    if card.differences:
+        lines += [f"Differences: {card.differences}", ""]
+    return "\n".join(lines)
 
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:

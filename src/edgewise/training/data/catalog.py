@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgewise.errors import DataError
+from edgewise.extras import require
 from edgewise.training.data.archive import read_npz
 from edgewise.training.data.citation import citation, citation_arrays
 from edgewise.training.data.dataset import GraphDataset
@@ -18,7 +19,6 @@ from edgewise.training.data.digits import digits
 from edgewise.training.data.files import SUFFIXES, from_arrays, from_file
 from edgewise.training.data.molecules import esol
 from edgewise.training.data.tu import tu
-from edgewise.training.extras import require
 
 __all__ = ["CATALOG", "Entry", "load"]
 

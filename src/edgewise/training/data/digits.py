@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from edgewise.extras import require
 from edgewise.graphs import Grid
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.split import Drawn
 from edgewise.training.data.topology import Shared
-from edgewise.training.extras import require
 
 __all__ = ["digits"]
 

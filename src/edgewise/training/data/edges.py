@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from edgewise.errors import DataError
+from edgewise.extras import require
 from edgewise.training.data.archive import DAMAGED, check_file, first_line
 from edgewise.training.data.pairs import read_pairs
 from edgewise.training.data.topology import Separate
-from edgewise.training.extras import require
 
 __all__ = ["EDGE_SUFFIXES", "edges_from_file"]
 

@@ -36,11 +36,11 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import DataError
+from edgewise.extras import require
 from edgewise.training.data.archive import read_npz
 from edgewise.training.data.dataset import TASKS, GraphDataset, Task
 from edgewise.training.data.split import Drawn, Published, Split, Splits
 from edgewise.training.data.topology import Separate
-from edgewise.training.extras import require
 
 __all__ = ["SUFFIXES", "from_arrays", "from_file"]
 

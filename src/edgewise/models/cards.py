@@ -1,0 +1,19 @@
+"""All model cards, in the order of their page."""
+
+from __future__ import annotations
+
+from edgewise.models import citation, decoder_only, encoder, seq2seq, text, vision
+from edgewise.models.card import Card
+
+__all__ = ["CARDS"]
+
+CARDS: tuple[Card, ...] = (
+    citation.GCN_CARD,
+    citation.GAT_CARD,
+    encoder.CARD,
+    seq2seq.CARD,
+    text.CARD,
+    decoder_only.GPT2_CARD,
+    decoder_only.LLAMA_CARD,
+    vision.CARD,
+)
