@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from edgewise.models import citation, decoder_only, encoder, seq2seq, text, vision
+from edgewise.models import (
+    citation,
+    decoder_only,
+    encoder,
+    exphormer,
+    gnn,
+    gps,
+    graph_transformer,
+    seq2seq,
+    text,
+    vision,
+)
 from edgewise.models.card import Card
 
 __all__ = ["CARDS"]
 
 CARDS: tuple[Card, ...] = (
     citation.GCN_CARD,
+    gnn.SAGE_CARD,
+    gnn.GIN_CARD,
+    gnn.MONET_CARD,
     citation.GAT_CARD,
+    graph_transformer.CARD,
+    graph_transformer.EDGES_CARD,
+    gps.CARD,
+    exphormer.CARD,
     encoder.CARD,
     seq2seq.CARD,
     text.CARD,

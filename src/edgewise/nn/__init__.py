@@ -5,6 +5,11 @@ from edgewise.nn.block import Block as Block
 from edgewise.nn.cache import KVCache as KVCache
 from edgewise.nn.connectivity import Components as Components, components as components
 from edgewise.nn.convolution import GraphConvolution as GraphConvolution
+from edgewise.nn.edge_attention import (
+    EdgeAttention as EdgeAttention,
+    EdgeBlock as EdgeBlock,
+    NodesAndEdges as NodesAndEdges,
+)
 from edgewise.nn.encodings import (
     random_signs as random_signs,
     random_walk as random_walk,
