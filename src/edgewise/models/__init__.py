@@ -25,6 +25,7 @@ from edgewise.models.exphormer import (
 from edgewise.models.gnn import GNN as GNN, convolution_named as convolution_named
 from edgewise.models.gps import GPS as GPS
 from edgewise.models.graph_transformer import GraphTransformer as GraphTransformer
+from edgewise.models.graphormer import Graphormer as Graphormer
 from edgewise.models.language import LanguageModel as LanguageModel
 from edgewise.models.pointwise import Pointwise as Pointwise
 from edgewise.models.predictor import GraphModel as GraphModel, NodeModel as NodeModel

@@ -5,6 +5,7 @@ from edgewise.nn.block import Block as Block
 from edgewise.nn.cache import KVCache as KVCache
 from edgewise.nn.connectivity import Components as Components, components as components
 from edgewise.nn.convolution import GraphConvolution as GraphConvolution
+from edgewise.nn.degree import DegreeEncoding as DegreeEncoding, degrees as degrees
 from edgewise.nn.edge_attention import (
     EdgeAttention as EdgeAttention,
     EdgeBlock as EdgeBlock,
@@ -30,5 +31,8 @@ from edgewise.nn.monet import (
     degree_coordinates as degree_coordinates,
 )
 from edgewise.nn.norm import BatchNorm as BatchNorm
+from edgewise.nn.path_bias import PathBias as PathBias, path_edges as path_edges
+from edgewise.nn.paths import shortest_paths as shortest_paths
 from edgewise.nn.rotary import Rotary as Rotary
+from edgewise.nn.spatial_bias import SpatialBias as SpatialBias
 from edgewise.nn.transformer_convolution import TransformerConvolution as TransformerConvolution

@@ -3,9 +3,11 @@
 A new claim is one function that returns `Sides`, and one line in its family's tuple.
 """
 
+from edgewise.testing.claims.batches import BATCHES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.testing.claims.graph_models import GRAPH_MODELS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
+from edgewise.testing.claims.graph_transformers import GRAPH_TRANSFORMERS
 from edgewise.testing.claims.huggingface import HUGGINGFACE
 from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.laws import LAWS
@@ -27,9 +29,11 @@ CLAIMS: tuple[Claim, ...] = (
     *TORCH_TRANSFORMER,
     *PYG,
     *GRAPH_NETWORKS,
+    *GRAPH_TRANSFORMERS,
     *GRAPH_MODELS,
     *LANGUAGE,
     *HUGGINGFACE,
     *LAWS,
+    *BATCHES,
     *RECEPTIVE_FIELDS,
 )

@@ -1,8 +1,7 @@
-"""Claims about graph models: each is its paper's equations, and a batch is its graphs."""
+"""Claims about graph models: each is the original's stack, or its graph as a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,143 +10,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from edgewise.graphs import Blocks, EdgeList, RandomRegular, disjoint_union
-from edgewise.models import (
-    GNN,
-    GPS,
-    Exphormer,
-    GraphModel,
-    GraphTransformer,
-    NodeModel,
-    exphormer_graph,
-)
-from edgewise.nn import (
-    MLP,
-    Block,
-    DotAttention,
-    EdgeAttention,
-    EdgeBlock,
-    degree_coordinates,
-    random_walk,
-)
+from edgewise.graphs import Blocks, EdgeList, RandomRegular
+from edgewise.models import GNN, GPS, Exphormer, GraphModel, NodeModel, exphormer_graph
+from edgewise.nn import random_walk
 from edgewise.testing.claims.claim import Claim, Sides, Weights
+from edgewise.testing.claims.molecules import (
+    DIM,
+    EDGE,
+    GRAPHS,
+    HEADS,
+    IN,
+    NODES,
+    SIZES,
+    WALK,
+    batch_of,
+    inputs_of,
+    with_parameters,
+)
 from edgewise.testing.claims.twins import Names, multigraph, renamed, scattered
+from edgewise.testing.claims.written import batch_norm, linear, two_linear
 
 __all__ = ["GRAPH_MODELS"]
-
-_IN, _DIM, _EDGE, _HEADS, _WALK = 5, 6, 3, 2, 3
-_SIZES = (5, 1, 4, 7)  # nodes of each graph; the second has no edge
-_N, _G = sum(_SIZES), len(_SIZES)
-
-
-def _molecules() -> list[EdgeList]:
-    """Random edges, some of them twice, and a graph that has none; the last node is isolated."""
-    graphs: list[EdgeList] = []
-    for size in _SIZES:
-        pairs = torch.randint(max(size - 1, 1), (2, 3 * (size - 1)))
-        graphs.append(EdgeList(torch.cat([pairs, pairs[:, :2]], 1), num_nodes=size))
-    return graphs
-
-
-def _batch() -> tuple[EdgeList, Tensor]:
-    """The same as one graph, and of which each node is."""
-    graphs = _molecules()
-    starts = torch.tensor([0, *_SIZES]).cumsum(0)[:-1].tolist()
-    pairs = [g.edge_index + start for g, start in zip(graphs, starts, strict=True)]
-    of_node = torch.repeat_interleave(torch.arange(_G), torch.tensor(_SIZES))
-    return EdgeList(torch.cat(pairs, 1), num_nodes=_N), of_node
-
-
-def _called(model: nn.Module, given: Weights, *args: Any, **besides: Any) -> Any:
-    """A module with the parameters that are given."""
-    own = {name: given[name] for name, _ in model.named_parameters()}
-    return functional_call(model, own, args, besides)
-
-
-# --- Written out -------------------------------------------------------------------------------
-
-
-def _linear(given: Weights, name: str, x: Tensor) -> Tensor:
-    return x @ given[f"{name}.weight"].T + given[f"{name}.bias"]
-
-
-def _batch_norm(given: Weights, name: str, x: Tensor) -> Tensor:
-    """Over all rows, as in training."""
-    mean, var = x.mean(0), x.var(0, unbiased=False)
-    return (x - mean) / (var + 1e-5).sqrt() * given[f"{name}.weight"] + given[f"{name}.bias"]
-
-
-def _post_norm(given: Weights, name: str, x: Tensor, found: Tensor) -> Tensor:
-    """Equations 6 to 8: what was found, then an MLP, each with residual and norm."""
-    x = _batch_norm(given, f"{name}mixer_norm", x + found)
-    thought = _linear(given, f"{name}mlp.up_proj", x).relu()
-    thought = _linear(given, f"{name}mlp.down_proj", thought)
-    return _batch_norm(given, f"{name}mlp_norm", x + thought)
-
-
-def _attended(score: list[Tensor], value: Tensor, pairs: list[list[int]]) -> Tensor:
-    """Softmax over the edges that enter each node, for every head: ``[N, dim]``."""
-    rows: list[Tensor] = []
-    for i in range(len(value)):
-        entering = [(e, source) for e, (source, target) in enumerate(pairs) if target == i]
-        total = sum((score[e].exp() for e, _ in entering), torch.zeros_like(value[0, :, 0]))
-        row = torch.zeros_like(value[0])
-        for e, j in entering:
-            row = row + (score[e].exp() / total)[:, None] * value[j]
-        rows.append(row.flatten())
-    return torch.stack(rows)
-
-
-def _heads(given: Weights, name: str, x: Tensor) -> Tensor:
-    return _linear(given, name, x).unflatten(-1, (_HEADS, -1))
-
-
-def _along_edges(dtype: torch.dtype) -> Sides:
-    mlp = MLP(_DIM, 2 * _DIM)
-    layer = Block(DotAttention(_DIM, _HEADS), _DIM, norm="batch", order="post", mlp=mlp).to(dtype)
-    graph = multigraph()
-    pairs = graph.edge_index.T.tolist()
-    weights = scattered(layer) | {"x": torch.randn(graph.num_targets, _DIM, dtype=dtype)}
-
-    def ours(given: Weights) -> Tensor:
-        return _called(layer, given, given["x"], graph)
-
-    def theirs(given: Weights) -> Tensor:
-        x = given["x"]
-        q, k, v = (_heads(given, f"mixer.{name}_proj", x) for name in "qkv")
-        score = [(q[i] * k[j]).sum(-1) / (_DIM / _HEADS) ** 0.5 for j, i in pairs]
-        found = _attended(score, v, pairs)
-        return _post_norm(given, "", x, _linear(given, "mixer.out_proj", found))
-
-    return Sides(weights, ours, theirs)
-
-
-def _with_edges(dtype: torch.dtype) -> Sides:
-    layer = EdgeBlock(EdgeAttention(_DIM, _HEADS, _EDGE), _DIM, _EDGE).to(dtype)
-    graph = multigraph()
-    pairs = graph.edge_index.T.tolist()
-    weights = scattered(layer) | {
-        "x": torch.randn(graph.num_targets, _DIM, dtype=dtype),
-        "edge": torch.randn(graph.num_edges, _EDGE, dtype=dtype),
-    }
-
-    def ours(given: Weights) -> tuple[Tensor, ...]:
-        return tuple(_called(layer, given, given["x"], graph, edge=given["edge"]))
-
-    def theirs(given: Weights) -> tuple[Tensor, ...]:
-        x, edge = given["x"], given["edge"]
-        q, k, v = (_heads(given, f"mixer.{name}_proj", x) for name in "qkv")
-        e = _heads(given, "mixer.edge_proj", edge)
-        hat = [q[i] * k[j] / (_DIM / _HEADS) ** 0.5 * e[n] for n, (j, i) in enumerate(pairs)]
-        found = _attended([w.sum(-1) for w in hat], v, pairs)
-        said = torch.stack(hat).flatten(1)
-        return (
-            _post_norm(given, "nodes.", x, _linear(given, "mixer.out_proj", found)),
-            _post_norm(given, "edges.", edge, _linear(given, "mixer.edge_out_proj", said)),
-        )
-
-    return Sides(weights, ours, theirs)
-
 
 # --- Plain stacks ------------------------------------------------------------------------------
 
@@ -176,11 +59,11 @@ _OF_CONVOLUTION = {
 def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
     from torch_geometric.nn import models
 
-    settings: dict[str, Any] = {"heads": _HEADS, "add_self_loops": False} if name == "GAT" else {}
-    original = getattr(models, name)(_IN, _DIM, 2, 3, norm="batch_norm", jk="last", **settings)
+    settings: dict[str, Any] = {"heads": HEADS, "add_self_loops": False} if name == "GAT" else {}
+    original = getattr(models, name)(IN, DIM, 2, 3, norm="batch_norm", jk="last", **settings)
     original = original.to(dtype)
-    trunk = GNN(_IN, _DIM, convolution, layers=2, heads=_HEADS, norm="batch")
-    model, graph = NodeModel(trunk, _DIM, 3).to(dtype), multigraph()
+    trunk = GNN(IN, DIM, convolution, layers=2, heads=HEADS, norm="batch")
+    model, graph = NodeModel(trunk, DIM, 3).to(dtype), multigraph()
     names = {f"lin.{kind}": f"head.{kind}" for kind in ("weight", "bias")}
     for place in range(2):
         names |= {
@@ -192,24 +75,19 @@ def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
         }
 
     def ours(given: Weights) -> Tensor:
-        return _called(model, given, given["x"], graph)
+        return with_parameters(model, given, given["x"], graph)
 
     def theirs(given: Weights) -> Tensor:
         own = renamed(original, names, given)
         return functional_call(original, own, (given["x"], graph.edge_index))
 
-    inputs = {"x": torch.randn(graph.num_targets, _IN, dtype=dtype)}
+    inputs = {"x": torch.randn(graph.num_targets, IN, dtype=dtype)}
     return Sides(scattered(model) | inputs, ours, theirs)
 
 
+_SETTINGS: dict[str, Any] = {"heads": HEADS, "layers": 2, "edge_dim": EDGE}
+
 # --- GPS ---------------------------------------------------------------------------------------
-
-
-def _inputs(graph: EdgeList, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {
-        "x": torch.randn(graph.num_targets, _IN, dtype=dtype),
-        "edge": torch.randn(graph.num_edges, _EDGE, dtype=dtype),
-    }
 
 
 def _joined(kind: str, prefix: str, given: Weights) -> Tensor:
@@ -242,37 +120,36 @@ def _gps_names(prefix: str) -> Names:
 def _gine(dtype: torch.dtype) -> Any:
     from torch_geometric.nn import GINEConv
 
-    return GINEConv(nn.Sequential(nn.Linear(_DIM, _DIM), nn.ReLU(), nn.Linear(_DIM, _DIM))).to(
-        dtype
-    )
+    return GINEConv(nn.Sequential(nn.Linear(DIM, DIM), nn.ReLU(), nn.Linear(DIM, DIM))).to(dtype)
 
 
 def _gps(dtype: torch.dtype) -> Sides:
     from torch_geometric.nn import GPSConv, global_mean_pool
 
-    trunk = GPS(_IN, _DIM, heads=_HEADS, layers=2, edge_dim=_EDGE, encoding_dim=_WALK)
-    model = GraphModel(trunk, _DIM, 2).to(dtype)
-    layers = [GPSConv(_DIM, _gine(dtype), heads=_HEADS).to(dtype) for _ in range(2)]
-    graph, of_node = _batch()
-    encoding = random_walk(graph, _WALK, dtype=dtype)
+    model = GraphModel(GPS(IN, DIM, **_SETTINGS, encoding_dim=WALK), DIM, 2).to(dtype)
+    layers = [GPSConv(DIM, _gine(dtype), heads=HEADS).to(dtype) for _ in range(2)]
+    graph, of_node = batch_of()
+    encoding = random_walk(graph, WALK, dtype=dtype)
 
     def ours(given: Weights) -> Tensor:
-        besides = {"everywhere": Blocks(_SIZES), "readout": Blocks([1] * _G, _SIZES)}
+        besides = {"everywhere": Blocks(SIZES), "readout": Blocks([1] * GRAPHS, SIZES)}
         edge = given["edge"]
-        return _called(model, given, given["x"], graph, edge=edge, encoding=encoding, **besides)
+        return with_parameters(
+            model, given, given["x"], graph, edge=edge, encoding=encoding, **besides
+        )
 
     def theirs(given: Weights) -> Tensor:
-        x = _linear(given, "trunk.embedding.features", given["x"])
+        x = linear(given, "trunk.embedding.features", given["x"])
         x = x + encoding @ given["trunk.embedding.encoding.weight"].T
-        edge = _linear(given, "trunk.edge_embedding.features", given["edge"])
+        edge = linear(given, "trunk.edge_embedding.features", given["edge"])
         for number, layer in enumerate(layers):
             own = renamed(layer, _gps_names(f"trunk.blocks.{number}."), given)
             args = (x, graph.edge_index, of_node)
             x = functional_call(layer, own, args, {"edge_attr": edge})
-        hidden = F.gelu(_linear(given, "head.up_proj", global_mean_pool(x, of_node)))
-        return _linear(given, "head.down_proj", hidden)
+        hidden = F.gelu(linear(given, "head.up_proj", global_mean_pool(x, of_node)))
+        return linear(given, "head.down_proj", hidden)
 
-    return Sides(scattered(model) | _inputs(graph, dtype), ours, theirs)
+    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), ours, theirs)
 
 
 # --- Exphormer ---------------------------------------------------------------------------------
@@ -280,9 +157,9 @@ def _gps(dtype: torch.dtype) -> Sides:
 
 def _exphormer_edges(graph: EdgeList, hubs: int) -> tuple[Tensor, Tensor]:
     """Who attends to whom, pair by pair, and of which kind each pair is; -1 for no edge."""
-    total, starts = _N + _G * hubs, torch.tensor([0, *_SIZES]).cumsum(0).tolist()
+    total, starts = NODES + GRAPHS * hubs, torch.tensor([0, *SIZES]).cumsum(0).tolist()
     kind = torch.full((total, total), -1)
-    for g, size in enumerate(_SIZES):
+    for g, size in enumerate(SIZES):
         own = range(starts[g], starts[g + 1])
         for i in range(size):
             read = [j for j in range(size) if j != i]  # everyone, in the smallest graphs
@@ -291,7 +168,7 @@ def _exphormer_edges(graph: EdgeList, hubs: int) -> tuple[Tensor, Tensor]:
             for j in read:
                 kind[own[i], own[j]] = 1
         for v in range(hubs):
-            hub = _N + g * hubs + v
+            hub = NODES + g * hubs + v
             for i in own:
                 kind[hub, i], kind[i, hub] = 2 + v, 2 + hubs + v
     kind[graph.edge_index[1], graph.edge_index[0]] = 0
@@ -299,19 +176,21 @@ def _exphormer_edges(graph: EdgeList, hubs: int) -> tuple[Tensor, Tensor]:
 
 
 def _exphormer(dtype: torch.dtype, *, hubs: int) -> Sides:
-    model = Exphormer(_IN, _DIM, heads=_HEADS, layers=2, hubs=hubs, edge_dim=_EDGE).to(dtype)
-    graph, _ = _batch()
-    everywhere = exphormer_graph(graph, degree=4, hubs=hubs, sizes=_SIZES)
-    local, attention = _gine(dtype), nn.MultiheadAttention(_DIM, _HEADS, dtype=dtype)
+    model = Exphormer(IN, DIM, **_SETTINGS, hubs=hubs).to(dtype)
+    graph, _ = batch_of()
+    everywhere = exphormer_graph(graph, degree=4, hubs=hubs, sizes=SIZES)
+    local, attention = _gine(dtype), nn.MultiheadAttention(DIM, HEADS, dtype=dtype)
     there, kind = _exphormer_edges(graph, hubs)
 
     def ours(given: Weights) -> Tensor:
-        return _called(model, given, given["x"], graph, everywhere=everywhere, edge=given["edge"])
+        return with_parameters(
+            model, given, given["x"], graph, everywhere=everywhere, edge=given["edge"]
+        )
 
     def theirs(given: Weights) -> Tensor:
-        x = _linear(given, "embedding.features", given["x"])
-        x = torch.cat([x, *[given["hub"]] * _G])
-        edge = _linear(given, "edge_embedding.features", given["edge"])
+        x = linear(given, "embedding.features", given["x"])
+        x = torch.cat([x, *[given["hub"]] * GRAPHS])
+        edge = linear(given, "edge_embedding.features", given["edge"])
         for number in range(2):
             prefix = f"blocks.{number}."
             names = _gps_names(prefix)
@@ -325,120 +204,22 @@ def _exphormer(dtype: torch.dtype, *, hubs: int) -> Sides:
             mask = torch.where(there, bias, -torch.inf)  # [heads, N, N]
             settings = {"attn_mask": mask, "need_weights": False}
             seen = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]
-            both = _batch_norm(given, f"{prefix}local.mixer_norm", x + heard)
-            both = both + _batch_norm(given, f"{prefix}attention.mixer_norm", x + seen)
-            thought = _linear(given, f"{prefix}mlp.up_proj", both).relu()
-            thought = _linear(given, f"{prefix}mlp.down_proj", thought)
-            x = _batch_norm(given, f"{prefix}mlp_norm", both + thought)
-        return x[:_N]
+            both = batch_norm(given, f"{prefix}local.mixer_norm", x + heard)
+            both = both + batch_norm(given, f"{prefix}attention.mixer_norm", x + seen)
+            thought = two_linear(given, f"{prefix}mlp", both)
+            x = batch_norm(given, f"{prefix}mlp_norm", both + thought)
+        return x[:NODES]
 
-    return Sides(scattered(model) | _inputs(graph, dtype), ours, theirs)
-
-
-# --- A batch is its graphs -----------------------------------------------------------------------
-
-
-def _graph_transformer(edge_dim: int | None) -> nn.Module:
-    trunk = GraphTransformer(
-        _IN, _DIM, heads=_HEADS, layers=2, edge_dim=edge_dim, encoding_dim=_WALK
-    )
-    return GraphModel(trunk, _DIM, 2)
-
-
-def _gnn(name: str) -> nn.Module:
-    return GraphModel(GNN(_IN, _DIM, name, layers=2, heads=2, norm="batch"), _DIM, 2)
-
-
-_GPS = partial(GPS, _IN, _DIM, heads=_HEADS, layers=2, edge_dim=_EDGE, encoding_dim=_WALK)
-_EXPHORMER = partial(Exphormer, _IN, _DIM, heads=_HEADS, layers=2, edge_dim=_EDGE)
-
-# Each with what it is given besides nodes: edge features, encodings, who attends to whom.
-_MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
-    "Graph Transformer": (lambda: _graph_transformer(None), ("encoding",)),
-    "Graph Transformer with edge features": (
-        lambda: _graph_transformer(_EDGE),
-        ("encoding", "edge"),
-    ),
-    "GPS": (lambda: GraphModel(_GPS(), _DIM, 2), ("encoding", "edge", "blocks")),
-    "Exphormer": (lambda: GraphModel(_EXPHORMER(), _DIM, 2), ("edge", "expander")),
-    "GCN": (lambda: _gnn("gcn"), ()),
-    "GraphSAGE": (lambda: _gnn("sage"), ()),
-    "GIN": (lambda: _gnn("gin"), ()),
-    "GAT": (lambda: _gnn("gat"), ()),
-    "MoNet": (lambda: _gnn("monet"), ("coordinates",)),
-}
-
-
-def _given(
-    wanted: tuple[str, ...], graph: Any, sizes: tuple[int, ...], edge: Tensor
-) -> dict[str, Any]:
-    """What a model is given besides nodes, made from this graph alone."""
-    found: dict[str, Callable[[], tuple[str, Any]]] = {
-        "edge": lambda: ("edge", edge),
-        "coordinates": lambda: ("edge", degree_coordinates(graph, dtype=edge.dtype)),
-        "encoding": lambda: ("encoding", random_walk(graph, _WALK, dtype=edge.dtype)),
-        "blocks": lambda: ("everywhere", Blocks(sizes)),
-        "expander": lambda: ("everywhere", exphormer_graph(graph, sizes=sizes)),
-    }
-    return dict(found[name]() for name in wanted)
-
-
-def _side_by_side(dtype: torch.dtype, *, name: str) -> Sides:
-    build, wanted = _MODELS[name]
-    model = build().to(dtype).eval()
-    for buffer in model.buffers():  # what batch norms have seen
-        if buffer.is_floating_point():
-            buffer.add_(0.3 * torch.rand_like(buffer))
-    graphs = _molecules()
-    together = disjoint_union(graphs)
-    links = [graph.num_edges for graph in graphs]
-
-    def ours(given: Weights) -> Tensor:
-        besides = _given(wanted, together, _SIZES, given["edge"])
-        readout = Blocks([1] * _G, _SIZES)
-        return _called(model, given, given["x"], together, readout=readout, **besides)
-
-    def theirs(given: Weights) -> Tensor:
-        rows: list[Tensor] = []
-        parts = zip(given["x"].split(_SIZES), graphs, given["edge"].split(links), strict=True)
-        for x, graph, edge in parts:
-            besides = _given(wanted, graph, (len(x),), edge)
-            rows.append(_called(model, given, x, graph, **besides))
-        return torch.stack(rows)
-
-    inputs = {
-        "x": torch.randn(_N, _IN, dtype=dtype),
-        "edge": torch.randn(sum(links), _EDGE, dtype=dtype),
-    }
-    parameters = scattered(model)
-    for key in parameters:
-        if key.endswith("sigma"):  # kernels of a width that sees every edge
-            parameters[key] = torch.ones_like(parameters[key])
-    return Sides(parameters | inputs, ours, theirs)
+    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), ours, theirs)
 
 
 # --- All of them -------------------------------------------------------------------------------
 
-_DWIVEDI = "Dwivedi, Bresson 2020, arXiv:2012.09699, section 2.3"
 _RAMPASEK = "Rampasek et al. 2022, arXiv:2205.12454, section 3.1"
 _SHIRZAD = "Shirzad et al. 2023, arXiv:2303.06147, section 3"
 _PYG = ("torch_geometric",)
 
 GRAPH_MODELS = (
-    Claim(
-        "Graph Transformer layer",
-        "block",
-        "equations 4 to 8, edge by edge",
-        _along_edges,
-        _DWIVEDI,
-    ),
-    Claim(
-        "Graph Transformer layer with edge features",
-        "block",
-        "equations 9 to 18, edge by edge",
-        _with_edges,
-        _DWIVEDI,
-    ),
     Claim(
         "GPS with 2 layers",
         "block",
@@ -473,14 +254,5 @@ GRAPH_MODELS = (
             _PYG,
         )
         for hubs in (1, 2)
-    ),
-    *(
-        Claim(
-            f"{name} on a batch of graphs",
-            "laws",
-            "the same model on each graph alone",
-            partial(_side_by_side, name=name),
-        )
-        for name in _MODELS
     ),
 )
