@@ -4,6 +4,7 @@ Plans follow the shipped constants, not those that somebody measured on this mac
 """
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,3 +19,12 @@ def _shipped_constants(tmp_path_factory):
 def _one_thread_one_seed():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of the real data sets."""
+    root = os.environ.get("EDGEWISE_DATA")
+    if not root:
+        pytest.skip("EDGEWISE_DATA names no folder with the real data sets")
+    return Path(root)

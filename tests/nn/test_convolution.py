@@ -67,6 +67,44 @@ def test_graph_convolution_is_its_formula(graph, close, reduce):
     close(layer(x, graph, edge=weight), expected.tanh())
 
 
+@pytest.mark.parametrize(("in_dim", "out_dim"), WIDTHS)
+@pytest.mark.parametrize("reduce", ["sum", "mean", "max"])
+@pytest.mark.parametrize("message", ["linear", "features", "pool"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_message_is_its_formula(
+    graph, dtype, same_layer, in_dim, out_dim, reduce, message, weighted
+):
+    layer = GraphConvolution(in_dim, out_dim, reduce=reduce, message=message, normalize=True)
+    layer = layer.to(dtype)
+    x = torch.randn(graph.num_targets, in_dim, dtype=dtype, requires_grad=True)
+    edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
+    said = {
+        "linear": layer.neighbor_proj,
+        "features": lambda h: h,
+        "pool": lambda h: layer.pool_proj(h).relu(),
+    }[message](x)
+    heard = []
+    for target in range(graph.num_targets):
+        here = (graph.target == target).nonzero()[:, 0]
+        rows = said[graph.source[here]] * (1 if edge is None else edge[here, None])
+        reduced = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[reduce]
+        heard.append(reduced(rows, 0) if len(here) else rows.sum(0))
+    heard = torch.stack(heard)
+    out = layer.self_proj(x) + (heard if message == "linear" else layer.neighbor_proj(heard))
+    expected = out / out.square().sum(-1, keepdim=True).sqrt()
+    inputs = [x] if edge is None else [x, edge]
+    pairs = [(p, p) for p in layer.parameters()]
+    same_layer(layer(x, graph, edge=edge), expected, inputs, pairs)
+
+
+def test_normalizing_comes_after_the_activation_and_keeps_zeros():
+    layer = GraphConvolution(4, 3, activation="relu", normalize=True)
+    out = layer(torch.randn(50, 4), SelfLoops(50))
+    lengths = out.norm(dim=-1)
+    assert (out >= 0).all()
+    assert (torch.isclose(lengths, torch.ones(50)) | (lengths == 0)).all()
+
+
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "elu"])
 def test_an_activation_has_a_name(graph, activation):
     named = GraphConvolution(4, 3, activation=activation)
@@ -151,10 +189,13 @@ def test_graph_convolution_reads_other_nodes(close):
 
 
 def test_weights_are_redrawn_and_described():
-    for layer in (GraphConvolution(4, 3, reduce="max"), GCNConvolution(4, 3)):
+    pooled = GraphConvolution(4, 3, reduce="max", message="pool")
+    assert "reduce='max', message='pool', normalize=False" in repr(pooled)
+    for layer in (pooled, GCNConvolution(4, 3)):
         before = [parameter.clone() for parameter in layer.parameters()]
         layer.reset_parameters()
-        assert not torch.equal(before[0], next(layer.parameters()))
+        changed = zip(before, layer.parameters(), strict=True)
+        assert not any(torch.equal(a, b) for a, b in changed if a.any())
         assert "4, 3" in repr(layer)
     assert list(GCNConvolution(4, 3, bias=False).state_dict()) == ["weight"]
 
@@ -163,6 +204,8 @@ def test_what_does_not_fit_is_refused():
     graph, bipartite = SelfLoops(3), Complete(3, 5)
     with pytest.raises(ArgumentError, match="reduce must be one of 'sum', 'mean', 'max', got 'me"):
         GraphConvolution(4, 3, reduce="median")
+    with pytest.raises(ArgumentError, match="message must be one of 'linear', 'features', 'pool',"):
+        GraphConvolution(4, 3, message="lstm")
     with pytest.raises(ArgumentError, match=r"activation must be one of 'relu', .* got 'step'"):
         GraphConvolution(4, 3, activation="step")
     layer, gcn = GraphConvolution(4, 3), GCNConvolution(4, 3)

@@ -13,7 +13,9 @@ from edgewise.nn import (
     GATAttention,
     GATv2Attention,
     GCNConvolution,
+    GINConvolution,
     GraphConvolution,
+    TransformerConvolution,
 )
 
 DIM = 6
@@ -26,6 +28,8 @@ MIXERS = {
     "mean": lambda: GraphConvolution(DIM, DIM, reduce="mean"),
     "max": lambda: GraphConvolution(DIM, DIM, reduce="max"),
     "gcn": lambda: GCNConvolution(DIM, DIM),
+    "gin": lambda: GINConvolution(MLP(DIM, 8, activation="gelu"), train_eps=True),
+    "transformer": lambda: TransformerConvolution(DIM, 3, 2, beta=True),
 }
 
 

@@ -2,13 +2,15 @@
 
 import copy
 import io
+import pickle
 import subprocess
 import sys
+from collections import OrderedDict
 
 import pytest
 import torch
 
-from edgewise.graphs import EdgeList, Window
+from edgewise.graphs import Blocks, EdgeList, Window
 from edgewise.nn import (
     MLP,
     Block,
@@ -16,15 +18,56 @@ from edgewise.nn import (
     GATAttention,
     GATv2Attention,
     GCNConvolution,
+    GINConvolution,
+    GINEConvolution,
+    GPSBlock,
     GraphConvolution,
+    GraphNetwork,
+    MoNetConvolution,
+    TransformerConvolution,
 )
 
+
+class WithEdges(torch.nn.Module):
+    """A layer that is given the edge features it needs, all alike."""
+
+    def __init__(self, layer, edge_dim, edges, **given):
+        super().__init__()
+        self.layer, self.given, self.edge_dim, self.edges = layer, given, edge_dim, edges
+
+    def forward(self, x, graph):
+        edge = torch.linspace(-1, 1, self.edge_dim, device=x.device, dtype=x.dtype)
+        edge = edge.expand(self.edges[isinstance(graph, EdgeList)], -1)
+        out = self.layer(x, graph, edge=edge, **self.given)
+        return out if isinstance(out, torch.Tensor) else out.u
+
+
+def network():
+    layer = GraphNetwork(MLP(14, 8, out_dim=4), MLP(10, 8, out_dim=5), MLP(9, 8, out_dim=6))
+    return WithEdges(layer, 2, EDGES, readout=Blocks([1, 1], [3, 4]))
+
+
+def gps():
+    block = GPSBlock(GINEConvolution(MLP(6, 8), 6, 2), DotAttention(6, heads=2), 6)
+    return WithEdges(block, 2, EDGES, everywhere=Blocks([3, 4]))
+
+
+EDGES = {False: 19, True: 4}  # of the two graphs below
 LAYERS = {
     "dot": lambda: DotAttention(6, heads=2, kv_heads=1),
     "gat": lambda: GATAttention(6, 3, heads=2),
     "gatv2": lambda: GATv2Attention(6, 3, heads=2),
     "convolution": lambda: GraphConvolution(6, 6, activation="gelu"),
+    "pooling": lambda: GraphConvolution(6, 6, reduce="max", message="pool", normalize=True),
     "gcn": lambda: GCNConvolution(6, 6),
+    "gin": lambda: GINConvolution(MLP(6, 8), train_eps=True),
+    "gine": lambda: WithEdges(GINEConvolution(MLP(6, 8), 6, 2, eps=0.5), 2, EDGES),
+    "monet": lambda: WithEdges(MoNetConvolution(6, 6, kernels=3, coordinates=2), 2, EDGES),
+    "transformer": lambda: WithEdges(
+        TransformerConvolution(6, 3, 2, edge_dim=2, beta=True), 2, EDGES
+    ),
+    "network": network,
+    "gps": gps,
     "block": lambda: Block(DotAttention(6, heads=2), 6, norm="batch", mlp=MLP(6, 9)),
 }
 GRAPHS = [Window(7, left=1, right=1), EdgeList([[0, 1, 6, 3], [1, 2, 5, 3]], num_nodes=7)]
@@ -61,8 +104,10 @@ def test_a_layer_is_built_without_memory_and_filled_later(name):
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=["window", "edges"])
-def test_a_layer_compiles_in_one_piece(layer, graph):
+def test_a_layer_compiles_in_one_piece(layer, graph, monkeypatch):
     torch.compiler.reset()
+    monkeypatch.setattr("edgewise.graphs.base._RECENT", OrderedDict())
+    graph = pickle.loads(pickle.dumps(graph))  # an equal one, about which nothing is known yet
     x = torch.randn(7, 6, requires_grad=True)
     layer.eval()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)

@@ -1,7 +1,4 @@
-"""Small data sets, and the folder of the real ones."""
-
-import os
-from pathlib import Path
+"""Small data sets."""
 
 import numpy as np
 import pytest
@@ -71,11 +68,3 @@ def small_graphs(graph_arrays: dict[str, np.ndarray]) -> GraphDataset:
 @pytest.fixture
 def small_nodes(node_arrays: dict[str, np.ndarray]) -> GraphDataset:
     return from_arrays("small", node_arrays)
-
-
-@pytest.fixture
-def data_root() -> Path:
-    root = os.environ.get("EDGEWISE_DATA")
-    if not root:
-        pytest.skip("EDGEWISE_DATA names no folder with the real data sets")
-    return Path(root)

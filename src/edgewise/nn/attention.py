@@ -67,6 +67,10 @@ class DotAttention(nn.Module):
     Complexity: O(N dim H D) for the projections and O(E H D) for the edges; the backend that the
         planner chooses may do better.
 
+    Initialization: Glorot uniform for each projection, biases zero. `torch.nn.MultiheadAttention`
+        draws queries, keys and values as one matrix, and what comes out as `torch.nn.Linear`
+        does: where all widths are the same, its bounds are smaller by ``sqrt(2)`` and ``sqrt(3)``.
+
     Example:
         >>> import torch
         >>> from edgewise.graphs import Window

@@ -177,6 +177,9 @@ class GATv2Attention(nn.Module):
 
     Complexity: O(N in_dim H D + E H D), with ``D = out_dim``.
 
+    Initialization: Glorot uniform, biases zero; PyG draws the biases of the two node projections
+        as `torch.nn.Linear` does.
+
     Example:
         >>> from edgewise.graphs import Window
         >>> layer = GATv2Attention(5, 4, heads=2, concat=False)

@@ -56,8 +56,9 @@ class MoNetConvolution(nn.Module):
 
     Gradients: to all tensors and parameters, the coordinates included.
 
-    Complexity: O(N K in_dim out_dim + E K min(in_dim, out_dim)) time and O(E K) memory for edges:
-        weights, never messages. ``separate``: O(E K in_dim out_dim) time and memory.
+    Complexity: O(N K in_dim out_dim + E K min(in_dim, out_dim)) time. Of edges the native kernels
+        hold weights alone, O(E K), and never messages. ``separate``: O(E K in_dim out_dim) time
+        and memory.
 
     Initialization: Glorot uniform for everything but the bias, as PyG has it; so a ``sigma`` may
         start near 0, where its kernel sees nearly nothing.

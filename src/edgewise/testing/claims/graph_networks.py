@@ -300,7 +300,7 @@ GRAPH_NETWORKS = (
     Claim(
         "GPS over an expander and a hub, with a bias",
         "block",
-        "GINEConv and masked torch.nn.MultiheadAttention, written out",
+        "GINEConv and masked attention of torch, written out",
         _sparse_gps,
         _RAMPASEK,
         _PYG,
