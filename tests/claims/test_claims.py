@@ -10,8 +10,9 @@ import torch
 import edgewise as ew
 import edgewise.nn as layers
 from edgewise.cli.main import main
+from edgewise.models.cards import CARDS
 from edgewise.testing.claims import CLAIMS, DTYPES, LEAST, RUNGS, Claim, Sides, missing, outcome
-from edgewise.testing.claims.page import ladder_page
+from edgewise.testing.claims.page import ladder_page, models_page
 
 NAMES = [f"{claim.name} = {claim.original}" for claim in CLAIMS]
 
@@ -93,7 +94,7 @@ def test_the_generator_is_left_as_it_was():
 
 
 def test_the_command_prints_a_row_for_each_claim(capsys):
-    assert main(["check", "torch.nn.MultiheadAttention", "--quiet"]) == 0
+    assert main(["check", "src_key_padding_mask", "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.count("holds") == 2
@@ -101,7 +102,7 @@ def test_the_command_prints_a_row_for_each_claim(capsys):
 
 
 def test_markdown_and_json(capsys):
-    words = ["check", "torch.nn.MultiheadAttention", "--dtype", "float64"]
+    words = ["check", "src_key_padding_mask", "--dtype", "float64"]
     assert main([*words, "--markdown"]) == 0
     assert capsys.readouterr().out.startswith("| claim |")
     assert main([*words, "--json"]) == 0
@@ -125,6 +126,8 @@ def test_an_unknown_word_is_one_sentence(capsys):
     assert "no claim speaks of perpetuum" in capsys.readouterr().err
 
 
-def test_the_page_is_written(tmp_path):
-    assert main(["check", "--ladder", str(tmp_path / "ladder.md")]) == 0
-    assert (tmp_path / "ladder.md").read_text(encoding="utf-8") == ladder_page(CLAIMS)
+def test_the_pages_are_written(tmp_path):
+    ladder, models = tmp_path / "ladder.md", tmp_path / "models.md"
+    assert main(["check", "--ladder", str(ladder), "--models", str(models)]) == 0
+    assert ladder.read_text(encoding="utf-8") == ladder_page(CLAIMS)
+    assert models.read_text(encoding="utf-8") == models_page(CARDS)

@@ -11,26 +11,46 @@ from torch import nn
 from edgewise.graphs import EdgeList
 from edgewise.models import bert, gpt2, llama, transformer, vit
 
+
+def _tokens(*sizes):
+    return tuple(torch.randint(31, (2, size)) for size in sizes)
+
+
+# A small one of each model, and what it is called with.
 SMALL = {
-    "bert": lambda: bert(31, dim=16, heads=4, layers=2, max_positions=24, dropout=0.0),
-    "gpt2": lambda: gpt2(31, dim=16, heads=4, layers=2, max_positions=24, dropout=0.0),
-    "llama": lambda: llama(31, dim=16, heads=4, kv_heads=2, layers=2, hidden=40),
-    "transformer": lambda: transformer(31, dim=16, heads=4, layers=2, dropout=0.0),
-    "vit": lambda: vit(5, dim=16, heads=4, layers=2, image_size=8, patch_size=2, channels=1),
-}
-INPUTS = {
-    "bert": lambda: (torch.randint(31, (2, 7)),),
-    "gpt2": lambda: (torch.randint(31, (2, 7)),),
-    "llama": lambda: (torch.randint(31, (2, 7)),),
-    "transformer": lambda: (torch.randint(31, (2, 7)), torch.randint(31, (2, 5))),
-    "vit": lambda: (torch.randn(2, 1, 8, 8),),
+    "bert": (
+        lambda: bert(31, dim=16, heads=4, layers=2, max_positions=24, dropout=0.0),
+        lambda: _tokens(7),
+    ),
+    "gpt2": (
+        lambda: gpt2(31, dim=16, heads=4, layers=2, max_positions=24, dropout=0.0),
+        lambda: _tokens(7),
+    ),
+    "llama": (
+        lambda: llama(31, dim=16, heads=4, kv_heads=2, layers=2, hidden=40),
+        lambda: _tokens(7),
+    ),
+    "transformer": (
+        lambda: transformer(31, dim=16, heads=4, layers=2, dropout=0.0),
+        lambda: _tokens(7, 5),
+    ),
+    "vit": (
+        lambda: vit(5, dim=16, heads=4, layers=2, image_size=8, patch_size=2, channels=1),
+        lambda: (torch.randn(2, 1, 8, 8),),
+    ),
 }
 
 
 @pytest.fixture(params=SMALL)
-def small(request: pytest.FixtureRequest) -> str:
-    """The name of one of the small models."""
-    return request.param
+def small(request: pytest.FixtureRequest):
+    """How to build a small model, and what to call it with."""
+    return SMALL[request.param]
+
+
+@pytest.fixture
+def tied():
+    """How to build a small model with a weight of two names."""
+    return SMALL["gpt2"][0]
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from torch import nn
 from edgewise.errors import DataError
 from edgewise.models import load_weights, save_weights
 
-from .conftest import INPUTS, SMALL
-
 
 @pytest.fixture
 def path(tmp_path):
@@ -27,33 +25,33 @@ def other_weights(model):
 
 
 def test_there_and_back(small, path):
-    model, inputs = SMALL[small]().eval(), INPUTS[small]()
+    build, inputs = small[0], small[1]()
+    model, other = build().eval(), other_weights(build()).eval()
     save_weights(model, path)
-    other = other_weights(SMALL[small]()).eval()
     load_weights(other, path)
     assert torch.equal(model(*inputs), other(*inputs))
     assert all(weight.is_contiguous() for weight in load_file(path).values())
 
 
-def test_a_tied_weight_is_written_once_and_stays_tied(path):
-    model = SMALL["gpt2"]()
+def test_a_tied_weight_is_written_once_and_stays_tied(path, tied):
+    model = tied()
     save_weights(model, path)
     held = load_file(path)
     assert ("head.weight" in held) + ("embedding.token.weight" in held) == 1
-    other = other_weights(SMALL["gpt2"]())
+    other = other_weights(tied())
     load_weights(other, path)
     assert other.head.weight is other.embedding.token.weight
     assert torch.equal(other.head.weight, model.head.weight)
 
 
 @pytest.mark.parametrize("kept", [["head.weight"], ["head.weight", "embedding.token.weight"]])
-def test_a_tied_weight_may_have_either_name_in_the_file(tmp_path, kept):
-    model = SMALL["gpt2"]()
+def test_a_tied_weight_may_have_either_name_in_the_file(tmp_path, tied, kept):
+    model = tied()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for name in {"head.weight", "embedding.token.weight"} - set(kept):
         del state[name]
     save_file(state, tmp_path / "a.safetensors")
-    other = other_weights(SMALL["gpt2"]())
+    other = other_weights(tied())
     load_weights(other, tmp_path / "a.safetensors")
     assert torch.equal(other.head.weight, model.head.weight)
     if len(kept) == 2:
@@ -85,10 +83,10 @@ def test_buffers_and_tensors_that_share_memory(path):
     assert other.norm.num_batches_tracked == 1
 
 
-def test_a_wide_model_takes_a_wide_file_only(path):
-    save_weights(SMALL["bert"](), path)
+def test_a_wide_model_takes_a_wide_file_only(path, tied):
+    save_weights(tied(), path)
     with pytest.raises(DataError, match=r"holds .* as float32 .* which the model has as float64"):
-        load_weights(SMALL["bert"]().double(), path)
+        load_weights(tied().double(), path)
 
 
 REFUSED = {

@@ -30,6 +30,46 @@ def test_later_tokens_change_nothing_before_them(model):
     assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
+def test_llama_is_its_equation_in_float64(away):
+    model = away(MODELS["llama"](base=500.0)).double()
+    tokens = torch.randint(31, (7,))
+    turn = torch.polar(
+        torch.ones(7, 2, dtype=torch.float64),
+        torch.arange(7)[:, None] * 500.0 ** -torch.tensor([0.0, 0.5], dtype=torch.float64),
+    )
+
+    def rms(x, norm):
+        return norm.weight * x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def turned(x):  # features that stand two apart are one complex number
+        pairs = torch.complex(x[..., :2].contiguous(), x[..., 2:].contiguous()) * turn[:, None]
+        return torch.cat([pairs.real, pairs.imag], -1)
+
+    x = model.embedding.token.weight[tokens]
+    for block in model.trunk.blocks:
+        mixer, mlp, y = block.mixer, block.mlp, rms(x, block.mixer_norm)
+        query = turned((y @ mixer.q_proj.weight.T).unflatten(-1, (4, 4)))
+        key = turned((y @ mixer.k_proj.weight.T).unflatten(-1, (2, 4)))
+        value = (y @ mixer.v_proj.weight.T).unflatten(-1, (2, 4))
+        heads = []
+        for head in range(4):
+            scores = query[:, head] @ key[:, head // 2].T / 2.0  # the root of 4
+            weights = scores.exp().tril()
+            heads.append(weights / weights.sum(-1, keepdim=True) @ value[:, head // 2])
+        x = x + torch.cat(heads, -1) @ mixer.out_proj.weight.T
+        y = rms(x, block.mlp_norm)
+        gate = y @ mlp.gate_proj.weight.T
+        inner = gate / (1 + (-gate).exp()) * (y @ mlp.up_proj.weight.T)
+        x = x + inner @ mlp.down_proj.weight.T
+    expected = rms(x, model.trunk.norm) @ model.head.weight.T
+    out = model(tokens)
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    push, weights = torch.randn_like(out), list(model.parameters())
+    mine, other = (torch.autograd.grad(logits, weights, push) for logits in (out, expected))
+    for a, b in zip(mine, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
 def test_over_any_graph(model):
     tokens = torch.randint(31, (2, 9))
     assert torch.equal(model(tokens), model(tokens, Causal(9)))
@@ -91,6 +131,7 @@ def test_writing_follows_the_generator_and_nothing_else(model):
     assert torch.equal(written(3), written(3))
     assert not torch.equal(written(3), written(4))
     assert torch.equal(model.generate(tokens, 0), tokens)
+    assert model.generate(tokens[0], 3).shape == (7,)
     assert not any(parameter.grad_fn for parameter in model.parameters())
     assert not model.generate(tokens, 1).requires_grad
 
@@ -109,6 +150,7 @@ def test_tokens_are_drawn_by_their_probability():
         assert share[expected == 0].eq(0).all()
     assert sampled(logits.bfloat16()[None], temperature=0).tolist() == [2]
     assert sampled(logits.expand(2, 3, 4)).shape == (2, 3)
+    assert sampled(logits, temperature=1e-40).item() == 2
 
 
 @pytest.mark.parametrize(

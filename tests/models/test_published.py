@@ -13,8 +13,6 @@ from edgewise.integrations import huggingface_names as names
 from edgewise.integrations.renaming import to_ours, to_theirs
 from edgewise.models import bert, gpt2, llama, transformer, vit
 
-from .conftest import INPUTS, SMALL
-
 SIZES = {  # as the papers and the model cards of the originals count
     "bert": (bert, 109_482_240 - (768 * 768 + 768)),  # without the pooler
     "gpt2": (gpt2, 124_439_808),
@@ -38,7 +36,7 @@ def test_the_size_of_the_first_transformer():
     final_norms = 2 * 2 * 512  # which torch adds to post-norm too
     assert blocks == sum(weight.numel() for weight in peer.parameters()) - final_norms
     total = sum(weight.numel() for weight in model.parameters())
-    assert total == blocks + (37_000 + 512) * 512
+    assert total == blocks + 37_000 * 512
 
 
 _DIM, _HEADS, _LAYERS, _HIDDEN = 64, 4, 3, 176
@@ -126,7 +124,8 @@ def test_the_last_projections_of_gpt2_start_smaller():
 
 
 def test_a_model_is_copied_and_pickled(small):
-    model, inputs = SMALL[small]().eval(), INPUTS[small]()
+    build, inputs = small[0], small[1]()
+    model = build().eval()
     expected = model(*inputs)
     assert torch.equal(copy.deepcopy(model)(*inputs), expected)
     assert torch.equal(pickle.loads(pickle.dumps(model))(*inputs), expected)
@@ -141,19 +140,19 @@ def test_a_model_of_a_rule_is_pickled():
 
 
 def test_a_model_is_built_without_memory_and_filled_later(small):
+    build, inputs = small[0], small[1]()
     with torch.device("meta"):
-        model = SMALL[small]()
+        model = build()
     assert all(weight.is_meta for weight in model.parameters())
     filled = model.to_empty(device="cpu")
-    whole = SMALL[small]()
+    whole = build()
     filled.load_state_dict(whole.state_dict())
-    inputs = INPUTS[small]()
     assert torch.equal(filled.eval()(*inputs), whole.eval()(*inputs))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_every_weight_has_a_gradient_in_any_dtype(small, dtype):
-    model, inputs = SMALL[small]().to(dtype), INPUTS[small]()
+    model, inputs = small[0]().to(dtype), small[1]()
     inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     out = model(*inputs)
     assert out.dtype == dtype

@@ -6,7 +6,7 @@ import torch
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Blocks, Window
 from edgewise.models import Encoder, TextEncoder, TokenEmbedding, bert, positions_within
-from edgewise.nn import Rotary
+from edgewise.nn import Rotary, sinusoidal
 
 
 def test_an_embedding_is_a_sum():
@@ -20,6 +20,19 @@ def test_an_embedding_is_a_sum():
     assert torch.equal(front(tokens.int()), front(tokens))
     assert torch.equal(front(tokens[0]), front(tokens)[0])
     assert front(tokens[:, :0]).shape == (2, 0, 8)
+
+
+def test_sinusoids_and_scale():
+    front = TokenEmbedding(11, 8, sinusoidal=True, scale=3.0).double()
+    tokens = torch.randint(11, (2, 5))
+    places = torch.tensor([2, 0, 700, 1, 1])
+    for given, expected in ((None, torch.arange(5.0)), (places, places)):
+        encoding = sinusoidal(expected.double(), 8)
+        out = front(tokens, positions=given)
+        torch.testing.assert_close(out, 3.0 * front.token.weight[tokens] + encoding)
+    assert front.bfloat16()(tokens).dtype == torch.bfloat16
+    with pytest.raises(ArgumentError, match="positions are learned or sinusoidal, got"):
+        TokenEmbedding(11, 8, sinusoidal=True, max_positions=5)
 
 
 def test_positions_may_be_given():
@@ -96,10 +109,11 @@ def test_parts_of_different_widths_are_refused():
         TextEncoder(TokenEmbedding(11, 8), Encoder(16, 4, 1))
 
 
-@pytest.mark.parametrize("kind", ["learned", "rotary", "both"])
+@pytest.mark.parametrize("kind", ["learned", "sinusoidal", "rotary", "both"])
 def test_a_batch_of_texts_is_each_text_alone(kind, away):
-    rotary = None if kind == "learned" else Rotary(4)
-    front = TokenEmbedding(31, 16, max_positions=None if kind == "rotary" else 12)
+    rotary = Rotary(4) if kind in ("rotary", "both") else None
+    table = 12 if kind in ("learned", "both") else None
+    front = TokenEmbedding(31, 16, max_positions=table, sinusoidal=kind == "sinusoidal")
     model = away(TextEncoder(front, Encoder(16, 4, 2, order="post", rotary=rotary))).double()
     sizes = [4, 1, 7]
     tokens = torch.randint(31, (sum(sizes),))

@@ -1,4 +1,8 @@
-"""What Hugging Face's Transformers call the weights of the same models: names as data."""
+"""What Hugging Face's Transformers call the weights of the same models: names as data.
+
+The names are those of the modules in version 5. Files that were written by earlier versions may
+have other ones, which Transformers turns into these when it loads them.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
+from edgewise.nn import sinusoidal as nn_sinusoidal
 from edgewise.nn.inputs import check_rate, check_size
 from edgewise.nn.norm import norm_named
 from edgewise.ops.tracing import looked_into
@@ -18,15 +19,17 @@ _WHOLE = (torch.int64, torch.int32)
 
 
 class TokenEmbedding(nn.Module):
-    r"""A learned vector for every token, its position, and its segment, added up.
+    r"""A learned vector for every token, one for its position, and one for its segment, added up.
 
-    .. math::  x_i = \mathrm{norm}(E_{t_i} + P_{p_i} + S_{s_i})
+    .. math::  x_i = \mathrm{norm}(\mathrm{scale} \cdot E_{t_i} + P_{p_i} + S_{s_i})
 
     Args:
         vocab_size: Different tokens.
         dim: Features of every node.
-        max_positions: Different positions; None for a model that learns none.
+        max_positions: Different positions, with a learned vector each; None to learn none.
+        sinusoidal: Whether positions are told by sines and cosines instead, without an end.
         num_segments: Different segments (BERT's sentences A and B); 0 for none.
+        scale: Factor of the tokens' vectors: the root of ``dim`` in the first Transformer.
         norm: Of the sum: ``"layer"``, ``"rms"``, ``"batch"`` or None.
         norm_eps: Added to the variance in the norm; 1e-5 when left out.
         dropout: Share of features dropped in the end.
@@ -51,6 +54,7 @@ class TokenEmbedding(nn.Module):
         torch.Size([2, 3, 8])
 
     References:
+        Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, sections 3.4, 3.5.
         Gehring et al. Convolutional Sequence to Sequence Learning. 2017, arXiv:1705.03122,
         section 3.1 (learned positions).
         Devlin et al. BERT. 2018, arXiv:1810.04805, section 3.2 (segments).
@@ -62,7 +66,9 @@ class TokenEmbedding(nn.Module):
         dim: int,
         *,
         max_positions: int | None = None,
+        sinusoidal: bool = False,
         num_segments: int = 0,
+        scale: float = 1.0,
         norm: str | None = None,
         norm_eps: float | None = None,
         dropout: float = 0.0,
@@ -72,6 +78,13 @@ class TokenEmbedding(nn.Module):
         check_size("TokenEmbedding", "num_segments", num_segments, 0)
         self.token = nn.Embedding(check_size("TokenEmbedding", "vocab_size", vocab_size), dim)
         self.position = self.segment = None
+        self.sinusoidal = sinusoidal
+        self.scale = float(scale)
+        if sinusoidal and max_positions is not None:
+            raise ArgumentError(
+                f"TokenEmbedding: positions are learned or sinusoidal, got sinusoidal=True and "
+                f"max_positions={max_positions}. Leave out one of them."
+            )
         if max_positions is not None:
             check_size("TokenEmbedding", "max_positions", max_positions)
             self.position = nn.Embedding(max_positions, dim)
@@ -101,8 +114,10 @@ class TokenEmbedding(nn.Module):
             )
         _check_numbers("tokens", tokens, self.token, "vocab_size")
         x = self.token(tokens)
-        if self.position is not None:
-            x = x + self.position(self._positions(self.position, tokens, positions))
+        if self.scale != 1.0:
+            x = self.scale * x
+        if self.placed:
+            x = x + self._encoding(self._positions(tokens, positions), x.dtype)
         elif positions is not None:
             raise _unexpected("positions", "max_positions")
         if self.segment is not None:
@@ -115,19 +130,35 @@ class TokenEmbedding(nn.Module):
             raise _unexpected("segments", "num_segments")
         return self.dropout(self.norm(x))
 
-    def _positions(self, table: nn.Embedding, tokens: Tensor, given: Tensor | None) -> Tensor:
+    @property
+    def placed(self) -> bool:
+        """Whether a token's position matters here."""
+        return self.sinusoidal or self.position is not None
+
+    def _encoding(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """The vectors of positions: ``[*batch | none, N, dim]``."""
+        if self.position is not None:
+            return self.position(positions)
+        return nn_sinusoidal(positions.double(), self.dim).to(dtype)
+
+    def _positions(self, tokens: Tensor, given: Tensor | None) -> Tensor:
+        """A position for each token."""
+        N, table = tokens.shape[-1], self.position
         if given is not None:
             _check_like("positions", given, tokens)
-            _check_numbers("positions", given, table, "max_positions")
+            if table is not None:
+                _check_numbers("positions", given, table, "max_positions")
             return given
-        N = tokens.shape[-1]
-        if table.num_embeddings < N:
+        if table is not None and table.num_embeddings < N:
             raise ShapeError(
                 f"TokenEmbedding: tokens has {N} nodes but the model was built with "
                 f"max_positions={table.num_embeddings} (tokens: {list(tokens.shape)}, axis -1). "
                 f"Shorten it, or build the model with max_positions={N}."
             )
         return torch.arange(N, device=tokens.device)
+
+    def extra_repr(self) -> str:
+        return f"sinusoidal={self.sinusoidal}, scale={self.scale:g}"
 
 
 def positions_within(sizes: Sequence[int], device: torch.device | str | None = None) -> Tensor:

@@ -48,8 +48,10 @@ def sampled(
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    share = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature).softmax(-1)
-    drawn = torch.multinomial(share.flatten(0, -2), 1, generator=generator)
+    below = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    below = below - below.amax(-1, keepdim=True)  # so that no temperature makes it infinite
+    share = (below / temperature).softmax(-1).reshape(-1, logits.shape[-1])
+    drawn = torch.multinomial(share, 1, generator=generator)
     return drawn.view(logits.shape[:-1])
 
 

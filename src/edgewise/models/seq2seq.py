@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import torch
 from torch import Tensor, nn
 
@@ -113,7 +115,7 @@ class EncoderDecoder(nn.Module):
     ) -> Tensor:
         """What the head sees of target tokens: ``[*batch, T, dim]``."""
         first = caches[0][0].length if caches else 0
-        if positions is None and first and self.target.position is not None:
+        if positions is None and first and self.target.placed:
             positions = torch.arange(first, first + target.shape[-1], device=target.device)
         x, given = embedded(self.target, self.decoder.rotary, target, positions)
         return self.decoder(x, memory, graph, cross, caches=caches, **given)
@@ -163,10 +165,11 @@ def transformer(
     heads: int = 8,
     layers: int = 6,
     hidden: int | None = None,
-    max_positions: int = 512,
     dropout: float = 0.1,
 ) -> EncoderDecoder:
-    """The Transformer of 2017: post-norm, ReLU, one table of tokens for everything; the base model.
+    """The Transformer of 2017: post-norm, ReLU, sinusoids, one table of tokens; the base model.
+
+    Tokens start as N(0, 1 / dim), so that what is read and what is scored has a variance of one.
 
     Args:
         vocab_size: Different tokens, of both languages.
@@ -174,7 +177,6 @@ def transformer(
         heads: Attention heads.
         layers: Blocks of the encoder, and pairs of blocks of the decoder.
         hidden: Hidden features of the MLPs; ``4 * dim`` when left out.
-        max_positions: Longest text.
         dropout: Of embeddings, and of what attention and MLPs return.
 
     Example:
@@ -185,7 +187,8 @@ def transformer(
     References:
         Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3 and table 3.
     """
-    words = TokenEmbedding(vocab_size, dim, max_positions=max_positions, dropout=dropout)
+    words = TokenEmbedding(vocab_size, dim, sinusoidal=True, scale=sqrt(dim), dropout=dropout)
+    nn.init.normal_(words.token.weight, std=1 / sqrt(dim))
     encoder = Encoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
     decoder = Decoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
     return EncoderDecoder(words, words, encoder, decoder)
@@ -198,7 +201,6 @@ CARD = Card(
     r" x \leftarrow \mathrm{norm}(x + \mathrm{attention}(x, \mathrm{Complete}; m)), \quad"
     r" x \leftarrow \mathrm{norm}(x + W_2 \, \mathrm{relu}(W_1 x))",
     "transformer(100, dim=32, heads=4, layers=2)",
-    "Positions are learned (row E of the paper's table 3), and embeddings are not multiplied by"
-    " the root of their width.",
+    "Queries, keys and values start on their own, as Xavier uniform; MLPs as torch's linear maps.",
     "model(torch.randint(100, (2, 7)), torch.randint(100, (2, 5)))",
 )

@@ -69,8 +69,8 @@ def embedded(
     segments: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Features of tokens, and the positions for ``rotary``: they go to whoever uses them."""
-    learned = positions if embedding.position is not None or not rotary else None
-    x = embedding(tokens, positions=learned, segments=segments)
+    own = positions if embedding.placed or not rotary else None
+    x = embedding(tokens, positions=own, segments=segments)
     return x, {} if positions is None or not rotary else {"positions": positions}
 
 
@@ -94,10 +94,11 @@ def bert(
     num_segments: int = 2,
     dropout: float = 0.1,
     norm_eps: float = 1e-12,
+    std: float = 0.02,
 ) -> TextEncoder:
     """BERT's encoder: post-norm, exact GELU, three embeddings and their norm; the base model.
 
-    Weights start as N(0, 0.02²), biases at zero.
+    Weights start as N(0, std²), biases at zero.
 
     Args:
         vocab_size: Different tokens.
@@ -109,6 +110,7 @@ def bert(
         num_segments: Different segments.
         dropout: Of embeddings, attention weights, and what attention and MLP return.
         norm_eps: Added to the variance in the norms.
+        std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
 
     Example:
         >>> import torch
@@ -140,7 +142,7 @@ def bert(
         attention_dropout=dropout,
     )
     model = TextEncoder(front, trunk)
-    normal_weights(model, 0.02)
+    normal_weights(model, std)
     return model
 
 

@@ -138,10 +138,11 @@ def vit(
     channels: int = 3,
     dropout: float = 0.0,
     norm_eps: float = 1e-6,
+    std: float = 0.02,
 ) -> VisionTransformer:
     """The Vision Transformer: pre-norm, exact GELU, learned positions; ViT-B/16.
 
-    Weights start as N(0, 0.02²), biases at zero.
+    Weights start as N(0, std²), biases at zero.
 
     Args:
         classes: Numbers predicted.
@@ -154,6 +155,7 @@ def vit(
         channels: Numbers of each pixel.
         dropout: Of embeddings, and of what attention and MLP return.
         norm_eps: Added to the variance in the norms.
+        std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
 
     References:
         Dosovitskiy et al. An Image is Worth 16x16 Words. 2020, arXiv:2010.11929, table 1.
@@ -169,7 +171,7 @@ def vit(
         channels=channels,
         dropout=dropout,
     )
-    normal_weights(model, 0.02)
+    normal_weights(model, std)
     return model
 
 

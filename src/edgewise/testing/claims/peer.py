@@ -63,6 +63,8 @@ def peer_sides(
     """
     weights = drawn(ours, dtype)
     peer = peer.to(dtype)
+    forgotten = set(to_theirs(weights, names)) ^ {name for name, _ in peer.named_parameters()}
+    assert not forgotten, forgotten  # it would keep its own
 
     def theirs(given: Weights) -> Tensor:
         own = to_theirs({name: given[name] for name in weights}, names)
