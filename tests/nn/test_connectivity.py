@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
 from edgewise.errors import GraphError
-from edgewise.graphs import Complete, EdgeList, Window, disjoint_union
+from edgewise.graphs import Complete, EdgeList, Window
 from edgewise.nn import components
 
 
@@ -49,12 +49,6 @@ def test_long_chains_take_few_rounds():
     shuffled = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     chain = EdgeList(torch.stack([shuffled[:-1], shuffled[1:]]), num_nodes=N)
     assert components(chain).sizes.tolist() == [N]
-
-
-def test_buckets_hold_components_of_one_size():
-    parts = components(disjoint_union([Complete(n) for n in (3, 2, 3, 1, 3)]))
-    assert list(parts.buckets(18)) == [(1, 0, 1), (2, 1, 2), (3, 2, 4), (3, 4, 5)]
-    assert list(parts.buckets(1)) == [(1, 0, 1), (2, 1, 2), (3, 2, 3), (3, 3, 4), (3, 4, 5)]
 
 
 def test_implicit_graphs_and_no_nodes():

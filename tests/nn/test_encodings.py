@@ -1,15 +1,13 @@
-"""Sinusoids, random walks and random signs."""
+"""Sinusoids and random signs."""
 
 import math
 
 import pytest
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import AddRandomWalkPE
 
-from edgewise.errors import ArgumentError, GraphError, ShapeError
-from edgewise.graphs import Complete, EdgeList, Window, disjoint_union
-from edgewise.nn import encodings, random_signs, random_walk, sinusoidal
+from edgewise.errors import ArgumentError, ShapeError
+from edgewise.graphs import Complete, Grid, disjoint_union
+from edgewise.nn import laplacian_eigenvectors, random_signs, sinusoidal
 
 DOUBLE = torch.float64
 
@@ -35,47 +33,6 @@ def test_sinusoids_keep_shape_and_dtype():
     assert sinusoidal(torch.rand(2, 3, dtype=DOUBLE), 4).shape == (2, 3, 4)
     assert sinusoidal(torch.rand(2, 3, dtype=DOUBLE), 4).dtype == DOUBLE
     assert sinusoidal(torch.arange(3), 4).dtype == torch.float32
-
-
-def test_random_walks_equal_pyg(graph):
-    data = Data(edge_index=graph.edge_index, num_nodes=graph.num_targets)
-    theirs = AddRandomWalkPE(7, attr_name="pe")(data).pe
-    torch.testing.assert_close(random_walk(graph, 7), theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_random_walks_are_diagonals_of_powers(graph, close):
-    step = torch.zeros(graph.num_targets, graph.num_targets, dtype=DOUBLE)
-    step[graph.target, graph.source] = 1
-    leaving = step.sum(0)
-    step = step / leaving.clamp(min=1)
-    power, columns = torch.eye(graph.num_targets, dtype=DOUBLE), []
-    for _ in range(5):
-        power = step @ power
-        columns.append(power.diagonal())
-    close(random_walk(graph, 5, dtype=DOUBLE), torch.stack(columns, 1))
-
-
-def test_random_walks_in_a_batch_are_those_of_its_graphs(graph, close, monkeypatch):
-    graphs = [
-        graph,
-        Complete(4),
-        EdgeList([[], []], num_nodes=2),
-        Window(9, left=1, right=1),
-        graph,
-    ]
-    alone = torch.cat([random_walk(each, 6, dtype=DOUBLE) for each in graphs])
-    union = disjoint_union(graphs)
-    close(random_walk(union, 6, dtype=DOUBLE), alone)
-    monkeypatch.setattr(encodings, "_CELLS", 3 * union.num_targets)  # three walkers at a time
-    close(random_walk(union, 6, dtype=DOUBLE), alone)
-
-
-def test_lost_walkers_and_copies():
-    lost = random_walk(EdgeList([[0, 0, 1], [1, 2, 0]], num_nodes=4), 2)  # node 2 is a dead end
-    assert lost.tolist() == [[0.0, 0.5], [0.0, 0.5], [0.0, 0.0], [0.0, 0.0]]
-    twice = random_walk(EdgeList([[0, 0, 0, 1], [1, 1, 2, 0]], num_nodes=3), 2)
-    torch.testing.assert_close(twice[:, 1], torch.tensor([2 / 3, 2 / 3, 0.0]))
-    assert random_walk(EdgeList([[], []], num_nodes=0), 3).shape == (0, 3)
 
 
 def test_random_signs_turn_whole_columns():
@@ -110,6 +67,15 @@ def test_random_signs_are_reproducible_and_let_gradients_pass():
     assert torch.equal(globally, random_signs(encoding))
 
 
+def test_every_step_draws_new_signs_and_keeps_the_encoding():
+    graph = Grid((3, 4))
+    encoding = laplacian_eigenvectors(graph, 3)
+    before = encoding.clone()
+    seen = {tuple((random_signs(encoding, graph) / encoding)[0].tolist()) for _ in range(100)}
+    assert len(seen) == 2**3  # all of them, so none is frozen
+    assert torch.equal(encoding, before)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match=r"dim must be even, got 5\. Use dim=6"):
         sinusoidal(3, 5)
@@ -119,10 +85,6 @@ def test_what_does_not_fit_is_refused():
         sinusoidal(3, 4, base=0.0)
     with pytest.raises(ArgumentError, match="positions must be at least 0, got -1"):
         sinusoidal(-1, 4)
-    with pytest.raises(ArgumentError, match="random_walk: k must be at least 1"):
-        random_walk(Complete(3), 0)
-    with pytest.raises(GraphError, match="must be square"):
-        random_walk(Complete(3, 4), 1)
     with pytest.raises(ShapeError, match=r"shape \[nodes, k\], got \[3\]"):
         random_signs(torch.ones(3))
     with pytest.raises(ShapeError, match="encoding has 3 rows but graph has 4 nodes"):

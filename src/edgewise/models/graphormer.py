@@ -20,7 +20,7 @@ from edgewise.nn import (
     GraphFeatures,
     PathBias,
     SpatialBias,
-    path_edges,
+    shortest_path_edges,
     shortest_paths,
 )
 from edgewise.nn.inputs import check_edge, check_edges, check_nodes, check_rate, check_size
@@ -64,7 +64,7 @@ class Graphormer(nn.Module):
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
         - readout: ``Blocks([1] * G, sizes)`` over the ``N`` nodes; left out, each leading
           dimension is one graph.
-        - edge: ``[*batch | 1, E, edge_dim]``, in edge order; batch axes may be left out.
+        - edge: ``[E, edge_dim]``, in edge order.
         - result: ``[*batch, G, out_dim]``, or ``[*batch, out_dim]`` without readout.
 
     Raises:
@@ -162,7 +162,7 @@ class Graphormer(nn.Module):
         bias = self.spatial(found.distance.to(x.device))
         if edge is not None and self.path is not None and found.paths is not None:
             check_edges("Graphormer", edge, x, graph)
-            bias = bias + self.path(edge, found.paths)
+            bias = bias + self.path(edge, found.paths.to(x.device))
         for block in self.blocks:
             x = block(x, found.pairs, bias=bias)
         x = self.norm(x)
@@ -172,7 +172,7 @@ class Graphormer(nn.Module):
     def structure(self, graph: Graph, readout: Graph | None = None) -> Structure:
         """What the model reads off a graph: worked out once, and remembered by the graph."""
         readout = Complete(1, graph.num_targets) if readout is None else readout
-        hops = 0 if self.path is None else self.path.max_hops
+        hops = 0 if self.path is None else self.path.length
         return remembered(_structure, graph, readout, self.max_distance, hops)
 
     def extra_repr(self) -> str:
@@ -190,7 +190,8 @@ class Structure:
         virtual: Where the virtual nodes are: ``[G]``.
         distance: Of every pair: hops, at most the largest distance; one more for pairs of a
             virtual node; -1 for pairs without a path.
-        paths: Which edges lie between every pair, as `path_edges` returns it; None for no hops.
+        paths: Which edges lie between every pair, as `shortest_path_edges` tells them; None for
+            a model that sees no edge features.
     """
 
     pairs: Graph
@@ -198,7 +199,7 @@ class Structure:
     nodes: Tensor
     virtual: Tensor
     distance: Tensor
-    paths: Graph | None
+    paths: Tensor | None
 
 
 def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> Structure:
@@ -226,7 +227,7 @@ def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> St
         nodes=nodes,
         virtual=virtual,
         distance=distance,
-        paths=path_edges(among, pairs, hops) if hops else None,
+        paths=shortest_path_edges(among, pairs, hops) if hops else None,
     )
 
 

@@ -11,11 +11,7 @@ from edgewise.nn.edge_attention import (
     EdgeBlock as EdgeBlock,
     NodesAndEdges as NodesAndEdges,
 )
-from edgewise.nn.encodings import (
-    random_signs as random_signs,
-    random_walk as random_walk,
-    sinusoidal as sinusoidal,
-)
+from edgewise.nn.encodings import random_signs as random_signs, sinusoidal as sinusoidal
 from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv2Attention
 from edgewise.nn.gcn import GCNConvolution as GCNConvolution
 from edgewise.nn.gin import GINConvolution as GINConvolution, GINEConvolution as GINEConvolution
@@ -25,14 +21,19 @@ from edgewise.nn.graph_network import (
     GraphNetwork as GraphNetwork,
 )
 from edgewise.nn.laplacian import laplacian_eigenvectors as laplacian_eigenvectors
+from edgewise.nn.learned_positions import LearnedPositions as LearnedPositions
 from edgewise.nn.mlp import MLP as MLP
 from edgewise.nn.monet import (
     MoNetConvolution as MoNetConvolution,
     degree_coordinates as degree_coordinates,
 )
 from edgewise.nn.norm import BatchNorm as BatchNorm
-from edgewise.nn.path_bias import PathBias as PathBias, path_edges as path_edges
-from edgewise.nn.paths import shortest_paths as shortest_paths
+from edgewise.nn.paths import (
+    shortest_path_edges as shortest_path_edges,
+    shortest_paths as shortest_paths,
+)
+from edgewise.nn.position_bias import T5RelativeBias as T5RelativeBias, alibi as alibi
 from edgewise.nn.rotary import Rotary as Rotary
-from edgewise.nn.spatial_bias import SpatialBias as SpatialBias
+from edgewise.nn.spatial_bias import PathBias as PathBias, SpatialBias as SpatialBias
 from edgewise.nn.transformer_convolution import TransformerConvolution as TransformerConvolution
+from edgewise.nn.walks import random_walk as random_walk

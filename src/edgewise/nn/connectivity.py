@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,19 +31,6 @@ class Components:
     nodes: Tensor
     sizes: Tensor
     starts: Tensor
-
-    def buckets(self, most_cells: int) -> Iterator[tuple[int, int, int]]:
-        """Runs ``(size, first, last)`` of components of one size, small enough to work on at once.
-
-        At most ``most_cells`` cells of ``size x size`` matrices a run, but one component at least.
-        """
-        sizes, counts = torch.unique_consecutive(self.sizes, return_counts=True)
-        first = 0
-        for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-            step = max(1, most_cells // (size * size))
-            for start in range(first, first + count, step):
-                yield size, start, min(start + step, first + count)
-            first += count
 
 
 def components(graph: Graph) -> Components:
@@ -79,14 +65,14 @@ def components(graph: Graph) -> Components:
 
 def _components(graph: Graph) -> Components:
     N = graph.num_targets
-    found, sizes = torch.unique(_roots(graph), return_inverse=True, return_counts=True)[1:]
-    order = torch.argsort(sizes, stable=True)
-    label = torch.argsort(order)[found]
-    sizes = sizes[order]
+    root, node = _roots(graph), torch.arange(N)
+    found = ((root == node).cumsum(0) - 1).index_select(0, root)  # by their first node
+    sizes, order = torch.sort(torch.bincount(found), stable=True)
+    label = torch.argsort(order).index_select(0, found)
     starts = sizes.cumsum(0) - sizes
     nodes = torch.argsort(label, stable=True)
-    position = torch.empty_like(nodes)
-    position[nodes] = torch.arange(N) - starts[label[nodes]]
+    within = node - starts.repeat_interleave(sizes)
+    position = torch.empty_like(nodes).index_copy_(0, nodes, within)
     return Components(label, position, nodes, sizes, starts)
 
 
@@ -103,9 +89,9 @@ def _roots(graph: Graph) -> Tensor:
     while a.numel():
         low, high = torch.minimum(a, b), torch.maximum(a, b)
         root.scatter_reduce_(0, high, low, "amin")
-        while not torch.equal(flatter := root[root], root):
+        while not torch.equal(flatter := root.index_select(0, root), root):
             root = flatter
-        a, b = root[a], root[b]
+        a, b = root.index_select(0, a), root.index_select(0, b)
         apart = a != b
         a, b = a[apart], b[apart]
     return root

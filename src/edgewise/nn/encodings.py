@@ -6,15 +6,11 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.functional import aggregate
-from edgewise.graphs import Graph, reverse
-from edgewise.layouts import edges
+from edgewise.graphs import Graph
 from edgewise.nn.connectivity import components
 from edgewise.nn.inputs import check_size
 
-__all__ = ["random_signs", "random_walk", "sinusoidal"]
-
-_CELLS = 1 << 22  # float64 cells of nodes or edges times walkers, at once: 32 MB
+__all__ = ["random_signs", "sinusoidal"]
 
 
 def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tensor:
@@ -58,67 +54,6 @@ def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tens
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2).to(dtype)
 
 
-def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    r"""How likely a random walker is back at its node after 1 to ``k`` steps.
-
-    .. math::
-        p_i = \big[ P_{ii}, (P^2)_{ii}, \dots, (P^k)_{ii} \big], \qquad
-        P_{ij} = \frac{\#(j \to i)}{d_{out}(j)}
-
-    Walkers follow the edges, copies counted, from source to target. One that stands on a node
-    without outgoing edges is lost, so an isolated node has only zeros. No signs, no choice of
-    basis: unlike Laplacian eigenvectors these numbers are the same on every machine (up to
-    rounding) and under every numbering of the nodes.
-
-    Args:
-        graph: A square graph; thousands of small ones as a `disjoint_union`.
-        k: Steps, and columns of the result.
-        dtype: Of the result; the work is done in float64, on the CPU.
-
-    Returns:
-        ``[N, k]``, on the device of the graph.
-
-    Raises:
-        ArgumentError: ``k`` is below 1.
-        GraphError: the graph is not square.
-
-    Gradients: none.
-
-    Complexity: O(k E n) for ``n`` nodes in the largest connected component: walkers of different
-        components never meet, so one from each shares a column.
-
-    Example:
-        >>> from edgewise.graphs import EdgeList
-        >>> random_walk(EdgeList([[0, 1, 1, 2], [1, 0, 2, 1]], num_nodes=3), 2)
-        tensor([[0.0000, 0.5000],
-                [0.0000, 1.0000],
-                [0.0000, 0.5000]])
-
-    References:
-        Dwivedi et al. Graph Neural Networks with Learnable Structural and Positional
-        Representations. 2021, arXiv:2110.07875, section 3.2.
-    """
-    check_size("random_walk", "k", k)
-    position = components(graph).position
-    found = edges(graph)
-    N = graph.num_targets
-    with torch.no_grad():
-        leaving = aggregate(torch.ones(N, 1, dtype=torch.float64), reverse(graph), "sum")
-        share = torch.where(leaving > 0, 1.0 / leaving.clamp(min=1.0), 0.0)
-        out = torch.zeros(N, k, dtype=torch.float64)
-        longest = int(position.max()) + 1 if N else 0
-        step = max(1, _CELLS // max(N, found.num_edges, 1))
-        for first in range(0, longest, step):
-            starting = ((position >= first) & (position < first + step)).nonzero()[:, 0]
-            column = position[starting] - first
-            walkers = torch.zeros(N, min(step, longest - first), dtype=torch.float64)
-            walkers[starting, column] = 1.0
-            for steps in range(k):
-                walkers = aggregate(share * walkers, graph, "sum")
-                out[starting, steps] = walkers[starting, column]
-    return out.to(found.target.device, dtype)
-
-
 def random_signs(
     encoding: Tensor, graph: Graph | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -129,6 +64,11 @@ def random_signs(
 
     With a graph every connected component ``g`` has its own signs, as its eigenvectors were found
     on their own. Without, all nodes share the signs of a column, as in the paper.
+
+    The signs are drawn in the call, so keep the encoding, and **call this anew in every step of
+    training**, with the graph of the batch; leave it out in evaluation. Signs that are drawn once,
+    when the data are prepared, are as arbitrary as the solver's, and a network learns them by
+    heart.
 
     Args:
         encoding: ``[N, k]``, as `laplacian_eigenvectors` returns it.
@@ -143,9 +83,12 @@ def random_signs(
     Complexity: O(N k), after the components of the graph were found once.
 
     Example:
-        >>> signed = random_signs(torch.ones(2, 3), generator=torch.Generator().manual_seed(0))
-        >>> torch.equal(signed[0], signed[1]), torch.equal(signed.abs(), torch.ones(2, 3))
-        (True, True)
+        >>> from edgewise.graphs import Window
+        >>> from edgewise.nn import laplacian_eigenvectors
+        >>> graph, features = Window(5, left=1, right=1), torch.rand(5, 3)
+        >>> encoding = laplacian_eigenvectors(graph, 2)  # once
+        >>> for step in range(100):  # signs anew in each
+        ...     x = torch.cat([features, random_signs(encoding, graph)], -1)
 
     References:
         Dwivedi et al. Benchmarking Graph Neural Networks. 2020, arXiv:2003.00982, section 4.

@@ -13,14 +13,12 @@ from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.nn.connectivity import components
 from edgewise.nn.inputs import check_choice, check_size
+from edgewise.nn.squares import squares
 
 __all__ = ["laplacian_eigenvectors"]
 
-_LINE = 4  # rows whose squares fill whole lines of memory
 _LARGEST_DENSE = 1500  # nodes of a component; beyond, Lanczos iteration is cheaper than eigh
-_CELLS = 1 << 22  # float64 cells worked on at once: 32 MB
-
-Cells = tuple[Tensor, Tensor, Tensor]  # component, row and column of every edge
+_CELLS = 1 << 16  # cells of small matrices worked on at once: what a core's cache holds
 
 
 def laplacian_eigenvectors(
@@ -88,71 +86,60 @@ def laplacian_eigenvectors(
     check_size("laplacian_eigenvectors", "k", k)
     check_choice("laplacian_eigenvectors", "normalization", normalization, ("sym", None))
     parts = components(graph)
-    pairs = edges(graph)
-    device = pairs.target.device
-    target, source = pairs.target.cpu(), pairs.source.cpu()
-    order = torch.argsort(parts.label[target], stable=True)
-    target, source = target[order], source[order]
-    label = parts.label[target]
-    out = torch.zeros(graph.num_targets, k, dtype=torch.float64)
-    for size, first, last in parts.buckets(_CELLS):
-        if size == 1:
-            continue
-        low, high = torch.searchsorted(label, torch.tensor([first, last])).tolist()
-        cells = (
-            label[low:high] - first,
-            parts.position[target[low:high]],
-            parts.position[source[low:high]],
-        )
-        wanted = min(k, size - 1)
-        if size <= _LARGEST_DENSE:
-            vectors = _by_eigh(cells, last - first, size, wanted, normalization)
-        else:
-            vectors = _by_lanczos(cells, size, wanted, normalization)
-        start = int(parts.starts[first])
-        nodes = parts.nodes[start : start + (last - first) * size]
-        out[nodes, :wanted] = _with_fixed_signs(vectors).flatten(0, 1)
-    return out.to(device, dtype)
+    pairs = edges(graph, "cpu")
+    out = torch.zeros(graph.num_targets, k, dtype=dtype)
+    for held in squares(parts, _LARGEST_DENSE):
+        marks = held.marks(pairs, both=True)
+        rows = torch.zeros(held.num_rows, k, dtype=dtype)
+        for run in held.runs(_CELLS):
+            vectors = _by_eigh(run.matrices(marks), run.sizes, k, normalization)
+            run.rows(rows)[..., : vectors.shape[-2]] = _with_fixed_signs(vectors).mT
+        held.spread(rows, out)
+    for label in (parts.sizes > _LARGEST_DENSE).nonzero()[:, 0].tolist():
+        size, start = int(parts.sizes[label]), int(parts.starts[label])
+        mine = (parts.label[pairs.target] == label).nonzero()[:, 0]
+        row, column = (parts.position[ends[mine]] for ends in (pairs.target, pairs.source))
+        found = _with_fixed_signs(_by_lanczos(row, column, size, min(k, size - 1), normalization))
+        out[parts.nodes[start : start + size], : len(found)] = found.T.to(dtype)
+    return out.to(edges(graph).target.device)
 
 
-def _by_eigh(cells: Cells, count: int, size: int, k: int, normalization: str | None) -> Tensor:
-    """Eigenvectors 1 to k of ``count`` components of one size, at once: ``[count, size, k]``."""
-    component, row, column = cells
-    adjacency = torch.zeros(count, size, size, dtype=torch.float64)
-    adjacency[component, row, column] = 1.0
-    adjacency[component, column, row] = 1.0
-    adjacency.diagonal(dim1=-2, dim2=-1).zero_()
-    degree = adjacency.sum(-1)
-    if normalization == "sym":
-        root = degree.rsqrt()
-        laplacian = -root[:, :, None] * adjacency * root[:, None, :]
-        laplacian.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-    else:
-        laplacian = torch.diag_embed(degree) - adjacency
-    return torch.linalg.eigh(_aligned(laplacian)).eigenvectors[..., :size, 1 : k + 1]
+def _by_eigh(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) -> Tensor:
+    """Eigenvectors 1 to ``k`` of small components, all at once, as rows: ``[B, min(k, n - 1), n]``.
 
-
-def _aligned(laplacian: Tensor) -> Tensor:
-    """The same matrices with eigenvalues above all others added, until each fills whole lines.
-
-    What LAPACK finds may depend, in the last bits, on how a matrix lies in memory; in repeated
-    eigenspaces, that is all that decides. So all matrices of a batch lie as the first one does.
+    Rows that belong to no node have eigenvalues above all others. What LAPACK finds may depend, in
+    the last bits, on how a matrix lies in memory; in repeated eigenspaces, that is all that
+    decides. As all sizes fill whole lines, every matrix of a batch lies as it would alone.
     """
-    size = laplacian.shape[-1]
-    above = 2.0 * laplacian.diagonal(dim1=-2, dim2=-1).amax(-1) + 1.0
-    wide = torch.nn.functional.pad(laplacian, (0, -size % _LINE, 0, -size % _LINE))
-    wide.diagonal(dim1=-2, dim2=-1)[:, size:] = above[:, None]
-    return wide
+    n = marks.shape[-1]
+    laplacian = marks.double()
+    diagonal = laplacian.diagonal(dim1=-2, dim2=-1)
+    diagonal.zero_()
+    degree = laplacian.sum(-1)
+    if normalization == "sym":
+        root = degree.clamp(min=1.0).rsqrt()
+        laplacian.mul_(root[:, :, None]).mul_(-root[:, None, :])
+        degree, above = torch.ones(()).double(), torch.full((), 3.0).double()
+    else:
+        laplacian.neg_()
+        above = 2.0 * degree.amax(-1, keepdim=True) + 1.0
+    place = torch.arange(n)
+    diagonal.copy_(torch.where(place < sizes[:, None], degree, above))
+    vectors = torch.linalg.eigh(laplacian).eigenvectors.mT[..., 1 : k + 1, :]
+    if int(sizes[0]) > k:  # the smallest
+        return vectors
+    return vectors * (place[1 : k + 1] < sizes[:, None])[..., None]
 
 
-def _by_lanczos(cells: Cells, size: int, k: int, normalization: str | None) -> Tensor:
-    """Eigenvectors 1 to k of one large component: ``[1, size, k]``.
+def _by_lanczos(
+    row: Tensor, column: Tensor, size: int, k: int, normalization: str | None
+) -> Tensor:
+    """Eigenvectors 1 to ``k`` of one large component, as rows: ``[k, size]``.
 
     Lanczos iteration finds the upper end of a spectrum first, so the Laplacian is subtracted from
     a bound on its eigenvalues; and its null vector, which is known, is moved to the lower end.
     """
     sparse, linalg = _scipy_sparse(size)
-    _, row, column = cells
     adjacency = sparse.csr_array((np.ones(len(row)), (row.numpy(), column.numpy())), (size, size))
     adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64)
     adjacency.setdiag(0.0)
@@ -180,7 +167,7 @@ def _by_lanczos(cells: Cells, size: int, k: int, normalization: str | None) -> T
             f"converge, because its smallest eigenvalues lie too close together. Ask for a smaller "
             f"k, or use random_walk."
         ) from error
-    return torch.from_numpy(vectors[:, np.argsort(-values)].copy())[None]
+    return torch.from_numpy(vectors[:, np.argsort(-values)].T.copy())
 
 
 def _scipy_sparse(size: int) -> tuple[Any, Any]:
@@ -197,11 +184,11 @@ def _scipy_sparse(size: int) -> tuple[Any, Any]:
 
 
 def _with_fixed_signs(vectors: Tensor) -> Tensor:
-    """Turn each column so that the first of its largest entries is positive: ``[*, n, k]``.
+    """Turn each row so that the first of its largest entries is positive: ``[*, k, n]``.
 
     Entries that are equal but for rounding count as equal, so that rounding cannot choose.
     """
     size = vectors.abs()
-    largest = size >= size.amax(-2, keepdim=True) * (1 - 1e-6)
-    first = largest.to(torch.uint8).argmax(-2, keepdim=True)  # the first of equal ones
-    return vectors * vectors.gather(-2, first).sign()
+    largest = size >= size.amax(-1, keepdim=True) * (1 - 1e-6)
+    first = largest.to(torch.uint8).argmax(-1, keepdim=True)  # the first of equal ones
+    return vectors * vectors.gather(-1, first).sign()

@@ -5,6 +5,7 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 
 from edgewise.testing.claims.batches import BATCHES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
+from edgewise.testing.claims.encodings import ENCODINGS
 from edgewise.testing.claims.graph_models import GRAPH_MODELS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
 from edgewise.testing.claims.graph_transformers import GRAPH_TRANSFORMERS
@@ -18,6 +19,7 @@ from edgewise.testing.claims.outcome import (
     missing as missing,
     outcome as outcome,
 )
+from edgewise.testing.claims.position_biases import POSITION_BIASES
 from edgewise.testing.claims.pyg import PYG
 from edgewise.testing.claims.receptive_fields import RECEPTIVE_FIELDS
 from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
@@ -28,6 +30,8 @@ CLAIMS: tuple[Claim, ...] = (
     *TORCH_NN,
     *TORCH_TRANSFORMER,
     *PYG,
+    *ENCODINGS,
+    *POSITION_BIASES,
     *GRAPH_NETWORKS,
     *GRAPH_TRANSFORMERS,
     *GRAPH_MODELS,

@@ -1,0 +1,73 @@
+"""Small components as matrices: every edge in its cell, every node in its row."""
+
+import pytest
+import torch
+
+from edgewise.graphs import Complete, EdgeList, disjoint_union
+from edgewise.layouts import edges
+from edgewise.nn import components, squares
+
+SIZES = [3, 2, 9, 3, 1, 5, 4, 3]
+
+
+@pytest.fixture(params=[1 << 24, 60, 1])
+def held(request, monkeypatch):
+    """A graph with copies and single directions, all at once or a few components at a time."""
+    monkeypatch.setattr(squares, "_CELLS", request.param)
+    directed = EdgeList([[0, 0, 1], [1, 1, 2]], num_nodes=3)
+    graph = disjoint_union([directed, *map(Complete, SIZES)])
+    return graph, list(squares.squares(components(graph), largest=5))
+
+
+def test_every_small_component_is_held_once(held):
+    _, found = held
+    sizes = [size for part in found for run in part.runs(1000) for size in run.sizes.tolist()]
+    assert sizes == sorted([3, *(size for size in SIZES if size <= 5)])
+    assert all(run.size % 4 == 0 for part in found for run in part.runs(1000))
+
+
+@pytest.mark.parametrize("most_cells", [1, 40, 1000])
+def test_cells_are_edges(held, most_cells):
+    graph, found = held
+    N, walked = graph.num_targets, edges(graph)
+    counted, marked = torch.zeros(2, N, N)
+    both = torch.zeros(N, N)
+    for part in found:
+        cells = (part.counts(walked), part.marks(walked), part.marks(walked, both=True))
+        rows = torch.full((N,), -1)
+        part.spread(torch.arange(part.num_rows), rows)
+        for run in part.runs(most_cells):
+            here = run.rows(torch.arange(part.num_rows))
+            for matrix, number in enumerate(here):
+                nodes = [(rows == row).nonzero()[:, 0] for row in number]
+                real = [i for i, node in enumerate(nodes) if len(node)]
+                assert len(real) == int(run.sizes[matrix])
+                place = torch.cat(nodes)
+                for table, flat in zip((counted, marked, both), cells, strict=True):
+                    table[place[:, None], place] = run.matrices(flat)[matrix][real][:, real].float()
+    expected = torch.zeros(N, N).index_put_(
+        (walked.target, walked.source), torch.ones(1), accumulate=True
+    )
+    label = components(graph).label
+    large = components(graph).sizes[label] > 5
+    expected[large] = 0
+    assert torch.equal(counted, expected)
+    assert torch.equal(marked, (expected > 0).float())
+    assert torch.equal(both, (expected + expected.T > 0).float())
+
+
+def test_pairs_find_their_cells(held):
+    graph, found = held
+    N = graph.num_targets
+    target, source = (x.flatten() for x in torch.meshgrid(*[torch.arange(N)] * 2, indexing="ij"))
+    answered = torch.zeros(N * N)
+    for part in found:
+        counts = part.counts(edges(graph))
+        which, cell = part.among(target, source)
+        answered[which] += counts[cell]
+    expected = torch.zeros(N, N).index_put_(
+        (edges(graph).target, edges(graph).source), torch.ones(1), accumulate=True
+    )
+    large = components(graph).sizes[components(graph).label] > 5
+    expected[large] = 0
+    assert torch.equal(answered.view(N, N), expected)
