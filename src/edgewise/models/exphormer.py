@@ -240,7 +240,7 @@ class Exphormer(nn.Module):
         if added:
             hub = self.hub.repeat(added // self.hubs, 1)
             x = torch.cat([x, hub.expand(*x.shape[:-2], -1, -1)], -2)
-        among = remembered(_with_alone, graph, added)
+        among = remembered(_among, graph, added)
         kinds = remembered(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
         for block, bias in zip(self.blocks, self.kind_bias, strict=True):
             x = block(x, among, everywhere=everywhere, edge=e, bias=bias @ kinds)
@@ -248,6 +248,13 @@ class Exphormer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, hubs={self.hubs}"
+
+
+def _among(graph: Graph, added: int) -> Graph:
+    """The data's edges among nodes and hubs, in their order."""
+    found = edges(graph)
+    pairs = torch.stack([found.source, found.target])
+    return EdgeList(pairs, num_nodes=graph.num_targets + added)
 
 
 def _kinds(everywhere: Graph, graph: Graph, hubs: int, device: str, dtype: torch.dtype) -> Tensor:
