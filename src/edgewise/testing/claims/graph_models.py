@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgewise.graphs import Blocks, EdgeList, RandomRegular
+from edgewise.integrations.pyg_names import GAT, GCN, GIN, GPS as PYG_GPS, SAGE, gnn_names
+from edgewise.integrations.renaming import to_theirs
 from edgewise.models import GNN, GPS, Exphormer, GraphModel, NodeModel, exphormer_graph
 from edgewise.nn import random_walk
 from edgewise.testing.claims.claim import Claim, Sides, Weights
@@ -27,33 +29,15 @@ from edgewise.testing.claims.molecules import (
     inputs_of,
     with_parameters,
 )
-from edgewise.testing.claims.twins import Names, multigraph, renamed, scattered
+from edgewise.testing.claims.twins import multigraph, scattered
 from edgewise.testing.claims.written import batch_norm, linear, two_linear
 
 __all__ = ["GRAPH_MODELS"]
 
 # --- Plain stacks ------------------------------------------------------------------------------
 
-# For each convolution: what PyG calls its parameters, and what we call them.
-_OF_CONVOLUTION = {
-    "GCN": {"lin.weight": "weight", "bias": "bias"},
-    "GraphSAGE": {
-        "lin_l.weight": "neighbor_proj.weight",
-        "lin_l.bias": "self_proj.bias",
-        "lin_r.weight": "self_proj.weight",
-    },
-    "GIN": {
-        f"nn.{theirs}.{kind}": f"mlp.{mine}.{kind}"
-        for theirs, mine in (("lins.0", 0), ("norms.0.module", 1), ("lins.1", 3))
-        for kind in ("weight", "bias")
-    },
-    "GAT": {
-        "lin.weight": "proj.weight",
-        "att_src": "a_source",
-        "att_dst": "a_target",
-        "bias": "bias",
-    },
-}
+# PyG's names for the layers of its stacks.
+_OF_CONVOLUTION = {"gcn": GCN, "sage": SAGE, "gin": GIN, "gat": GAT}
 
 
 def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
@@ -64,25 +48,18 @@ def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
     original = original.to(dtype)
     trunk = GNN(IN, DIM, convolution, layers=2, heads=HEADS, norm="batch")
     model, graph = NodeModel(trunk, DIM, 3).to(dtype), multigraph()
-    names = {f"lin.{kind}": f"head.{kind}" for kind in ("weight", "bias")}
-    for place in range(2):
-        names |= {
-            f"convs.{place}.{theirs}": f"trunk.convolutions.{place}.{mine}"
-            for theirs, mine in _OF_CONVOLUTION[name].items()
-        } | {
-            f"norms.{place}.module.{kind}": f"trunk.norms.{place}.{kind}"
-            for kind in ("weight", "bias")
-        }
+    names = gnn_names(_OF_CONVOLUTION[convolution], layers=2)
+    parameters = scattered(model)
 
     def ours(given: Weights) -> Tensor:
         return with_parameters(model, given, given["x"], graph)
 
     def theirs(given: Weights) -> Tensor:
-        own = renamed(original, names, given)
+        own = to_theirs({name: given[name] for name in parameters}, names)
         return functional_call(original, own, (given["x"], graph.edge_index))
 
     inputs = {"x": torch.randn(graph.num_targets, IN, dtype=dtype)}
-    return Sides(scattered(model) | inputs, ours, theirs)
+    return Sides(parameters | inputs, ours, theirs)
 
 
 _SETTINGS: dict[str, Any] = {"heads": HEADS, "layers": 2, "edge_dim": EDGE}
@@ -90,31 +67,11 @@ _SETTINGS: dict[str, Any] = {"heads": HEADS, "layers": 2, "edge_dim": EDGE}
 # --- GPS ---------------------------------------------------------------------------------------
 
 
-def _joined(kind: str, prefix: str, given: Weights) -> Tensor:
-    """Queries, keys and values as one matrix, as torch's attention has them."""
-    return torch.cat([given[f"{prefix}attention.mixer.{name}_proj.{kind}"] for name in "qkv"])
-
-
-def _gps_names(prefix: str) -> Names:
-    """Parameters of PyG's layer, of ours."""
-    plain = {
-        "conv.nn.0": "local.mixer.mlp.up_proj",
-        "conv.nn.2": "local.mixer.mlp.down_proj",
-        "attn.out_proj": "attention.mixer.out_proj",
-        "mlp.0": "mlp.up_proj",
-        "mlp.3": "mlp.down_proj",
-        "norm1.module": "local.mixer_norm",
-        "norm2.module": "attention.mixer_norm",
-        "norm3.module": "mlp_norm",
-    }
-    names: dict[str, Any] = {
-        f"{theirs}.{kind}": f"{prefix}{mine}.{kind}"
-        for theirs, mine in plain.items()
-        for kind in ("weight", "bias")
-    }
-    for kind in ("weight", "bias"):
-        names[f"attn.in_proj_{kind}"] = partial(_joined, kind, prefix)
-    return names
+def _of_block(given: Weights, prefix: str, part: str = "") -> dict[str, Tensor]:
+    """The parameters of one of our blocks, as PyG's layer has them; or those of a part of it."""
+    own = {n.removeprefix(prefix): t for n, t in given.items() if n.startswith(prefix)}
+    found = to_theirs(own, PYG_GPS)
+    return {n.removeprefix(part): t for n, t in found.items() if n.startswith(part)}
 
 
 def _gine(dtype: torch.dtype) -> Any:
@@ -132,18 +89,16 @@ def _gps(dtype: torch.dtype) -> Sides:
     encoding = random_walk(graph, WALK, dtype=dtype)
 
     def ours(given: Weights) -> Tensor:
-        besides = {"everywhere": Blocks(SIZES), "readout": Blocks([1] * GRAPHS, SIZES)}
-        edge = given["edge"]
-        return with_parameters(
-            model, given, given["x"], graph, edge=edge, encoding=encoding, **besides
-        )
+        besides = {"edge": given["edge"], "encoding": encoding, "everywhere": Blocks(SIZES)}
+        readout = Blocks([1] * GRAPHS, SIZES)
+        return with_parameters(model, given, given["x"], graph, readout=readout, **besides)
 
     def theirs(given: Weights) -> Tensor:
         x = linear(given, "trunk.embedding.features", given["x"])
         x = x + encoding @ given["trunk.embedding.encoding.weight"].T
         edge = linear(given, "trunk.edge_embedding.features", given["edge"])
         for number, layer in enumerate(layers):
-            own = renamed(layer, _gps_names(f"trunk.blocks.{number}."), given)
+            own = _of_block(given, f"trunk.blocks.{number}.")
             args = (x, graph.edge_index, of_node)
             x = functional_call(layer, own, args, {"edge_attr": edge})
         hidden = F.gelu(linear(given, "head.up_proj", global_mean_pool(x, of_node)))
@@ -193,17 +148,15 @@ def _exphormer(dtype: torch.dtype, *, hubs: int) -> Sides:
         edge = linear(given, "edge_embedding.features", given["edge"])
         for number in range(2):
             prefix = f"blocks.{number}."
-            names = _gps_names(prefix)
-
-            def part(module: nn.Module, start: str, names: Names = names) -> dict[str, Tensor]:
-                own = {n.removeprefix(start): m for n, m in names.items() if n.startswith(start)}
-                return renamed(module, own, given)
-
-            heard = functional_call(local, part(local, "conv."), (x, graph.edge_index, edge))
+            heard = functional_call(
+                local, _of_block(given, prefix, "conv."), (x, graph.edge_index, edge)
+            )
             bias = given["kind_bias"][number][:, kind.clamp(min=0)]
             mask = torch.where(there, bias, -torch.inf)  # [heads, N, N]
             settings = {"attn_mask": mask, "need_weights": False}
-            seen = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]
+            seen = functional_call(
+                attention, _of_block(given, prefix, "attn."), (x, x, x), settings
+            )[0]
             both = batch_norm(given, f"{prefix}local.mixer_norm", x + heard)
             both = both + batch_norm(given, f"{prefix}attention.mixer_norm", x + seen)
             thought = two_linear(given, f"{prefix}mlp", both)
