@@ -44,7 +44,7 @@ def power_law(num_nodes: int, num_edges: int, seed: int = 0) -> ew.EdgeList:
 
 def molecule_sizes(count: int, seed: int = 0) -> list[int]:
     """Atoms of molecules drawn from ZINC."""
-    with np.load(_data() / "molecules" / "zinc29k.npz", allow_pickle=False) as data:
+    with np.load(data_folder() / "molecules" / "zinc29k.npz", allow_pickle=False) as data:
         sizes = np.diff(data["node_ptr"].astype(np.int64))
     return np.random.default_rng(seed).choice(sizes, count, replace=False).tolist()
 
@@ -52,7 +52,7 @@ def molecule_sizes(count: int, seed: int = 0) -> list[int]:
 def node_graph(name: str) -> ew.EdgeList:
     """A real graph of one of the sets: both directions of each edge, every node reads itself."""
     folder = "planetoid" if name in ("cora", "citeseer") else "graphs"
-    with np.load(_data() / folder / f"{name}.npz", allow_pickle=False) as data:
+    with np.load(data_folder() / folder / f"{name}.npz", allow_pickle=False) as data:
         nodes = next(len(data[key]) for key in ("y", "node_labels", "labels") if key in data)
         index = next(data[key] for key in ("edge_index", "edges") if key in data)
     index = torch.from_numpy(index.astype(np.int64))
@@ -66,15 +66,16 @@ def node_graph(name: str) -> ew.EdgeList:
 
 def debian() -> ew.EdgeList:
     """Packages read those that depend on them; one reads 21,809 others."""
-    with lzma.open(_data() / "debian" / "depends.tsv.xz", "rt", encoding="utf-8") as file:
+    with lzma.open(data_folder() / "debian" / "depends.tsv.xz", "rt", encoding="utf-8") as file:
         pairs = np.loadtxt(file, dtype=np.int64)
-    with lzma.open(_data() / "debian" / "packages.tsv.xz", "rt", encoding="utf-8") as file:
+    with lzma.open(data_folder() / "debian" / "packages.tsv.xz", "rt", encoding="utf-8") as file:
         nodes = sum(1 for _ in file)
     keys = np.unique(pairs[:, 1] * nodes + pairs[:, 0])
     return ew.EdgeList(torch.from_numpy(np.stack([keys % nodes, keys // nodes])), num_nodes=nodes)
 
 
-def _data() -> Path:
+def data_folder() -> Path:
+    """Where the data sets are."""
     if "EDGEWISE_DATA" not in os.environ:
         raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
     return Path(os.environ["EDGEWISE_DATA"])

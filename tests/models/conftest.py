@@ -53,7 +53,7 @@ def tied():
     return SMALL["gpt2"][0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     root = os.environ.get("EDGEWISE_DATA")
     if not root:

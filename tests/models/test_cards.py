@@ -25,7 +25,7 @@ def test_a_card_runs_as_it_says(card):
 def test_cards_are_whole_and_named_once():
     assert len({card.name for card in CARDS}) == len(CARDS)
     for card in CARDS:
-        assert re.search(r"\. (19|20)\d\d", card.paper), card.name
+        assert re.search(r"[.?] (19|20)\d\d", card.paper), card.name
         assert card.equation
         assert card.differences == "" or card.differences.endswith(".")
 

@@ -19,6 +19,14 @@ from edgewise.models.embedding import (
     positions_within as positions_within,
 )
 from edgewise.models.encoder import Encoder as Encoder
+from edgewise.models.exphormer import (
+    Exphormer as Exphormer,
+    exphormer_graph as exphormer_graph,
+)
+from edgewise.models.gnn import GNN as GNN, convolution_named as convolution_named
+from edgewise.models.gps import GPS as GPS
+from edgewise.models.graph_transformer import GraphTransformer as GraphTransformer
+from edgewise.models.graphormer import Graphormer as Graphormer
 from edgewise.models.language import LanguageModel as LanguageModel
 from edgewise.models.pointwise import Pointwise as Pointwise
 from edgewise.models.predictor import GraphModel as GraphModel, NodeModel as NodeModel

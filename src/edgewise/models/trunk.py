@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
-from edgewise.models.dropout import FeatureDropout
+from edgewise.models.feature_embedding import NodeEmbedding
 from edgewise.nn import MLP, Block
 
 __all__ = ["Trunk"]
@@ -25,13 +25,14 @@ class Trunk(nn.Module):
     Args:
         in_dim: Features of every node.
         dim: Width.
-        mixers: One for each block, called as ``mixer(x, graph, edge=edge)``.
+        mixers: One for each block, called as ``mixer(x, graph, **given)``.
         encoding_dim: Numbers in each node's encoding ``p``; 0 for none.
         dropout: Share dropped from the features, and from what mixers and MLPs return.
 
     Shape:
         - x: ``[*batch, N, in_dim]``.
         - encoding: ``[*batch | none, N, encoding_dim]``.
+        - given: what all mixers take besides, such as ``edge``.
         - result: ``[*batch, N, dim]``.
 
     References:
@@ -50,25 +51,19 @@ class Trunk(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.features = nn.Linear(in_dim, dim)
-        self.encoding = nn.Linear(encoding_dim, dim, bias=False) if encoding_dim else None
-        self.dropout = FeatureDropout(dropout)
+        self.embedding = NodeEmbedding(
+            "Trunk", in_dim, dim, encoding_dim=encoding_dim, dropout=dropout
+        )
         self.blocks = nn.ModuleList(
             Block(mixer, dim, mlp=MLP(dim, 2 * dim, activation="gelu"), dropout=dropout)
             for mixer in mixers
         )
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, graph: Graph, *, encoding: Tensor | None = None) -> Tensor:
-        if (encoding is None) != (self.encoding is None):
-            got = "is missing" if encoding is None else "was given, which it would ignore"
-            raise ArgumentError(
-                f"Trunk: encoding {got}. Build the trunk with encoding_dim for encodings, and "
-                f"without for none."
-            )
-        x = self.features(self.dropout(x))
-        if self.encoding is not None and encoding is not None:
-            x = x + self.encoding(encoding)
+    def forward(
+        self, x: Tensor, graph: Graph, *, encoding: Tensor | None = None, **given: Any
+    ) -> Tensor:
+        x = self.embedding(x, encoding)
         for block in self.blocks:
-            x = block(x, graph)
+            x = block(x, graph, **given)
         return self.norm(x)

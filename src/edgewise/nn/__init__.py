@@ -10,6 +10,11 @@ from edgewise.nn.dynamic import (
     DynamicConvolution as DynamicConvolution,
     LightweightConvolution as LightweightConvolution,
 )
+from edgewise.nn.edge_attention import (
+    EdgeAttention as EdgeAttention,
+    EdgeBlock as EdgeBlock,
+    NodesAndEdges as NodesAndEdges,
+)
 from edgewise.nn.encodings import random_signs as random_signs, sinusoidal as sinusoidal
 from edgewise.nn.gat import GATAttention as GATAttention, GATv2Attention as GATv2Attention
 from edgewise.nn.gated import GatedConvolution as GatedConvolution

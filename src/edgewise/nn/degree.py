@@ -12,6 +12,7 @@ from edgewise.graphs import Graph, recall
 from edgewise.layouts import edges
 from edgewise.layouts.progression import progression
 from edgewise.nn.inputs import check_choice, check_size
+from edgewise.nn.remembered import remembered
 
 __all__ = ["DegreeEncoding", "degrees"]
 
@@ -114,8 +115,8 @@ class DegreeEncoding(nn.Module):
                 f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
             )
         device = self.in_degree_encoder.weight.device
-        arriving = degrees(graph, "in").to(device).clamp(max=self.max_degree)
-        leaving = degrees(graph, "out").to(device).clamp(max=self.max_degree)
+        arriving = remembered(degrees, graph, "in").to(device).clamp(max=self.max_degree)
+        leaving = remembered(degrees, graph, "out").to(device).clamp(max=self.max_degree)
         return self.in_degree_encoder(arriving) + self.out_degree_encoder(leaving)
 
     def extra_repr(self) -> str:

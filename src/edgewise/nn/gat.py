@@ -109,18 +109,21 @@ class GATAttention(nn.Module):
         self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
     ) -> Tensor:
         check_features("GATAttention", "x", x, self.in_dim, "in_dim")
-        own = split_heads(self.proj(x), self.heads)
-        value = own
-        if source is not None:
+        own = self.proj(x)
+        if source is None:
+            value = own
+            target, key = _said(own, self.a_target, self.a_source)
+        else:
             check_features("GATAttention", "source", source, self.in_dim, "in_dim")
-            value = split_heads(self.proj(source), self.heads)
+            value = self.proj(source)
+            (target,), (key,) = _said(own, self.a_target), _said(value, self.a_source)
         out = attention(
-            own @ self.a_target[..., None],  # [*batch, H, T, 1]
-            value @ self.a_source[..., None],  # [*batch, H, S, 1]
-            value,
+            target,
+            key,
+            split_heads(value, self.heads),
             graph,
             score=Additive(self.slope),
-            edge_key=self._edge_term(edge, own.ndim),
+            edge_key=self._edge_term(edge, target.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
         return _combine(out, self.concat, self.bias)
@@ -137,6 +140,17 @@ class GATAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return _gat_repr(self)
+
+
+def _said(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+    """Products of every head of every node with vectors ``[H, D]``: ``[*batch, H, N, 1]`` each.
+
+    One matrix product for all heads and vectors, whose matrix is zero outside of the heads: on
+    nodes that lie one after the other it is several times faster than a product for each head.
+    """
+    blocks = torch.diag_embed(torch.stack(vectors).mT).permute(0, 2, 3, 1)  # [V, H, H, D]
+    said = F.linear(nodes, blocks.flatten(0, 1).flatten(1))
+    return said.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
 
 
 class GATv2Attention(nn.Module):

@@ -47,7 +47,11 @@ def _recalled(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
 
 
 def _plain(item: Any) -> Any:
-    return ("graph", portable(item)) if isinstance(item, Graph) else item
+    """What a tracer can hold; a graph with tensors stays an argument by itself."""
+    if not isinstance(item, Graph):
+        return item
+    held = portable(item)
+    return held if isinstance(held, Graph) else ("graph", held)
 
 
 def _compiled_name(compute: Callable[..., Any], graph: Any, *given: Any) -> str:

@@ -4,9 +4,12 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 """
 
 from edgewise.testing.claims.baselines import BASELINES
+from edgewise.testing.claims.batches import BATCHES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.testing.claims.encodings import ENCODINGS
+from edgewise.testing.claims.graph_models import GRAPH_MODELS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
+from edgewise.testing.claims.graph_transformers import GRAPH_TRANSFORMERS
 from edgewise.testing.claims.huggingface import HUGGINGFACE
 from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.laws import LAWS
@@ -27,13 +30,16 @@ from edgewise.testing.claims.torch_transformer import TORCH_TRANSFORMER
 CLAIMS: tuple[Claim, ...] = (
     *TORCH_NN,
     *TORCH_TRANSFORMER,
-    *LANGUAGE,
-    *HUGGINGFACE,
     *PYG,
-    *GRAPH_NETWORKS,
     *ENCODINGS,
     *POSITION_BIASES,
+    *GRAPH_NETWORKS,
+    *GRAPH_TRANSFORMERS,
+    *GRAPH_MODELS,
+    *LANGUAGE,
+    *HUGGINGFACE,
     *BASELINES,
     *LAWS,
+    *BATCHES,
     *RECEPTIVE_FIELDS,
 )
