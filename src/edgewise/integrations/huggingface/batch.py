@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs import Complete, Graph
+from edgewise.graphs import Complete, Graph, disjoint_union
 from edgewise.graphs.base import lasting
 from edgewise.integrations.huggingface.patterns import Pattern
 from edgewise.integrations.huggingface.pieces import Interval, Piece, band, chunks, side_by_side
@@ -28,13 +28,15 @@ class BatchGraph:
     """What a mask function of Transformers returns here, in the place of a mask.
 
     Models hand it from their mask function to every attention, as they would a tensor of four
-    axes. Sequences that all read alike share one graph and stay a batch. Others stand side by
-    side as one graph over all rows of the batch, read where they are: padding has no edges.
+    axes. Sequences that all read alike share one graph and stay a batch. The real tokens of others
+    are taken out and stand side by side as one graph, so that padding is never computed.
 
     Attributes:
         graph: Of one sequence, or of all of them side by side.
         shape: ``(B, 1, Q, K)``, as a mask would have it.
         shared: Whether all sequences have this graph, each by itself.
+        targets: Which of the ``B * Q`` queries stand side by side, if the graph is not shared.
+        sources: Which of the ``B * K`` keys.
         rows: Targets of the shared graph among the queries; the others read nothing.
         columns: Sources of the shared graph among the keys; the others are not read.
         mask: ``[B, 1, 1, columns]``, which sources each sequence reads, where only one new token
@@ -48,6 +50,8 @@ class BatchGraph:
     rows: Interval
     columns: Interval
     mask: Tensor | None = None
+    targets: Tensor | None = None
+    sources: Tensor | None = None
     texts: int = 0
 
     @property
@@ -202,12 +206,11 @@ def _built(
         return BatchGraph(side_by_side(rows[0], Q, K), shape, True, **whole, texts=texts)
     if Q == 1 and rule is None:
         return _one_new_token(rows, shape, texts)
-    moved = [
-        Piece(_moved(piece.targets, b * Q), _moved(piece.sources, b * K), piece.graph)
-        for b, pieces in enumerate(rows)
-        for piece in pieces
-    ]
-    return BatchGraph(side_by_side(moved, B * Q, B * K), shape, False, **whole, texts=texts)
+    side = disjoint_union(piece.graph for pieces in rows for piece in pieces)
+    targets = _places([(b * Q, piece.targets) for b, own in enumerate(rows) for piece in own])
+    sources = _places([(b * K, piece.sources) for b, own in enumerate(rows) for piece in own])
+    sources = targets if torch.equal(targets, sources) else sources
+    return BatchGraph(side, shape, False, **whole, targets=targets, sources=sources, texts=texts)
 
 
 def _pieces(
@@ -268,7 +271,14 @@ def _one_new_token(
         column = torch.arange(low, high)
         mask = ((column >= first) & (column < last))[:, None, None]
     graph = Complete(1, high - low)
-    return BatchGraph(graph, shape, True, (0, 1), (low, high), mask, texts)
+    return BatchGraph(graph, shape, True, (0, 1), (low, high), mask, texts=texts)
+
+
+def _places(intervals: Sequence[tuple[int, Interval]]) -> Tensor:
+    """The numbers in intervals, each moved by what stands before it."""
+    numbers = [np.arange(by + first, by + last) for by, (first, last) in intervals]
+    with lasting():
+        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *numbers]))
 
 
 def _moved(interval: Interval, by: int) -> Interval:
