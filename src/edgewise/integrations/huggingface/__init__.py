@@ -9,6 +9,15 @@ from edgewise.integrations.huggingface.batch import (
     Layout as Layout,
     batch_graph as batch_graph,
 )
+from edgewise.integrations.huggingface.convert import (
+    Unpadded as Unpadded,
+    convert as convert,
+    unpadded as unpadded,
+)
 from edgewise.integrations.huggingface.interface import register as register, use as use
 from edgewise.integrations.huggingface.patterns import Pattern as Pattern
 from edgewise.integrations.huggingface.rules import Rule as Rule, graph as graph
+from edgewise.integrations.huggingface.weights import (
+    LayerWeights as LayerWeights,
+    weights as weights,
+)

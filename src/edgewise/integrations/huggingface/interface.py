@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,16 +14,16 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.extras import require
 from edgewise.functional import attention, attention_state, weights
-from edgewise.graphs import Complete, Graph, recall
+from edgewise.graphs import Complete, recall
 from edgewise.integrations.huggingface.batch import BatchGraph
 from edgewise.integrations.huggingface.masks import mask_function, without_mask
 from edgewise.integrations.huggingface.rules import Rule, rule_of
 from edgewise.layouts import edges
-from edgewise.ops.bias import Bias, DenseBias
+from edgewise.ops.bias import Bias, DenseBias, as_bias
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 
-__all__ = ["NAME", "Look", "looking", "register", "use"]
+__all__ = ["NAME", "Look", "Seen", "attend", "looking", "register", "use"]
 
 NAME = "edgewise"
 
@@ -88,21 +90,41 @@ def use(model: Any) -> Any:
 
 # --- Looking at weights ---------------------------------------------------------------------------
 
-Look = Callable[[nn.Module, Tensor, Tensor, BatchGraph, Graph, Dot, Tensor, "Bias | None"], None]
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One attention, as it happens.
+
+    Attributes:
+        module: The layer.
+        query: ``[B, H, T, D]``, or ``[H, T, D]`` if the graph is not shared.
+        key: The same of sources.
+        batch: Who reads whom.
+        score: How strongly.
+        lse: ``[B, H, T]`` or ``[H, T]``, sinks included.
+        bias: What is added to the scores.
+    """
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    batch: BatchGraph
+    score: Dot
+    lse: Tensor
+    bias: Bias | None
+
+
+Look = Callable[[Seen], None]
 _LOOKS: list[Look] = []
 
 
-class looking:  # noqa: N801  # a context, written as a verb
-    """Show every attention of this block to a function, as it happens."""
-
-    def __init__(self, look: Look) -> None:
-        self.look = look
-
-    def __enter__(self) -> None:
-        _LOOKS.append(self.look)
-
-    def __exit__(self, *_: object) -> None:
-        _LOOKS.remove(self.look)
+@contextmanager
+def looking(look: Look) -> Generator[None]:
+    """Show every attention of this block to a function."""
+    _LOOKS.append(look)
+    try:
+        yield
+    finally:
+        _LOOKS.remove(look)
 
 
 # --- The function ---------------------------------------------------------------------------------
@@ -157,16 +179,18 @@ def attend(
     tensors = frame.targets(query), frame.sources(key), frame.sources(value)
     score = Dot(scaling, softcap)
     bias = frame.bias(position_bias, given, query)
+    # A whole zero leaves no shortcut behind: making one takes a call, and six layers hardly repay it.
+    rate = float(dropout) if dropout else 0
     wanted = bool(_LOOKS) or _weights_wanted(rest)
     if s_aux is None and not wanted:
-        out = attention(*tensors, batch.graph, score=score, bias=bias, dropout=float(dropout))
+        out = attention(*tensors, batch.graph, score=score, bias=bias, dropout=rate)
         return frame.whole(out), None
-    state = attention_state(*tensors, batch.graph, score=score, bias=bias, dropout=float(dropout))
+    state = attention_state(*tensors, batch.graph, score=score, bias=bias, dropout=rate)
     out, lse = _with_sinks(state, s_aux)
     if not wanted:
         return frame.whole(out), None
     for look in _LOOKS:
-        look(module, tensors[0], tensors[1], batch, batch.graph, score, lse, bias)
+        look(Seen(module, tensors[0], tensors[1], batch, score, lse, as_bias(bias)))
     found = None
     if _weights_wanted(rest):
         alpha = weights(tensors[0], tensors[1], batch.graph, lse, score=score, bias=bias)
