@@ -115,7 +115,7 @@ def test_checkpointing_follows_the_rule_in_the_backward_pass(name):
     for checkpointing in (False, True):
         model = built(family, "edgewise").train()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0

@@ -344,8 +344,9 @@ def _rule_without_mask(module: nn.Module) -> Rule | None:
 
 
 def _check_registered() -> None:
-    masks = require("transformers.masking_utils", "huggingface").ALL_MASK_ATTENTION_FUNCTIONS
-    if masks._global_mapping.get(NAME) is not mask_function:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
+
+    if MASKS._global_mapping.get(NAME) is not mask_function:  # pyright: ignore[reportPrivateUsage]
         raise ArgumentError(
             f"attention_mask was lost: {NAME!r} is registered for attention but not for masks. "
             f"Call edgewise.integrations.huggingface.register()."
@@ -378,6 +379,7 @@ def _weights_wanted(rest: dict[str, Any]) -> bool:
     """Whether somebody collects attention weights: asked for here, or by the model's hooks."""
     if rest.get("output_attentions"):
         return True
-    capturing = require("transformers.utils.output_capturing", "huggingface")
-    collected = capturing._active_collector.get()
+    from transformers.utils import output_capturing
+
+    collected = output_capturing._active_collector.get()  # pyright: ignore[reportPrivateUsage]
     return collected is not None and any("attentions" in name for name in collected)

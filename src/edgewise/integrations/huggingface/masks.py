@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.extras import require
 from edgewise.integrations.huggingface.batch import BatchGraph, Layout, batch_graph
 from edgewise.integrations.huggingface.patterns import Pattern, read_pattern
 from edgewise.integrations.huggingface.rules import Rule, rule_of
@@ -30,7 +29,7 @@ def mask_function(
     use_vmap: bool = False,
     device: torch.device | str = "cpu",
     **_: Any,
-) -> BatchGraph | Tensor:
+) -> Any:
     """The graph of a batch; a dense mask where the function is not one that is known here.
 
     Arguments are those of a mask function of Transformers. Compiled code has no numbers to build a
@@ -53,8 +52,9 @@ def mask_function(
             if found is not None:
                 return found
         _check_no_rule(rule, "its mask is not made of lengths and windows alone")
-    dense = require("transformers.masking_utils", "huggingface").sdpa_mask
-    return dense(
+    from transformers.masking_utils import sdpa_mask  # a compiler cannot look into `require`
+
+    return sdpa_mask(
         batch_size=batch_size,
         q_length=q_length,
         kv_length=kv_length,
