@@ -28,12 +28,14 @@ class _Kind:
         build: From its config to ours, with the same settings.
         names: What it calls our weights.
         settings: What its config has to say, where ours knows nothing else.
+        rates: Names of its rates of dropout, which ours has in one number.
         left_out: Beginnings of the names of weights that ours does not have.
     """
 
     build: Callable[[Any], nn.Module]
     names: Sequence[Name]
     settings: Mapping[str, tuple[Any, ...]]
+    rates: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
@@ -68,13 +70,14 @@ def convert(model: Any) -> nn.Module:
         >>> torch.allclose(convert(theirs)(tokens), expected, atol=1e-6)
         True
     """
-    found = next((_KINDS[c.__name__] for c in type(model).__mro__[:1] if c.__name__ in _KINDS), None)
+    found = _KINDS.get(type(model).__name__)
     if found is None:
         raise ArgumentError(
             f"convert: model must be one of {', '.join(_KINDS)}, got {type(model).__name__}. Run it "
             f"as it is with use(model)."
         )
     _check_settings(model, found.settings)
+    _check_rates(model, found.rates)
     ours = found.build(model.config)
     theirs = {
         name: weight
@@ -99,6 +102,16 @@ def _check_settings(model: Any, settings: Mapping[str, tuple[Any, ...]]) -> None
                 f"convert: {type(model).__name__} must have {name}={expected}, got {got!r}, which "
                 f"Edgewise's own model does not have. Run it as it is with use(model)."
             )
+
+
+def _check_rates(model: Any, rates: Sequence[str]) -> None:
+    given = {name: getattr(model.config, name) for name in rates}
+    if len(set(given.values())) > 1:
+        listed = ", ".join(f"{name}={rate}" for name, rate in given.items())
+        raise ArgumentError(
+            f"convert: {type(model).__name__} must have one rate of dropout, got {listed}. Set them "
+            f"to one number first; in evaluation mode none acts."
+        )
 
 
 # --- Configs --------------------------------------------------------------------------------------
@@ -181,6 +194,7 @@ _KINDS = {
             "position_embedding_type": ("absolute",),
             "add_cross_attention": (False,),
         },
+        rates=("hidden_dropout_prob", "attention_probs_dropout_prob"),
         left_out=("pooler.",),
     ),
     "GPT2LMHeadModel": _Kind(
@@ -193,6 +207,7 @@ _KINDS = {
             "add_cross_attention": (False,),
             "tie_word_embeddings": (True,),
         },
+        rates=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     ),
     "LlamaForCausalLM": _Kind(_llama, names.LLAMA, _LLAMA_SETTINGS),
     "MistralForCausalLM": _Kind(_llama, names.LLAMA, _LLAMA_SETTINGS),

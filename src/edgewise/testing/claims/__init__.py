@@ -4,6 +4,7 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 """
 
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
+from edgewise.testing.claims.converted import CONVERTED
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
 from edgewise.testing.claims.huggingface import HUGGINGFACE
 from edgewise.testing.claims.language import LANGUAGE
@@ -26,6 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
     *TORCH_TRANSFORMER,
     *LANGUAGE,
     *HUGGINGFACE,
+    *CONVERTED,
     *PYG,
     *GRAPH_NETWORKS,
     *LAWS,
