@@ -234,7 +234,7 @@ class _Frame:
         nodes = self.batch.targets
         if nodes is not None:
             rows = out.new_zeros(self.size * self.queries, out.shape[0], out.shape[2])
-            rows = rows.index_copy(0, nodes.to(out.device), out.transpose(0, 1))
+            rows.index_copy_(0, nodes.to(out.device), out.transpose(0, 1))
             return rows.unflatten(0, (self.size, self.queries))
         first, last = self.batch.rows
         if (first, last) != (0, self.queries):
@@ -281,9 +281,9 @@ class _Frame:
         place = (number * Q + row) * K + column
         if self.batch.shared:
             new = alpha.new_zeros(*alpha.shape[:2], Q * K)
-            return new.index_copy(2, place, alpha).unflatten(2, (Q, K))
+            return new.index_copy_(2, place, alpha).unflatten(2, (Q, K))
         new = alpha.new_zeros(alpha.shape[0], B * Q * K)
-        return new.index_copy(1, place, alpha).unflatten(1, (B, Q, K)).transpose(0, 1)
+        return new.index_copy_(1, place, alpha).unflatten(1, (B, Q, K)).transpose(0, 1)
 
 
 def _numbers(mask: Tensor, dtype: torch.dtype) -> Tensor:
