@@ -18,7 +18,7 @@ def test_a_converted_model_says_the_same(name):
     family = BY_NAME[name]
     more = {"head_dim": 8} if name == "Llama" else {}
     theirs = built(family, "sdpa", **more)
-    inputs, held = batch_of(family, "none")
+    inputs, _ = batch_of(family, "none")
     ours = huggingface.convert(theirs)
     assert not ours.training
     found = ours(next(iter(inputs.values())))

@@ -173,7 +173,9 @@ def test_weights_are_those_of_eager(name, kind):
     found = ours(**inputs, output_attentions=True)
     expected = theirs(**inputs, output_attentions=True)
     for own in ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions"):
-        for a, b in zip(getattr(found, own, None) or (), getattr(expected, own, None) or (), strict=True):
+        for a, b in zip(
+            getattr(found, own, None) or (), getattr(expected, own, None) or (), strict=True
+        ):
             real = held[:, None, :, None].expand_as(b)
             torch.testing.assert_close(a[real], b[real], rtol=1e-4, atol=1e-5)
     layers = [0, 1]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.integrations.huggingface.families import FAMILIES, batch_of, built, features
 
 from edgewise.integrations import huggingface
+from tests.integrations.huggingface.families import FAMILIES, batch_of, built, features
 
 KINDS = ("none", "right", "left")
 CASES = [

@@ -135,7 +135,7 @@ def test_cross_attention_is_left_alone():
     with huggingface.graph("SelfLoops(n)"):
         found = huggingface.weights(built(family, "edgewise"), inputs)
     for layer in found:
-        number, source, target = layer.edges
+        _, source, target = layer.edges
         seen.append(bool((source == target).all()))
     assert seen == [True, True, True, False, True, False]
 
@@ -183,6 +183,4 @@ def test_the_newest_rows_and_what_two_graphs_share(rule, targets):
     assert torch.equal(lower(found, DenseMask).mask, expected)
     for own in (ew.Causal(targets, 9), ew.Window(targets, 9, left=1, right=0)):
         shared = both(own, found)
-        assert torch.equal(
-            lower(shared, DenseMask).mask, expected & lower(own, DenseMask).mask
-        )
+        assert torch.equal(lower(shared, DenseMask).mask, expected & lower(own, DenseMask).mask)

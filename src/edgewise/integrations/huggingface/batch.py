@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -125,7 +126,7 @@ def batch_graph(
 
     def build() -> BatchGraph:
         sequences = [
-            _sequence(layout, pattern, real[b], starts[b], _row(texts, b), _row(positions, b))
+            _sequence(layout, real[b], starts[b], _row(texts, b), _row(positions, b))
             for b in range(layout.batch)
         ]
         return _built(layout, pattern, sequences, rule)
@@ -159,7 +160,6 @@ _Text = tuple[Interval, Interval, int]  # queries, keys, where chunks start
 
 def _sequence(
     layout: Layout,
-    pattern: Pattern,
     real: Interval,
     start: int,
     texts: npt.NDArray[np.int64] | None,
@@ -175,7 +175,7 @@ def _sequence(
         return [((q0, q1), (k0, k1), start)]
     cuts = [0, *(np.diff(texts).nonzero()[0] + 1).tolist(), len(texts)]
     found: list[_Text] = []
-    for low, high in zip(cuts, cuts[1:], strict=False):
+    for low, high in pairwise(cuts):
         own = max(low, k0), min(high, k1)
         begin = start if positions is None else start + low - int(positions[low])
         found.append((own, own, begin))
@@ -186,16 +186,12 @@ def _built(
     layout: Layout, pattern: Pattern, sequences: Sequence[list[_Text]], rule: Rule | None
 ) -> BatchGraph:
     B, Q, K = layout.batch, layout.queries, layout.keys
-    shape, whole = (B, 1, Q, K), {"rows": (0, Q), "columns": (0, K)}
+    shape, every = (B, 1, Q, K), ((0, Q), (0, K))
     alike = all(texts == sequences[0] for texts in sequences) and (
         rule is None or rule.alike or B == 1
     )
     rows = [
-        [
-            piece
-            for text in texts
-            for piece in _pieces(layout, pattern, text, rule, number)
-        ]
+        [piece for text in texts for piece in _pieces(layout, pattern, text, rule, number)]
         for number, texts in enumerate(sequences[:1] if alike else sequences)
     ]
     texts = sum(len(texts) for texts in sequences)
@@ -203,14 +199,14 @@ def _built(
         (piece,) = rows[0]
         return BatchGraph(piece.graph, shape, True, piece.targets, piece.sources, texts=texts)
     if alike:
-        return BatchGraph(side_by_side(rows[0], Q, K), shape, True, **whole, texts=texts)
+        return BatchGraph(side_by_side(rows[0], Q, K), shape, True, *every, texts=texts)
     if Q == 1 and rule is None:
         return _one_new_token(rows, shape, texts)
     side = disjoint_union(piece.graph for pieces in rows for piece in pieces)
     targets = _places([(b * Q, piece.targets) for b, own in enumerate(rows) for piece in own])
     sources = _places([(b * K, piece.sources) for b, own in enumerate(rows) for piece in own])
     sources = targets if torch.equal(targets, sources) else sources
-    return BatchGraph(side, shape, False, **whole, targets=targets, sources=sources, texts=texts)
+    return BatchGraph(side, shape, False, *every, None, targets, sources, texts)
 
 
 def _pieces(
@@ -265,7 +261,7 @@ def _one_new_token(
     """One query a sequence: keys are read where they are, and the mask is as small as padding."""
     held = [pieces[0].sources if pieces else (0, 0) for pieces in rows]
     low = min((s0 for s0, s1 in held if s1 > s0), default=0)
-    high = max(max(s1 for _, s1 in held), low)
+    high = max((s1 for s0, s1 in held if s1 > s0), default=0)
     with lasting():
         first, last = torch.tensor(held).T[..., None]
         column = torch.arange(low, high)

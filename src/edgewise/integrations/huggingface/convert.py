@@ -73,8 +73,8 @@ def convert(model: Any) -> nn.Module:
     found = _KINDS.get(type(model).__name__)
     if found is None:
         raise ArgumentError(
-            f"convert: model must be one of {', '.join(_KINDS)}, got {type(model).__name__}. Run it "
-            f"as it is with use(model)."
+            f"convert: model must be one of {', '.join(_KINDS)}, got {type(model).__name__}. Run "
+            f"it as it is with use(model)."
         )
     _check_settings(model, found.settings)
     _check_rates(model, found.rates)
@@ -109,8 +109,8 @@ def _check_rates(model: Any, rates: Sequence[str]) -> None:
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}={rate}" for name, rate in given.items())
         raise ArgumentError(
-            f"convert: {type(model).__name__} must have one rate of dropout, got {listed}. Set them "
-            f"to one number first; in evaluation mode none acts."
+            f"convert: {type(model).__name__} must have one rate of dropout, got {listed}. Set "
+            f"them to one number first; in evaluation mode none acts."
         )
 
 
@@ -256,11 +256,14 @@ def unpadded(tokens: Tensor, attention_mask: Tensor, *, causal: bool = False) ->
         ArgumentError: padding between the tokens of a text.
 
     Example:
-        >>> batch = unpadded(torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
+        >>> batch = unpadded(
+        ...     torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+        ... )
         >>> batch.tokens.tolist(), batch.graph, batch.positions.tolist()
         ([5, 6, 7, 8, 9], Blocks([3, 2]), [0, 1, 2, 0, 1])
     """
-    real = real_intervals(Layout(len(tokens), *tokens.shape[1:], *tokens.shape[1:]), attention_mask)
+    B, N = tokens.shape
+    real = real_intervals(Layout(B, N, N), attention_mask)
     if real is None:
         raise ArgumentError(
             "unpadded: the real tokens of a row must stand together, got padding between them. Pad "

@@ -90,6 +90,7 @@ def use(model: Any) -> Any:
 
 # --- Looking at weights ---------------------------------------------------------------------------
 
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """One attention, as it happens.
@@ -179,7 +180,7 @@ def attend(
     tensors = frame.targets(query), frame.sources(key), frame.sources(value)
     score = Dot(scaling, softcap)
     bias = frame.bias(position_bias, given, query)
-    # A whole zero leaves no shortcut behind: making one takes a call, and six layers hardly repay it.
+    # A whole zero leaves no shortcut behind: making one takes a call, and few layers repay it.
     rate = float(dropout) if dropout else 0
     wanted = bool(_LOOKS) or _weights_wanted(rest)
     if s_aux is None and not wanted:
@@ -241,7 +242,9 @@ class _Frame:
             out = nn.functional.pad(out, (0, 0, first, self.queries - last))
         return out.transpose(1, 2)
 
-    def bias(self, position: Tensor | None, given: Tensor | None, query: Tensor) -> Bias | Tensor | None:
+    def bias(
+        self, position: Tensor | None, given: Tensor | None, query: Tensor
+    ) -> Bias | Tensor | None:
         """What is added to the scores: the model's position bias and its mask."""
         own = self.batch.mask
         added = None if own is None else _numbers(own.to(query.device), query.dtype)

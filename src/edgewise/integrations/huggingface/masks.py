@@ -21,9 +21,10 @@ def mask_function(
     batch_size: int,
     q_length: int,
     kv_length: int,
-    q_offset: int | Tensor = 0,
+    *,
+    mask_function: Callable[..., Any],
+    q_offset: Any = 0,  # a tensor with a static cache
     kv_offset: int = 0,
-    mask_function: Callable[..., Any] | None = None,
     attention_mask: Any = None,
     config: Any = None,
     use_vmap: bool = False,
@@ -42,7 +43,7 @@ def mask_function(
         return attention_mask
     if not torch.compiler.is_compiling():
         rule = rule_of(config)
-        pattern = None if mask_function is None else read_pattern(mask_function)
+        pattern = read_pattern(mask_function)
         if pattern is not None:
             offset = int(q_offset)
             own = _reads_itself() and offset + q_length == kv_offset + kv_length

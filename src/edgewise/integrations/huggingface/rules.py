@@ -233,11 +233,11 @@ def both(model: Graph, rule: Graph) -> Graph:
         return rule
     if isinstance(rule, Union):
         return both(model, rule.a) | both(model, rule.b)
-    reach = _reach(model), _reach(rule)
-    if reach[0] is None or reach[1] is None:
+    own, chosen = _reach(model), _reach(rule)
+    if own is None or chosen is None:
         return model & rule
     T, S = rule.num_targets, rule.num_sources
-    left, right = (min(a, b) for a, b in zip(*reach, strict=True))
+    left, right = min(own[0], chosen[0]), min(own[1], chosen[1])
     if left >= S - 1 and right == 0:
         return Causal(T, S)
     return Window(T, S, left=left, right=right)

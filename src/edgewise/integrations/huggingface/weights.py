@@ -66,7 +66,9 @@ def weights(
         >>> sizes = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> model = use(BertModel(BertConfig(**sizes, intermediate_size=8, vocab_size=10))).eval()
         >>> batch = dict(input_ids=torch.tensor([[1, 2, 3]]))
-        >>> (found,) = weights(model, batch, layers=[1], edges=torch.tensor([[0, 0], [0, 1], [2, 2]]))
+        >>> (found,) = weights(
+        ...     model, batch, layers=[1], edges=torch.tensor([[0, 0], [0, 1], [2, 2]])
+        ... )
         >>> found.layer, found.values.shape
         (1, torch.Size([2, 2]))
     """

@@ -58,10 +58,19 @@ def _gpt2(dtype: torch.dtype) -> Sides:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     settings: dict[str, Any] = {
-        **{"vocab_size": _VOCAB, "n_positions": 16, "n_embd": _DIM, "n_layer": _LAYERS},
-        **{"n_head": _HEADS, "n_inner": _HIDDEN, "layer_norm_epsilon": 1e-3},
-        **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
-        **{"bos_token_id": 0, "eos_token_id": 0, "attn_implementation": "sdpa"},
+        "vocab_size": _VOCAB,
+        "n_positions": 16,
+        "n_embd": _DIM,
+        "n_layer": _LAYERS,
+        "n_head": _HEADS,
+        "n_inner": _HIDDEN,
+        "layer_norm_epsilon": 1e-3,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "attn_implementation": "sdpa",
     }
     return _writers(GPT2LMHeadModel(GPT2Config(**settings)), names.GPT2, dtype)
 
@@ -70,11 +79,18 @@ def _llama(dtype: torch.dtype, *, window: int | None, tied: bool) -> Sides:
     from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
     settings: dict[str, Any] = {
-        **{"vocab_size": _VOCAB, "hidden_size": _DIM, "intermediate_size": _HIDDEN},
-        **{"num_hidden_layers": _LAYERS, "num_attention_heads": _HEADS, "head_dim": 8},
-        **{"num_key_value_heads": 2, "rms_norm_eps": 1e-3, "tie_word_embeddings": tied},
+        "vocab_size": _VOCAB,
+        "hidden_size": _DIM,
+        "intermediate_size": _HIDDEN,
+        "num_hidden_layers": _LAYERS,
+        "num_attention_heads": _HEADS,
+        "head_dim": 8,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-3,
+        "tie_word_embeddings": tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": 50.0},
-        **{"pad_token_id": None, "attn_implementation": "sdpa"},
+        "pad_token_id": None,
+        "attn_implementation": "sdpa",
     }
     if window is None:
         return _writers(LlamaForCausalLM(LlamaConfig(**settings)), names.LLAMA, dtype)
