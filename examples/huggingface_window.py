@@ -48,9 +48,8 @@ def main() -> dict[str, torch.Tensor]:
         near = (embedding * found["everything"]).sum(-1)
         print(f"{name:>15}: cosine to the model's own {[round(x, 4) for x in near.tolist()]}")
     to_hub = last.values[0, last.edges[1] == 0].mean()
-    print(
-        f"{'weights':>15}: {last.edges.shape[1]} edges; the hub is read with {to_hub:.3f} on average"
-    )
+    count = last.edges.shape[1]
+    print(f"{'weights':>15}: {count} edges; the hub is read with {to_hub:.3f} on average")
     return found
 
 

@@ -161,8 +161,14 @@ def graph(rule: object) -> Generator[None]:
             Edgewise.
 
     Example:
-        >>> with graph("Window(n, left=64, right=64) | Hubs(n, [0])"):
-        ...     out = model(**batch)  # doctest: +SKIP
+        >>> import torch
+        >>> from transformers import BertConfig, BertModel
+        >>> from edgewise.integrations.huggingface import use
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+        >>> model = use(BertModel(BertConfig(**sizes, intermediate_size=8, vocab_size=10)))
+        >>> with graph("Window(n, left=1, right=1) | Hubs(n, [0])"):
+        ...     model(torch.tensor([[1, 2, 3, 4]])).last_hidden_state.shape
+        torch.Size([1, 4, 8])
     """
     use = _Use(Rule.read(rule))
     _ACTIVE.append(use)
