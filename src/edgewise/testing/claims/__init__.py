@@ -6,6 +6,7 @@ A new claim is one function that returns `Sides`, and one line in its family's t
 from edgewise.testing.claims.baselines import BASELINES
 from edgewise.testing.claims.batches import BATCHES
 from edgewise.testing.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
+from edgewise.testing.claims.converted import CONVERTED
 from edgewise.testing.claims.encodings import ENCODINGS
 from edgewise.testing.claims.graph_models import GRAPH_MODELS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
@@ -38,6 +39,7 @@ CLAIMS: tuple[Claim, ...] = (
     *GRAPH_MODELS,
     *LANGUAGE,
     *HUGGINGFACE,
+    *CONVERTED,
     *BASELINES,
     *LAWS,
     *BATCHES,

