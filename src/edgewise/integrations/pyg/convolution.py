@@ -142,7 +142,7 @@ class SAGEConv(DropIn, _SAGEConv):
         narrows = is_plain_linear(self.lin_l) and self.out_channels < first.shape[-1]
         if narrows and reduce != "max":
             out = aggregate(F.linear(first, self.lin_l.weight), edges.graph, reduce)
-            out = out if self.lin_l.bias is None else out + self.lin_l.bias
+            out = out if self.lin_l.bias is None else out + self.lin_l.bias.to(out.dtype)
         else:
             out = self.lin_l(aggregate(first, edges.graph, reduce))
         if self.root_weight and second is not None:

@@ -93,9 +93,13 @@ class DropIn(nn.Module):
             self.__class__ = given
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
-        """Write code for the original's class, not for this one (when unpickled)."""
+        """Write code for the original's class, not for this one, unless a subclass has its own."""
         given = type(self)
-        if not _own_steps(given):
+        if _own_steps(given):
+            # It looks for calls in sources, by names of classes: ours has the original's.
+            sources: dict[str, str] = self.inspector._source_dict
+            sources[given.original.__name__] = inspect.getsource(given.original)
+        else:
             self.__class__ = given.original  # type: ignore[assignment]
         try:
             given.original._set_jittable_templates(self, raise_on_error)  # type: ignore[arg-type]
