@@ -30,6 +30,14 @@ if TYPE_CHECKING:
         GINConv as GINConv,
         SAGEConv as SAGEConv,
     )
+    from edgewise.integrations.pyg.data import (
+        from_batch as from_batch,
+        from_data as from_data,
+        from_edge_index as from_edge_index,
+        from_hetero as from_hetero,
+        to_data as to_data,
+        to_edge_index as to_edge_index,
+    )
     from edgewise.integrations.pyg.dropin import DropIn as DropIn
     from edgewise.integrations.pyg.gat import GATConv as GATConv, GATv2Conv as GATv2Conv
     from edgewise.integrations.pyg.gmm import GMMConv as GMMConv
@@ -51,6 +59,12 @@ _HOMES = {
     "TransformerConv": "transformer",
     "accelerate": "swap",
     "forget": "memory",
+    "from_batch": "data",
+    "from_data": "data",
+    "from_edge_index": "data",
+    "from_hetero": "data",
+    "to_data": "data",
+    "to_edge_index": "data",
 }
 
 
