@@ -1,6 +1,6 @@
 """A model of PyTorch Geometric as it is, and one line that lets Edgewise compute its layers.
 
-    EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
+EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
 """
 
 from __future__ import annotations

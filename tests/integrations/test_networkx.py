@@ -59,7 +59,11 @@ def test_there_and_back():
 
 
 def test_names_and_two_sets():
-    assert list(to_networkx(Causal(2), nodes=["x", "y"]).edges) == [("x", "x"), ("x", "y"), ("y", "y")]
+    assert list(to_networkx(Causal(2), nodes=["x", "y"]).edges) == [
+        ("x", "x"),
+        ("x", "y"),
+        ("y", "y"),
+    ]
     block = EdgeList([[2], [0]], num_targets=1, num_sources=3)
     assert list(to_networkx(block).edges()) == [(("source", 2), ("target", 0))]
     assert type(to_networkx(Causal(2))) is networkx.DiGraph

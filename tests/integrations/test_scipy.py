@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sparse
 import torch
+from scipy import sparse
 
 from edgewise import Causal, EdgeList, aggregate
 from edgewise.errors import DataError, GraphError
@@ -57,7 +57,11 @@ def test_any_graph_and_nothing():
 @pytest.mark.parametrize(
     ("function", "given", "text"),
     [
-        (from_scipy, (np.eye(2),), "expected a sparse matrix of SciPy, got ndarray of shape [2, 2]"),
+        (
+            from_scipy,
+            (np.eye(2),),
+            "expected a sparse matrix of SciPy, got ndarray of shape [2, 2]",
+        ),
         (from_scipy, (3,), "expected a sparse matrix of SciPy, got int."),
         (to_scipy, (Causal(3), torch.ones(2)), "expected one number for each of 6 edges"),
     ],

@@ -35,9 +35,7 @@ class Numbered:
     node: Mapping[str, Tensor]
 
 
-def from_networkx(
-    graph: Any, *, edge: Sequence[str] = (), node: Sequence[str] = ()
-) -> Numbered:
+def from_networkx(graph: Any, *, edge: Sequence[str] = (), node: Sequence[str] = ()) -> Numbered:
     """The edges of a graph of NetworkX.
 
     Edges of a directed graph go from source to target: the target hears the source. An edge of an

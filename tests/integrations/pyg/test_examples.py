@@ -22,7 +22,9 @@ def loaded(name, theirs):
     """The names of an example, with our layers or theirs."""
     source = (EXAMPLES / f"{name}.py").read_text()
     if theirs:
-        changed = source.replace("edgewise.integrations.pyg import G", "torch_geometric.nn import G")
+        changed = source.replace(
+            "edgewise.integrations.pyg import G", "torch_geometric.nn import G"
+        )
         changed = changed.replace("print(accelerate(model))", "pass")
         assert changed != source
         source = changed

@@ -52,7 +52,9 @@ def test_any_graph(layer, graph):
 
 def test_bias(layer):
     x, graph = torch.randn(N, DIM, dtype=torch.float64), EdgeList(EDGES.unique(dim=1), N)
-    graph = EdgeList(torch.cat([graph.edge_index, torch.arange(N).expand(2, -1)], 1).unique(dim=1), N)
+    graph = EdgeList(
+        torch.cat([graph.edge_index, torch.arange(N).expand(2, -1)], 1).unique(dim=1), N
+    )
     bias = torch.randn(graph.num_edges, dtype=torch.float64)
     dense = torch.zeros(N, N, dtype=torch.float64)
     dense[graph.target, graph.source] = bias

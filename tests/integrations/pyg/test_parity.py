@@ -126,9 +126,7 @@ def drawn(name):
 
 def edges(targets, sources, flow):
     """Copies of edges and self-loops; the last nodes of both kinds are isolated."""
-    ends = torch.stack(
-        [torch.randint(sources - 1, (EDGES,)), torch.randint(targets - 2, (EDGES,))]
-    )
+    ends = torch.stack([torch.randint(sources - 1, (EDGES,)), torch.randint(targets - 2, (EDGES,))])
     ends = torch.cat([ends, ends[:, ::6], torch.tensor([[1, 3], [1, 3]])], 1)
     return ends if flow == FLOWS[0] else ends.flip(0)
 

@@ -85,8 +85,8 @@ def test_the_same_numbers(edge_index):
 def test_everything_but_the_class_stays(edge_index):
     model, seen = Stack(), []
     model.layers[2].eval()
-    model.layers[0].register_forward_hook(lambda *args: seen.append("forward"))
-    handle = model.layers[1].register_message_forward_hook(lambda *args: seen.append("message"))
+    model.layers[0].register_forward_hook(lambda *_: seen.append("forward"))
+    handle = model.layers[1].register_message_forward_hook(lambda *_: seen.append("message"))
     model.layers[3].note = "mine"
     modules, parameters = list(model.modules()), list(model.parameters())
     state = {name: value.clone() for name, value in model.state_dict().items()}

@@ -45,12 +45,10 @@ def attend(
     given = (query, key, value, edge_key, edge_value)
     # Under autocast products are shorter than sums; the original would lengthen them as well.
     dtype = reduce(torch.promote_types, (part.dtype for part in given if part is not None))
-    query, key, value, edge_key, edge_value = (
-        None if part is None else part.to(dtype).transpose(0, 1) for part in given
+    query, key, value = (part.to(dtype).transpose(0, 1) for part in (query, key, value))
+    edge_key, edge_value = (
+        None if part is None else part.to(dtype).transpose(0, 1) for part in (edge_key, edge_value)
     )
-    assert query is not None
-    assert key is not None
-    assert value is not None
     if not wants_weights:
         out = attention(
             *(query, key, value, graph),

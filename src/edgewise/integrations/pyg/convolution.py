@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.nn import GCNConv as _GCNConv, GINConv as _GINConv, SAGEConv as _SAGEConv
+from torch_geometric import nn as originals
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from edgewise.functional import aggregate
@@ -25,6 +25,9 @@ from edgewise.problem import Reduce
 
 __all__ = ["GCNConv", "GINConv", "SAGEConv", "neighborhood", "reduce_named"]
 
+_GCNConv: Any = originals.GCNConv  # their own types say less than they take
+_SAGEConv: Any = originals.SAGEConv
+_GINConv: Any = originals.GINConv
 _NODES = -2  # the axis of nodes in all layers here
 
 
@@ -80,9 +83,11 @@ class GCNConv(DropIn, _GCNConv):
             edges = neighborhood(self, (x, x), edge_index, None)
             return None if edges is None else (edges.graph, edge_weight)
         if self.cached:
-            if self._cached_edge_index is None:
-                self._cached_edge_index = self._norm(edge_index, edge_weight, nodes, x.dtype)
-            edge_index, edge_weight = self._cached_edge_index
+            kept: Any = self._cached_edge_index
+            if kept is None:
+                kept = self._norm(edge_index, edge_weight, nodes, x.dtype)
+                self._cached_edge_index = kept
+            edge_index, edge_weight = kept
             edges = neighborhood(self, (x, x), edge_index, None)
             return None if edges is None else (edges.graph, edge_weight)
         loops = nodes if self.add_self_loops else None
@@ -99,7 +104,7 @@ class GCNConv(DropIn, _GCNConv):
 
     def _norm(
         self, edge_index: Tensor, edge_weight: Tensor | None, nodes: int, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Any:
         """The original's edges, in whose order those of the graph are, and their weights."""
         settings = (self.improved, self.add_self_loops, self.flow, dtype)
         return gcn_norm(edge_index, edge_weight, nodes, *settings)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.utils import is_torch_sparse_tensor
 
 from edgewise.errors import DataError, GraphError
@@ -87,6 +87,7 @@ def from_batch(batch: Any) -> tuple[EdgeList, Blocks]:
         DataError: it is no ``Batch``.
 
     Example:
+        >>> from torch_geometric.data import Batch
         >>> one = Data(num_nodes=2, edge_index=torch.tensor([[0], [1]]))
         >>> from_batch(Batch.from_data_list([one, one]))
         (EdgeList([[0, 2], [1, 3]], num_nodes=4), Blocks([2, 2]))
@@ -143,7 +144,8 @@ def to_edge_index(graph: Graph) -> EdgeIndex:
     if ends is None:
         found = edges_of(graph)
         ends = torch.stack([found.source, found.target])
-    return EdgeIndex(ends, sparse_size=(graph.num_sources, graph.num_targets))
+    size = (graph.num_sources, graph.num_targets)
+    return EdgeIndex(ends, sparse_size=size)  # pyright: ignore[reportCallIssue]  # it has __new__
 
 
 def to_data(graph: Graph, **fields: Any) -> Data:
@@ -183,6 +185,6 @@ def _size(edge_index: Tensor) -> tuple[int, int]:
 
 
 def _named(value: Any) -> str:
-    if isinstance(value, Data | Batch):
+    if isinstance(value, Data):
         return f"{type(value).__name__}({', '.join(value.keys())})"
     return type(value).__name__

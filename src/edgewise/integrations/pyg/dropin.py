@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregation
-from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
 
-__all__ = ["DropIn", "is_plain_linear", "on_both_sides"]
+__all__ = ["DropIn", "has_hooks", "is_plain_linear", "on_both_sides"]
 
 _AGGREGATIONS = {
     "add": SumAggregation,
@@ -74,8 +73,10 @@ class DropIn(nn.Module):
         'an explainer is at work'
     """
 
-    original: ClassVar[type[MessagePassing]]
+    original: ClassVar[Any]
     reductions: ClassVar[tuple[str, ...]] = ("add", "sum")
+    inspector: Any
+    aggr_module: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -86,9 +87,9 @@ class DropIn(nn.Module):
         # The original inspects its own class, and writes code for it: it is to find itself.
         given = type(self)
         if not _own_steps(given):
-            self.__class__ = given.original  # type: ignore[assignment]
+            self.__class__ = given.original
         try:
-            given.original.__init__(self, *args, **kwargs)  # type: ignore[arg-type]
+            given.original.__init__(self, *args, **kwargs)
         finally:
             self.__class__ = given
 
@@ -100,9 +101,9 @@ class DropIn(nn.Module):
             sources: dict[str, str] = self.inspector._source_dict
             sources[given.original.__name__] = inspect.getsource(given.original)
         else:
-            self.__class__ = given.original  # type: ignore[assignment]
+            self.__class__ = given.original
         try:
-            given.original._set_jittable_templates(self, raise_on_error)  # type: ignore[arg-type]
+            given.original._set_jittable_templates(self, raise_on_error)
         finally:
             self.__class__ = given
 
@@ -113,7 +114,8 @@ class DropIn(nn.Module):
             return "an explainer is at work"
         if any(map(state.__getitem__, _HOOKS)):
             return "hooks want to see messages"
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.jit.is_scripting():
+        jit: Any = torch.jit
+        if torch.compiler.is_compiling() or jit.is_tracing():
             return "a tracer cannot read edges"
         return self.unusual()
 
@@ -129,7 +131,7 @@ class DropIn(nn.Module):
         aggr = state["aggr"]
         kind = _AGGREGATIONS.get(aggr) if isinstance(aggr, str) else None
         module = self.aggr_module
-        if aggr not in self.reductions or type(module) is not kind or _has_hooks(module):
+        if aggr not in self.reductions or type(module) is not kind or has_hooks(module):
             return f"aggr={aggr!r} is none of {', '.join(self.reductions)}"
         return None
 
@@ -147,10 +149,11 @@ def on_both_sides(x: Any) -> tuple[Tensor, Tensor | None] | None:
 
 def is_plain_linear(module: nn.Module | None) -> bool:
     """Whether a projection is its weight and nothing else: no lazy size, no hooks."""
-    return type(module) is Linear and not _has_hooks(module)
+    return type(module) is Linear and not has_hooks(module)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: Any) -> bool:
+    """Whether somebody wants to see what goes into a module, or what comes out."""
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 

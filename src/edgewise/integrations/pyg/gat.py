@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import GATConv as _GATConv, GATv2Conv as _GATv2Conv
+from torch_geometric import nn as originals
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from edgewise.integrations.pyg.attention import attend
@@ -20,6 +20,9 @@ from edgewise.integrations.pyg.dropin import DropIn, is_plain_linear, on_both_si
 from edgewise.ops.scores import Additive, GATv2
 
 __all__ = ["GATConv", "GATv2Conv"]
+
+_GATConv: Any = originals.GATConv  # its own types say less than it takes
+_GATv2Conv: Any = originals.GATv2Conv
 
 
 class GATConv(DropIn, _GATConv):

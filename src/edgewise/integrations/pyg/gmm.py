@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import GMMConv as _GMMConv
+from torch_geometric import nn as originals
 
 from edgewise.functional import aggregate
 from edgewise.integrations.pyg.convolution import neighborhood, reduce_named
@@ -15,6 +15,7 @@ from edgewise.ops.gaussian import gaussian_weight
 
 __all__ = ["GMMConv"]
 
+_GMMConv: Any = originals.GMMConv  # its own types say less than it takes
 _EPS = 1e-15  # the original's: a variance never gets so small by itself
 
 
@@ -55,11 +56,10 @@ class GMMConv(DropIn, _GMMConv):
         self, x: Any, edge_index: Any, edge_attr: Tensor | None = None, size: Any = None
     ) -> Tensor:
         edges = neighborhood(self, x, edge_index, size)
-        fits = edge_attr is not None and edge_attr.ndim == 2
-        if edges is None or not fits or edge_attr.shape[0] != edges.given or not self.root_weight:
-            return super().forward(x, edge_index, edge_attr, size)
         first, second = (x, x) if isinstance(x, Tensor) else x
-        if first.ndim != 2:
+        if edges is None or edge_attr is None or not self.root_weight or first.ndim != 2:
+            return super().forward(x, edge_index, edge_attr, size)
+        if edge_attr.ndim != 2 or edge_attr.shape[0] != edges.given:
             return super().forward(x, edge_index, edge_attr, size)
         value = torch.matmul(first, self.g).view(-1, self.kernel_size, self.out_channels)
         weight = gaussian_weight(edge_attr, self.mu, 1.0 / (_EPS + self.sigma.square()))

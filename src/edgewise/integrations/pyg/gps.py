@@ -7,16 +7,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import GPSConv as _GPSConv
+from torch_geometric import nn as originals
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Blocks, Complete, Graph
+from edgewise.integrations.pyg.dropin import has_hooks
 from edgewise.integrations.pyg.memory import recall_about
 from edgewise.nn.heads import merge_heads, split_heads
 from edgewise.ops.bias import Bias
 
 __all__ = ["GPSConv", "blocks_of"]
+
+_GPSConv: Any = originals.GPSConv  # its own types say less than it takes
 
 
 class GPSConv(_GPSConv):
@@ -93,13 +96,13 @@ class GPSConv(_GPSConv):
 
     def why_original(self) -> str | None:
         """Why the original computes the attention; None if Edgewise does."""
-        module = self.attn
+        module: Any = self.attn
         if type(module) is not nn.MultiheadAttention:
             return f"attn_type={self.attn_type!r} is no attention over a graph"
         extra = module.bias_k is not None or module.add_zero_attn
-        if extra or module.in_proj_weight is None:
+        if extra or getattr(module, "in_proj_weight", None) is None:
             return "it has extra keys, or keys of another width"
-        if module._forward_hooks or module._forward_pre_hooks:
+        if has_hooks(module):
             return "hooks want to see padded nodes"
         return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import TransformerConv as _TransformerConv
+from torch_geometric import nn as originals
 
 from edgewise.integrations.pyg.attention import attend
 from edgewise.integrations.pyg.connectivity import (
@@ -19,6 +19,8 @@ from edgewise.integrations.pyg.dropin import DropIn, on_both_sides
 from edgewise.ops.scores import Dot
 
 __all__ = ["TransformerConv"]
+
+_TransformerConv: Any = originals.TransformerConv  # its own types say less than it takes
 
 
 class TransformerConv(DropIn, _TransformerConv):
