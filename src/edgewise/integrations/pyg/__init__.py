@@ -1,0 +1,80 @@
+"""PyTorch Geometric with Edgewise inside: its layers, its data, its files.
+
+Change one import, or nothing but one line:
+
+    from edgewise.integrations.pyg import GATConv   # instead of torch_geometric.nn
+    accelerate(model)                               # or swap the layers of a model that is there
+
+The layers are those of PyTorch Geometric: the same constructors, the same ``state_dict``, the same
+inputs and outputs; what runs between gathering and adding up is `edgewise.attention` or
+`edgewise.aggregate`. See `DropIn` for when they run the original instead.
+
+Importing this package loads nothing optional; using a layer needs ``edgewise[pyg]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edgewise.extras import require
+from edgewise.integrations.pyg.files import (
+    arrays as arrays,
+    download as download,
+    save as save,
+)
+
+if TYPE_CHECKING:
+    from edgewise.integrations.pyg.convolution import (
+        GCNConv as GCNConv,
+        GINConv as GINConv,
+        SAGEConv as SAGEConv,
+    )
+    from edgewise.integrations.pyg.data import (
+        from_batch as from_batch,
+        from_data as from_data,
+        from_edge_index as from_edge_index,
+        from_hetero as from_hetero,
+        to_data as to_data,
+        to_edge_index as to_edge_index,
+    )
+    from edgewise.integrations.pyg.dropin import DropIn as DropIn
+    from edgewise.integrations.pyg.gat import GATConv as GATConv, GATv2Conv as GATv2Conv
+    from edgewise.integrations.pyg.gmm import GMMConv as GMMConv
+    from edgewise.integrations.pyg.gps import GPSConv as GPSConv
+    from edgewise.integrations.pyg.memory import forget as forget
+    from edgewise.integrations.pyg.swap import Swaps as Swaps, accelerate as accelerate
+    from edgewise.integrations.pyg.transformer import TransformerConv as TransformerConv
+
+_HOMES = {
+    "DropIn": "dropin",
+    "GATConv": "gat",
+    "GATv2Conv": "gat",
+    "GCNConv": "convolution",
+    "GINConv": "convolution",
+    "GMMConv": "gmm",
+    "GPSConv": "gps",
+    "SAGEConv": "convolution",
+    "Swaps": "swap",
+    "TransformerConv": "transformer",
+    "accelerate": "swap",
+    "forget": "memory",
+    "from_batch": "data",
+    "from_data": "data",
+    "from_edge_index": "data",
+    "from_hetero": "data",
+    "to_data": "data",
+    "to_edge_index": "data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("torch_geometric", "pyg")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
