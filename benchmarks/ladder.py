@@ -13,7 +13,7 @@ are drawn from a data set: everything that is worked out about a graph is in tha
 
     python benchmarks/ladder.py [--threads 1] [--only ROW ...] [--no-compile] [--quick]
 
-Takes about twenty minutes, most of it for compiling; only a whole run writes the JSON.
+Takes about twenty minutes, most of it for compiling; only a run of all rows writes the JSON.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def main() -> None:
         if row["not_compiled"] not in (None, "not tried"):
             print(f"- {row['work']}, {row['model']}: {row['peer']} compiled: {row['not_compiled']}")
     print(f"\n{time.perf_counter() - began:.0f} s in all")
-    whole = set(options.only) == set(every) and options.compile and not options.models
+    whole = set(options.only) == set(every) and not options.models
     if whole and not options.quick:
         versions = {package: version(package) for package in PACKAGES}
         about = {"load_before": round(load, 2), "optimizer": "Adam", "versions": versions}
