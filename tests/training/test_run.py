@@ -174,7 +174,7 @@ def test_rungs_differ_in_their_mixers_only(small_graphs):
         {
             k: v.shape
             for k, v in build(rung, small_graphs, recipe).named_parameters()
-            if ".mixer." not in k and "trunk.encoding" not in k
+            if ".mixer." not in k and "embedding.encoding" not in k
         }
         for rung in RUNGS.values()
     ]
