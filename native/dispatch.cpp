@@ -21,6 +21,8 @@
     int64_t attention_backward(const edgewise_attention_backward &);          \
     int64_t aggregate_forward(const edgewise_aggregate &);                    \
     int64_t edge_products(const edgewise_products &);                         \
+    int64_t eigenvectors(const edgewise_eigenvectors &);                      \
+    int64_t walks(const edgewise_walks &);                                    \
     }                                                                         \
     }
 
@@ -46,12 +48,15 @@ struct Kernels {
     int64_t (*attention_backward)(const edgewise_attention_backward &);
     int64_t (*aggregate_forward)(const edgewise_aggregate &);
     int64_t (*edge_products)(const edgewise_products &);
+    int64_t (*eigenvectors)(const edgewise_eigenvectors &);
+    int64_t (*walks)(const edgewise_walks &);
 };
 
 #define EDGEWISE_KERNELS(variant)                                                              \
     Kernels {                                                                                  \
         #variant, variant::attention_forward, variant::attention_statistics,                   \
-            variant::attention_backward, variant::aggregate_forward, variant::edge_products    \
+            variant::attention_backward, variant::aggregate_forward, variant::edge_products,   \
+            variant::eigenvectors, variant::walks                                              \
     }
 
 #if defined(EDGEWISE_X86_VARIANTS)
@@ -111,7 +116,8 @@ extern "C" {
 
 int64_t edgewise_sizes(int64_t which) {
     const int64_t sizes[] = {sizeof(edgewise_attention), sizeof(edgewise_attention_backward),
-                             sizeof(edgewise_aggregate), sizeof(edgewise_products)};
+                             sizeof(edgewise_aggregate), sizeof(edgewise_products),
+                             sizeof(edgewise_eigenvectors), sizeof(edgewise_walks)};
     return sizes[which];
 }
 
@@ -152,5 +158,9 @@ int64_t edgewise_aggregate_forward(const edgewise_aggregate *call) {
 int64_t edgewise_edge_products(const edgewise_products *call) {
     return kernels().edge_products(*call);
 }
+int64_t edgewise_eigenvectors_(const edgewise_eigenvectors *call) {
+    return kernels().eigenvectors(*call);
+}
+int64_t edgewise_walks_(const edgewise_walks *call) { return kernels().walks(*call); }
 
 }  // extern "C"

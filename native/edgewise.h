@@ -100,6 +100,24 @@ typedef struct {
     edgewise_rows rows;
 } edgewise_products;
 
+/* Eigenvectors of many small symmetric matrices, by rising eigenvalue. */
+typedef struct {
+    int64_t count, size, first, wanted, threads; /* from eigenvalue `first` on, `wanted` of them */
+    const double *matrices;               /* [count, size, size] */
+    double *out;                          /* [count, wanted, size] */
+} edgewise_eigenvectors;
+
+/* How likely a random walker is back after each of the first steps. */
+typedef struct {
+    int64_t components, steps, threads;
+    const int64_t *nodes;                 /* [nodes]: by component */
+    const int64_t *ends;                  /* [components + 1]: where each begins in `nodes` */
+    const int64_t *position;              /* [nodes]: place of a node within its component */
+    const int64_t *indptr, *indices;      /* rows by target */
+    const double *share;                  /* [nodes]: how likely a walker takes each edge from there */
+    double *out;                          /* [nodes, steps] */
+} edgewise_walks;
+
 EDGEWISE_API int64_t edgewise_sizes(int64_t which);
 EDGEWISE_API const char *edgewise_variant(void);
 EDGEWISE_API int64_t edgewise_has_threads(void);
@@ -113,12 +131,14 @@ EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int6
                                        int64_t piece, int64_t *tasks, int64_t *cuts,
                                        int64_t *num_cuts, int64_t *num_slots);
 
-/* 0, or 1 where memory for partial results could not be had. */
+/* 0, 1 where memory for partial results could not be had, or 2 where an iteration comes to no end. */
 EDGEWISE_API int64_t edgewise_attention_forward(const edgewise_attention *call);
 EDGEWISE_API int64_t edgewise_attention_statistics(const edgewise_attention_backward *call);
 EDGEWISE_API int64_t edgewise_attention_backward_(const edgewise_attention_backward *call);
 EDGEWISE_API int64_t edgewise_aggregate_forward(const edgewise_aggregate *call);
 EDGEWISE_API int64_t edgewise_edge_products(const edgewise_products *call);
+EDGEWISE_API int64_t edgewise_eigenvectors_(const edgewise_eigenvectors *call);
+EDGEWISE_API int64_t edgewise_walks_(const edgewise_walks *call);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,8 @@ int64_t attention_statistics(const edgewise_attention_backward &call);
 int64_t attention_backward(const edgewise_attention_backward &call);
 int64_t aggregate_forward(const edgewise_aggregate &call);
 int64_t edge_products(const edgewise_products &call);
+int64_t eigenvectors(const edgewise_eigenvectors &call);
+int64_t walks(const edgewise_walks &call);
 
 // Attention over tiles, where all rows lie in tiles that fit.
 bool has_tiles(const edgewise_attention &call);

@@ -30,29 +30,25 @@ def test_every_small_component_is_held_once(held):
 def test_cells_are_edges(held, most_cells):
     graph, found = held
     N, walked = graph.num_targets, edges(graph)
-    counted, marked = torch.zeros(2, N, N)
-    both = torch.zeros(N, N)
+    marked, both = torch.zeros(2, N, N)
+    nodes = torch.arange(N)
     for part in found:
-        cells = (part.counts(walked), part.marks(walked), part.marks(walked, both=True))
-        rows = torch.full((N,), -1)
-        part.spread(torch.arange(part.num_rows), rows)
+        cells = (part.marks(walked), part.marks(walked, both=True))
         for run in part.runs(most_cells):
-            here = run.rows(torch.arange(part.num_rows))
-            for matrix, number in enumerate(here):
-                nodes = [(rows == row).nonzero()[:, 0] for row in number]
-                real = [i for i, node in enumerate(nodes) if len(node)]
-                assert len(real) == int(run.sizes[matrix])
-                place = torch.cat(nodes)
-                for table, flat in zip((counted, marked, both), cells, strict=True):
-                    table[place[:, None], place] = run.matrices(flat)[matrix][real][:, real].float()
-    expected = torch.zeros(N, N).index_put_(
-        (walked.target, walked.source), torch.ones(1), accumulate=True
-    )
-    label = components(graph).label
-    large = components(graph).sizes[label] > 5
-    expected[large] = 0
-    assert torch.equal(counted, expected)
-    assert torch.equal(marked, (expected > 0).float())
+            B, n = len(run.sizes), run.size
+            place = torch.full((N, 2), -1)  # of every node: its matrix, and its row there
+            run.spread(torch.cartesian_prod(torch.arange(B), torch.arange(n)).view(B, n, 2), place)
+            for matrix in range(B):
+                own = nodes[place[:, 0] == matrix]
+                row = place[own, 1]
+                assert sorted(row.tolist()) == list(range(int(run.sizes[matrix])))
+                for table, flat in zip((marked, both), cells, strict=True):
+                    values = run.matrices(flat)[matrix].float()
+                    table[own[:, None], own] = values[row[:, None], row]
+                    assert values.sum() == values[row[:, None], row].sum()  # nothing elsewhere
+    expected = torch.zeros(N, N).index_put_((walked.target, walked.source), torch.ones(1))
+    expected[components(graph).sizes[components(graph).label] > 5] = 0
+    assert torch.equal(marked, expected)
     assert torch.equal(both, (expected + expected.T > 0).float())
 
 
@@ -62,12 +58,10 @@ def test_pairs_find_their_cells(held):
     target, source = (x.flatten() for x in torch.meshgrid(*[torch.arange(N)] * 2, indexing="ij"))
     answered = torch.zeros(N * N)
     for part in found:
-        counts = part.counts(edges(graph))
+        marks = part.marks(edges(graph))
         which, cell = part.among(target, source)
-        answered[which] += counts[cell]
-    expected = torch.zeros(N, N).index_put_(
-        (edges(graph).target, edges(graph).source), torch.ones(1), accumulate=True
-    )
-    large = components(graph).sizes[components(graph).label] > 5
-    expected[large] = 0
+        answered[which] += marks[cell]
+    pairs = edges(graph)
+    expected = torch.zeros(N, N).index_put_((pairs.target, pairs.source), torch.ones(1))
+    expected[components(graph).sizes[components(graph).label] > 5] = 0
     assert torch.equal(answered.view(N, N), expected)

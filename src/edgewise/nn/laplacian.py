@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgewise.backends.native.encodings import eigenvectors
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
@@ -17,7 +18,8 @@ from edgewise.nn.squares import squares
 
 __all__ = ["laplacian_eigenvectors"]
 
-_LARGEST_DENSE = 1500  # nodes of a component; beyond, Lanczos iteration is cheaper than eigh
+_LARGEST_LANE = 64  # nodes of a component; beyond, LAPACK is faster than a matrix in each lane
+_LARGEST_DENSE = 1500  # the same; beyond, Lanczos iteration is cheaper than LAPACK
 _CELLS = 1 << 16  # cells of small matrices worked on at once: what a core's cache holds
 
 
@@ -47,7 +49,7 @@ def laplacian_eigenvectors(
     Each column has norm 1 on every component. Its sign is fixed: the first of its largest entries
     (up to rounding) is positive. A component with fewer than ``k + 1`` nodes has its last columns
     filled with zeros; an isolated node has only zeros. Within a repeated eigenvalue the basis is
-    one of many, but on one machine always the same.
+    one of many, but on one machine, with one version of its libraries, always the same.
 
     Args:
         graph: A square graph; thousands of small ones as a `disjoint_union`.
@@ -66,9 +68,11 @@ def laplacian_eigenvectors(
 
     Gradients: none.
 
-    Complexity: O(n^3) for a component of ``n`` nodes, all components of one size in one call (so
-        a batch is bit for bit what its graphs are alone). Beyond 1500 nodes Lanczos iteration,
-        O(k E) a step: few steps on graphs with short paths, very many on long chains.
+    Complexity: O(n^3) for a component of ``n`` nodes. Up to 64 nodes a compiled kernel works on as
+        many components at once as a vector has lanes; larger ones, and all where there is no
+        compiled library, go to LAPACK. A batch is bit for bit what its graphs are alone. Beyond
+        1500 nodes Lanczos iteration, O(k E) a step: few steps on graphs with short paths, very
+        many on long chains.
 
     Example:
         >>> from edgewise.graphs import EdgeList
@@ -90,11 +94,9 @@ def laplacian_eigenvectors(
     out = torch.zeros(graph.num_targets, k, dtype=dtype)
     for held in squares(parts, _LARGEST_DENSE):
         marks = held.marks(pairs, both=True)
-        rows = torch.zeros(held.num_rows, k, dtype=dtype)
         for run in held.runs(_CELLS):
-            vectors = _by_eigh(run.matrices(marks), run.sizes, k, normalization)
-            run.rows(rows)[..., : vectors.shape[-2]] = _with_fixed_signs(vectors).mT
-        held.spread(rows, out)
+            vectors = _of_small(run.matrices(marks), run.sizes, k, normalization)
+            run.spread(_with_fixed_signs(vectors).mT, out)
     for label in (parts.sizes > _LARGEST_DENSE).nonzero()[:, 0].tolist():
         size, start = int(parts.sizes[label]), int(parts.starts[label])
         mine = (parts.label[pairs.target] == label).nonzero()[:, 0]
@@ -104,8 +106,8 @@ def laplacian_eigenvectors(
     return out.to(edges(graph).target.device)
 
 
-def _by_eigh(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) -> Tensor:
-    """Eigenvectors 1 to ``k`` of small components, all at once, as rows: ``[B, min(k, n - 1), n]``.
+def _of_small(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) -> Tensor:
+    """Eigenvectors 1 to ``k`` of small components, as rows: ``[B, min(k, n - 1), n]``.
 
     Rows that belong to no node have eigenvalues above all others. What LAPACK finds may depend, in
     the last bits, on how a matrix lies in memory; in repeated eigenspaces, that is all that
@@ -125,7 +127,9 @@ def _by_eigh(marks: Tensor, sizes: Tensor, k: int, normalization: str | None) ->
         above = 2.0 * degree.amax(-1, keepdim=True) + 1.0
     place = torch.arange(n)
     diagonal.copy_(torch.where(place < sizes[:, None], degree, above))
-    vectors = torch.linalg.eigh(laplacian).eigenvectors.mT[..., 1 : k + 1, :]
+    vectors = eigenvectors(laplacian, 1, min(k, n - 1)) if n <= _LARGEST_LANE else None
+    if vectors is None:
+        vectors = torch.linalg.eigh(laplacian).eigenvectors.mT[..., 1 : k + 1, :]
     if int(sizes[0]) > k:  # the smallest
         return vectors
     return vectors * (place[1 : k + 1] < sizes[:, None])[..., None]

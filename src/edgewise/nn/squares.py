@@ -23,26 +23,38 @@ class Run:
     """Some components whose matrices have one size.
 
     Attributes:
+        parts: The components of the whole graph.
         size: Rows and columns ``n`` of a matrix, of which the last may belong to no node.
-        sizes: Nodes of each component: ``[B]``.
+        first: The first of these components.
+        last: The first one after these that is not.
         first_cell: Where their matrices begin among all cells.
-        first_row: Where their rows begin among all rows.
     """
 
+    parts: Components
     size: int
-    sizes: Tensor
+    first: int
+    last: int
     first_cell: int
-    first_row: int
+
+    @property
+    def sizes(self) -> Tensor:
+        """Nodes of each component: ``[B]``."""
+        return self.parts.sizes[self.first : self.last]
 
     def matrices(self, cells: Tensor) -> Tensor:
         """Their matrices, a view of all cells: ``[B, n, n]``."""
-        B, n = len(self.sizes), self.size
+        B, n = self.last - self.first, self.size
         return cells[self.first_cell : self.first_cell + B * n * n].view(B, n, n)
 
-    def rows(self, rows: Tensor) -> Tensor:
-        """Their rows, a view of all rows: ``[B, n, *]``."""
-        B, n = len(self.sizes), self.size
-        return rows[self.first_row : self.first_row + B * n].unflatten(0, (B, n))
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        """Give every node its row of ``[B, n, k]``, in the first ``k`` columns of ``out``."""
+        parts = self.parts
+        begin = int(parts.starts[self.first])
+        nodes = parts.nodes[begin : begin + int(self.sizes.sum())]
+        row = parts.label.index_select(0, nodes).sub_(self.first).mul_(self.size)
+        row += parts.position.index_select(0, nodes)
+        found = rows.flatten(0, 1).index_select(0, row)
+        out[:, : found.shape[1]].index_copy_(0, nodes, found.to(out.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +83,11 @@ class Squares:
         return _rounded(self.parts.sizes)
 
     @cached_property
-    def _starts(self) -> tuple[Tensor, Tensor]:
-        """Where the cells and the rows of every component begin; only those held count."""
+    def _start(self) -> Tensor:
+        """The first cell of every component of the graph; only those held count."""
         size = self._size.clone()
         size[: self.first], size[self.last :] = 0, 0
-        return (size * size).cumsum(0) - size * size, size.cumsum(0) - size
+        return (size * size).cumsum(0) - size * size
 
     @cached_property
     def num_cells(self) -> int:
@@ -83,15 +95,10 @@ class Squares:
         return int((self._size[self.first : self.last] ** 2).sum())
 
     @cached_property
-    def num_rows(self) -> int:
-        """Rows of all matrices."""
-        return int(self._size[self.first : self.last].sum())
-
-    @cached_property
     def _line(self) -> Tensor:
         """The first cell in the row of every node: ``[N]``."""
         label = self.parts.label
-        start, size = (by.index_select(0, label) for by in (self._starts[0], self._size))
+        start, size = (by.index_select(0, label) for by in (self._start, self._size))
         return start + self.parts.position * size
 
     def among(self, target: Tensor, source: Tensor) -> tuple[Tensor | slice, Tensor]:
@@ -121,12 +128,6 @@ class Squares:
         size = self._size.index_select(0, self.parts.label.index_select(0, node))
         return self._line.index_select(0, node), size
 
-    def counts(self, walked: Edges) -> Tensor:
-        """How often each edge of the graph itself occurs: ``[cells]``, float32."""
-        which = self.own(walked)
-        cell = self.cell(walked.target[which], walked.source[which])
-        return torch.zeros(self.num_cells).scatter_add_(0, cell, torch.ones(1).expand(len(cell)))
-
     def marks(self, walked: Edges, *, both: bool = False) -> Tensor:
         """1 where the graph has an edge (or, with ``both``, its reverse): ``[cells]``, uint8."""
         which = self.own(walked)
@@ -135,28 +136,17 @@ class Squares:
         found.index_fill_(0, self.cell(target, source), 1)
         return found.index_fill_(0, self.cell(source, target), 1) if both else found
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Give every node its row, ``out[node] = rows[row of the node]``."""
-        parts = self.parts
-        row = self._starts[1].index_select(0, parts.label) + parts.position
-        if self._whole:
-            torch.index_select(rows, 0, row, out=out)
-            return
-        low = int(parts.starts[self.first])
-        nodes = parts.nodes[low : low + int(parts.sizes[self.first : self.last].sum())]
-        out.index_copy_(0, nodes, rows.index_select(0, row[nodes]))
-
     def runs(self, most_cells: int) -> Iterator[Run]:
         """All components that are held, by size, at most so many cells at a time."""
-        sizes = self.parts.sizes[self.first : self.last]
-        found, numbers = torch.unique_consecutive(_rounded(sizes), return_counts=True)
-        begin = cell = row = 0
+        held = self._size[self.first : self.last]
+        found, numbers = torch.unique_consecutive(held, return_counts=True)
+        begin, cell = self.first, 0
         for size, number in zip(found.tolist(), numbers.tolist(), strict=True):
             step = max(1, most_cells // (size * size))
             for first in range(begin, begin + number, step):
                 last = min(first + step, begin + number)
-                yield Run(size, sizes[first:last], cell, row)
-                cell, row = cell + (last - first) * size * size, row + (last - first) * size
+                yield Run(self.parts, size, first, last, cell)
+                cell += (last - first) * size * size
             begin += number
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from edgewise.backends.native.encodings import returns
 from edgewise.functional import aggregate
-from edgewise.graphs import EdgeList, Graph, reverse
-from edgewise.layouts import edges
-from edgewise.nn.connectivity import components
+from edgewise.graphs import Graph
+from edgewise.layouts import csr, edges
+from edgewise.nn.connectivity import Components, components
+from edgewise.nn.degree import degrees
 from edgewise.nn.inputs import check_size
-from edgewise.nn.squares import squares
 
 __all__ = ["random_walk"]
 
-_LARGEST_DENSE = 256  # nodes of a component; beyond, following edges is cheaper than products
-_CELLS = 1 << 15  # cells of small matrices worked on at once: some of them fit into a cache
-_WALKERS = 1 << 22  # nodes or edges of large components times walkers, at once: 32 MB
+_CELLS = 1 << 22  # float64 cells of nodes or edges times walkers, at once: 32 MB
 
 
 def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -47,10 +44,9 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
 
     Gradients: none.
 
-    Complexity: O(sqrt(k) n^3 + k n^2) on small dense matrices for components of up to 256 nodes,
-        many in one product: every power up to ``k`` is a product of two out of ``2 sqrt(k)``, and
-        of a product only the diagonal is needed. O(k E n) for larger ones, with ``n`` nodes in the
-        largest: walkers of different components never meet, so one from each shares a column.
+    Complexity: O(k E n) for ``n`` nodes in the largest connected component: walkers of different
+        components never meet, so one from each shares a column. Compiled kernels walk in each
+        component on its own, in a cache; without the compiled library all walk at once.
 
     Example:
         >>> from edgewise.graphs import EdgeList
@@ -65,64 +61,28 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
     """
     check_size("random_walk", "k", k)
     parts = components(graph)
-    found = edges(graph, "cpu")
-    out = torch.zeros(graph.num_targets, k, dtype=dtype)
-    with torch.no_grad():
-        for held in squares(parts, _LARGEST_DENSE):
-            counts = held.counts(found)
-            rows = torch.empty(held.num_rows, k, dtype=dtype)
-            for run in held.runs(_CELLS):
-                run.rows(rows).copy_(_by_powers(run.matrices(counts), k))
-            held.spread(rows, out)
-        large = parts.sizes[parts.label] > _LARGEST_DENSE
-        if bool(large.any()):
-            nodes = large.nonzero()[:, 0]
-            number = large.cumsum(0) - 1
-            own = large[found.target]
-            index = number[torch.stack([found.source[own], found.target[own]])]
-            rest = EdgeList(index, num_nodes=len(nodes))
-            out[nodes] = _by_walking(rest, parts.position[nodes], k).to(dtype)
-    return out.to(edges(graph).target.device)
+    share = 1.0 / degrees(graph, "out").cpu().double().clamp(min=1.0)
+    ends = torch.cat([parts.starts, torch.tensor([graph.num_targets])])
+    found = returns(csr(graph), share, parts.nodes, ends, parts.position, k)
+    found = _by_aggregation(graph, share, parts, k) if found is None else found
+    return found.to(edges(graph).target.device, dtype)
 
 
-def _by_powers(counts: Tensor, k: int) -> Tensor:
-    """Diagonals of the first ``k`` powers of small matrices: ``[B, n, k]``.
-
-    With ``Q = P'``, the diagonal of ``P^(a + b)`` is that of ``P^a P^b``: the sums over the columns
-    of ``Q^a * P^b``, entry by entry. So ``a`` up to ``m``, about the square root of ``k``, and
-    multiples of ``m`` for ``b``, are all the powers that are needed.
-    """
-    step = counts.mT.double()  # Q: from source (row) to target (column)
-    step /= step.sum(-1, keepdim=True).clamp_(min=1.0)
-    m = math.isqrt(k - 1) + 1
-    near = step.new_empty(m, *step.shape)
-    near[0] = step
-    for a in range(1, m):
-        torch.bmm(near[a - 1], step, out=near[a])
-    back = step.new_empty(-(-k // m) * m, *step.shape[:2])
-    back[:m] = near.diagonal(dim1=-2, dim2=-1)
-    far = jump = near[-1].mT.contiguous()
-    product = torch.empty_like(near)
-    for b in range(m, k, m):
-        torch.sum(torch.mul(near, far, out=product), -2, out=back[b : b + m])
-        far = far if b + m >= k else torch.bmm(far, jump)
-    return back[:k].permute(1, 2, 0)
-
-
-def _by_walking(graph: EdgeList, position: Tensor, k: int) -> Tensor:
-    """The same, by moving one walker from each component along all edges, column by column."""
+def _by_aggregation(graph: Graph, share: Tensor, parts: Components, k: int) -> Tensor:
+    """The same with one walker from each component in every column: ``[N, k]``."""
     N = graph.num_targets
-    leaving = aggregate(torch.ones(N, 1, dtype=torch.float64), reverse(graph), "sum")
-    share = torch.where(leaving > 0, 1.0 / leaving.clamp(min=1.0), 0.0)
+    pairs = edges(graph, "cpu")
     out = torch.zeros(N, k, dtype=torch.float64)
-    longest = int(position.max()) + 1
-    step = max(1, _WALKERS // max(N, graph.num_edges))
-    for first in range(0, longest, step):
-        starting = ((position >= first) & (position < first + step)).nonzero()[:, 0]
-        column = position[starting] - first
-        walkers = torch.zeros(N, min(step, longest - first), dtype=torch.float64)
-        walkers[starting, column] = 1.0
-        for steps in range(k):
-            walkers = aggregate(share * walkers, graph, "sum")
-            out[starting, steps] = walkers[starting, column]
+    longest = int(parts.sizes[-1]) if N else 0
+    step = max(1, _CELLS // max(N, pairs.num_edges, 1))
+    with torch.no_grad():
+        for first in range(0, longest, step):
+            within = (parts.position >= first) & (parts.position < first + step)
+            starting = within.nonzero()[:, 0]
+            column = parts.position[starting] - first
+            walkers = torch.zeros(N, min(step, longest - first), dtype=torch.float64)
+            walkers[starting, column] = 1.0
+            for steps in range(k):
+                walkers = aggregate(share[:, None] * walkers, graph, "sum")
+                out[starting, steps] = walkers[starting, column]
     return out

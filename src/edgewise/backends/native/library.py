@@ -17,7 +17,9 @@ __all__ = [
     "AGGREGATE",
     "ATTENTION",
     "BACKWARD",
+    "EIGENVECTORS",
     "PRODUCTS",
+    "WALKS",
     "Library",
     "Record",
     "library",
@@ -84,6 +86,11 @@ PRODUCTS = Record(
     "view: out",
     "rows: rows",
 )
+EIGENVECTORS = Record("int: count, size, first, wanted, threads, matrices, out")
+WALKS = Record(
+    "int: components, steps, threads, nodes, ends, position, indptr, indices, share, out"
+)
+_RECORDS = (ATTENTION, BACKWARD, AGGREGATE, PRODUCTS, EIGENVECTORS, WALKS)
 
 Kernel = Callable[[bytes], int]
 
@@ -100,6 +107,8 @@ class Library:
         backward: Backward pass.
         aggregate: Sums, means and maxima.
         products: Products of the rows at both ends of each edge.
+        eigenvectors: Of many small symmetric matrices.
+        walks: How likely random walkers come back.
         schedule: Shares rows out by edges.
         advise: Asks for large pages under new memory.
     """
@@ -111,6 +120,8 @@ class Library:
     backward: Kernel
     aggregate: Kernel
     products: Kernel
+    eigenvectors: Kernel
+    walks: Kernel
     schedule: Callable[..., int]
     advise: Callable[[int, int], None]
 
@@ -127,7 +138,7 @@ def _loaded() -> Library | str:
         )
     try:
         found = ctypes.CDLL(str(path))
-        for which, record in enumerate((ATTENTION, BACKWARD, AGGREGATE, PRODUCTS)):
+        for which, record in enumerate(_RECORDS):
             if found.edgewise_sizes(ctypes.c_int64(which)) != record.size:
                 return f"{subject} is of another version; {cure}"
         return _library(found)
@@ -172,6 +183,8 @@ def _library(found: ctypes.CDLL) -> Library:
         kernel("attention_backward_"),
         kernel("aggregate_forward"),
         kernel("edge_products"),
+        kernel("eigenvectors_"),
+        kernel("walks_"),
         schedule,
         advise,
     )

@@ -9,6 +9,7 @@ from edgewise.testing.claims.encodings import ENCODINGS
 from edgewise.testing.claims.graph_models import GRAPH_MODELS
 from edgewise.testing.claims.graph_networks import GRAPH_NETWORKS
 from edgewise.testing.claims.graph_transformers import GRAPH_TRANSFORMERS
+from edgewise.testing.claims.graphormer import GRAPHORMER
 from edgewise.testing.claims.huggingface import HUGGINGFACE
 from edgewise.testing.claims.language import LANGUAGE
 from edgewise.testing.claims.laws import LAWS
@@ -32,6 +33,7 @@ CLAIMS: tuple[Claim, ...] = (
     *PYG,
     *ENCODINGS,
     *POSITION_BIASES,
+    *GRAPHORMER,
     *GRAPH_NETWORKS,
     *GRAPH_TRANSFORMERS,
     *GRAPH_MODELS,

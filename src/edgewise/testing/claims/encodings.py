@@ -13,7 +13,6 @@ from torch.func import functional_call
 
 from edgewise.graphs import Complete, EdgeList
 from edgewise.nn import (
-    DegreeEncoding,
     LearnedPositions,
     degrees,
     laplacian_eigenvectors,
@@ -167,26 +166,6 @@ def _degrees(_: torch.dtype) -> Sides:
     return _of_graph(_directed(), ours, theirs)
 
 
-def _degree_encoding(dtype: torch.dtype) -> Sides:
-    graph, most = _directed(), 3
-    layer = DegreeEncoding(most, _DIM).to(dtype)
-
-    def theirs(given: Weights) -> Tensor:
-        into, out = given["in_degree_encoder.weight"], given["out_degree_encoder.weight"]
-        rows: list[Tensor] = []
-        for node in range(_N):
-            arriving = sum(target == node for target in graph.target.tolist())
-            leaving = sum(source == node for source in graph.source.tolist())
-            rows.append(into[min(arriving, most)] + out[min(leaving, most)])
-        return torch.stack(rows)
-
-    return Sides(
-        dict(layer.state_dict()),
-        lambda given: functional_call(layer, dict(given), (graph,)),
-        theirs,
-    )
-
-
 _PYG, _DWIVEDI = ("torch_geometric",), "Dwivedi et al. 2020, arXiv:2003.00982, section 4"
 _GRAPHORMER = "Ying et al. 2021, arXiv:2106.05234, section 3.1"
 
@@ -254,12 +233,5 @@ ENCODINGS = (
         _degrees,
         _GRAPHORMER,
         needs=_PYG,
-    ),
-    Claim(
-        "Graphormer's centrality encoding",
-        "positions",
-        "the equation, node by node",
-        _degree_encoding,
-        _GRAPHORMER,
     ),
 )

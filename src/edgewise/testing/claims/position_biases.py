@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import scaled_dot_product_attention
 
 from edgewise import RelativeBias, attention
-from edgewise.graphs import Causal, Complete, EdgeList, Graph
-from edgewise.nn import (
-    PathBias,
-    Rotary,
-    SpatialBias,
-    T5RelativeBias,
-    alibi,
-    shortest_path_edges,
-    shortest_paths,
-)
+from edgewise.graphs import Causal, Complete, Graph
+from edgewise.nn import Rotary, T5RelativeBias, alibi
 from edgewise.ops.scores import Dot
 from edgewise.testing.claims.claim import BOUNDS, Claim, Sides, Weights
 
@@ -174,48 +164,6 @@ def _rotary_of_the_paper(dtype: torch.dtype) -> Sides:
     return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D, interleaved=True), given), theirs)
 
 
-# --- Graphormer ----------------------------------------------------------------------------------
-
-
-def _graphormer(dtype: torch.dtype) -> Sides:
-    """On a forest, where there is one path between two nodes, or none."""
-    import networkx as nx
-
-    later = torch.tensor([node for node in range(1, _N) if node != 30])  # 30 begins a second tree
-    parent = torch.where(later < 30, (torch.rand(len(later)) * later.clamp(max=30)).long(), 30)
-    index = torch.stack([torch.cat([later, parent]), torch.cat([parent, later])])
-    graph, pairs, length, farthest = EdgeList(index, num_nodes=_N), Complete(_N), 3, 4
-    spatial = SpatialBias(_H, farthest).to(dtype)
-    path = PathBias(_H, edge_dim=5, length=length).to(dtype)
-    distance, along = shortest_paths(graph, pairs), shortest_path_edges(graph, pairs, length)
-    number = {(s, t): e for e, (s, t) in enumerate(index.T.tolist())}
-    routes = dict(nx.all_pairs_shortest_path(nx.DiGraph(list(number))))
-
-    def ours(given: Weights) -> Tensor:
-        encoder = {"distance_encoder.weight": given["distance_encoder.weight"]}
-        bias = functional_call(spatial, encoder, (distance,))
-        weight = {"weight": given["weight"]}
-        return bias + functional_call(path, weight, (given["edge"], along))
-
-    def theirs(given: Weights) -> Tensor:
-        entries: list[Tensor] = []
-        for i in range(_N):
-            for j in range(_N):
-                if j not in routes[i]:
-                    entries.append(given["distance_encoder.weight"][farthest + 1])
-                    continue
-                route = routes[i][j]
-                entry = given["distance_encoder.weight"][min(len(route) - 1, farthest)]
-                steps = [number[b, a] for a, b in pairwise(route)][:length]
-                for n, e in enumerate(steps):
-                    entry = entry + given["edge"][e] @ given["weight"][n] / len(steps)
-                entries.append(entry)
-        return torch.stack(entries, 1)
-
-    edge = {"edge": torch.randn(graph.num_edges, 5, dtype=dtype)}
-    return Sides(edge | dict(spatial.state_dict()) | dict(path.state_dict()), ours, theirs)
-
-
 _HF = ("transformers",)
 _PRESS = "Press, Smith, Lewis 2021, arXiv:2108.12409, section 3"
 _RAFFEL = "Raffel et al. 2019, arXiv:1910.10683, section 2.1"
@@ -285,12 +233,4 @@ POSITION_BIASES = (
         bounds=_IN_FLOAT32,
     ),
     Claim("rotary positions, interleaved", "positions", "the equation", _rotary_of_the_paper, _SU),
-    Claim(
-        "Graphormer's biases by distance and along paths",
-        "positions",
-        "the equations, pair by pair, over networkx's paths",
-        _graphormer,
-        "Ying et al. 2021, arXiv:2106.05234, section 3.1",
-        needs=("networkx",),
-    ),
 )
