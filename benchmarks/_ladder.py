@@ -123,7 +123,7 @@ def _pyg_convolution(name: str, before: int, *, cached: bool) -> nn.Module:
 CONVOLUTIONS: dict[str, tuple[str, tuple[Name, ...]]] = {
     "gcn": ("GCNConv", pyg_names.GCN),
     "sage": ("SAGEConv", pyg_names.SAGE),
-    "gin": ("GINConv", pyg_names.GIN),
+    "gin": ("GINConv", pyg_names.GIN_SEQUENCE),
     "monet": ("GMMConv", pyg_names.MONET),
     "gat": ("GATConv", pyg_names.GAT),
     "gatv2": ("GATv2Conv", pyg_names.GATV2),

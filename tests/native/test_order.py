@@ -204,3 +204,21 @@ def test_training_finds_an_order_and_explain_says_so(monkeypatch):
     plain = ew.attention(q, k, v, ew.EdgeList(pairs, num_nodes=4000), backend=NATIVE)
     assert torch.equal(out, plain)
     assert "note" not in ew.plan(*calm, ring(), backend=NATIVE).to_dict()
+
+
+def test_sums_and_single_heads_take_rows_as_they_stand():
+    graph = copies()
+    plain, alike = Layout.of(csr(graph), alike=False), Layout.of(csr(graph))
+    assert plain.rows.order is None
+    assert plain.reversed.order is None
+    assert alike.rows.order is not None
+    assert alike.reversed.order is not None
+    assert torch.equal(alike.rows.in_place().indices, plain.rows.indices)
+    x = torch.randn(90, 3, dtype=torch.float64, requires_grad=True)
+    ours = ew.aggregate(x, graph, "mean", backend=NATIVE)
+    theirs = ew.aggregate(x, graph, "mean", backend="reference")
+    push = torch.randn_like(ours)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(out, x, push, retain_graph=True) for out in (ours, theirs))
+    )

@@ -194,7 +194,10 @@ def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
             f"{owner}: {name} must list whole numbers, got {values!r} "
             f"({type(values).__name__}). Pass a list, like [{listed}]."
         )
-    return tuple(count(owner, f"{name}[{i}]", value) for i, value in enumerate(listed))
+    sizes = tuple(listed)
+    if all(type(size) is int and size >= 0 for size in sizes):  # thousands of graphs: no messages
+        return sizes
+    return tuple(count(owner, f"{name}[{i}]", value) for i, value in enumerate(sizes))
 
 
 # Recently used values without tensors share what was worked out for an equal value: writing
@@ -238,9 +241,15 @@ def lasting() -> Generator[None]:
         torch.inference_mode(False),
         _disable_current_modes(),
         _without_transforms(),
-        torch.device("cpu"),
+        _on_cpu(),
     ):
         yield
+
+
+def _on_cpu() -> AbstractContextManager[object]:
+    """Where new tensors go to the CPU; nothing where they do so anyway, as it slows each call."""
+    elsewhere = torch.get_default_device().type != "cpu"
+    return torch.device("cpu") if elsewhere else nullcontext()
 
 
 _without_transforms: Callable[[], AbstractContextManager[object]] = getattr(

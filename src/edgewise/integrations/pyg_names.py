@@ -9,6 +9,7 @@ __all__ = [
     "GATV2",
     "GCN",
     "GIN",
+    "GIN_SEQUENCE",
     "GPS",
     "MONET",
     "SAGE",
@@ -28,15 +29,14 @@ SAGE = (
     Name(("pool_proj",), "lin"),
 )
 
-# `GINConvolution` or `GINEConvolution`, and `GINConv` or `GINEConv`; the MLP a plain sequence, or
-# an `MLP` here and linear, ReLU, linear there.
-GIN = (
-    Name(("mlp.{i}",), "nn.{i}"),
-    Name(("mlp.up_proj",), "nn.0"),
-    Name(("mlp.down_proj",), "nn.2"),
-    Name(("edge_proj",), "lin"),
-    Name(("eps",), "eps"),
-)
+_ISOMORPHISM = (Name(("edge_proj",), "lin"), Name(("eps",), "eps", axes=1))
+
+# `GINConvolution` or `GINEConvolution`, and `GINConv` or `GINEConv`: an `MLP` here; linear, ReLU
+# and linear there.
+GIN = (Name(("mlp.up_proj",), "nn.0"), Name(("mlp.down_proj",), "nn.2"), *_ISOMORPHISM)
+
+# The same where both have the same sequence of modules.
+GIN_SEQUENCE = (Name(("mlp.{i}",), "nn.{i}"), *_ISOMORPHISM)
 
 # `MoNetConvolution` and `GMMConv`, without kernels for each pair of features.
 MONET = (
@@ -96,14 +96,14 @@ def gnn_names(convolution: tuple[Name, ...], layers: int) -> tuple[Name, ...]:
     """`NodeModel` of a `GNN`, and PyG's stack of as many layers with ``jk="last"``.
 
     Args:
-        convolution: The table of one of its layers.
+        convolution: The table of one of its layers; for `GIN` that of the stack's own MLP is used.
         layers: How many there are.
 
     Example:
         >>> [name.theirs for name in gnn_names(GCN, layers=1)]
         ['convs.0.lin.weight', 'convs.0.bias', 'norms.{i}.module', 'lin']
     """
-    if convolution is GIN:  # PyG's stack has an MLP with names of its own
+    if convolution is GIN:
         convolution = (
             Name(("mlp.0",), "nn.lins.0"),
             Name(("mlp.1",), "nn.norms.0.module"),

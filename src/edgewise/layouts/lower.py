@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.explicit import EdgeList
 from edgewise.layouts.edges import edges, has_closed_form, has_free_order
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr
 from edgewise.layouts.progression import Progression, progression
@@ -52,7 +53,10 @@ def _csr(graph: Graph, device: Device) -> Csr:
     if graph.may_repeat:
         keys = target * max(S, 1) + source
         if has_free_order(graph) and not bool((keys[1:] >= keys[:-1]).all()):
-            keys, edge = torch.sort(keys, stable=True)
+            if isinstance(graph, EdgeList) and graph.edge_index.device == keys.device:
+                keys, edge = graph.sorted_keys  # the facts have asked for them
+            else:
+                keys, edge = torch.sort(keys, stable=True)
             target, source = target[edge], source[edge]
         if not bool((keys[1:] != keys[:-1]).all()):
             copy = _copies(keys)

@@ -26,7 +26,7 @@ from edgewise.nn import (
 from edgewise.nn.inputs import check_edge, check_edges, check_nodes, check_rate, check_size
 from edgewise.nn.remembered import remembered
 
-__all__ = ["CARD", "Graphormer"]
+__all__ = ["CARD", "Graphormer", "Structure"]
 
 
 class Graphormer(nn.Module):

@@ -275,7 +275,9 @@ def _table(problem: Problem) -> int:
 def _layout(problem: Problem) -> Layout:
     """The rows of the graph, in an order of their own where training pays for finding one."""
     graph = problem.graph
-    plain = recall(graph, "native", lambda: Layout.of(csr(graph)))
+    alike = isinstance(problem, AttentionProblem) and problem.heads > 1
+    key = "native, alike together" if alike else "native"
+    plain = recall(graph, key, lambda: Layout.of(csr(graph), alike=alike))
     if not _may_order(problem):
         return plain
     _ordered(graph).add("native")
