@@ -11,7 +11,7 @@ molecule, as a data set is prepared.
 
 All results are compared before anything is timed.
 
-    python benchmarks/encodings.py [--seconds 20] [--quick]
+    python benchmarks/graph_encodings.py [--seconds 20] [--quick]
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def main() -> None:
     if not options.quick:
         versions = {m.__name__: m.__version__ for m in (torch_geometric, scipy, np, nx)}
         size = {"molecules": data.num_graphs, "nodes": data.num_nodes, "edges": data.num_edges}
-        path = save("encodings", rows, clock="thread_time", **versions, **size)
+        path = save("graph_encodings", rows, clock="thread_time", **versions, **size)
         print(f"\nwrote benchmarks/results/{path.name}")
 
 
