@@ -24,6 +24,7 @@ __all__ = [
     "edge_products",
     "empty_gradient",
     "empty_results",
+    "forward_record",
     "reduce_rows",
     "run",
     "settings_of",
@@ -91,22 +92,21 @@ def attention_forward(
     seed: Tensor | None,
     *,
     wide: bool = False,
-    records: list[bytes] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in.
-
-    What the kernel reads is added to ``records``.
-    """
+    """Output and log-sum-exp; with ``wide``, the output in the dtype sums are kept in."""
     out, lse = empty_results(operands.query, operands.value, wide=wide)
     if lse.numel():
-        ready = _ready(settings, rows, operands)
-        view = _view(_four(out))
-        record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
-        packed = ATTENTION.pack(*record)
-        run(library().attention(packed))
-        if records is not None:
-            records.append(packed)
+        ready = _ready(settings, rows, operands)  # holds what the kernel reads
+        run(library().attention(_packed(settings, rows, operands, ready, seed, out, lse)))
     return out, lse
+
+
+def forward_record(
+    settings: Settings, rows: Rows, operands: Operands, out: Tensor, lse: Tensor
+) -> bytes:
+    """What the kernel would read of a call, which is not made."""
+    ready = _ready(settings, rows, operands)
+    return _packed(settings, rows, operands, ready, None, out, lse)
 
 
 def empty_results(query: Tensor, value: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
@@ -233,6 +233,21 @@ class _EdgeGradient(NamedTuple):
 
     def result(self, dtype: torch.dtype) -> Tensor:
         return self.total.sum_to_size(self.shape).to(dtype).contiguous()
+
+
+def _packed(
+    settings: Settings,
+    rows: Rows,
+    operands: Operands,
+    ready: Operands,
+    seed: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+) -> bytes:
+    """An ``edgewise_attention``."""
+    view = _view(_four(out))
+    record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
+    return ATTENTION.pack(*record)
 
 
 def _record(

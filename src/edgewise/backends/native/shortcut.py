@@ -20,8 +20,9 @@ from edgewise.backends.native.functions import gradients
 from edgewise.backends.native.kernels import (
     Operands,
     Settings,
-    attention_forward,
     empty_gradient,
+    empty_results,
+    forward_record,
     run,
 )
 from edgewise.backends.native.layout import Layout
@@ -84,9 +85,9 @@ class Shortcut:
             return None  # nothing to compute
         if max(query.numel(), value.numel()) > _SMALL:
             return None
-        records: list[bytes] = []
-        out, lse = attention_forward(settings, layout.rows, operands, None, records=records)
-        record = _Bytes.of(ATTENTION, records[0], _FORWARD, (query, key, value, out, lse))
+        out, lse = empty_results(query, value, wide=False)
+        packed = forward_record(settings, layout.rows, operands, out, lse)
+        record = _Bytes.of(ATTENTION, packed, _FORWARD, (query, key, value, out, lse))
         if record is None:
             return None
         shortcut = cls(settings, layout, operands, out, lse)
