@@ -7,7 +7,7 @@ import torch
 
 import edgewise as ew
 from edgewise.backends.native.layout import Layout
-from edgewise.layouts import csr
+from edgewise.layouts import csr, ragged
 from tests.native.backend import NATIVE
 from tests.native.cases import Case, assert_exact
 from tests.native.layouts import lay
@@ -46,7 +46,7 @@ def case(graph, *, heads=4, kv_heads=None, dim=16, value_dim=None, batch=(), dty
 
 def by_edge(monkeypatch):
     """Forget tiles, so that rows are worked on one by one."""
-    monkeypatch.setattr("edgewise.backends.native.layout.tiles_of", lambda _: None)
+    monkeypatch.setattr("edgewise.backends.native.layout.tiles_of", lambda *_: None)
 
 
 def test_the_rows_first_edge_and_columns_of_each_block():
@@ -78,7 +78,11 @@ def test_facts_foresee_tiles(graph):
     T, S = graph.num_targets, graph.num_sources
     q, k = torch.randn(2, T, 16), torch.randn(2, S, 16)
     way = ew.plan(q, k, k, graph, backend=NATIVE).to_dict()["way"]
-    assert (way == "fused tiles") == (tiles(graph) is not None)
+    found = tiles(graph)
+    assert (way == "fused tiles") == (found is not None)
+    by_facts = Layout.of(csr(graph), ragged(graph)).rows.tiles
+    assert (by_facts is None) == (found is None)
+    assert found is None or by_facts.equal(found)
 
 
 def test_equal_neighbours_of_other_blocks_are_told_apart():

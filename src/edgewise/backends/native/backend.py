@@ -22,7 +22,7 @@ from edgewise.backends.native.library import why_missing
 from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
 from edgewise.graphs import Facts, Graph, recall
-from edgewise.layouts import csr, edges, fill_of_clusters
+from edgewise.layouts import csr, edges, fill_of_clusters, ragged
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
@@ -277,7 +277,7 @@ def _layout(problem: Problem) -> Layout:
     graph = problem.graph
     alike = isinstance(problem, AttentionProblem) and problem.heads > 1
     key = "native, alike together" if alike else "native"
-    plain = recall(graph, key, lambda: Layout.of(csr(graph), alike=alike))
+    plain = recall(graph, key, lambda: Layout.of(csr(graph), ragged(graph), alike=alike))
     if not _may_order(problem):
         return plain
     _ordered(graph).add("native")

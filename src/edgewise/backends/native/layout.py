@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.native.library import library
-from edgewise.layouts import Csr
+from edgewise.layouts import Csr, Ragged
 
 __all__ = ["Layout", "Rows", "pointer"]
 
@@ -207,9 +207,9 @@ class Layout:
         return self.rows.in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
 
     @classmethod
-    def of(cls, rows: Csr, *, alike: bool = True) -> Layout:
-        """The layout of a graph's rows."""
-        tiles = tiles_of(rows) if rows.copy is None else None
+    def of(cls, rows: Csr, blocks: Ragged | None = None, *, alike: bool = True) -> Layout:
+        """The layout of a graph's rows, and of its blocks if facts know them."""
+        tiles = tiles_of(rows, blocks) if rows.copy is None else None
         found = Rows.of(
             rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources, tiles
         )
@@ -231,15 +231,21 @@ class Layout:
         return layout
 
 
-def tiles_of(rows: Csr) -> Tensor | None:
+def tiles_of(rows: Csr, blocks: Ragged | None = None) -> Tensor | None:
     """Rows that read the same columns, ``[tiles, 4]``: first row, last row, first edge, columns.
 
     None unless every row has columns and every column belongs to exactly one tile, as in a batch of
     complete graphs, and tiles are large enough to pay.
+
+    Args:
+        rows: Edges, each of them once.
+        blocks: The blocks of the same graph, if facts know them: nobody has to look at edges then.
     """
     degree = rows.indptr.diff()
     if not rows.indices.numel() or rows.indices.shape[0] < _TILE * degree.shape[0]:
         return None
+    if blocks is not None and _is_complete(blocks):
+        return _tiles_of_blocks(rows.indptr, blocks)
     if not int(degree.min()):
         return None
     alike = degree[1:] == degree[:-1]
@@ -260,6 +266,20 @@ def tiles_of(rows: Csr) -> Tensor | None:
         return None
     end = torch.cat([start[1:], start.new_tensor([degree.shape[0]])])
     return torch.stack([start, end, rows.indptr[start], columns], 1).contiguous()
+
+
+def _is_complete(blocks: Ragged) -> bool:
+    """Whether every row and every column is in a block, and every pair of a block an edge."""
+    return blocks.holds_all_targets and blocks.holds_all_sources and not blocks.causal.any()
+
+
+def _tiles_of_blocks(indptr: Tensor, blocks: Ragged) -> Tensor | None:
+    if _TILE * blocks.num_blocks > blocks.num_targets:
+        return None
+    start, rows, columns = (
+        torch.from_numpy(each) for each in (blocks.first_target, blocks.targets, blocks.sources)
+    )
+    return torch.stack([start, start + rows, indptr[start], columns], 1)
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:

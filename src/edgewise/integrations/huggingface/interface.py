@@ -180,8 +180,7 @@ def attend(
     tensors = frame.targets(query), frame.sources(key), frame.sources(value)
     score = Dot(scaling, softcap)
     bias = frame.bias(position_bias, given, query)
-    # A whole zero leaves no shortcut behind: making one takes a call, and few layers repay it.
-    rate = float(dropout) if dropout else 0
+    rate = float(dropout)
     wanted = bool(_LOOKS) or _weights_wanted(rest)
     if s_aux is None and not wanted:
         out = attention(*tensors, batch.graph, score=score, bias=bias, dropout=rate)
