@@ -60,23 +60,50 @@ void cap(A *scores, A *slopes, int count, A limit) {
     }
 }
 
+// Where the numbers of the two sides, and of the edge if it has any, stand for each entry.
 template <class T>
-void additive_scores(const edgewise_attention &call, const Heads &heads, Scratch<Accumulate<T>> &s,
-                     const T *x, int64_t xh, const T *y, int64_t yh, const T *z, int64_t zh,
-                     const Coming<T> &coming, bool wants_slopes) {
-    using A = Accumulate<T>;
-    const A slope = A(call.slope);
-    const int n = s.block.count;
-    for (int e = 0; e < n; ++e) {
-        coming(e);
-        const T *xe = x + s.row_at[e], *ye = y + s.score_at[e];
-        for (int h = 0; h < heads.count; ++h) {
-            A v = widen(xe[h * xh]) + widen(ye[h * yh]);
-            if (z) v += widen(z[s.edge_at[e] + h * zh]);
-            const int i = e * heads.count + h;
-            s.scores[i] = v > 0 ? v : v * slope;
-            if (wants_slopes) s.slopes[i] = v > 0 ? A(1) : slope;
+struct AdditiveCall {
+    const T *x, *y, *z;
+    const int64_t *xo, *yo, *zo;
+    int64_t xh, yh, zh;  // from head to head
+    int count;
+    Coming<T> coming;
+};
+
+// x + y + z of W heads that stand side by side.
+template <class T, int W>
+void adjacent_sums(const AdditiveCall<T> &c, Accumulate<T> *out) {
+    for (int e = 0; e < c.count; ++e) {
+        c.coming(e);
+        auto v = load<W>(c.x + c.xo[e]) + load<W>(c.y + c.yo[e]);
+        if (c.z) v += load<W>(c.z + c.zo[e]);
+        store<W>(out + e * W, v);
+    }
+}
+
+template <class T>
+void additive_sums(const AdditiveCall<T> &c, int heads, Accumulate<T> *out) {
+    const bool adjacent = c.xh == 1 && c.yh == 1 && (!c.z || c.zh == 1);
+    if (adjacent && heads == 8) return adjacent_sums<T, 8>(c, out);
+    for (int e = 0; e < c.count; ++e) {
+        c.coming(e);
+        for (int h = 0; h < heads; ++h) {
+            Accumulate<T> v = widen(c.x[c.xo[e] + h * c.xh]) + widen(c.y[c.yo[e] + h * c.yh]);
+            if (c.z) v += widen(c.z[c.zo[e] + h * c.zh]);
+            out[e * heads + h] = v;
         }
+    }
+}
+
+// LeakyReLU and its slope. Without branches: nothing foretells the sign of a score.
+template <class A>
+void leaky(A *scores, A *slopes, int count, A slope) {
+    constexpr int W = int(kWidth * sizeof(float) / sizeof(A));
+    const auto less = splat<A, W>(slope), one = splat<A, W>(1);
+    for (int i = 0; i < count; i += W) {
+        const auto v = load<W>(scores + i);
+        store<W>(scores + i, select(v > 0, v, v * less));
+        if (slopes) store<W>(slopes + i, select(v > 0, one, less));
     }
 }
 
@@ -155,8 +182,10 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
     const Coming<T> coming = columns.coming_scores(s, heads.count);
     const int n = b.count * heads.count;
     if (call.score == EDGEWISE_ADDITIVE) {
-        additive_scores<T>(call, heads, s, x, xh, y, yh, z, call.edge_key.head, coming,
-                           wants_slopes);
+        additive_sums<T>({x, y, z, s.row_at, s.score_at, s.edge_at, xh, yh, call.edge_key.head,
+                          b.count, coming},
+                         heads.count, s.scores);
+        leaky(s.scores, wants_slopes ? s.slopes : nullptr, n, A(call.slope));
     } else {
         const bool dot = call.score == EDGEWISE_DOT;
         const int64_t dim = call.key_dim;

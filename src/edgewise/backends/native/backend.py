@@ -34,6 +34,7 @@ __all__ = ["Native"]
 _MOST_INDEX = 2**31 - 1
 _MOST_CHANNELS = 512
 _MOST_SHARING = 64
+_FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save more than they cost
 
 
 class Native(Backend):
@@ -275,7 +276,9 @@ def _table(problem: Problem) -> int:
 def _layout(problem: Problem) -> Layout:
     """The rows of the graph, in an order of their own where training pays for finding one."""
     graph = problem.graph
-    alike = isinstance(problem, AttentionProblem) and problem.heads > 1
+    alike = isinstance(problem, AttentionProblem) and (
+        problem.heads > 1 or max(problem.head_dim, problem.value_dim) <= _FEW_CHANNELS
+    )
     key = "native, alike together" if alike else "native"
     plain = recall(graph, key, lambda: Layout.of(csr(graph), ragged(graph), alike=alike))
     if not _may_order(problem):

@@ -369,7 +369,10 @@ def _whole_rows(tensor: Tensor) -> Tensor:
 
 def _heads_together(tensor: Tensor) -> Tensor:
     """Four dimensions, the heads of a node side by side: for rows of one number."""
-    return _four(tensor.resolve_neg().transpose(-3, -2).contiguous().transpose(-3, -2))
+    tensor = tensor.resolve_neg()
+    if tensor.shape[-3] > 1 and tensor.stride(-3) != 1:
+        tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
+    return _four(tensor)
 
 
 def _padded(tensor: Tensor) -> Tensor:

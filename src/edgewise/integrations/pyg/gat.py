@@ -226,9 +226,9 @@ def _projected(x: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         return tuple((x * vector).sum(-1, keepdim=True) for vector in vectors)
     H = x.shape[1]
     stacked = torch.cat(vectors).permute(1, 2, 0)  # [H, C, vectors]
-    blocks = torch.eye(H, dtype=x.dtype, device=x.device)[:, None, :, None] * stacked[:, :, None]
-    out = x.flatten(1) @ blocks.flatten(0, 1).flatten(1)
-    return out.view(-1, H, len(vectors)).split(1, -1)
+    blocks = torch.eye(H, dtype=x.dtype, device=x.device)[:, None, None] * stacked[..., None]
+    out = x.flatten(1) @ blocks.flatten(0, 1).flatten(1)  # all heads of a vector side by side
+    return out.view(-1, len(vectors), H, 1).unbind(1)
 
 
 def _finished(
