@@ -42,7 +42,8 @@ class DotAttention(nn.Module):
         dropout: Share of attention weights dropped in training.
         scale: Factor of the dot products; ``1 / sqrt(head_dim)`` when left out, 1 for T5.
         source_dim: Features of ``source``; ``dim`` when left out.
-        rotary: Turns queries and keys by their position (`Rotary`); None for no positions.
+        rotary: Turns queries and keys by their position (`Rotary`); None for no positions. With
+            ``edge_dim`` scores depend on positions themselves, as edge features are not turned.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.

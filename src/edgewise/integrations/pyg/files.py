@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgewise.atomic import replacing
 from edgewise.errors import DataError
 
 __all__ = ["arrays", "download", "save"]
@@ -88,19 +88,14 @@ def save(data: Any, path: str | Path, *, task: str | None = None, split: int = 0
     if path.suffix not in _SUFFIXES:
         raise DataError(f"{path}: expected a name ending in {' or '.join(_SUFFIXES)}.")
     out = arrays(data, split=split)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as file:
-        whole = Path(file.name)
-    try:
+    with replacing(path) as draft:
         if path.suffix == ".npz":
             extra: dict[str, Any] = {"task": np.array(task)} if task else {}
-            np.savez_compressed(whole, **out, **extra)
+            np.savez_compressed(draft, **out, **extra)
         else:
             from safetensors.numpy import save_file
 
-            save_file(out, whole, metadata={"task": task} if task else None)
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
+            save_file(out, draft, metadata={"task": task} if task else None)
     return path
 
 
