@@ -11,7 +11,7 @@ from edgewise.functional import attention, attention_state, weights
 from edgewise.graphs import EdgeList
 from edgewise.ops.scores import Score
 
-__all__ = ["attend"]
+__all__ = ["attend", "heads_joined"]
 
 
 def attend(
@@ -67,3 +67,8 @@ def attend(
     )
     alpha = weights(query, key, graph, state.lse, score=score, edge_key=edge_key)
     return state.out.transpose(0, 1), alpha.transpose(0, 1).to(dtype)
+
+
+def heads_joined(out: Tensor, *, concat: bool) -> Tensor:
+    """``[N, H, C]`` with heads side by side, or their average: that of one head is the head."""
+    return out.flatten(1) if concat or out.shape[1] == 1 else out.mean(1)

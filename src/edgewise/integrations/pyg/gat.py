@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric import nn as originals
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
-from edgewise.integrations.pyg.attention import attend
+from edgewise.integrations.pyg.attention import attend, heads_joined
 from edgewise.integrations.pyg.connectivity import (
     Connectivity,
     connectivity,
@@ -235,7 +235,7 @@ def _finished(
     layer: Any, out: Tensor, alpha: Tensor | None, found: _Call, edge_index: Tensor
 ) -> Any:
     """Heads side by side or averaged, plus residual and bias; with weights if asked for."""
-    out = out.flatten(1) if layer.concat else out.mean(1)
+    out = heads_joined(out, concat=layer.concat)
     own = found.x[1]
     if layer.res is not None and own is not None:
         out = out + layer.res(own)

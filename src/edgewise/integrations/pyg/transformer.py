@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric import nn as originals
 
-from edgewise.integrations.pyg.attention import attend
+from edgewise.integrations.pyg.attention import attend, heads_joined
 from edgewise.integrations.pyg.connectivity import (
     Connectivity,
     connectivity,
@@ -74,7 +74,7 @@ class TransformerConv(DropIn, _TransformerConv):
             dropout=self.dropout if self.training else 0.0,
             wants_weights=wants_weights,
         )
-        out = out.flatten(1) if self.concat else out.mean(1)
+        out = heads_joined(out, concat=self.concat)
         if self.root_weight:
             own = self.lin_skip(second)
             if self.lin_beta is None:
