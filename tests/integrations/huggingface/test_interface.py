@@ -212,15 +212,18 @@ def test_weights_of_a_model_without_edgewise():
 # --- Compilers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["BERT", "Llama"])
-def test_compiled_code_takes_a_graph_that_was_built_before(name):
+@pytest.mark.parametrize(
+    ("name", "compiler"),
+    [("BERT", "aot_eager"), ("Llama", "aot_eager"), ("BERT", "inductor"), ("Llama", "inductor")],
+)
+def test_compiled_code_takes_a_graph_that_was_built_before(name, compiler):
     family = BY_NAME[name]
     inputs, held = batch_of(family, "right")
     model = built(family, "edgewise")
     expected = features(model(**inputs, **({"use_cache": False} if family.causal else {})))
     pattern = Pattern(right=0 if family.causal else None)
     batch = batch_graph(Layout(B, N, N), pattern, inputs["attention_mask"].bool())
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend=compiler, fullgraph=True)
     settings = {"position_ids": torch.arange(N)[None]}
     settings |= {"use_cache": False} if family.causal else {}
     found = features(compiled(inputs["input_ids"], attention_mask=batch, **settings))
