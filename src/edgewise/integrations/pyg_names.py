@@ -11,6 +11,7 @@ __all__ = [
     "GIN",
     "GIN_SEQUENCE",
     "GPS",
+    "GRAPH_CONVOLUTION",
     "MONET",
     "SAGE",
     "TRANSFORMER",
@@ -20,6 +21,13 @@ __all__ = [
 
 # `GCNConvolution` and `GCNConv`.
 GCN = (Name(("weight",), "lin.weight"), Name(("bias",), "bias"))
+
+# `GraphConvolution` and `GraphConv`.
+GRAPH_CONVOLUTION = (
+    Name(("neighbor_proj.weight",), "lin_rel.weight"),
+    Name(("self_proj.bias",), "lin_rel.bias"),
+    Name(("self_proj.weight",), "lin_root.weight"),
+)
 
 # `GraphConvolution` and `SAGEConv`.
 SAGE = (

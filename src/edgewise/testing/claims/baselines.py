@@ -19,7 +19,7 @@ from edgewise.nn import (
     LightweightConvolution,
     NaryTreeLSTM,
 )
-from edgewise.testing.claims.claim import Claim, Sides, Weights
+from edgewise.testing.claims.claim import Claim, Sides, Weights, without
 
 __all__ = ["BASELINES"]
 
@@ -249,7 +249,7 @@ def _weights(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 def _ours(layer: nn.Module, graph: Graph) -> Callable[[Weights], Tensor]:
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name != "x"}
+        own = without(given, "x")
         return functional_call(layer, own, (given["x"], graph))
 
     return ours

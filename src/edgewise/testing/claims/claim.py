@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["BOUNDS", "Claim", "Sides"]
+__all__ = ["BOUNDS", "Claim", "Sides", "without"]
 
 Weights = Mapping[str, Tensor]
 Side = Callable[[Weights], "Tensor | tuple[Tensor, ...]"]
@@ -34,6 +34,11 @@ class Sides:
     weights: Weights
     ours: Side
     theirs: Side
+
+
+def without(given: Weights, *inputs: str) -> dict[str, Tensor]:
+    """What is given but for the inputs: the parameters."""
+    return {name: tensor for name, tensor in given.items() if name not in inputs}
 
 
 @dataclass(frozen=True, eq=False)

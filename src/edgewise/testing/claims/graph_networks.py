@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgewise.graphs import Blocks, EdgeList, Hubs, RandomRegular
+from edgewise.integrations.pyg_names import GPS
+from edgewise.integrations.renaming import Name, to_theirs
 from edgewise.layouts import edges
 from edgewise.nn import MLP, DotAttention, GINEConvolution, GPSBlock, GraphNetwork
-from edgewise.testing.claims.claim import Claim, Sides, Weights
-from edgewise.testing.claims.twins import Names, renamed, scattered
+from edgewise.testing.claims.claim import Claim, Sides, Weights, without
+from edgewise.testing.claims.twins import renamed, scattered
 
 __all__ = ["GRAPH_NETWORKS"]
 
@@ -59,7 +61,7 @@ def _network_weights(layer: nn.Module, graph: EdgeList, dtype: torch.dtype) -> d
 
 def _network_ours(layer: nn.Module, graph: EdgeList):
     def ours(given: Weights) -> tuple[Tensor, ...]:
-        own = {name: tensor for name, tensor in given.items() if name not in ("x", "edge", "u")}
+        own = without(given, "x", "edge", "u")
         readout = Blocks([1] * _G, _SIZES)
         besides = {"edge": given["edge"], "u": given["u"], "readout": readout}
         return tuple(functional_call(layer, own, (given["x"], graph), besides))
@@ -103,16 +105,16 @@ def _meta_layer(dtype: torch.dtype) -> Sides:
 
     layer, original = _network().to(dtype), MetaLayer(Edges(), Nodes(), Globals()).to(dtype)
     graph, of_node = _batch()
-    names = {
-        f"{part}_model.mlp.{place}.{kind}": f"{part}_mlp.{projection}.{kind}"
+    names = [
+        Name((f"{part}_mlp.{projection}",), f"{part}_model.mlp.{place}")
         for part in ("edge", "node", "global")
         for place, projection in ((0, "up_proj"), (2, "down_proj"))
-        for kind in ("weight", "bias")
-    }
+    ]
 
     def theirs(given: Weights) -> tuple[Tensor, ...]:
         args = (given["x"], graph.edge_index, given["edge"], given["u"], of_node)
-        return functional_call(original, renamed(original, names, given), args)
+        own = without(given, "x", "edge", "u")
+        return functional_call(original, renamed(original, names, own), args)
 
     return Sides(_network_weights(layer, graph, dtype), _network_ours(layer, graph), theirs)
 
@@ -166,33 +168,6 @@ def _gine() -> Any:
     return GINEConv(mlp, edge_dim=_EDGE)
 
 
-def _projections(kind: str, given: Weights) -> Tensor:
-    return torch.cat([given[f"attention.mixer.{name}_proj.{kind}"] for name in "qkv"])
-
-
-def _gps_names(norm: str | None) -> Names:
-    """Parameters of PyG's layer, of ours."""
-    plain = {
-        "conv.nn.0": "local.mixer.mlp.up_proj",
-        "conv.nn.2": "local.mixer.mlp.down_proj",
-        "conv.lin": "local.mixer.edge_proj",
-        "attn.out_proj": "attention.mixer.out_proj",
-        "mlp.0": "mlp.up_proj",
-        "mlp.3": "mlp.down_proj",
-    }
-    if norm is not None:
-        places = ("local.mixer_norm", "attention.mixer_norm", "mlp_norm")
-        plain |= {f"norm{i}.module": place for i, place in enumerate(places, 1)}
-    names: dict[str, Any] = {
-        f"{theirs}.{kind}": f"{mine}.{kind}"
-        for theirs, mine in plain.items()
-        for kind in ("weight", "bias")
-    }
-    for kind in ("weight", "bias"):
-        names[f"attn.in_proj_{kind}"] = partial(_projections, kind)
-    return names
-
-
 def _gps(dtype: torch.dtype, *, norm: str | None) -> Sides:
     from torch_geometric.nn import GPSConv
 
@@ -205,12 +180,12 @@ def _gps(dtype: torch.dtype, *, norm: str | None) -> Sides:
     }
 
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name not in ("x", "edge")}
+        own = without(given, "x", "edge")
         besides = {"everywhere": Blocks(_SIZES), "edge": given["edge"]}
         return functional_call(layer, own, (given["x"], graph), besides)
 
     def theirs(given: Weights) -> Tensor:
-        own = renamed(original, _gps_names(norm), given)
+        own = renamed(original, GPS, without(given, "x", "edge"))
         args, besides = (given["x"], graph.edge_index, of_node), {"edge_attr": given["edge"]}
         return functional_call(original, own, args, besides)
 
@@ -230,15 +205,17 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
     }
 
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name not in inputs}
+        own = without(given, *inputs)
         besides = {"everywhere": everywhere, "edge": given["edge"], "bias": given["bias"]}
         return functional_call(layer, own, (given["x"], graph), besides)
 
     def theirs(given: Weights) -> Tensor:
-        def part(prefix: str) -> dict[str, Tensor]:
-            names = {n: m for n, m in _gps_names(None).items() if n.startswith(prefix)}
-            module = local if prefix == "conv." else attention
-            return renamed(module, {n.removeprefix(prefix): m for n, m in names.items()}, given)
+        own = to_theirs(without(given, *inputs), GPS)
+
+        def part(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+            found = {n.removeprefix(prefix): w for n, w in own.items() if n.startswith(prefix)}
+            assert set(found) == {name for name, _ in module.named_parameters()}, set(found)
+            return found
 
         def norm(x: Tensor, name: str) -> Tensor:
             return F.layer_norm(x, (_DIM,), given[f"{name}.weight"], given[f"{name}.bias"])
@@ -247,13 +224,13 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
             return F.linear(x, given[f"{name}.weight"], given[f"{name}.bias"])
 
         x = given["x"]
-        heard = functional_call(local, part("conv."), (x, graph.edge_index, given["edge"]))
+        heard = functional_call(local, part(local, "conv."), (x, graph.edge_index, given["edge"]))
         mask = torch.full((_HEADS, _N, _N), -torch.inf, dtype=dtype)
         mask = mask.index_put(
             (torch.arange(_HEADS)[:, None], found.target, found.source), given["bias"]
         )
         settings = {"attn_mask": mask, "need_weights": False}
-        seen = functional_call(attention, part("attn."), (x, x, x), settings)[0]
+        seen = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]
         both = norm(x + heard, "local.mixer_norm") + norm(x + seen, "attention.mixer_norm")
         thought = linear(linear(both, "mlp.up_proj").relu(), "mlp.down_proj")
         return norm(both + thought, "mlp_norm")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgewise.integrations.renaming import Name, to_theirs
-from edgewise.testing.claims.claim import Side, Sides, Weights
+from edgewise.testing.claims.claim import Side, Sides, Weights, without
 
 __all__ = ["Call", "called", "drawn", "peer_sides"]
 
@@ -35,8 +35,7 @@ def called(model: nn.Module, inputs: Sequence[str], run: Run) -> Side:
     """A side that calls a model, as often as ``run`` does, with what is not an input as weights."""
 
     def side(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name not in inputs}
-        return run(_with(model, own), given)
+        return run(_with(model, without(given, *inputs)), given)
 
     return side
 

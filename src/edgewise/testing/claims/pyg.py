@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgewise.graphs import EdgeList
+from edgewise.integrations import pyg_names
+from edgewise.integrations.renaming import Name
 from edgewise.nn import (
     MLP,
     GATAttention,
@@ -22,8 +24,8 @@ from edgewise.nn import (
     MoNetConvolution,
     TransformerConvolution,
 )
-from edgewise.testing.claims.claim import Claim, Sides, Weights
-from edgewise.testing.claims.twins import Names, bipartite, convolution_sides, multigraph
+from edgewise.testing.claims.claim import Claim, Sides, Weights, without
+from edgewise.testing.claims.twins import bipartite, convolution_sides, multigraph
 
 __all__ = ["PYG"]
 
@@ -34,15 +36,14 @@ _NEEDS = ("torch_geometric",)
 def _sides(
     layer: nn.Module,
     original: nn.Module,
-    names: Names,
+    names: Sequence[Name],
     dtype: torch.dtype,
     *,
     two_sets: bool = False,
-    edge: tuple[int, ...] | None = None,
-    **replaced: Tensor,
+    **given: Any,
 ) -> Sides:
     graph = bipartite() if two_sets else multigraph()
-    return convolution_sides(layer, original, names, graph, _IN, dtype, edge=edge, **replaced)
+    return convolution_sides(layer, original, names, graph, _IN, dtype, **given)
 
 
 # --- Message passing ---------------------------------------------------------------------------
@@ -51,46 +52,25 @@ def _sides(
 def _gcn(dtype: torch.dtype, *, weighted: bool) -> Sides:
     from torch_geometric.nn import GCNConv
 
-    names = {"lin.weight": "weight", "bias": "bias"}
     layer, original = GCNConvolution(_IN, _OUT), GCNConv(_IN, _OUT)
-    return _sides(layer, original, names, dtype, edge=() if weighted else None)
+    return _sides(layer, original, pyg_names.GCN, dtype, edge=() if weighted else None)
 
 
 def _graph_conv(dtype: torch.dtype, *, reduce: Any, aggr: str) -> Sides:
     from torch_geometric.nn import GraphConv
 
-    names = {
-        "lin_rel.weight": "neighbor_proj.weight",
-        "lin_rel.bias": "self_proj.bias",
-        "lin_root.weight": "self_proj.weight",
-    }
     layer, original = GraphConvolution(_IN, _OUT, reduce=reduce), GraphConv(_IN, _OUT, aggr=aggr)
-    return _sides(layer, original, names, dtype, edge=())
+    return _sides(layer, original, pyg_names.GRAPH_CONVOLUTION, dtype, edge=())
 
 
 def _sage(dtype: torch.dtype, *, reduce: Any, two_sets: bool = False, **settings: Any) -> Sides:
     from torch_geometric.nn import SAGEConv
 
-    names = {
-        "lin_l.weight": "neighbor_proj.weight",
-        "lin_l.bias": "self_proj.bias",
-        "lin_r.weight": "self_proj.weight",
-    }
     pools = settings.get("message") == "pool"
-    if pools:
-        names |= {"lin.weight": "pool_proj.weight", "lin.bias": "pool_proj.bias"}
     theirs = {"project": pools, "normalize": settings.get("normalize", False)}
     layer = GraphConvolution(_IN, _OUT, reduce=reduce, **settings)
     original = SAGEConv(_IN, _OUT, reduce, **theirs)
-    return _sides(layer, original, names, dtype, two_sets=two_sets)
-
-
-_MLP: Names = {
-    "nn.0.weight": "mlp.up_proj.weight",
-    "nn.0.bias": "mlp.up_proj.bias",
-    "nn.2.weight": "mlp.down_proj.weight",
-    "nn.2.bias": "mlp.down_proj.bias",
-}
+    return _sides(layer, original, pyg_names.SAGE, dtype, two_sets=two_sets)
 
 
 def _two_linear() -> nn.Sequential:
@@ -102,7 +82,7 @@ def _gin(dtype: torch.dtype, *, two_sets: bool) -> Sides:
 
     layer = GINConvolution(MLP(_IN, 8, out_dim=_OUT), eps=0.2, train_eps=True)
     original = GINConv(_two_linear(), eps=0.2, train_eps=True)
-    return _sides(layer, original, {**_MLP, "eps": "eps"}, dtype, two_sets=two_sets)
+    return _sides(layer, original, pyg_names.GIN, dtype, two_sets=two_sets)
 
 
 def _gine(dtype: torch.dtype, *, edge_dim: int | None, two_sets: bool) -> Sides:
@@ -111,11 +91,8 @@ def _gine(dtype: torch.dtype, *, edge_dim: int | None, two_sets: bool) -> Sides:
     mlp = MLP(_IN, 8, out_dim=_OUT)
     layer = GINEConvolution(mlp, _IN, edge_dim, eps=0.2, train_eps=True)
     original = GINEConv(_two_linear(), eps=0.2, train_eps=True, edge_dim=edge_dim)
-    names = {**_MLP, "eps": "eps"}
-    if edge_dim is not None:
-        names |= {"lin.weight": "edge_proj.weight", "lin.bias": "edge_proj.bias"}
     shape = (_IN if edge_dim is None else edge_dim,)
-    return _sides(layer, original, names, dtype, two_sets=two_sets, edge=shape)
+    return _sides(layer, original, pyg_names.GIN, dtype, two_sets=two_sets, edge=shape)
 
 
 def _monet(
@@ -129,20 +106,16 @@ def _monet(
     )
     original = GMMConv(_IN, _OUT, 2, kernels, separate_gaussians=separate, aggr=aggr)
 
-    def by_features(given: Weights) -> Tensor:
-        matrix = given["kernel_proj.weight"].unflatten(0, (kernels, _OUT))
-        return matrix.permute(2, 1, 0) if separate else matrix.permute(2, 0, 1)
+    def of_pairs(own: Weights) -> dict[str, Tensor]:
+        """Kernels behind the outputs, where each pair of features has its own."""
+        matrix = own["kernel_proj.weight"].unflatten(0, (kernels, _OUT)).transpose(0, 1)
+        return {**own, "kernel_proj.weight": matrix.flatten(0, 1)}
 
-    names: Names = {
-        "g": by_features,
-        "mu": "mu",
-        "sigma": "sigma",
-        "root.weight": "root_proj.weight",
-        "bias": "bias",
-    }
+    ordered = of_pairs if separate else dict
     # Kernels of a width that sees some edges: near 0 the numbers are huge on both sides.
     sigma = (0.5 + torch.rand_like(layer.sigma)).to(dtype).detach()
-    return _sides(layer, original, names, dtype, two_sets=two_sets, edge=(2,), sigma=sigma)
+    given: dict[str, Any] = {"edge": (2,), "ordered": ordered, "sigma": sigma}
+    return _sides(layer, original, pyg_names.MONET, dtype, two_sets=two_sets, **given)
 
 
 # --- Attention ---------------------------------------------------------------------------------
@@ -160,15 +133,7 @@ def _gat(
 
     layer = GATAttention(_IN, _OUT, _HEADS, concat=concat, edge_dim=edge_dim)
     original = GATConv(_IN, _OUT, _HEADS, concat=concat, edge_dim=edge_dim, add_self_loops=loops)
-    names = {
-        "lin.weight": "proj.weight",
-        "att_dst": "a_target",
-        "att_src": "a_source",
-        "bias": "bias",
-    }
-    if edge_dim is not None:
-        names |= {"lin_edge.weight": "edge_proj.weight", "att_edge": "a_edge"}
-    return _attention_sides(layer, original, names, dtype, edge_dim, loops, two_sets)
+    return _attention_sides(layer, original, pyg_names.GAT, dtype, edge_dim, loops, two_sets)
 
 
 def _gatv2(
@@ -183,23 +148,13 @@ def _gatv2(
 
     layer = GATv2Attention(_IN, _OUT, _HEADS, concat=concat, edge_dim=edge_dim)
     original = GATv2Conv(_IN, _OUT, _HEADS, concat=concat, edge_dim=edge_dim, add_self_loops=loops)
-    names = {
-        "lin_r.weight": "target_proj.weight",
-        "lin_r.bias": "target_proj.bias",
-        "lin_l.weight": "source_proj.weight",
-        "lin_l.bias": "source_proj.bias",
-        "att": "a",
-        "bias": "bias",
-    }
-    if edge_dim is not None:
-        names["lin_edge.weight"] = "edge_proj.weight"
-    return _attention_sides(layer, original, names, dtype, edge_dim, loops, two_sets)
+    return _attention_sides(layer, original, pyg_names.GATV2, dtype, edge_dim, loops, two_sets)
 
 
 def _attention_sides(
     layer: nn.Module,
     original: nn.Module,
-    names: Names,
+    names: Sequence[Name],
     dtype: torch.dtype,
     edge_dim: int | None,
     loops: bool,
@@ -215,8 +170,7 @@ def _attention_sides(
     looped = EdgeList(torch.cat([graph.edge_index, node], 1), num_nodes=graph.num_targets)
 
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name != "x"}
-        return functional_call(layer, own, (given["x"], looped))
+        return functional_call(layer, without(given, "x"), (given["x"], looped))
 
     return Sides(sides.weights, ours, sides.theirs)
 
@@ -234,17 +188,8 @@ def _transformer(
     settings: dict[str, Any] = {"concat": concat, "beta": beta, "edge_dim": edge_dim}
     layer = TransformerConvolution(_IN, _OUT, _HEADS, **settings)
     original = TransformerConv(_IN, _OUT, _HEADS, **settings)
-    names: dict[str, str] = {}
-    projections = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "skip": "root_proj"}
-    for theirs, mine in projections.items():
-        for part in ("weight", "bias"):
-            names[f"lin_{theirs}.{part}"] = f"{mine}.{part}"
-    if edge_dim is not None:
-        names["lin_edge.weight"] = "edge_proj.weight"
-    if beta:
-        names["lin_beta.weight"] = "beta_proj.weight"
     edge = None if edge_dim is None else (edge_dim,)
-    return _sides(layer, original, names, dtype, two_sets=two_sets, edge=edge)
+    return _sides(layer, original, pyg_names.TRANSFORMER, dtype, two_sets=two_sets, edge=edge)
 
 
 # --- All of them -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from edgewise.graphs import Complete
 from edgewise.nn import DotAttention
-from edgewise.testing.claims.claim import Claim, Sides, Weights
+from edgewise.testing.claims.claim import Claim, Sides, Weights, without
 
 __all__ = ["TORCH_NN"]
 
@@ -68,7 +68,7 @@ def _edge_by_edge(dtype: torch.dtype) -> Sides:
 
 def _ours(layer: DotAttention):
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name != "x"}
+        own = without(given, "x")
         return functional_call(layer, own, (given["x"], Complete(_N)))
 
     return ours

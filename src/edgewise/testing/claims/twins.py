@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgewise.graphs import EdgeList
-from edgewise.testing.claims.claim import Sides, Weights
+from edgewise.integrations.renaming import Name, to_theirs
+from edgewise.testing.claims.claim import Sides, Weights, without
 
-__all__ = ["Names", "bipartite", "convolution_sides", "multigraph", "renamed", "scattered"]
+__all__ = ["bipartite", "convolution_sides", "multigraph", "renamed", "scattered"]
 
 _N, _S, _EDGES = 13, 9, 34
-
-# For each parameter of the original: ours, whatever its shape, or what is made of ours.
-Names = Mapping[str, "str | Callable[[Weights], Tensor]"]
 
 
 def multigraph(*, loops: bool = True) -> EdgeList:
@@ -40,26 +38,30 @@ def scattered(layer: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() + 0.3 * torch.randn_like(p) for name, p in layer.named_parameters()}
 
 
-def renamed(original: nn.Module, names: Names, given: Weights) -> dict[str, Tensor]:
+def renamed(original: nn.Module, names: Sequence[Name], weights: Weights) -> dict[str, Tensor]:
     """All parameters of the original, made of ours."""
-    parameters = dict(original.named_parameters())
-    assert set(parameters) == set(names), set(parameters) ^ set(names)
-    ours = {name: given[n] if isinstance(n, str) else n(given) for name, n in names.items()}
-    return {name: tensor.reshape(parameters[name].shape) for name, tensor in ours.items()}
+    found = to_theirs(weights, names)
+    wanted = {name: parameter.shape for name, parameter in original.named_parameters()}
+    assert {name: tensor.shape for name, tensor in found.items()} == wanted, wanted
+    return found
 
 
 def convolution_sides(
     layer: nn.Module,
     original: nn.Module,
-    names: Names,
+    names: Sequence[Name],
     graph: EdgeList,
     in_dim: int,
     dtype: torch.dtype,
     *,
     edge: tuple[int, ...] | None = None,
+    ordered: Callable[[Weights], Mapping[str, Tensor]] = dict,
     **replaced: Tensor,
 ) -> Sides:
-    """Both layers on random nodes, and on edges with tensors of this shape, if any."""
+    """Both layers on random nodes, and on edges with tensors of this shape, if any.
+
+    ``ordered`` puts our weights in the original's order, where it is another.
+    """
     layer, original = layer.to(dtype), original.to(dtype)
     square = graph.num_targets == graph.num_sources
     inputs = {"x": torch.randn(graph.num_targets, in_dim, dtype=dtype)}
@@ -70,13 +72,14 @@ def convolution_sides(
     weights = scattered(layer) | replaced | inputs
 
     def ours(given: Weights) -> Tensor:
-        own = {name: tensor for name, tensor in given.items() if name not in inputs}
         besides = {name: given[name] for name in inputs if name != "x"}
-        return functional_call(layer, own, (given["x"], graph), besides)
+        return functional_call(layer, without(given, *inputs), (given["x"], graph), besides)
 
     def theirs(given: Weights) -> Tensor:
         x = given["x"] if square else (given["source"], given["x"])
         args = (x, graph.edge_index, *((given["edge"],) if edge is not None else ()))
-        return functional_call(original, renamed(original, names, given), args)
+        return functional_call(
+            original, renamed(original, names, ordered(without(given, *inputs))), args
+        )
 
     return Sides(weights, ours, theirs)
