@@ -22,22 +22,9 @@ from edgewise.nn import (
     random_walk,
 )
 from edgewise.training import load
+from tests.learning import assert_learns
 
 DIM, WALK, STEPS, MOLECULES = 16, 8, 15, 64
-
-
-def learned(model, loss, rate=0.01):
-    """After some steps, the loss is nine tenths of what it was, or less."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    first = None
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        now = loss()
-        now.backward()
-        optimizer.step()
-        first = now.item() if first is None else first
-    last = loss().item()
-    assert last < 0.9 * first, f"{first:.3f} to {last:.3f}"
 
 
 # --- Molecules ---------------------------------------------------------------------------------
@@ -104,7 +91,7 @@ def test_molecules(name, molecules):
             turned["encoding"] = random_signs(given["encoding"], graph)
         return F.mse_loss(model(x, graph, **turned)[:, 0], y)
 
-    learned(model, loss)
+    assert_learns(model, loss, steps=STEPS)
 
 
 # --- Nodes ---------------------------------------------------------------------------------------
@@ -134,4 +121,8 @@ def test_papers(name, papers):
     model = NodeModel(build(x.shape[1]), DIM, 7)
     given = {} if rule is None else {"everywhere": rule(graph)}
     where = graph | SelfLoops(graph.num_targets) if name == "gat" else graph
-    learned(model, lambda: F.cross_entropy(model(x, where, **given)[train], y[train]))
+
+    def loss():
+        return F.cross_entropy(model(x, where, **given)[train], y[train])
+
+    assert_learns(model, loss, steps=STEPS)

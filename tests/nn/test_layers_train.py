@@ -28,22 +28,9 @@ from edgewise.nn import (
     degree_coordinates,
 )
 from edgewise.training import load
+from tests.learning import assert_learns
 
 DIM, BONDS, STEPS, MOLECULES = 16, 4, 20, 64
-
-
-def learned(layer, loss, rate):
-    """After some steps of the layer alone, the loss is nine tenths of what it was, or less."""
-    optimizer = torch.optim.Adam(layer.parameters(), lr=rate)
-    first = None
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        now = loss()
-        now.backward()
-        optimizer.step()
-        first = now.item() if first is None else first
-    last = loss().item()
-    assert last < 0.9 * first, f"{first:.3f} to {last:.3f}"
 
 
 # --- Cora --------------------------------------------------------------------------------------
@@ -87,7 +74,7 @@ def test_papers(name, cora):
         out = last(layer(first(x), graph, **given))
         return F.cross_entropy(out[train], y[train])
 
-    learned(layer, loss, rate=0.1)
+    assert_learns(layer, loss, steps=STEPS, rate=0.1)
 
 
 # --- ESOL --------------------------------------------------------------------------------------
@@ -132,7 +119,7 @@ def test_molecules(name, esol):
         h = layer(first(x), graph, edge=edge, **given)
         return F.mse_loss(last(aggregate(h, readout, "mean"))[:, 0], y)
 
-    learned(layer, loss, rate=0.02)
+    assert_learns(layer, loss, steps=STEPS, rate=0.02)
 
 
 @pytest.mark.usefixtures("seeded")
@@ -153,4 +140,4 @@ def test_molecules_as_graph_networks(esol):
         out = block(first(x), graph, edge=edge, u=size, readout=readout)
         return F.mse_loss(last(out.u)[:, 0], y)
 
-    learned(block, loss, rate=0.02)
+    assert_learns(block, loss, steps=STEPS, rate=0.02)

@@ -103,9 +103,7 @@ class LanguageModel(nn.Module):
         """What the head sees: ``[*batch, T, dim]``."""
         first = caches[0].length if caches else 0
         T = tokens.shape[-1] if tokens.ndim else 0
-        if positions is None and first and self.embedding.placed:
-            positions = torch.arange(first, first + T, device=tokens.device)
-        x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions)
+        x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions, first=first)
         graph = self.rule(T, first + T) if graph is None else graph
         return self.trunk(x, graph, caches=caches, **turned, **given)
 

@@ -115,9 +115,7 @@ class EncoderDecoder(nn.Module):
     ) -> Tensor:
         """What the head sees of target tokens: ``[*batch, T, dim]``."""
         first = caches[0][0].length if caches else 0
-        if positions is None and first and self.target.placed:
-            positions = torch.arange(first, first + target.shape[-1], device=target.device)
-        x, given = embedded(self.target, self.decoder.rotary, target, positions)
+        x, given = embedded(self.target, self.decoder.rotary, target, positions, first=first)
         return self.decoder(x, memory, graph, cross, caches=caches, **given)
 
     def generate(
