@@ -17,7 +17,7 @@ from edgewise.backends.native.kernels import (
     attention_backward,
     settings_of,
 )
-from edgewise.backends.native.layout import Layout
+from edgewise.backends.native.layout import TILE, Layout
 from edgewise.backends.native.library import why_missing
 from edgewise.backends.native.order import in_better_order, may_pay
 from edgewise.backends.native.shortcut import Shortcut
@@ -168,11 +168,10 @@ class Native(Backend):
         return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 
-# What native/variant/tiles.cpp has room for, and what pays.
+# What native/variant/tiles.cpp has room for.
 _LANES = 16
 _TILE_NUMBERS = 8192  # of a tile's keys or values
 _TILE_COLUMNS = 512
-_TILE_ROWS = 4  # fewest on average, and columns
 
 
 def _short(problem: AttentionProblem) -> bool:
@@ -191,8 +190,8 @@ def _in_tiles(problem: AttentionProblem) -> bool:
     return (
         isinstance(problem.score, Dot)
         and not (problem.bias or problem.edge_key or problem.edge_value)
-        and _TILE_ROWS * len(rows) <= facts.num_targets
-        and _TILE_ROWS * facts.num_targets <= facts.max_edges
+        and TILE * len(rows) <= facts.num_targets
+        and TILE * facts.num_targets <= facts.max_edges
         and widest <= _TILE_COLUMNS
         and widest * dim <= _TILE_NUMBERS
     )

@@ -13,11 +13,11 @@ from torch import Tensor
 from edgewise.backends.native.library import library
 from edgewise.layouts import Csr, Ragged
 
-__all__ = ["Layout", "Rows", "pointer"]
+__all__ = ["TILE", "Layout", "Rows", "pointer"]
 
 _GRAIN = 1024  # edges of a task: small enough to balance, large enough to pay for its start
 _WINDOW = 128  # rows that are put in the order of their lengths
-_TILE = 4  # fewest rows of a tile, and columns, on average
+TILE = 4  # fewest rows of a tile, and columns, on average
 _PIECE = 4096  # edges of a part of a row that is cut
 
 
@@ -242,7 +242,7 @@ def tiles_of(rows: Csr, blocks: Ragged | None = None) -> Tensor | None:
         blocks: The blocks of the same graph, if facts know them: nobody has to look at edges then.
     """
     degree = rows.indptr.diff()
-    if not rows.indices.numel() or rows.indices.shape[0] < _TILE * degree.shape[0]:
+    if not rows.indices.numel() or rows.indices.shape[0] < TILE * degree.shape[0]:
         return None
     if blocks is not None and _is_complete(blocks):
         return _tiles_of_blocks(rows.indptr, blocks)
@@ -259,7 +259,7 @@ def tiles_of(rows: Csr, blocks: Ragged | None = None) -> Tensor | None:
     first = others.index_put((of_row[differs.bool()],), torch.tensor(True))
     start = torch.nonzero(first)[:, 0]
     columns = degree[start]
-    if int(columns.sum()) != rows.num_sources or _TILE * start.shape[0] > degree.shape[0]:
+    if int(columns.sum()) != rows.num_sources or TILE * start.shape[0] > degree.shape[0]:
         return None
     read = torch.bincount(rows.indices[first[of_row]], minlength=rows.num_sources)
     if not bool((read == 1).all()):
@@ -274,7 +274,7 @@ def _is_complete(blocks: Ragged) -> bool:
 
 
 def _tiles_of_blocks(indptr: Tensor, blocks: Ragged) -> Tensor | None:
-    if _TILE * blocks.num_blocks > blocks.num_targets:
+    if TILE * blocks.num_blocks > blocks.num_targets:
         return None
     start, rows, columns = (
         torch.from_numpy(each) for each in (blocks.first_target, blocks.targets, blocks.sources)
