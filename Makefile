@@ -10,6 +10,8 @@ CONFIGURE = $(CMAKE) -S native -B build/native -G Ninja >/dev/null || \
 	{ rm -f build/native/CMakeCache.txt; false; }
 COMPILE = $(CMAKE) --build build/native -- --quiet && \
 	$(CMAKE) --install build/native --prefix src --strip >/dev/null
+# One process for each core, one thread in each: the tensors of tests are tiny.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py,$(wildcard benchmarks/*.py))
 
 # Real data sets may lie beside the checkout; an EDGEWISE_DATA that is already set wins.
@@ -18,18 +20,22 @@ export EDGEWISE_DATA := $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench native sanitize clean
+.PHONY: help setup demo test test-all check bench native sanitize clean
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) $(NATIVE)  ## install everything, at pinned versions, into .venv
 
 demo: setup  ## climb from a GNN to a Transformer on handwritten digits
 	$(BIN)/edgewise compare digits
 
-test: setup  ## run the tests and every example in a docstring
-	$(BIN)/python -m pytest
+test: setup  ## run the tests and every example in a docstring (minutes)
+	$(PYTEST) -m 'not slow'
+
+# With BUDGET, what `make test` leaves out, as much of it as fits into so many seconds of one process.
+test-all: setup  ## run every combination, every seed and every compilation too (a quarter of an hour)
+	$(PYTEST) $(if $(BUDGET),-m slow --budget $(BUDGET) --rotation $(or $(ROTATION),0))
 
 check: setup  ## lint, formatting, types, and which floor may import which
 	$(BIN)/ruff check

@@ -9,6 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.selection import Recorder, Selection
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("selection", "which tests a run takes")
+    group.addoption("--budget", type=float, help="take as many tests as fit into so many seconds")
+    group.addoption("--rotation", type=int, default=0, help="which part of them; see --budget")
+    group.addoption("--record-durations", type=Path, help="write what tests take to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.budget is not None:
+        chosen = Selection(config.option.budget, config.option.rotation)
+        config.pluginmanager.register(chosen)
+    if config.option.record_durations and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(config.option.record_durations))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _shipped_constants(tmp_path_factory):

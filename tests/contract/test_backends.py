@@ -6,6 +6,7 @@ import torch
 import edgewise as ew
 from edgewise.backends import BACKENDS
 from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract, expected_refusal
+from tests.pairwise import crossed
 
 # FlexAttention trains on GPUs only; tests/flex holds what it does on CPUs.
 NAMES = [backend.name for backend in BACKENDS if backend.name != "flex"]
@@ -46,9 +47,14 @@ def may_refuse(backend: str, setting: str, graph: str) -> bool:
     return setting in EDGE_FEATURES | GATV2 or (setting in PER_EDGE and graph in COPIES)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("backend", NAMES)
+def name_of_dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting", "dtype"),
+    crossed(NAMES, SETTINGS, DTYPES, ids=(None, None, name_of_dtype)),
+)
 def test_backend_gives_the_reference_numbers(backend, setting, dtype):
     low = dtype in (torch.bfloat16, torch.float16)
     for name, graph in GRAPHS.items():

@@ -5,6 +5,7 @@ import torch
 
 import edgewise as ew
 from edgewise.testing import GENERAL, GRAPHS, SETTINGS, expected_refusal
+from tests.pairwise import crossed
 
 NAMES = GENERAL
 SHAPES = (
@@ -22,8 +23,7 @@ def compiled(function, **options):
     return torch.compile(function, fullgraph=True, backend="aot_eager", **options)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize(("backend", "setting"), crossed(NAMES, SETTINGS, strength=1))
 def test_compiled_equals_eager_forward_and_backward(backend, setting):
     names = SHAPES if setting == "dot" else SHAPES[:2]
     for name in names:

