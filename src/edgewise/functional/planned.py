@@ -140,9 +140,18 @@ def _plan(graph: Graph, question: Question, selection: Selection) -> Plan:
         return plan.without_graph()
 
 
+_MOST_EXPORTED = 1 << 20  # beyond, the range of a batch is not searched
+
+
 def _power_of_two(batch: int) -> int:
     """Round a batch up, so that compiled code is made again only when it doubles."""
     rounded = 1
+    if torch.compiler.is_exporting():  # one program for every batch: of the largest it may have
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        while rounded < _MOST_EXPORTED and not statically_known_true(batch <= rounded):
+            rounded *= 2
+        return rounded if rounded < _MOST_EXPORTED else 1
     while rounded < batch:
         rounded *= 2
     return rounded

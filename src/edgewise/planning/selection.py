@@ -15,11 +15,9 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-import torch
-
 from edgewise.backends import BACKENDS, Backend
-from edgewise.errors import ArgumentError, DerivativeError, PlanError
-from edgewise.ops.tracing import forward_mode, in_onnx_export
+from edgewise.errors import ArgumentError, BackendRefused, DerivativeError, PlanError
+from edgewise.ops.tracing import are_transforms_active, forward_mode, in_onnx_export
 from edgewise.planning.plan import backend_named
 
 __all__ = [
@@ -34,6 +32,7 @@ __all__ = [
     "use_backend",
 ]
 
+_OPAQUE = "has operators of its own, which exporters and compiled torch.func cannot look into"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -59,7 +58,7 @@ class Selection(NamedTuple):
         for wanted, has, what in (
             (self.twice_differentiable, backend.twice_differentiable, "has no second derivative"),
             (self.forward_mode, backend.forward_mode, "has no forward-mode derivative"),
-            (self.plain_operations, backend.plain_operations, "is not plain torch operations"),
+            (self.plain_operations, backend.plain_operations, _OPAQUE),
         ):
             if wanted and not has:
                 return what
@@ -109,7 +108,9 @@ def guarded_selection(backend: str) -> Selection:
     """The same while torch traces: code compiled under this selection is not run under another."""
     if backend == "auto":
         _guard()
-    return selected(backend)
+    chosen = selected(backend)
+    # A compiler cannot look through an operator's derivative inside torch.func.
+    return chosen._replace(plain_operations=True) if are_transforms_active() else chosen
 
 
 def use_backend(backend: str = "auto", *, twice_differentiable: bool = False) -> BackendBlock:
@@ -162,10 +163,11 @@ def set_default_backend(backend: str = "auto", *, twice_differentiable: bool = F
 
 
 def check_fits(backend: Backend, selection: Selection) -> None:
-    """Refuse a named backend that lacks a derivative.
+    """Refuse a named backend that lacks what a call needs.
 
     Raises:
         DerivativeError: it lacks one.
+        BackendRefused: it cannot be recorded as operations of torch.
     """
     lacks = selection.lacks(backend)
     if lacks is not None:
@@ -174,7 +176,8 @@ def check_fits(backend: Backend, selection: Selection) -> None:
             for each in BACKENDS
             if selection.lacks(each) is None and each.name != "reference"
         ]
-        raise DerivativeError(
+        error = BackendRefused if lacks == _OPAQUE else DerivativeError
+        raise error(
             f"backend {backend.name!r} {lacks}. Use 'auto' or one of {', '.join(fitting)}: in a "
             f"call as backend='gather', around layers as `with edgewise.use_backend('gather'):`."
         )
@@ -199,11 +202,6 @@ class BackendBlock(AbstractContextManager[None]):
         self._tokens: list[Token[Selection | None]] = []
 
     def __enter__(self) -> None:
-        if torch.compiler.is_compiling():
-            raise PlanError(
-                "use_backend: a block cannot be entered inside compiled code. Enter it around the "
-                "call of the compiled function, or name the backend in the call."
-            )
         self._tokens.append(_CONTEXT.set(self._selection))
 
     def __exit__(
@@ -238,6 +236,15 @@ class BackendBlock(AbstractContextManager[None]):
         return cast("F", inside)
 
 
+# What torch.compiler.disable sets, which would import the compiler.
+for _function in (use_backend, set_default_backend, BackendBlock.__enter__, BackendBlock.__exit__):
+    _function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    _function._torchdynamo_disable_msg = (  # type: ignore[attr-defined]
+        "use_backend and set_default_backend are not compiled. Enter the block around the call of "
+        "the compiled function, or name the backend in the call."
+    )
+
+
 def _guard() -> None:
     """Compile code again where it is called under another selection.
 
@@ -253,7 +260,10 @@ def _guard() -> None:
             InstructionTranslator.current_tx()
         except AttributeError:  # an exporter that runs Python itself: there is no code to guard
             return
-        function = AttrSource(ImportSource(__name__), selection_around.__name__)
+        package, *names = __name__.split(".")
+        function: Any = ImportSource(package)
+        for name in (*names, selection_around.__name__):
+            function = AttrSource(function, name)
         install_guard(CallFunctionNoArgsSource(function).make_guard(GuardBuilder.EQUALS_MATCH))
         return
     if around() != Selection(origin="default"):
