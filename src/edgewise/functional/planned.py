@@ -22,6 +22,7 @@ from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 from edgewise.planning.selection import Selection, around, guarded_selection, selected
 
 __all__ = [
+    "constant",
     "kind_of",
     "num_edges_of",
     "planned",
@@ -50,7 +51,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Plan:
                 portable(graph),
                 backend,
                 type(question).__name__,
-                *(_constant(item) for item in rounded),
+                *(constant(item) for item in rounded),
             ),
         )
     selection = selected(backend)
@@ -157,10 +158,10 @@ def _power_of_two(batch: int) -> int:
     return rounded
 
 
-def _constant(item: Any) -> Any:
+def constant(item: Any) -> Any:
     """Fix a number that a tracer may hold symbolic: heads, sizes and scales decide the plan."""
     if isinstance(item, tuple) and not hasattr(item, "_fields"):
-        return tuple(_constant(part) for part in item)
+        return tuple(constant(part) for part in item)
     if isinstance(item, bool):
         return item
     if isinstance(item, int):
@@ -171,7 +172,7 @@ def _constant(item: Any) -> Any:
 def portable(graph: Graph) -> Any:
     """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
     spec = graph.spec()
-    return graph if spec is None else _constant(spec)
+    return graph if spec is None else constant(spec)
 
 
 def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
