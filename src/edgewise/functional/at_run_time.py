@@ -91,6 +91,9 @@ def reduce(value: Tensor, graph: Graph, how: Reduce, weight: Tensor | None, back
 
 
 def _needs_grad(tensors: Sequence[MaybeTensor]) -> bool:
+    """Whether a backward pass may follow: of code that is kept, always."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -173,7 +176,7 @@ def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor
     given, tensors = saved[:_NUM_OPERANDS], saved[_NUM_OPERANDS:]
     wanted = list(ctx.needs_input_grad[:_NUM_OPERANDS])
     rest = (tensors, ctx.sizes, ctx.graph, ctx.settings)
-    nothing = ([None] * len(tensors), None, None, None)
+    nothing = _nothing(ctx, _NUM_OPERANDS)
     if torch.is_grad_enabled():
         again = differentiable_gradients(
             partial(_attention_plain, rest), given, wanted, (grad_out, grad_lse)
@@ -262,7 +265,7 @@ def _aggregate_derivative(ctx: Any, grad: Tensor) -> Any:
     value, weight, *tensors = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:2])
     rest = (ctx.num_targets, tensors, ctx.sizes, ctx.graph, ctx.settings)
-    nothing = (None, [None] * len(tensors), None, None, None)
+    nothing = _nothing(ctx, 2)
     if torch.is_grad_enabled():
         again = differentiable_gradients(
             partial(_aggregate_plain, rest), (value, weight), wanted, (grad,)
@@ -289,6 +292,12 @@ def _aggregate_backward_fake(
 ) -> list[Tensor]:
     pairs = zip((value, weight), rest[-1], strict=True)
     return [tensor.new_empty(tensor.shape) for tensor, want in pairs if want and tensor is not None]
+
+
+def _nothing(ctx: Any, start: int) -> tuple[Any, ...]:
+    """No gradient for the arguments from ``start`` on: None, and a list of it for each list."""
+    rest = ctx.needs_input_grad[start:]
+    return tuple([None] * len(each) if isinstance(each, list | tuple) else None for each in rest)
 
 
 # --- Registration --------------------------------------------------------------------------------
