@@ -69,5 +69,9 @@ from edgewise.ops import (
     gaussian_weight as gaussian_weight,
     merge as merge,
 )
+from edgewise.planning import (
+    set_default_backend as set_default_backend,
+    use_backend as use_backend,
+)
 
 __version__ = "0.1.0"

@@ -32,7 +32,8 @@ ERRORS = {
     *("ArgumentError", "BackendRefused", "DataError", "DerivativeError", "EdgewiseError"),
     *("GraphError", "PlanError", "ShapeError"),
 }
-PUBLIC = GRAPHS | ALGEBRA | LAYOUTS | OPERATOR | OPS | ERRORS
+SELECTION = {"set_default_backend", "use_backend"}
+PUBLIC = GRAPHS | ALGEBRA | LAYOUTS | OPERATOR | OPS | SELECTION | ERRORS
 
 # Said once elsewhere: errors by their text, records by the functions that build them.
 NEEDS_NO_EXAMPLE = ERRORS | LAYOUTS - {"draw", "edges", "lower"} | {"Graph", "AttentionState"}

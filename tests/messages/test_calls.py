@@ -15,12 +15,10 @@ STATE = ew.attention_state(Q, K, V, GRAPH)
 LSE = STATE.lse
 
 
-def twice(backend):
-    """A gradient of a gradient."""
-    q = torch.randn(1, 4, 2, requires_grad=True)
-    out = ew.attention(q, q, q, ew.Causal(4), backend=backend)
-    (once,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
-    once.sum().backward()
+def forward_derivative(backend):
+    """A derivative along a direction, forwards."""
+    q = torch.randn(1, 4, 2)
+    torch.func.jvp(lambda q: ew.attention(q, q, q, ew.Causal(4), backend=backend), (q,), (q,))
 
 
 def attend(query=Q, key=K, value=V, graph=GRAPH, **settings):
@@ -290,10 +288,25 @@ CASES = {
             "'blocked', 'native', 'flex', got 'fast'. Use 'auto'."
         ),
     ),
-    "second derivative": (
-        lambda: twice("banded"),
+    "forward-mode derivative": (
+        lambda: forward_derivative("native"),
         ew.DerivativeError,
-        ("backend 'banded' has no second derivative. Use backend='gather' or backend='reference'."),
+        "backend 'native' has no forward-mode derivative. Use 'auto' or one of 'gather', 'dense', "
+        "'banded', 'ragged', 'blocked': in a call as backend='gather', around layers as "
+        "`with edgewise.use_backend('gather'):`.",
+    ),
+    "second derivatives that are not there": (
+        lambda: ew.use_backend("flex", twice_differentiable=True),
+        ew.DerivativeError,
+        "backend 'flex' has no second derivative. Use 'auto' or one of 'gather', 'dense', "
+        "'banded', 'ragged', 'blocked', 'native': in a call as backend='gather', around layers as "
+        "`with edgewise.use_backend('gather'):`.",
+    ),
+    "backend of a block unknown": (
+        lambda: ew.use_backend("fast"),
+        ew.PlanError,
+        "backend must be 'auto' or one of 'reference', 'gather', 'dense', 'banded', 'ragged', "
+        "'blocked', 'native', 'flex', got 'fast'. Use 'auto'.",
     ),
     "backend refuses": (
         lambda: attend(backend="dense", edge_key=torch.ones(15, 8)),
@@ -578,7 +591,10 @@ CASES = {
 }
 
 # Both in tests/functional/test_compile.py.
-ELSEWHERE = ("was built inside torch.compile", "cannot be traced by torch.compile")
+ELSEWHERE = (
+    *("was built inside torch.compile", "cannot be traced by torch.compile"),
+    *("has no second derivative", "has no forward-mode derivative"),  # tests/faults
+)
 
 
 @pytest.mark.parametrize("name", CASES)

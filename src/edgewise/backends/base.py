@@ -77,10 +77,14 @@ class Backend(ABC):
     Attributes:
         name: What users write in ``backend="..."``.
         twice_differentiable: Whether gradients of gradients work.
+        forward_mode: Whether tangents are carried forward, as by ``torch.func.jvp``.
+        plain_operations: Whether exporters that know torch's operations alone can record it.
     """
 
     name: ClassVar[str]
     twice_differentiable: ClassVar[bool]
+    forward_mode: ClassVar[bool] = False
+    plain_operations: ClassVar[bool] = False
 
     @abstractmethod
     def judge(self, problem: Problem) -> Accepts | Refuses:

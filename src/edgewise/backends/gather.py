@@ -2,7 +2,7 @@
 
 Works for any graph, score, dtype and device, and materialises one row per edge: O(E * H * D)
 memory. Sums run along sorted rows, so there are no atomics, and the backward runs on the reversed
-CSR. Nodes are the leading dimension inside, so one gather fetches all heads of a node at once.
+CSR. The equations are in `edgewise.ops.row_attention`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from torch import Tensor
 from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
 from edgewise.layouts import Csr, ReversedCsr, csr, reversed_csr
 from edgewise.ops.bias import broadcast_lead
-from edgewise.ops.dropout import dropout_multiplier
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.segment import gather_sources, gather_targets, segment_max, segment_sum
+from edgewise.ops.row_attention import (
+    dropout_of_rows,
+    node_first,
+    node_last,
+    row_attention,
+    scores_and_values,
+)
+from edgewise.ops.segment import gather_sources, segment_max, segment_sum
 from edgewise.ops.state import AttentionState, finite
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
@@ -37,6 +43,8 @@ class Gather(Backend):
 
     name: ClassVar[str] = "gather"
     twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
+    plain_operations: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         facts, size = problem.facts, 8 if problem.dtype == torch.float64 else 4
@@ -65,23 +73,8 @@ class Gather(Backend):
         )
 
     def forward(self, problem: AttentionProblem, prepared: _Rows, inputs: Inputs) -> AttentionState:
-        rows = prepared.rows
-        scores, values = _scores_and_values(problem, prepared, inputs)  # [E, F], [E, F, Dv]
-        top = segment_max(scores, rows)
-        top = finite(top)
-        share = torch.exp(scores - top.index_select(0, rows.target))
-        total = segment_sum(share, rows)
-        full = total != 0  # not above: NaN stays NaN
-        safe = torch.where(full, total, torch.ones_like(total))
-        lse = torch.where(full, top + torch.log(safe), torch.full_like(total, -torch.inf))
-        weights = share / gather_targets(safe, rows)
-        if inputs.seed is not None:
-            weights = weights * _multiplier(problem, rows, inputs)
-        out = segment_sum(weights[..., None] * values, rows)
-        return AttentionState(
-            _node_last(out, inputs.query).to(problem.dtype),
-            lse.t().reshape(inputs.query.shape[:-1]),
-        )
+        rows, columns = prepared.rows, prepared.columns
+        return row_attention(rows, columns, problem.score, problem.dropout, inputs)
 
     def backward(
         self,
@@ -95,27 +88,29 @@ class Gather(Backend):
         rows = prepared.rows
 
         def gradients(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            dout = _node_first(grad_out).to(scores.dtype)
-            out = _node_first(state.out).to(scores.dtype)
-            lse = _node_first(finite(state.lse)[..., None]).squeeze(-1)
-            delta = (dout * out).sum(-1) - _node_first(grad_lse[..., None]).squeeze(-1)
+            dout = node_first(grad_out).to(scores.dtype)
+            out = node_first(state.out).to(scores.dtype)
+            lse = node_first(finite(state.lse)[..., None]).squeeze(-1)
+            delta = (dout * out).sum(-1) - node_first(grad_lse[..., None]).squeeze(-1)
             weights = torch.exp(scores - lse.index_select(0, rows.target))
             dout = dout.index_select(0, rows.target)
             change, kept = (dout * values).sum(-1), weights
             if inputs.seed is not None:
-                multiplier = _multiplier(problem, rows, inputs)
+                multiplier = dropout_of_rows(rows, problem.dropout, inputs)
                 change, kept = change * multiplier, weights * multiplier
             return (weights * (change - delta.index_select(0, rows.target)), kept[..., None] * dout)
 
         return backward_by_recomputation(
-            inputs, lambda leaves: _scores_and_values(problem, prepared, leaves), gradients
+            inputs,
+            lambda leaves: scores_and_values(rows, prepared.columns, problem.score, leaves),
+            gradients,
         )
 
     def aggregate(
         self, problem: AggregateProblem, prepared: _Rows, value: Tensor, weight: Tensor | None
     ) -> Tensor:
         rows = prepared.rows
-        source = _node_first(value).to(problem.accumulate)  # [S, B, C]
+        source = node_first(value).to(problem.accumulate)  # [S, B, C]
         messages = gather_sources(source, rows, prepared.columns)
         if weight is not None:
             weight = weight.to(problem.accumulate)  # first: its gradient is a sum over the batch
@@ -129,7 +124,7 @@ class Gather(Backend):
         if problem.reduce == "mean":
             degree = (rows.indptr[1:] - rows.indptr[:-1]).clamp(min=1)
             out = out / degree[:, None, None]
-        return _node_last(out, value).to(problem.dtype)
+        return node_last(out, value).to(problem.dtype)
 
 
 def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
@@ -145,61 +140,3 @@ def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:
     first = first.scatter_reduce(0, index, claims, "amin")
     empty = (rows.indptr[1:] == rows.indptr[:-1]).view(-1, 1, 1)
     return messages.gather(0, first).masked_fill(empty, 0.0)
-
-
-def _scores_and_values(
-    problem: AttentionProblem, prepared: _Rows, inputs: Inputs
-) -> tuple[Tensor, Tensor]:
-    """Scores ``[E, F]`` and values ``[E, F, Dv]`` in CSR order; ``F`` is batch times heads."""
-    rows, columns = prepared.rows, prepared.columns
-    group, lead = problem.heads // problem.kv_heads, inputs.query.shape[:-2]
-    query = _node_first(inputs.query).to(problem.accumulate)
-    key = _node_first(_all_heads(inputs.key, group)).to(problem.accumulate)
-    value = _node_first(_all_heads(inputs.value, group)).to(problem.accumulate)
-    query, key = gather_targets(query, rows), gather_sources(key, rows, columns)
-    value = gather_sources(value, rows, columns)
-    if inputs.edge_key is not None:
-        key = key + _edge_first(inputs.edge_key, lead, rows, 2).to(problem.accumulate)
-    if inputs.edge_value is not None:
-        value = value + _edge_first(inputs.edge_value, lead, rows, 2).to(problem.accumulate)
-    vector = inputs.vector
-    if vector is not None:
-        vector = vector.to(problem.accumulate).repeat(query.shape[1] // problem.heads, 1)  # [F, D]
-    scores = problem.score.pair(query, key, vector)
-    if inputs.bias is not None:
-        values = inputs.bias.values.to(problem.accumulate)  # first: edges share its numbers
-        bias = inputs.bias.with_values(values).on_edges(rows.target, rows.indices, rows.edge)
-        scores = scores + broadcast_lead(bias, lead, 1).t()
-    return scores, value
-
-
-def _multiplier(problem: AttentionProblem, rows: Csr, inputs: Inputs) -> Tensor:
-    """Dropout factors ``[E, F]``."""
-    assert inputs.seed is not None
-    head = torch.arange(inputs.query.shape[:-2].numel(), device=rows.target.device)
-    copy = None if rows.copy is None else rows.copy[:, None]
-    factors = dropout_multiplier(
-        inputs.seed, problem.dropout, head, rows.target[:, None], rows.indices[:, None], copy
-    )
-    return factors.to(problem.accumulate)
-
-
-def _all_heads(tensor: Tensor, group: int) -> Tensor:
-    return tensor if group == 1 else tensor.repeat_interleave(group, -3)
-
-
-def _node_first(tensor: Tensor) -> Tensor:
-    """``[*, N, D]`` to ``[N, F, D]``, contiguous, so that a gather reads whole rows."""
-    lead = tensor.flatten(0, -3) if tensor.ndim > 2 else tensor[None]
-    return lead.transpose(0, 1).contiguous()
-
-
-def _node_last(tensor: Tensor, like: Tensor) -> Tensor:
-    """``[N, F, D]`` to ``[*, N, D]`` with the leading dimensions of ``like``."""
-    return tensor.transpose(0, 1).reshape(*like.shape[:-2], *tensor.shape[::2])
-
-
-def _edge_first(tensor: Tensor, lead: torch.Size, rows: Csr, tail: int) -> Tensor:
-    """``[*batch|1, H|1, E, D]`` to ``[E, F, D]`` in CSR order."""
-    ordered = tensor if rows.edge is None else tensor.index_select(-tail, rows.edge)
-    return broadcast_lead(ordered, tuple(lead), tail).transpose(0, 1)

@@ -27,6 +27,8 @@ class Reference(Backend):
 
     name: ClassVar[str] = "reference"
     twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
+    plain_operations: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         facts = problem.facts

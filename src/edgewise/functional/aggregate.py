@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from edgewise.functional import at_run_time
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.graphs import Graph
 from edgewise.planning import Run
@@ -62,6 +63,8 @@ def aggregate(
         Hamilton, Ying, Leskovec. GraphSAGE. 2017, arXiv:1706.02216, section 3.3.
     """
     check_graph(graph)
+    if at_run_time.takes_over(graph):
+        return at_run_time.reduce(value, graph, reduce, weight, backend)
     num_edges = None if weight is None else num_edges_of(graph)
     question = ask_aggregate(value, graph, reduce, weight, num_edges)
     if weight is not None and weight.ndim >= value.ndim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgewise.functional import at_run_time
 from edgewise.functional.planned import (
     kind_of,
     num_edges_of,
@@ -112,6 +113,8 @@ def attention(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
+    if at_run_time.takes_over(graph):
+        return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     chosen = planned(graph, question, backend)
     out = chosen.attend(inputs)
@@ -156,6 +159,8 @@ def attention_state(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
+    if at_run_time.takes_over(graph):
+        return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
     return planned(graph, question, backend).forward(inputs)
 

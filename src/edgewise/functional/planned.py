@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.errors import ArgumentError, PlanError
+from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, graph_from, recall
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
-from edgewise.ops.tracing import forward_mode, looked_into, overridden
+from edgewise.ops.tracing import looked_into, overridden
 from edgewise.planning import Plan, choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
+from edgewise.planning.selection import Selection, around, guarded_selection, selected
 
 __all__ = [
+    "constant",
     "kind_of",
     "num_edges_of",
     "planned",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 Question = AttentionQuestion | AggregateQuestion
-_Plans = dict[tuple[Question, str], Plan]
+_Plans = dict[tuple[Question, Selection], Plan]
 _MOST_PLANS = 64  # of one graph: a loop over dropout rates or batch sizes must not grow for ever
 
 # Plans that compiled code refers to, as attributes, because that is what a tracer can guard one
@@ -49,16 +51,15 @@ def planned(graph: Graph, question: Question, backend: str) -> Plan:
                 portable(graph),
                 backend,
                 type(question).__name__,
-                *(_constant(item) for item in rounded),
+                *(constant(item) for item in rounded),
             ),
         )
-    if not isinstance(backend, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise PlanError(f"backend must be a name, got {backend!r}. Use 'auto'.")
+    selection = selected(backend)
     plans = recall(graph, "plans", _Plans)
-    key = (question, backend)
+    key = (question, selection)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = _plan(graph, question, backend)
+        plan = plans[key] = _plan(graph, question, selection)
         while len(plans) > _MOST_PLANS:
             plans.pop(next(iter(plans)), None)
     return plan
@@ -84,7 +85,6 @@ def kind_of(
         or type(backend) is not str
         or looked_into((query, key, value))
         or overridden()
-        or forward_mode()
         or not (_in_memory(query) and _in_memory(key) and _in_memory(value))
     ):
         return None
@@ -102,7 +102,7 @@ def kind_of(
         and (query.requires_grad or key.requires_grad or value.requires_grad),
         torch.get_num_threads(),
         score.spec(),
-        backend,
+        around() if backend == "auto" else backend,
     )
 
 
@@ -135,24 +135,33 @@ def num_edges_of(graph: Graph) -> int:
     return num_edges(graph)
 
 
-def _plan(graph: Graph, question: Question, backend: str) -> Plan:
-    plan = choose(question.about(graph), backend).plan
+def _plan(graph: Graph, question: Question, selection: Selection) -> Plan:
+    plan = choose(question.about(graph), selection).plan
     with lasting():
         return plan.without_graph()
+
+
+_MOST_EXPORTED = 1 << 20  # beyond, the range of a batch is not searched
 
 
 def _power_of_two(batch: int) -> int:
     """Round a batch up, so that compiled code is made again only when it doubles."""
     rounded = 1
+    if torch.compiler.is_exporting():  # one program for every batch: of the largest it may have
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        while rounded < _MOST_EXPORTED and not statically_known_true(batch <= rounded):
+            rounded *= 2
+        return rounded if rounded < _MOST_EXPORTED else 1
     while rounded < batch:
         rounded *= 2
     return rounded
 
 
-def _constant(item: Any) -> Any:
+def constant(item: Any) -> Any:
     """Fix a number that a tracer may hold symbolic: heads, sizes and scales decide the plan."""
     if isinstance(item, tuple) and not hasattr(item, "_fields"):
-        return tuple(_constant(part) for part in item)
+        return tuple(constant(part) for part in item)
     if isinstance(item, bool):
         return item
     if isinstance(item, int):
@@ -163,7 +172,7 @@ def _constant(item: Any) -> Any:
 def portable(graph: Graph) -> Any:
     """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
     spec = graph.spec()
-    return graph if spec is None else _constant(spec)
+    return graph if spec is None else constant(spec)
 
 
 def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
@@ -173,7 +182,7 @@ def _compiled_name(graph: Any, backend: str, kind: str, *question: Any) -> str:
         if kind == "AttentionQuestion"
         else AggregateQuestion(*question)
     )
-    plan = _plan(real_graph(graph), asked, backend)
+    plan = _plan(real_graph(graph), asked, guarded_selection(backend))
     name = f"plan_{id(plan)}"
     setattr(_COMPILED, name, plan)
     return name

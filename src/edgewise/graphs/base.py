@@ -99,7 +99,7 @@ class Graph(ABC):
             plain = value.spec() if isinstance(value, Graph) else value
             if isinstance(value, Graph) and plain is None:
                 return None
-            if not isinstance(plain, int | tuple | None):
+            if not isinstance(plain, int | torch.SymInt | tuple | None):
                 return None
             items.append((name, plain))
         return tuple(items)
@@ -163,10 +163,13 @@ def check_graph(owner: str, value: object) -> None:
 
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
     """Check that a size is a whole number of at least ``minimum``."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
+    if torch.compiler.is_compiling() and isinstance(value, int | torch.SymInt):
+        number: Any = value  # operator.index would fix a size that a compiler holds open
+    else:
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            number = None
     if number is None or _is_bool(value):
         raise GraphError(
             f"{owner}: {name} must be a whole number, got {value!r} "

@@ -15,9 +15,9 @@ from edgewise.graphs.hubs import Hubs
 from edgewise.graphs.induced import Induced
 from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 
-__all__ = ["graph_from"]
+__all__ = ["FAMILIES", "graph_from"]
 
-_FAMILIES: dict[str, type[Graph]] = {
+FAMILIES: dict[str, type[Graph]] = {
     family.__name__: family
     for family in (
         Blocks,
@@ -51,13 +51,13 @@ def graph_from(spec: tuple[Any, ...]) -> Graph:
         (Window(8, left=1, right=0) | Hubs(8, [0]))
     """
     name, *items = spec
-    if name not in _FAMILIES:
+    if name not in FAMILIES:
         raise GraphError(
-            f"graph_from: family must be one of {', '.join(_FAMILIES)}, got {name!r}. "
+            f"graph_from: family must be one of {', '.join(FAMILIES)}, got {name!r}. "
             f"Pass what Graph.spec() returned."
         )
     values = {field: graph_from(value) if _is_spec(value) else value for field, value in items}
-    return _FAMILIES[name](**values)
+    return FAMILIES[name](**values)
 
 
 def _is_spec(value: object) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.ops.once import once_differentiable
+from edgewise.ops.double_backward import differentiable_gradients
 
 __all__ = [
     "BACKWARD",
@@ -66,17 +66,22 @@ class Pieces(Protocol):
         ...
 
 
-def attention(backend: str, pieces: Pieces, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp, differentiable once.
+def attention(
+    plain: Callable[[Tables], tuple[Tensor, Tensor]],
+    pieces: Pieces,
+    scale: float,
+    tensors: Tables,
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp.
 
     Args:
-        backend: Its name, for the refusal of a second derivative.
+        plain: The same from the tensors in plain torch operations, for second derivatives.
         pieces: Of the graph.
         scale: Factor of the scores.
         tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]``, value
             ``[*batch, G, S, Dv]``.
     """
-    return _Attention.apply(backend, pieces, scale, *tensors)  # type: ignore[misc]
+    return _Attention.apply(plain, pieces, scale, *tensors)  # type: ignore[misc]
 
 
 def gradients(
@@ -115,10 +120,14 @@ def gradients(
 class _Attention(Function):
     @staticmethod
     def forward(
-        ctx: Any, backend: str, pieces: Pieces, scale: float, *tensors: Tensor
+        ctx: Any,
+        plain: Callable[[Tables], tuple[Tensor, Tensor]],
+        pieces: Pieces,
+        scale: float,
+        *tensors: Tensor,
     ) -> tuple[Tensor, Tensor]:
         query, key, value = tensors
-        ctx.backend, ctx.pieces, ctx.scale = backend, pieces, scale
+        ctx.plain, ctx.pieces, ctx.scale = plain, pieces, scale
         ctx.set_materialize_grads(False)
         shape = (*query.shape[:-1], value.shape[-1])
         channels = max(query.shape[-1], value.shape[-1])
@@ -133,12 +142,20 @@ class _Attention(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         query, key, value, out, lse = ctx.saved_tensors
         grad_out, grad_lse = grads
+        found: Any
+        if torch.is_grad_enabled():
+            plain: Callable[[Tables], tuple[Tensor, Tensor]] = ctx.plain
+            found = differentiable_gradients(
+                lambda *tensors: plain(tensors),
+                (query, key, value),
+                ctx.needs_input_grad[3:],
+                grads,
+            )
+            return None, None, None, *found
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-        found: Any = gradients(
+        found = gradients(
             ctx.pieces, ctx.scale, (query, key, value), (out, lse), grad_out, grad_lse
         )
-        if torch.is_grad_enabled():
-            found = once_differentiable(ctx.backend, found, [grad_out, query, key, value])
         return None, None, None, *found
 
 

@@ -1,8 +1,7 @@
-"""Gradients that have no gradient: a second derivative says so, instead of being silently zero."""
+"""Refusals of derivatives that a backend does not have, in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -12,7 +11,7 @@ from torch.autograd import Function
 from edgewise.errors import DerivativeError
 from edgewise.ops.inputs import Inputs
 
-__all__ = ["at_most_once", "once_differentiable", "refuse"]
+__all__ = ["at_most_once", "refuse", "refuse_forward_mode"]
 
 
 def at_most_once(backend: str, inputs: Inputs) -> Inputs:
@@ -46,23 +45,6 @@ class _Once(Function):
         return None, *(_Refuse.apply(ctx.backend, grad) for grad in grads)  # type: ignore[misc]
 
 
-def once_differentiable(
-    backend: str, found: Sequence[Tensor | None], anchors: Sequence[Tensor | None]
-) -> list[Tensor | None]:
-    """The same gradients, which refuse to be differentiated.
-
-    Args:
-        backend: Which backend worked them out.
-        found: The gradients.
-        anchors: What they were worked out from.
-    """
-    leaves = [tensor for tensor in anchors if tensor is not None and tensor.requires_grad]
-    return [
-        None if grad is None else _Refuse.apply(backend, grad, *leaves)  # type: ignore[misc]
-        for grad in found
-    ]
-
-
 class _Refuse(Function):
     @staticmethod
     def forward(ctx: Any, backend: str, grad: Tensor, *anchors: Tensor) -> Tensor:
@@ -75,8 +57,16 @@ class _Refuse(Function):
 
 
 def refuse(backend: str) -> NoReturn:
-    """Say what a second derivative needs."""
-    raise DerivativeError(
-        f"backend {backend!r} has no second derivative. "
-        "Use backend='gather' or backend='reference'."
-    )
+    """Refuse a second derivative, and name the ways to have one."""
+    raise DerivativeError(f"backend {backend!r} has no second derivative. {_CURE}")
+
+
+def refuse_forward_mode(backend: str) -> NoReturn:
+    """Refuse a forward-mode derivative, and name the ways to have one."""
+    raise DerivativeError(f"backend {backend!r} has no forward-mode derivative. {_CURE}")
+
+
+_CURE = (
+    "Name another in the call, as backend='gather', or around layers and models, as "
+    "`with edgewise.use_backend('gather'):`."
+)

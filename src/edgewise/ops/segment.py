@@ -7,6 +7,8 @@ segment sends them back by gathering.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,19 +56,19 @@ def gather_sources(values: Tensor, rows: Csr, columns: ReversedCsr) -> Tensor:
     """Row of each entry's source: ``[S, *]`` to ``[E, *]``. Gradients: sums over the reverse."""
     if torch.compiler.is_compiling():
         return values.index_select(0, rows.indices)
-    return _GatherPermuted.apply(values, rows.indices, columns.permutation, columns.indptr)  # type: ignore[no-any-return]
+    return _apply(_GatherPermuted, values, rows.indices, columns.permutation, columns.indptr)
 
 
 def _sum_sorted(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return _add_rows(values, ids, indptr)
-    return _SumSorted.apply(values, ids, indptr)  # type: ignore[no-any-return]
+    return _apply(_SumSorted, values, ids, indptr)
 
 
 def _gather_sorted(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return values.index_select(0, ids)
-    return _GatherSorted.apply(values, ids, indptr)  # type: ignore[no-any-return]
+    return _apply(_GatherSorted, values, ids, indptr)
 
 
 def _add_rows(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
@@ -74,6 +76,21 @@ def _add_rows(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
     if values.is_cuda and not torch.compiler.is_compiling():
         return torch.segment_reduce(values.contiguous(), "sum", offsets=indptr, axis=0, initial=0.0)
     return values.new_zeros(indptr.shape[0] - 1, *values.shape[1:]).index_add(0, ids, values)
+
+
+def _apply(function: type[Function], *tensors: Tensor) -> Tensor:
+    return function.apply(*tensors)  # type: ignore[no-any-return]
+
+
+def _save(ctx: Any, layout: tuple[Tensor, ...]) -> None:
+    """Keep the layout for both modes: all these functions are linear in what they add up."""
+    ctx.save_for_backward(*layout)
+    ctx.save_for_forward(*layout)
+
+
+def _linear(function: Callable[..., Tensor], ctx: Any, tangent: Tensor | None) -> Tensor | None:
+    """The tangent of a function that is linear in its first argument."""
+    return None if tangent is None else function(tangent, *ctx.saved_tensors)
 
 
 class _SumSorted(Function):
@@ -85,7 +102,11 @@ class _SumSorted(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        _save(ctx, inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+        return _linear(_sum_sorted, ctx, tangents[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -101,7 +122,11 @@ class _GatherSorted(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        _save(ctx, inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+        return _linear(_gather_sorted, ctx, tangents[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -119,12 +144,15 @@ class _GatherPermuted(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        _save(ctx, inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+        return _linear(partial(_apply, _GatherPermuted), ctx, tangents[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        summed: Tensor = _SumPermuted.apply(grads[0], *ctx.saved_tensors)  # type: ignore[assignment]
-        return summed, None, None, None
+        return _apply(_SumPermuted, grads[0], *ctx.saved_tensors), None, None, None
 
 
 class _SumPermuted(Function):
@@ -138,12 +166,15 @@ class _SumPermuted(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        _save(ctx, inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+        return _linear(partial(_apply, _SumPermuted), ctx, tangents[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        gathered: Tensor = _GatherPermuted.apply(grads[0], *ctx.saved_tensors)  # type: ignore[assignment]
-        return gathered, None, None, None
+        return _apply(_GatherPermuted, grads[0], *ctx.saved_tensors), None, None, None
 
 
 class _SegmentMax(Function):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-__all__ = ["are_transforms_active", "forward_mode", "looked_into", "overridden"]
+__all__ = [
+    "are_transforms_active",
+    "differentiated_again",
+    "forward_mode",
+    "in_onnx_export",
+    "looked_into",
+    "overridden",
+]
 
 _PLAIN = (Tensor, Parameter)  # subclasses may be anything
 
@@ -18,6 +26,14 @@ _C = torch._C  # pyright: ignore[reportPrivateUsage]
 are_transforms_active: Callable[[], bool] = getattr(_C, "_are_functorch_transforms_active", bool)
 _count_of_modes: Callable[[], int] = getattr(_C, "_len_torch_dispatch_stack", int)
 _has_no_memory: Callable[[Tensor], bool] = getattr(Tensor, "_is_zerotensor", lambda _: False)
+_functorch: Any = getattr(_C, "_functorch", None)
+_transforms: Callable[[], Sequence[Any] | None] = getattr(
+    _functorch, "get_interpreter_stack", lambda: None
+)
+_is_wrapped: Callable[[Tensor], bool] = getattr(
+    _functorch, "is_functorch_wrapped_tensor", lambda _: False
+)
+_unwrapped: Callable[[Tensor], Tensor] = getattr(_functorch, "get_unwrapped", lambda t: t)
 _count_of_overrides: Callable[[], int] = getattr(_C, "_len_torch_function_stack", int)
 
 
@@ -28,6 +44,7 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
         or are_transforms_active()
         or _count_of_modes() > 0
         or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or forward_mode()
     ):
         return True
     for tensor in tensors:
@@ -38,6 +55,36 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
     return False
 
 
+def differentiated_again(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether ``torch.func`` or forward mode may take a derivative of a derivative of these.
+
+    Kernels that have one derivative are then written out.
+    """
+    if forward_mode():
+        return True
+    levels = _count_of_derivatives()
+    return levels > 1 or (
+        levels == 1 and any(_outside(t).requires_grad for t in tensors if t is not None)
+    )
+
+
+def _count_of_derivatives() -> int:
+    """How many transforms of ``torch.func`` around this differentiate."""
+    stack = _transforms() if are_transforms_active() else None
+    return sum(level.key().name in ("Grad", "Jvp") for level in stack or ())
+
+
+def _outside(tensor: Tensor) -> Tensor:
+    """The tensor that was given to the outermost transform."""
+    while _is_wrapped(tensor):
+        tensor = _unwrapped(tensor)
+    return tensor
+
+
+# torch.compile runs this while it traces, inside the transforms that it traces.
+_count_of_derivatives._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def forward_mode() -> bool:
     """Whether tensors may carry tangents."""
     return getattr(forward_ad, "_current_level", -1) >= 0
@@ -46,3 +93,8 @@ def forward_mode() -> bool:
 def overridden() -> bool:
     """Whether functions of torch may do something else, such as use another default device."""
     return _count_of_overrides() > 0
+
+
+def in_onnx_export() -> bool:
+    """Whether torch exports to ONNX, which knows no operators but those of torch."""
+    return torch.onnx.is_in_onnx_export()

@@ -36,6 +36,8 @@ class Explanation:
     def __str__(self) -> str:
         decision = self.decision
         lines = [str(decision.problem), *_tree(decision.plan, took=self._took(0))]
+        if decision.selection.origin != "argument":
+            lines += ["", f"chosen   by {decision.selection}"]
         if decision.dearer or decision.refused:
             lines.append("")
         for index, plan in enumerate(decision.dearer, start=1):
@@ -65,6 +67,7 @@ class Explanation:
                 {"backend": r.backend, "reasons": list(r.reasons)} for r in decision.refused
             ],
             "budget": decision.budget,
+            "selection": decision.selection._asdict(),
             "prices": "measured" if constants().measured else "shipped",
         }
 

@@ -19,8 +19,8 @@ from edgewise.errors import PlanError
 from edgewise.graphs import Complete, Graph, recall
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
+from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import once_differentiable
 from edgewise.ops.state import AttentionState, accumulate_dtype, finite, merge
 from edgewise.ops.tracing import looked_into
 from edgewise.planning.plan import Plan, Run, attention_of
@@ -116,9 +116,13 @@ class Merge(Plan):
     def forward(self, inputs: Inputs) -> AttentionState:
         tensors = inputs.tensors()
         if looked_into(tuple(tensors.values())):
-            return merge([self._whole_state(index, inputs) for index in range(len(self.pieces))])
+            return self.plain_forward(inputs)
         out, lse = _Merged.apply(self, inputs, tuple(tensors), *tensors.values())
         return AttentionState(out, lse)
+
+    def plain_forward(self, inputs: Inputs) -> AttentionState:
+        """The same from the parts' own operations, which autograd records one by one."""
+        return merge([self._whole_state(index, inputs) for index in range(len(self.pieces))])
 
     def backward(
         self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
@@ -274,14 +278,20 @@ class _Merged(Function):
         plan: Merge = ctx.plan
         inputs: Inputs = ctx.inputs.with_tensors(dict(zip(ctx.names, tensors, strict=True)))
         grad_out, grad_lse = grads
+        if torch.is_grad_enabled():
+
+            def plain(*read: Tensor) -> tuple[Tensor, Tensor]:
+                named = dict(zip(ctx.names, read, strict=True))
+                state = plan.plain_forward(ctx.inputs.with_tensors(named))
+                return state.out, state.lse
+
+            found = differentiable_gradients(plain, tensors, ctx.needs_input_grad[3:], grads)
+            return None, None, None, *found
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
         grad_lse = torch.zeros_like(lse) if grad_lse is None else grad_lse
         with torch.no_grad():
             total = plan.backward(inputs, AttentionState(out, lse), grad_out, grad_lse)
-        found: list[Tensor | None] = [total.get(name) for name in ctx.names]
-        if torch.is_grad_enabled():
-            found = once_differentiable(plan.name, found, [grad_out, *tensors])
-        return None, None, None, *found
+        return None, None, None, *(total.get(name) for name in ctx.names)
 
 
 class _Sums:

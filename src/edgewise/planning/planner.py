@@ -17,12 +17,14 @@ from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece
 from edgewise.planning.plan import Plan, Run, backend_named
 from edgewise.planning.rules import simplify
+from edgewise.planning.selection import Selection, check_fits, selected
 from edgewise.planning.split import Part, Split, repeated, splits
 from edgewise.problem import AttentionProblem, Problem
 
 __all__ = ["Decision", "Refusal", "choose"]
 
 _DEFINITION = "reference"  # what the others are tested against; never a candidate
+_ANY = Selection()
 _DEEPEST = 2  # a part of a split may be split once more
 
 
@@ -49,6 +51,7 @@ class Decision:
         dearer: Legal plans that are estimated to take longer, cheapest first.
         refused: The rest, with reasons.
         budget: Memory a plan may take, in bytes.
+        selection: What narrowed the choice.
     """
 
     problem: Problem
@@ -56,38 +59,52 @@ class Decision:
     dearer: tuple[Plan, ...]
     refused: tuple[Refusal, ...]
     budget: int
+    selection: Selection = _ANY
 
 
-def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -> Decision:
+def choose(
+    problem: Problem, backend: str | Selection = "auto", budget: int | None = None
+) -> Decision:
     """Plan a problem.
 
     Args:
         problem: The question.
-        backend: A backend's name, or ``"auto"`` for the cheapest.
+        backend: A backend's name, ``"auto"`` for the cheapest, or what else narrows the choice.
         budget: Memory a plan may take, in bytes; half of what is free when None.
 
     Raises:
         BackendRefused: the named backend cannot run this problem.
+        DerivativeError: the named backend lacks a derivative that the call needs.
         PlanError: no backend can, or there is no backend of this name.
     """
     limit = memory_budget(problem.device, budget)
-    if backend != "auto":
-        asked = problem if backend == _DEFINITION else _simply(problem)
-        outcome = _judged(backend_named(backend), asked, limit)
-        if isinstance(outcome, Refusal):
-            raise BackendRefused(f"{backend}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
-        return Decision(problem, outcome, (), (), limit)
+    selection = selected(backend) if isinstance(backend, str) else backend
+    if selection.backend != "auto":
+        return _named(problem, selection, limit)
     at_once = _one_row(problem, limit)
     if at_once is not None:
-        return at_once
-    plans, refused = _all(problem, limit, _DEEPEST)
+        return replace(at_once, selection=selection)
+    plans, refused = _all(problem, limit, _DEEPEST, selection)
     if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
         raise PlanError(
             f"no backend accepts this problem ({problem}):\n{lines}",
             {refusal.backend: refusal.reasons for refusal in refused},
         )
-    return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit)
+    return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit, selection)
+
+
+def _named(problem: Problem, selection: Selection, budget: int) -> Decision:
+    """The plan of the backend that was asked for; there is no other."""
+    name = selection.backend
+    backend = backend_named(name)
+    check_fits(backend, selection)
+    asked = problem if name == _DEFINITION else _simply(problem)
+    outcome = _judged(backend, asked, budget)
+    if isinstance(outcome, Refusal):
+        named = "" if selection.origin == "argument" else f", which {selection} named"
+        raise BackendRefused(f"{name}{named}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
+    return Decision(problem, outcome, (), (), budget, selection)
 
 
 _ONE_ROW = (
@@ -115,19 +132,31 @@ def _simply(problem: Problem) -> Problem:
     return problem if graph is problem.graph else replace(problem, graph=graph)
 
 
-def _all(problem: Problem, budget: int, depth: int) -> tuple[list[Plan], list[Refusal]]:
+def _all(
+    problem: Problem, budget: int, depth: int, selection: Selection
+) -> tuple[list[Plan], list[Refusal]]:
     """Every legal plan, cheapest first, and every refusal."""
     problem = _simply(problem)
     judged = [
-        _judged(backend, problem, budget, on_request=False)
+        _fitting(backend, problem, budget, selection)
         for backend in BACKENDS
         if backend.name != _DEFINITION
     ]
     plans: list[Plan] = [outcome for outcome in judged if isinstance(outcome, Run)]
-    if depth and isinstance(problem, AttentionProblem):
-        plans += _composed(problem, budget, depth)
+    if depth and isinstance(problem, AttentionProblem) and not selection.plain_operations:
+        plans += _composed(problem, budget, depth, selection)
     plans.sort(key=lambda plan: plan.seconds)
     return plans, [outcome for outcome in judged if isinstance(outcome, Refusal)]
+
+
+def _fitting(
+    backend: Backend, problem: Problem, budget: int, selection: Selection
+) -> Run | Refusal:
+    """The outcome of a backend that nobody named."""
+    lacks = selection.lacks(backend)
+    if lacks is not None:
+        return Refusal(backend.name, (f"it {lacks}",))
+    return _judged(backend, problem, budget, on_request=False)
 
 
 def _judged(
@@ -154,31 +183,36 @@ def _judged(
 # --- In parts ------------------------------------------------------------------------------------
 
 
-def _composed(problem: AttentionProblem, budget: int, depth: int) -> Iterator[Plan]:
+def _composed(
+    problem: AttentionProblem, budget: int, depth: int, selection: Selection
+) -> Iterator[Plan]:
     """Plans that are made of plans."""
     # Parts with nodes of their own cannot tell what belongs to the nodes or edges of the whole.
     numbered = bool(problem.dropout or problem.bias) or problem.edge_tensors
     copies = None if numbered else repeated(problem.graph)
     if copies is not None:
         graph, count = copies
-        plans, _ = _all(replace(problem, graph=graph, batch=problem.batch * count), budget, 0)
+        folded = replace(problem, graph=graph, batch=problem.batch * count)
+        plans, _ = _all(folded, budget, 0, selection)
         if plans:
             yield Fold(problem, plans[0].seconds, plans[0].memory, count, plans[0])
     # A plan that trains is called many times, so what it takes to find one pays.
     for split in splits(problem.graph, many_calls=problem.needs_grad):
         if numbered and not split.plain:
             continue
-        plan = _merge(problem, split, budget, depth)
+        plan = _merge(problem, split, budget, depth, selection)
         if plan is not None and plan.memory <= budget:
             yield plan
 
 
-def _merge(problem: AttentionProblem, split: Split, budget: int, depth: int) -> Merge | None:
+def _merge(
+    problem: AttentionProblem, split: Split, budget: int, depth: int, selection: Selection
+) -> Merge | None:
     """The best plan for every part; None if a part has none."""
     pieces: list[Piece] = []
     for part in split.parts:
         own = replace(problem, graph=part.graph, wants_lse=True)
-        plans, _ = _all(own, budget, depth - 1)
+        plans, _ = _all(own, budget, depth - 1, selection)
         if not plans:
             return None
         pieces.append(Piece(part.on(problem.device), plans[0]))

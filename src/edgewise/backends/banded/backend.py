@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -90,7 +90,8 @@ class Banded(Backend):
     """Windows as dense tiles: torch's fused attention on overlapping views of keys and values."""
 
     name: ClassVar[str] = "banded"
-    twice_differentiable: ClassVar[bool] = False
+    twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         reasons = _refusals(problem)
@@ -141,9 +142,10 @@ class Banded(Backend):
     ) -> AttentionState:
         scale = scale_of(problem)
         tensors = (inputs.query, inputs.key, inputs.value)
+        plain = partial(_written, prepared, scale)
         if looked_into(tensors):
-            return AttentionState(*_written(prepared, scale, tensors))
-        return AttentionState(*attention(self.name, prepared, scale, tensors))
+            return AttentionState(*plain(tensors))
+        return AttentionState(*attention(plain, prepared, scale, tensors))
 
     def backward(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -28,7 +29,8 @@ class Blocked(Backend):
     """Clusters of edges as dense tiles: torch's fused attention on the tiles that hold an edge."""
 
     name: ClassVar[str] = "blocked"
-    twice_differentiable: ClassVar[bool] = False
+    twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         reasons = _refusals(problem)
@@ -54,9 +56,11 @@ class Blocked(Backend):
 
     def forward(self, problem: AttentionProblem, prepared: Flash, inputs: Inputs) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
+        scale = scale_of(problem)
+        plain = partial(written.forward, prepared.tiling, scale=scale)
         if looked_into(tensors):
-            return AttentionState(*written.forward(prepared.tiling, tensors, scale_of(problem)))
-        return AttentionState(*attention(self.name, prepared, scale_of(problem), tensors))
+            return AttentionState(*plain(tensors))
+        return AttentionState(*attention(plain, prepared, scale, tensors))
 
     def backward(
         self,

@@ -7,10 +7,10 @@ additive scores) the same matrix is written out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,18 +24,18 @@ from edgewise.backends.base import (
     Work,
     backward_by_recomputation,
 )
+from edgewise.backends.dense.twice import pair_attention, twice_differentiable
 from edgewise.backends.dense.whole import Whole
 from edgewise.backends.fused import gradients, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import attention
+from edgewise.ops.fused import Tables, attention
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import differentiated_again, looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Dense"]
@@ -72,7 +72,9 @@ class Dense(Backend):
     """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
 
     name: ClassVar[str] = "dense"
-    twice_differentiable: ClassVar[bool] = False
+    twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
+    plain_operations: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         facts = problem.facts
@@ -136,7 +138,8 @@ class Dense(Backend):
         return recall(graph, key, lower)
 
     def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
-        if not prepared.fused or not inputs.query.shape[-2] or not inputs.key.shape[-2]:
+        tensors = (inputs.query, inputs.key, inputs.value)
+        if not prepared.fused or not _has_pairs(inputs) or differentiated_again(tensors):
             return self.forward(problem, prepared, inputs).out
         mask = _float_mask(problem, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
@@ -150,9 +153,9 @@ class Dense(Backend):
             attn_mask=mask,
             is_causal=prepared.causal,
             scale=score.factor(problem.head_dim),
-            enable_gqa=problem.heads != problem.kv_heads,
+            enable_gqa=bool(problem.heads != problem.kv_heads),
         )
-        out = _once_differentiable(out)
+        out = twice_differentiable(out)
         out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return out.reshape(*lead, *out.shape[-2:])
 
@@ -177,8 +180,8 @@ class Dense(Backend):
         def short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if torch.is_autocast_enabled("cpu"):
                 with torch.autocast("cpu", enabled=False):
-                    return _once_differentiable(attend(query, key, value))
-            return _once_differentiable(attend(query, key, value))
+                    return twice_differentiable(attend(query, key, value))
+            return twice_differentiable(attend(query, key, value))
 
         return short
 
@@ -187,7 +190,8 @@ class Dense(Backend):
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            return AttentionState(*attention(self.name, prepared.whole, scale_of(problem), tensors))
+            plain = partial(_plain, prepared.whole, scale_of(problem))
+            return AttentionState(*attention(plain, prepared.whole, scale_of(problem), tensors))
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
@@ -345,6 +349,15 @@ def _whole(
     return Whole(added, causal, None if empty is None else empty[:, 0])
 
 
+def _plain(whole: Whole, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
+    """What `Whole.forward` computes, in plain torch operations."""
+    out, lse = pair_attention(*tensors, whole.mask, scale, causal=whole.causal)
+    if whole.empty is None:
+        return out, lse
+    out = out.masked_fill(whole.empty[:, None], 0.0)
+    return out, lse.masked_fill(whole.empty, -torch.inf)
+
+
 def _has_pairs(inputs: Inputs) -> bool:
     return bool(inputs.query.shape[-2] and inputs.key.shape[-2])
 
@@ -447,19 +460,3 @@ def _four(tensor: Tensor) -> Tensor:
     """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
-
-
-def _once_differentiable(out: Tensor) -> Tensor:
-    """Make a second derivative say what it needs, instead of failing inside torch.
-
-    A hook on what torch recorded: functions around it would cost small graphs more than attention.
-    """
-    if not looked_into((out,)) and out.grad_fn is not None:  # compilers may not ask the second
-        out.grad_fn.register_hook(_refusing)
-    return out
-
-
-def _refusing(grads: Sequence[Tensor | None], _: Any) -> tuple[Tensor | None, ...] | None:
-    if not torch.is_grad_enabled():
-        return None
-    return tuple(once_differentiable("dense", grads, grads))

@@ -41,7 +41,7 @@ class Native(Backend):
     """One pass over the edges in compiled kernels; CPU."""
 
     name: ClassVar[str] = "native"
-    twice_differentiable: ClassVar[bool] = False
+    twice_differentiable: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         reasons = _refusals(problem)

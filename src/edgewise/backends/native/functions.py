@@ -22,8 +22,9 @@ from edgewise.backends.native.kernels import (
     edge_products,
     reduce_rows,
 )
-from edgewise.backends.native.layout import Layout
-from edgewise.ops.once import once_differentiable
+from edgewise.backends.native.layout import Layout, Rows
+from edgewise.backends.native.plain import gradients_again
+from edgewise.ops.once import refuse_forward_mode
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into
 
 __all__ = [
@@ -38,15 +39,17 @@ __all__ = [
 def attention(
     settings: Settings, layout: Layout, operands: Operands, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp, differentiable once."""
+    """Output and log-sum-exp."""
     needs_grad = _needs_grad(operands)
+    if forward_mode():
+        refuse_forward_mode("native")
     if looked_into(operands):
         from edgewise.backends.native import operators  # defined on first need
 
         graph = _graph(layout, needs_grad)
         out, lse = operators.attention(*operands, seed, *graph, settings[0], settings[1:])
         return out.to(operands.query.dtype), lse
-    if needs_grad or forward_mode():  # which autograd refuses: kernels would lose the tangents
+    if needs_grad:
         out: Any = _Attention.apply(settings, layout, seed, *operands)
         return out
     return attention_forward(settings, layout.rows, operands, seed)
@@ -87,22 +90,20 @@ class _Attention(Function):
         out, lse, seed, *tensors = ctx.saved_tensors
         ctx.maybe_clear_saved_tensors()  # unless the graph is kept for another time
         grad_out, grad_lse = grads
+        wanted, operands = tuple(ctx.needs_input_grad[3:]), Operands(*tensors)
+        if torch.is_grad_enabled():
+            rows: Rows = ctx.layout.rows
+            found = gradients_again(
+                ctx.settings, rows, operands, seed, (grad_out, grad_lse), wanted
+            )
+            return None, None, None, *found
         if grad_out is None:
             grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
         state = [out, lse]
         del out
         found = gradients(
-            ctx.settings,
-            ctx.layout,
-            Operands(*tensors),
-            seed,
-            state,
-            grad_out,
-            grad_lse,
-            tuple(ctx.needs_input_grad[3:]),
+            ctx.settings, ctx.layout, operands, seed, state, grad_out, grad_lse, wanted
         )
-        if torch.is_grad_enabled():
-            found = once_differentiable("native", found, [grad_out, *tensors])
         return None, None, None, *found
 
 
@@ -149,6 +150,8 @@ def gradients(
 def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: bool) -> Tensor:
     """Weighted sums over the sources of each target; with ``flip``, over the targets of sources."""
     tensors = (value, weight)
+    if forward_mode():
+        refuse_forward_mode("native")
     if looked_into(tensors):
         from edgewise.backends.native import operators  # defined on first need
 
@@ -205,6 +208,8 @@ class _Products(Function):
 def best_of_rows(layout: Layout, value: Tensor, weight: Tensor | None) -> Tensor:
     """Largest message of each row and channel; the first of equals receives the gradient."""
     tensors = (value, weight)
+    if forward_mode():
+        refuse_forward_mode("native")
     if looked_into(tensors):
         from edgewise.backends.native import operators  # defined on first need
 

@@ -19,13 +19,13 @@ from edgewise.backends.native import kernels
 from edgewise.backends.native.functions import best_again
 from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
-from edgewise.ops.once import once_differentiable, refuse
+from edgewise.backends.native.plain import gradients_again
+from edgewise.ops.double_backward import differentiable_gradients
+from edgewise.ops.once import refuse
 from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["attention", "attention_backward", "best", "products", "sums"]
-
-_LIBRARY = torch.library.Library("edgewise", "FRAGMENT")
 
 MaybeTensor = Tensor | None
 Lists = Sequence[Tensor]
@@ -75,10 +75,7 @@ def _operator(
             for want, grad in zip(wanted, found, strict=True)
         )
 
-    if derive is _refuse:  # who calls it refuses: see `once_differentiable`
-        _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
-    else:
-        torch.library.register_autograd(full, derive_lists, setup_context=setup)
+    torch.library.register_autograd(full, derive_lists, setup_context=setup)
     torch.library.register_vmap(full, batched)
     operator = cast("Callable[..., Any]", getattr(torch.ops.edgewise, name).default)
 
@@ -161,11 +158,17 @@ def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor
     rest = (rows, columns, ctx.slots, ctx.score, ctx.numbers, wanted)
     if are_transforms_active():
         found = iter(attention_backward(*args, *rest))
+    elif torch.is_grad_enabled():
+        *operands, seed = tensors
+        settings = Settings(ctx.score, *ctx.numbers)
+        of_graph = Rows.from_tensors(rows, operands[1].shape[-2], ctx.slots[0])
+        again = gradients_again(
+            settings, of_graph, Operands(*operands), seed, (grad_out, grad_lse), wanted
+        )
+        return *again, *(6 * [None])
     else:
         plain = (None if tensor is None else tensor.detach() for tensor in args)
         found = iter(attention_backward(*plain, *rest))
-        if torch.is_grad_enabled():
-            found = iter(once_differentiable("native", list(found), [grad_out, *tensors]))
     return *(next(found) if want else None for want in wanted), *(6 * [None])
 
 
@@ -219,6 +222,36 @@ def _attention_vmap(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
     if _seeded_or_many_vectors(tensors, dims):
         return _one_by_one(attention, info.batch_size, tensors, dims, rest)
     return attention(*_all_batched(info.batch_size, tensors, dims), *rest), (0, 0)
+
+
+def _attention_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
+    grad_out, grad_lse, _, _, *tensors = inputs[: 4 + _NUM_OPERANDS + 1]
+    rows, _, ctx.slots, ctx.score, ctx.numbers, ctx.wanted = inputs[4 + _NUM_OPERANDS + 1 :]
+    ctx.save_for_backward(grad_out, grad_lse, *tensors, *rows)
+
+
+def _attention_backward_derivative(ctx: Any, *grads: Any) -> Any:
+    """Gradients of the gradients, all of them sent to what the call and its results depend on.
+
+    Output and log-sum-exp are functions of the operands, so they receive none of their own.
+    """
+    grad_out, grad_lse, *saved = ctx.saved_tensors
+    operands, seed, rows = saved[:_NUM_OPERANDS], saved[_NUM_OPERANDS], saved[_NUM_OPERANDS + 1 :]
+    pushes = iter(grads[0] if isinstance(grads[0], list | tuple) else grads)
+    of_graph = Rows.from_tensors(rows, operands[1].shape[-2], ctx.slots[0])
+    settings, wanted = Settings(ctx.score, *ctx.numbers), ctx.wanted
+
+    def gradients(*tensors: Any) -> tuple[Tensor, ...]:
+        found = gradients_again(
+            settings, of_graph, Operands(*tensors[2:]), seed, tensors[:2], wanted
+        )
+        return tuple(grad for grad in found if grad is not None)
+
+    tensors = [grad_out, grad_lse, *operands]
+    needed = [*ctx.needs_input_grad[:2], *ctx.needs_input_grad[4 : 4 + _NUM_OPERANDS]]
+    sent = [next(pushes) for want in wanted if want]
+    found = differentiable_gradients(gradients, tensors, needed, sent)
+    return *found[:2], None, None, *found[2:], *(7 * [None])
 
 
 def _attention_backward_vmap(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
@@ -452,10 +485,6 @@ def _one_by_one(
     return found, (0,) * len(found)
 
 
-def _save_nothing(ctx: Any, inputs: object, output: object) -> None:
-    """What a refusal needs."""
-
-
 attention = _operator(
     "attention",
     f"({_OPERANDS}, {_GRAPH}, {_SETTINGS}) -> (Tensor, Tensor)",
@@ -470,7 +499,7 @@ attention_backward = _operator(
     f"{_SETTINGS}, bool[] wanted) -> Tensor[]",
     _attention_backward,
     _attention_backward_fake,
-    (_save_nothing, _refuse),
+    (_attention_backward_setup, _attention_backward_derivative),
     _attention_backward_vmap,
 )
 sums = _operator(

@@ -27,7 +27,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
-from edgewise.ops.once import once_differentiable
+from edgewise.backends.native.plain import gradients_again
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["Shortcut"]
@@ -179,8 +179,13 @@ class _Shortcut(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad_out,) = grads
-        tensors = ctx.saved_tensors
-        found = ctx.shortcut.launch_backward(tensors, grad_out, ctx.needs_input_grad[1:])
+        tensors, shortcut = ctx.saved_tensors, ctx.shortcut
+        wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
-            found = once_differentiable("native", found, [grad_out, *tensors[:3]])
-        return None, *found
+            operands, rows = Operands(*tensors[:3]), shortcut.layout.rows
+            wanted = (*wanted, False, False, False, False)
+            again = gradients_again(
+                shortcut.settings, rows, operands, None, (grad_out, None), wanted
+            )
+            return None, *again[:3]
+        return None, *shortcut.launch_backward(tensors, grad_out, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -41,7 +42,8 @@ class Ragged(Backend):
     """Batches of complete and causal graphs: torch's fused attention on blocks of alike sizes."""
 
     name: ClassVar[str] = "ragged"
-    twice_differentiable: ClassVar[bool] = False
+    twice_differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:
         reasons = _refusals(problem)
@@ -77,9 +79,10 @@ class Ragged(Backend):
 
     def forward(self, problem: AttentionProblem, prepared: _Cut, inputs: Inputs) -> AttentionState:
         tensors, scale = (inputs.query, inputs.key, inputs.value), scale_of(problem)
+        plain = partial(prepared.written.forward, scale=scale)
         if looked_into(tensors):
-            return AttentionState(*prepared.written.forward(tensors, scale))
-        return AttentionState(*attention(self.name, prepared.buckets, scale, tensors))
+            return AttentionState(*plain(tensors))
+        return AttentionState(*attention(plain, prepared.buckets, scale, tensors))
 
     def backward(
         self,

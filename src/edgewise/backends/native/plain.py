@@ -1,0 +1,91 @@
+"""The attention of the kernels in plain torch, where a gradient has to be differentiated again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.backends.native.kernels import Operands, Settings
+from edgewise.backends.native.layout import Rows
+from edgewise.layouts import Csr, ReversedCsr
+from edgewise.ops import Additive, Dot, EdgeBias, GATv2, Score
+from edgewise.ops.double_backward import differentiable_gradients
+from edgewise.ops.inputs import Inputs
+from edgewise.ops.row_attention import row_attention
+
+__all__ = ["gradients_again"]
+
+
+def gradients_again(
+    settings: Settings,
+    rows: Rows,
+    operands: Operands,
+    seed: Tensor | None,
+    grads: tuple[Tensor | None, Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of the operands that can be differentiated again.
+
+    Args:
+        settings: Of the call.
+        rows: The graph by target.
+        operands: The tensors of the call.
+        seed: Of the dropout mask.
+        grads: Of the output and of the log-sum-exp; None for zero.
+        wanted: For which operands.
+
+    Complexity: O(E * H * D) time and memory.
+    """
+    layout, columns = _csr(rows)
+    score = _score_of(settings)
+
+    def plain(*tensors: Any) -> tuple[Tensor, Tensor]:
+        read = Operands(*tensors)
+        bias = None if read.bias is None else EdgeBias(read.bias)
+        inputs = Inputs(*read[:4], bias, *read[5:], seed)
+        state = row_attention(layout, columns, score, settings.dropout, inputs)
+        return state.out, state.lse
+
+    return differentiable_gradients(plain, operands, wanted, grads)
+
+
+def _score_of(settings: Settings) -> Score:
+    """The score that `settings_of` was given."""
+    scores: tuple[Score, Score, Score] = (
+        Dot(settings.scale, settings.softcap or None),
+        Additive(settings.slope),
+        GATv2(None, settings.slope),
+    )
+    return scores[settings.score]
+
+
+def _csr(rows: Rows) -> tuple[Csr, ReversedCsr]:
+    """The rows as layouts of 64-bit indices, by target and by source."""
+    target = torch.repeat_interleave(torch.arange(rows.num_rows), rows.indptr.diff())
+    parts = (rows.indices, rows.edge, rows.copy)
+    indices, edge, copy = (None if part is None else part.long() for part in parts)
+    assert indices is not None
+    indptr = rows.indptr
+    if rows.order is not None:  # rows that stand in another order than their nodes
+        target = rows.order.long()[target]
+        entry = torch.argsort(target, stable=True)
+        target, indices = target[entry], indices[entry]
+        edge = entry if edge is None else edge[entry]
+        copy = None if copy is None else copy[entry]
+        indptr = _starts(target, rows.num_rows)
+    permutation = torch.argsort(indices, stable=True)
+    return (
+        Csr(indptr, indices, target, edge, copy, rows.num_columns),
+        ReversedCsr(
+            _starts(indices, rows.num_columns), target[permutation], permutation, rows.num_rows
+        ),
+    )
+
+
+def _starts(rows: Tensor, count: int) -> Tensor:
+    """Where each row begins in a list of entries by row."""
+    degree = torch.bincount(rows, minlength=count)
+    return torch.cat([degree.new_zeros(1), degree.cumsum(0)])

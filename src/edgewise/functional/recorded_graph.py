@@ -1,0 +1,138 @@
+"""A graph as text, sizes and tensors: what an operator can be given, and a file can keep.
+
+A *record* is nested tuples: the name of a family, then its fields. In it ``"$0"`` stands for the
+first of the sizes, and ``"#0"`` for the first of the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.graphs import Assume, EdgeList, Graph
+from edgewise.graphs.disjoint import DisjointUnion
+from edgewise.graphs.permutation import Permutation
+from edgewise.graphs.symbolic import FAMILIES
+from edgewise.layouts import edges
+
+__all__ = ["as_text", "graph_of", "is_symbolic", "record_of", "with_sizes"]
+
+_REMEMBERED = 64  # graphs that were built from records
+
+
+def is_symbolic(item: Any) -> bool:
+    """Whether a part of a `Graph.spec` is a size that a compiler holds open."""
+    if isinstance(item, tuple):
+        return any(is_symbolic(part) for part in item)
+    if isinstance(item, int | torch.SymInt) and not isinstance(item, bool):
+        from torch.fx.experimental.symbolic_shapes import has_static_value
+
+        return not has_static_value(item)
+    return False
+
+
+def with_sizes(item: Any, sizes: list[Any]) -> Any:
+    """A `Graph.spec` as a record; the sizes that are held open are appended to ``sizes``."""
+    if isinstance(item, tuple):
+        return tuple([with_sizes(part, sizes) for part in item])
+    if is_symbolic(item):
+        sizes.append(item)
+        return f"${len(sizes) - 1}"
+    return item
+
+
+def record_of(graph: Graph, tensors: list[Tensor]) -> Any:
+    """The record of any graph; its tensors are appended to ``tensors``."""
+    if isinstance(graph, Assume):  # facts choose a plan, never a number
+        return record_of(graph.graph, tensors)
+    if isinstance(graph, DisjointUnion):
+        return ("DisjointUnion", *(record_of(part, tensors) for part in graph.parts))
+    if isinstance(graph, Permutation):
+        inner = record_of(graph.graph, tensors)
+        return ("Permutation", inner, *(_place(t, tensors) for t in (graph.targets, graph.sources)))
+    fields = [(name, getattr(graph, name)) for name in graph.__dataclass_fields__]  # type: ignore[attr-defined]
+    known = type(graph).__name__ in FAMILIES
+    if known and all(isinstance(value, int | tuple | Graph | None) for _, value in fields):
+        return (
+            type(graph).__name__,
+            *(
+                (name, record_of(value, tensors) if isinstance(value, Graph) else value)
+                for name, value in fields
+            ),
+        )
+    found = edges(graph)  # in edge order, which is the order of an edge list's columns
+    index = torch.stack([found.source, found.target])
+    return ("EdgeList", _place(index, tensors), graph.num_targets, graph.num_sources)
+
+
+def as_text(record: Any) -> str:
+    """A record as JSON."""
+    return json.dumps(record)
+
+
+def graph_of(text: str, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
+    """The graph of a record; the same object for the same record, so that plans are remembered."""
+    numbers = tuple(int(size) for size in sizes)
+    key = (text, numbers, *((t.data_ptr(), t._version, t.shape) for t in tensors))
+    with _LOCK:
+        known = _KNOWN.get(key)
+        if known is not None:
+            _KNOWN.move_to_end(key)
+            return known[0]
+    graph = _built(json.loads(text), numbers, tensors)
+    with _LOCK:
+        _KNOWN[key] = graph, tuple(tensors)  # held, so that no other tensor has their addresses
+        while len(_KNOWN) > _REMEMBERED:
+            _KNOWN.popitem(last=False)
+    return graph
+
+
+_KNOWN: OrderedDict[tuple[Any, ...], tuple[Graph, tuple[Tensor, ...]]] = OrderedDict()
+_LOCK = Lock()
+
+# torch.compile writes a record's text while it traces.
+as_text._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _place(tensor: Tensor, tensors: list[Tensor]) -> str:
+    tensors.append(tensor)
+    return f"#{len(tensors) - 1}"
+
+
+def _built(record: Any, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
+    name, *rest = record
+    if name == "DisjointUnion":
+        return DisjointUnion(tuple(_built(part, sizes, tensors) for part in rest))
+    if name == "Permutation":
+        inner, *orders = rest
+        own = (tensors[int(order[1:])] for order in orders)
+        return Permutation(_built(inner, sizes, tensors), *own)
+    if name == "EdgeList":
+        index, num_targets, num_sources = rest
+        return EdgeList(tensors[int(index[1:])], num_targets=num_targets, num_sources=num_sources)
+    values = {
+        field: _built(value, sizes, tensors) if _is_record(value) else _filled(value, sizes)
+        for field, value in rest
+    }
+    return FAMILIES[name](**values)
+
+
+def _is_record(value: object) -> bool:
+    """Whether a field is a graph: a list that begins with a family's name."""
+    if not isinstance(value, list) or not value:
+        return False
+    first: Any = value[0]
+    return isinstance(first, str) and not first.startswith("$")
+
+
+def _filled(value: Any, sizes: Sequence[int]) -> Any:
+    """A field with its sizes, lists as the tuples they were."""
+    if isinstance(value, list):
+        return tuple(_filled(item, sizes) for item in value)
+    return sizes[int(value[1:])] if isinstance(value, str) else value
