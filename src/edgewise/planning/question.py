@@ -7,6 +7,7 @@ no tensors and no graph. It is the key under which a graph remembers its plans, 
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -184,7 +185,8 @@ def check_score(score: object) -> None:
 
 
 def _check_dropout(dropout: object) -> None:
-    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+    number = isinstance(dropout, Real) and not isinstance(dropout, bool)
+    if not number or not 0.0 <= float(dropout) < 1.0:
         raise ArgumentError(
             f"dropout must be a number in [0, 1), got {dropout!r}. Pass 0 for none."
         )

@@ -13,10 +13,10 @@ from torch import Tensor
 from edgewise.backends.banded import flash, written
 from edgewise.backends.banded.tiles import Tiles
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
-from edgewise.ops.fused import Tables, attention, every_head, on_matrix_units
+from edgewise.ops.fused import Tables, every_head, on_matrix_units
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import looked_into
@@ -143,7 +143,7 @@ class Banded(Backend):
         tensors = (inputs.query, inputs.key, inputs.value)
         if looked_into(tensors):
             return AttentionState(*_written(prepared, scale, tensors))
-        return AttentionState(*attention(self.name, prepared, scale, tensors))
+        return attention(self.name, problem, prepared, inputs)
 
     def backward(
         self,

@@ -12,10 +12,9 @@ from edgewise.backends.blocked import written
 from edgewise.backends.blocked.flash import Flash
 from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
 from edgewise.backends.blocked.tiling import Tiling
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import band, ragged
-from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
@@ -56,7 +55,7 @@ class Blocked(Backend):
         tensors = (inputs.query, inputs.key, inputs.value)
         if looked_into(tensors):
             return AttentionState(*written.forward(prepared.tiling, tensors, scale_of(problem)))
-        return AttentionState(*attention(self.name, prepared, scale_of(problem), tensors))
+        return attention(self.name, problem, prepared, inputs)
 
     def backward(
         self,

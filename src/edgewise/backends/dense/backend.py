@@ -25,12 +25,11 @@ from edgewise.backends.base import (
     backward_by_recomputation,
 )
 from edgewise.backends.dense.whole import Whole
-from edgewise.backends.fused import gradients, scale_of
+from edgewise.backends.fused import above_zero, attention, gradients, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once import once_differentiable
 from edgewise.ops.scores import Additive, Dot
@@ -140,16 +139,15 @@ class Dense(Backend):
             return self.forward(problem, prepared, inputs).out
         mask = _float_mask(problem, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
-        score = problem.score
-        assert isinstance(score, Dot)
-        lead = inputs.query.shape[:-2]
+        query, scale = above_zero(inputs.query, scale_of(problem))
+        lead = query.shape[:-2]
         out = scaled_dot_product_attention(
-            _four(inputs.query),
+            _four(query),
             _four(inputs.key),
             _four(inputs.value),
             attn_mask=mask,
             is_causal=prepared.causal,
-            scale=score.factor(problem.head_dim),
+            scale=scale,
             enable_gqa=problem.heads != problem.kv_heads,
         )
         out = _once_differentiable(out)
@@ -163,14 +161,15 @@ class Dense(Backend):
         as_torch_wants = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
         if not prepared.fused or prepared.empty is not None or not as_torch_wants:
             return None
-        score = problem.score
-        assert isinstance(score, Dot)
+        scale = scale_of(problem)
+        if above_zero(inputs.query, scale)[1] != scale:
+            return None
         mask = _float_mask(problem, prepared, inputs)
         attend = partial(
             scaled_dot_product_attention,
             attn_mask=prepared.open_mask if mask is None else mask,
             is_causal=prepared.causal,
-            scale=score.factor(problem.head_dim),
+            scale=scale,
             enable_gqa=problem.heads != problem.kv_heads,
         )
 
@@ -187,7 +186,7 @@ class Dense(Backend):
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            return AttentionState(*attention(self.name, prepared.whole, scale_of(problem), tensors))
+            return attention(self.name, problem, prepared.whole, inputs)
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from edgewise import layouts
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.backends.ragged.bins import Bin, bins
 from edgewise.backends.ragged.buckets import Bucket
 from edgewise.backends.ragged.flash import Buckets, blocks_at_once
 from edgewise.backends.ragged.written import Written
 from edgewise.graphs import recall
-from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
@@ -79,7 +78,7 @@ class Ragged(Backend):
         tensors, scale = (inputs.query, inputs.key, inputs.value), scale_of(problem)
         if looked_into(tensors):
             return AttentionState(*prepared.written.forward(tensors, scale))
-        return AttentionState(*attention(self.name, prepared.buckets, scale, tensors))
+        return attention(self.name, problem, prepared.buckets, inputs)
 
     def backward(
         self,
