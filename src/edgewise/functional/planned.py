@@ -18,6 +18,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
 from edgewise.ops.tracing import forward_mode, looked_into, overridden
 from edgewise.planning import Plan, choose
+from edgewise.planning.checked import checked
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
 __all__ = [
@@ -58,7 +59,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Plan:
     key = (question, backend)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = _plan(graph, question, backend)
+        plan = plans[key] = checked(_plan(graph, question, backend), graph)
         while len(plans) > _MOST_PLANS:
             plans.pop(next(iter(plans)), None)
     return plan

@@ -20,7 +20,7 @@ from edgewise.planning.rules import simplify
 from edgewise.planning.split import Part, Split, repeated, splits
 from edgewise.problem import AttentionProblem, Problem
 
-__all__ = ["Decision", "Refusal", "choose"]
+__all__ = ["Decision", "Refusal", "choose", "exact"]
 
 _DEFINITION = "reference"  # what the others are tested against; never a candidate
 _DEEPEST = 2  # a part of a split may be split once more
@@ -87,7 +87,20 @@ def choose(problem: Problem, backend: str = "auto", budget: int | None = None) -
             f"no backend accepts this problem ({problem}):\n{lines}",
             {refusal.backend: refusal.reasons for refusal in refused},
         )
-    return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit)
+    plan = replace(plans[0], chosen=True)
+    return Decision(problem, plan, tuple(plans[1:]), tuple(refused), limit)
+
+
+def exact(problem: Problem) -> Run | None:
+    """The cheapest backend that keeps a NaN to the rows that read it; None if none may run."""
+    asked, limit = _simply(problem), memory_budget(problem.device)
+    judged = [_judged(backend, asked, limit, on_request=False) for backend in BACKENDS]
+    runs = [
+        run
+        for run in judged
+        if isinstance(run, Run) and not run.spreads and run.backend != _DEFINITION
+    ]
+    return min(runs, key=lambda run: run.seconds, default=None)
 
 
 _ONE_ROW = (
@@ -107,7 +120,7 @@ def _one_row(problem: Problem, budget: int) -> Decision | None:
         return None
     others = (b.name for b in BACKENDS if b.name not in ("dense", _DEFINITION))
     refused = tuple(Refusal(name, (_ONE_ROW,)) for name in others)
-    return Decision(problem, outcome, (), refused, budget)
+    return Decision(problem, replace(outcome, chosen=True), (), refused, budget)
 
 
 def _simply(problem: Problem) -> Problem:
@@ -148,7 +161,7 @@ def _judged(
         )
     time = seconds(verdict.work, verdict.way, problem)
     fill = 1.0 if not verdict.pairs else min(1.0, problem.facts.max_edges / verdict.pairs)
-    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill)
+    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill, verdict.spreads)
 
 
 # --- In parts ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ no tensors and no graph. It is the key under which a graph remembers its plans, 
 from __future__ import annotations
 
 from numbers import Real
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -185,8 +185,8 @@ def check_score(score: object) -> None:
 
 
 def _check_dropout(dropout: object) -> None:
-    number = isinstance(dropout, Real) and not isinstance(dropout, bool)
-    if not number or not 0.0 <= float(dropout) < 1.0:
+    number = not isinstance(dropout, bool) and isinstance(dropout, Real)
+    if not (number and 0.0 <= float(cast("float", dropout)) < 1.0):
         raise ArgumentError(
             f"dropout must be a number in [0, 1), got {dropout!r}. Pass 0 for none."
         )

@@ -41,6 +41,7 @@ class Blocked(Backend):
             way="dense tiles",
             pairs=found.pairs,
             on_request=_better_as(problem),
+            spreads=True,
         )
 
     def prepare(self, problem: Problem) -> Flash:

@@ -94,14 +94,18 @@ class Dense(Backend):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
             entry = size * (6 if problem.needs_grad else 4)
             entry = max(entry, 36) if problem.dropout else entry  # counters are int64
-            return Accepts(work, pairs * heads * entry, way=way, pairs=pairs)
+            memory = pairs * heads * entry
+            return Accepts(work, memory, way=way, pairs=pairs, spreads=not facts.complete)
         rows = _tables(problem, problem.dtype.itemsize)
         mask = 0 if free else pairs * (1 + size)
         if problem.bias is not None:
             mask += pairs * heads * size * (4 if problem.needs_grad else 2)
         if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
             mask += 3 * pairs * heads * size
-        return Accepts(work, rows + mask, way="sdpa" if free else "sdpa + mask", pairs=seen)
+        way = "sdpa" if free else "sdpa + mask"
+        # Of a row whose scores are all minus infinity, torch's kernel says that their sum is one.
+        spreads = not facts.complete or problem.wants_lse
+        return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads)
 
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
@@ -280,7 +284,8 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     if problem.weighted:  # each edge is put in its place
         entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
     work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
-    return Accepts(work, memory, way="matrix product", pairs=pairs)
+    spreads = not facts.complete
+    return Accepts(work, memory, way="matrix product", pairs=pairs, spreads=spreads)
 
 
 def _tables(problem: AttentionProblem, size: int) -> int:

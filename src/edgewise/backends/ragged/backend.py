@@ -61,6 +61,8 @@ class Ragged(Backend):
             way="blocks",
             pairs=pairs,
             on_request=_ONE if _is_dense(problem) else None,
+            # Every target of a complete block reads what a NaN there spreads to.
+            spreads=problem.wants_lse or any(one.causal for one in found),
         )
 
     def prepare(self, problem: Problem) -> _Cut:
