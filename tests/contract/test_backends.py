@@ -31,7 +31,9 @@ BLOCKS = {"hubs: isolated others",
           "complete", "complete, rectangular", "causal", "causal, decoding", "causal, wide",
           "causal, tall: isolated targets", "blocks, one empty", "blocks, rectangular",
           "self-loops", "one node", "no targets", "no sources"}  # fmt: skip
-PLAIN = {"dot", "dot, scaled", "dot, other value size", "dot, batch", "dot, two batch dimensions",
+PLAIN = {"dot", "dot, scaled", "dot, scale 0", "dot, scale below 0", "dot, tiny scale",
+         "dot, scale that float32 rounds to 0",
+         "dot, other value size", "dot, batch", "dot, two batch dimensions",
          "dot, grouped heads", "dot, one key head", "dot, strided"}  # fmt: skip
 
 

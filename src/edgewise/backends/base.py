@@ -51,6 +51,8 @@ class Accepts:
         way: How it will be run, in a word or two; each way has prices of its own.
         pairs: Target-source pairs that are worked on, edges or not; None where only edges are.
         on_request: Why ``"auto"`` leaves it alone all the same, as a sentence with a cure.
+        spreads: Whether a NaN or an infinity may reach rows that do not read it, because pairs
+            that are no edges are multiplied by zero.
     """
 
     work: Work
@@ -58,6 +60,7 @@ class Accepts:
     way: str
     pairs: float | None = None
     on_request: str | None = None
+    spreads: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from edgewise.ops import fused
@@ -12,7 +13,9 @@ from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.problem import AttentionProblem
 
-__all__ = ["gradients", "refusals", "scale_of"]
+__all__ = ["above_zero", "attention", "gradients", "refusals", "scale_of"]
+
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[str]:
@@ -46,6 +49,41 @@ def scale_of(problem: AttentionProblem) -> float:
     return problem.score.factor(problem.head_dim)
 
 
+def above_zero(query: Tensor, scale: float) -> tuple[Tensor, float]:
+    """The same scores with a factor above zero.
+
+    Torch's kernels mask before they scale: minus infinity times zero is NaN, and times a negative
+    factor it is infinity. Nothing changes where the factor is positive.
+    """
+    if scale >= _SMALLEST:
+        return query, scale
+    if scale <= -_SMALLEST:
+        return -query, -scale
+    return query * scale, 1.0
+
+
+def attention(
+    plain: Callable[[fused.Tables, float], tuple[Tensor, Tensor]],
+    problem: AttentionProblem,
+    pieces: fused.Pieces,
+    inputs: Inputs,
+) -> AttentionState:
+    """Output and log-sum-exp of a graph cut into pieces.
+
+    Args:
+        plain: The same from query, key, value and scale in plain torch operations, for second
+            derivatives.
+        problem: What was planned.
+        pieces: Of the graph.
+        inputs: The tensors of the call.
+    """
+    query, scale = above_zero(inputs.query, scale_of(problem))
+    found = fused.attention(
+        lambda tables: plain(tables, scale), pieces, scale, (query, inputs.key, inputs.value)
+    )
+    return AttentionState(*found)
+
+
 def gradients(
     problem: AttentionProblem,
     pieces: fused.Pieces,
@@ -56,6 +94,12 @@ def gradients(
 ) -> Mapping[str, Tensor]:
     """What `Backend.backward` returns, for a graph cut into pieces."""
     tensors, known = (inputs.query, inputs.key, inputs.value), (state.out, state.lse)
-    found = fused.gradients(pieces, scale_of(problem), tensors, known, grad_out, grad_lse)
+    given = scale_of(problem)
+    query, scale = above_zero(inputs.query, given)
+    own = (query, inputs.key, inputs.value)
+    of_query, of_key, of_value = fused.gradients(pieces, scale, own, known, grad_out, grad_lse)
+    if scale != given:
+        of_query = of_query * (given / scale)
+    found = (of_query, of_key, of_value)
     named = zip(("query", "key", "value"), tensors, found, strict=True)
     return {name: grad for name, tensor, grad in named if tensor.requires_grad}

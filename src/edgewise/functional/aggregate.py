@@ -8,6 +8,7 @@ from edgewise.functional import at_run_time
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.graphs import Graph
 from edgewise.planning import Run
+from edgewise.planning.checked import Checked
 from edgewise.planning.question import ask_aggregate, check_graph
 from edgewise.problem import Reduce
 
@@ -70,5 +71,5 @@ def aggregate(
     if weight is not None and weight.ndim >= value.ndim:
         weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
     chosen = planned(graph, question, backend)
-    assert isinstance(chosen, Run), "sums are not split"
+    assert isinstance(chosen, Run | Checked), "sums are not split"
     return chosen.aggregate(value, weight)

@@ -18,6 +18,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score
 from edgewise.ops.tracing import looked_into, overridden
 from edgewise.planning import Plan, choose
+from edgewise.planning.checked import checked
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 from edgewise.planning.selection import Selection, around, guarded_selection, selected
 
@@ -59,7 +60,7 @@ def planned(graph: Graph, question: Question, backend: str) -> Plan:
     key = (question, selection)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = _plan(graph, question, selection)
+        plan = plans[key] = checked(_plan(graph, question, selection), graph)
         while len(plans) > _MOST_PLANS:
             plans.pop(next(iter(plans)), None)
     return plan

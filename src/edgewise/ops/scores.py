@@ -11,12 +11,17 @@ score                      formula                                       who
 
 A bias is added after the score (`edgewise.ops.bias`). A score is evaluated on *paired* rows, so
 one formula serves every backend that gathers.
+
+The numbers of a score are any that float32 can hold: zero and negative ones too, from Python or
+NumPy. A tensor is refused, also one without dimensions, because a plan keeps the number: it would
+have no gradient, and reading it would wait for the device.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -25,6 +30,32 @@ from torch.nn.functional import leaky_relu
 from edgewise.errors import ArgumentError
 
 __all__ = ["Additive", "Dot", "GATv2", "Score"]
+
+_LARGEST = torch.finfo(torch.float32).max
+_SMALLEST = torch.finfo(torch.float32).tiny
+_LEARNED = "Multiply query by a learned scale instead, or take its .item()."
+
+
+def _number(owner: str, name: str, value: object, cure: str) -> float:
+    """A setting of a score as a number.
+
+    Raises:
+        ArgumentError: it is none, or none that float32 can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentError(f"{owner}: {name} must be a number, got {type(value).__name__}. {cure}")
+    if not -_LARGEST <= float(value) <= _LARGEST:
+        raise ArgumentError(
+            f"{owner}: {name} must be a finite number of float32, got {value}. "
+            f"Pass one between {-_LARGEST:.2g} and {_LARGEST:.2g}."
+        )
+    return float(value)
+
+
+def _set(score: Score, name: str, value: float) -> None:
+    """Replace a setting while a score is made; a number that is as it should be stays."""
+    if type(getattr(score, name)) is not float:
+        object.__setattr__(score, name, value)
 
 
 class Score(ABC):
@@ -56,11 +87,11 @@ class Dot(Score):
     .. math::  s_{ij} = \text{scale} \; q_i \cdot (k_j + e_{ij})
 
     Args:
-        scale: Factor of the dot product; ``1 / sqrt(head_dim)`` when None.
+        scale: Factor of the dot product, of any sign; ``1 / sqrt(head_dim)`` when None.
         softcap: Limit ``c`` of the scores, ``c tanh(s / c)``; no limit when None.
 
     Raises:
-        ArgumentError: a setting is no number, or ``softcap`` is not positive.
+        ArgumentError: a setting is no finite number of float32, or ``softcap`` is not positive.
 
     References:
         Vaswani et al. 2017, arXiv:1706.03762, equation 1. Soft cap: Gemma team. Gemma 2. 2024,
@@ -71,16 +102,16 @@ class Dot(Score):
     softcap: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("scale", self.scale), ("softcap", self.softcap)):
-            if value is not None and not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if self.scale is not None:
+            _set(self, "scale", _number("Dot", "scale", self.scale, _LEARNED))
+        if self.softcap is not None:
+            cap = _number("Dot", "softcap", self.softcap, "Take its .item().")
+            if cap < _SMALLEST:
                 raise ArgumentError(
-                    f"Dot: {name} must be a number, got {type(value).__name__}. Multiply query by "
-                    f"a learned scale instead, or take its .item()."
+                    f"Dot: softcap must be positive, {_SMALLEST:.2g} at least, got {self.softcap}. "
+                    f"Leave it out for no limit."
                 )
-        if self.softcap is not None and not self.softcap > 0:
-            raise ArgumentError(
-                f"Dot: softcap must be positive, got {self.softcap}. Leave it out for no limit."
-            )
+            _set(self, "softcap", cap)
 
     def factor(self, head_dim: int) -> float:
         """The factor of the dot product for this head dimension."""
@@ -107,13 +138,19 @@ class Additive(Score):
     the ``c_ij``.
 
     Args:
-        slope: Slope of the LeakyReLU for negative numbers.
+        slope: Slope of the LeakyReLU for negative numbers: any number.
+
+    Raises:
+        ArgumentError: ``slope`` is no finite number of float32.
 
     References:
         Velickovic et al. Graph Attention Networks. 2018, arXiv:1710.10903, equation 3.
     """
 
     slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        _set(self, "slope", _number("Additive", "slope", self.slope, "Take its .item()."))
 
     @property
     def key_dim(self) -> int | None:
@@ -134,7 +171,10 @@ class GATv2(Score):
 
     Args:
         weight: The vector ``a`` of each head: ``[H, D]``; it receives gradients.
-        slope: Slope of the LeakyReLU for negative numbers.
+        slope: Slope of the LeakyReLU for negative numbers: any number.
+
+    Raises:
+        ArgumentError: ``slope`` is no finite number of float32.
 
     References:
         Brody, Alon, Yahav. How Attentive are Graph Attention Networks? 2021, arXiv:2105.14491,
@@ -143,6 +183,9 @@ class GATv2(Score):
 
     weight: Tensor | None = field(compare=False, repr=False)  # None in a problem, never in a call
     slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        _set(self, "slope", _number("GATv2", "slope", self.slope, "Take its .item()."))
 
     @property
     def vector(self) -> Tensor | None:

@@ -37,6 +37,10 @@ class Fold(Plan):
     def name(self) -> str:
         return f"batch({self.inner.name})"
 
+    @property
+    def spreads(self) -> bool:
+        return self.inner.spreads
+
     def without_graph(self) -> Fold:
         bare = replace(self.problem, graph=Complete(0))
         return replace(self, problem=bare, inner=self.inner.without_graph())

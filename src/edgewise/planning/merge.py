@@ -64,6 +64,10 @@ class Merge(Plan):
     def name(self) -> str:
         return f"merge({', '.join(piece.plan.name for piece in self.pieces)})"
 
+    @property
+    def spreads(self) -> bool:
+        return any(piece.plan.spreads or piece.part.left_out is not None for piece in self.pieces)
+
     @cached_property
     def positions(self) -> tuple[Tensor, ...]:
         """For each part, where its edges stand in the whole graph's edge order.

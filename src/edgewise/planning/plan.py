@@ -10,7 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,11 +53,19 @@ class Plan(ABC):
         problem: What was asked.
         seconds: Estimated time of one call.
         memory: Estimated largest extra memory in bytes.
+        chosen: Whether ``"auto"`` chose it, rather than a name: it is then called so that a NaN
+            reaches only the rows that read it; see `edgewise.planning.checked`.
     """
 
     problem: Problem
     seconds: float
     memory: int
+    chosen: bool = field(default=False, kw_only=True, compare=False, repr=False)
+
+    @property
+    @abstractmethod
+    def spreads(self) -> bool:
+        """Whether a NaN or an infinity may reach rows that do not read it."""
 
     @property
     @abstractmethod
@@ -113,7 +121,9 @@ class Plan(ABC):
         ]
         if changed:
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
-        return self.attend(inputs)
+        from edgewise.planning.checked import checked  # which is made of plans
+
+        return checked(self, graph).attend(inputs)
 
     @abstractmethod
     def attend(self, inputs: Inputs) -> Tensor:
@@ -160,11 +170,13 @@ class Run(Plan):
         backend: The backend's name.
         way: What the backend will do, in a word or two.
         fill: At most this share of the pairs that are worked on are edges.
+        spreads: Whether a NaN or an infinity may reach rows that do not read it.
     """
 
     backend: str
     way: str
     fill: float
+    spreads: bool = False  # pyright: ignore[reportIncompatibleMethodOverride]  # a field is enough
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from edgewise.planning.selection import Selection, check_fits, selected
 from edgewise.planning.split import Part, Split, repeated, splits
 from edgewise.problem import AttentionProblem, Problem
 
-__all__ = ["Decision", "Refusal", "choose"]
+__all__ = ["Decision", "Refusal", "choose", "exact"]
 
 _DEFINITION = "reference"  # what the others are tested against; never a candidate
 _ANY = Selection()
@@ -91,7 +91,8 @@ def choose(
             f"no backend accepts this problem ({problem}):\n{lines}",
             {refusal.backend: refusal.reasons for refusal in refused},
         )
-    return Decision(problem, plans[0], tuple(plans[1:]), tuple(refused), limit, selection)
+    plan = replace(plans[0], chosen=True)
+    return Decision(problem, plan, tuple(plans[1:]), tuple(refused), limit, selection)
 
 
 def _named(problem: Problem, selection: Selection, budget: int) -> Decision:
@@ -105,6 +106,18 @@ def _named(problem: Problem, selection: Selection, budget: int) -> Decision:
         named = "" if selection.origin == "argument" else f", which {selection} named"
         raise BackendRefused(f"{name}{named}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
     return Decision(problem, outcome, (), (), budget, selection)
+
+
+def exact(problem: Problem) -> Run | None:
+    """The cheapest backend that keeps a NaN to the rows that read it; None if none may run."""
+    asked, limit = _simply(problem), memory_budget(problem.device)
+    judged = [_judged(backend, asked, limit, on_request=False) for backend in BACKENDS]
+    runs = [
+        run
+        for run in judged
+        if isinstance(run, Run) and not run.spreads and run.backend != _DEFINITION
+    ]
+    return min(runs, key=lambda run: run.seconds, default=None)
 
 
 _ONE_ROW = (
@@ -124,7 +137,7 @@ def _one_row(problem: Problem, budget: int) -> Decision | None:
         return None
     others = (b.name for b in BACKENDS if b.name not in ("dense", _DEFINITION))
     refused = tuple(Refusal(name, (_ONE_ROW,)) for name in others)
-    return Decision(problem, outcome, (), refused, budget)
+    return Decision(problem, replace(outcome, chosen=True), (), refused, budget)
 
 
 def _simply(problem: Problem) -> Problem:
@@ -177,7 +190,7 @@ def _judged(
         )
     time = seconds(verdict.work, verdict.way, problem)
     fill = 1.0 if not verdict.pairs else min(1.0, problem.facts.max_edges / verdict.pairs)
-    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill)
+    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill, verdict.spreads)
 
 
 # --- In parts ------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ no tensors and no graph. It is the key under which a graph remembers its plans, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from numbers import Real
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -184,7 +185,8 @@ def check_score(score: object) -> None:
 
 
 def _check_dropout(dropout: object) -> None:
-    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+    number = not isinstance(dropout, bool) and isinstance(dropout, Real)
+    if not (number and 0.0 <= float(cast("float", dropout)) < 1.0):
         raise ArgumentError(
             f"dropout must be a number in [0, 1), got {dropout!r}. Pass 0 for none."
         )

@@ -151,7 +151,13 @@ def _forbidding(values: Tensor) -> Bias:
 SETTINGS: dict[str, Setting] = {
     "dot": Setting(),
     "dot, scaled": Setting(Dot(scale=0.7)),
+    "dot, scale 0": Setting(Dot(scale=0.0)),
+    "dot, scale below 0": Setting(Dot(scale=-0.7), heads=4, batch=(2,)),
+    "dot, tiny scale": Setting(Dot(scale=1e-30)),
+    "dot, scale that float32 rounds to 0": Setting(Dot(scale=-1e-60), value_dim=3),
     "dot, soft cap": Setting(Dot(scale=1.0, softcap=1.5)),
+    "dot, scale below 0, small soft cap": Setting(Dot(scale=-1.0, softcap=0.1)),
+    "dot, huge soft cap": Setting(Dot(softcap=1e30)),
     "dot, other value size": Setting(value_dim=3),
     "dot, batch": Setting(batch=(3,)),
     "dot, two batch dimensions": Setting(batch=(2, 3)),
@@ -166,6 +172,7 @@ SETTINGS: dict[str, Setting] = {
     "dot, bias that forbids": Setting(bias=_forbidding),
     "dot, edge features": Setting(edge_features=True),
     "dot, dropout": Setting(dropout=0.4, batch=(2,)),
+    "dot, dropout near 1": Setting(dropout=0.99),
     "dot, everything": Setting(
         Dot(scale=0.9, softcap=3.0),
         heads=4,
@@ -180,7 +187,12 @@ SETTINGS: dict[str, Setting] = {
         Additive(0.1), head_dim=1, bias=EdgeBias, dropout=0.5, batch=(2,)
     ),
     "additive, edge features": Setting(Additive(), head_dim=1, edge_features=True),
+    "additive, slope 0": Setting(Additive(0.0), head_dim=1),
+    "additive, slope below 0": Setting(Additive(-1.5), head_dim=1),
     "gatv2": Setting(GATv2(None)),
+    "gatv2, slope 0": Setting(GATv2(None, 0.0)),
+    "gatv2, slope above 1": Setting(GATv2(None, 3.0)),
+    "gatv2, slope below 0": Setting(GATv2(None, -0.5)),
     "gatv2, grouped, edge features": Setting(
         GATv2(None, 0.1), heads=4, batch=(2,), edge_features=True
     ),

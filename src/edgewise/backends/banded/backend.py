@@ -13,10 +13,10 @@ from torch import Tensor
 from edgewise.backends.banded import flash, written
 from edgewise.backends.banded.tiles import Tiles
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
-from edgewise.ops.fused import Tables, attention, every_head, on_matrix_units
+from edgewise.ops.fused import Tables, every_head, on_matrix_units
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import looked_into
@@ -115,7 +115,7 @@ class Banded(Backend):
         memory += flash.GROUPS * (1 + 4 * problem.needs_grad)
         numbers = (found.num_targets + found.num_sources) * planes * dim
         work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
-        return Accepts(work, memory, way="tiles", pairs=pairs)
+        return Accepts(work, memory, way="tiles", pairs=pairs, spreads=True)
 
     def prepare(self, problem: Problem) -> _Strands:
         found = band(problem.graph)
@@ -140,12 +140,11 @@ class Banded(Backend):
     def forward(
         self, problem: AttentionProblem, prepared: _Strands, inputs: Inputs
     ) -> AttentionState:
-        scale = scale_of(problem)
         tensors = (inputs.query, inputs.key, inputs.value)
-        plain = partial(_written, prepared, scale)
+        plain = partial(_written, prepared)
         if looked_into(tensors):
-            return AttentionState(*plain(tensors))
-        return AttentionState(*attention(plain, prepared, scale, tensors))
+            return AttentionState(*plain(tensors, scale_of(problem)))
+        return attention(plain, problem, prepared, inputs)
 
     def backward(
         self,
@@ -219,7 +218,7 @@ def _strand_of(tables: Tables, nodes: slice) -> Tables:
     return first[:, nodes], second[:, nodes], third[:, nodes]
 
 
-def _written(prepared: _Strands, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
+def _written(prepared: _Strands, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
     query, key, value = every_head(tensors, -3)
     outs: list[Tensor] = []
     sums: list[Tensor] = []

@@ -13,10 +13,9 @@ from edgewise.backends.blocked import written
 from edgewise.backends.blocked.flash import Flash
 from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
 from edgewise.backends.blocked.tiling import Tiling
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import band, ragged
-from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
@@ -44,6 +43,7 @@ class Blocked(Backend):
             way="dense tiles",
             pairs=found.pairs,
             on_request=_better_as(problem),
+            spreads=True,
         )
 
     def prepare(self, problem: Problem) -> Flash:
@@ -56,11 +56,10 @@ class Blocked(Backend):
 
     def forward(self, problem: AttentionProblem, prepared: Flash, inputs: Inputs) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
-        scale = scale_of(problem)
-        plain = partial(written.forward, prepared.tiling, scale=scale)
+        plain = partial(written.forward, prepared.tiling)
         if looked_into(tensors):
-            return AttentionState(*plain(tensors))
-        return AttentionState(*attention(plain, prepared, scale, tensors))
+            return AttentionState(*plain(tensors, scale_of(problem)))
+        return attention(plain, problem, prepared, inputs)
 
     def backward(
         self,

@@ -26,12 +26,12 @@ from edgewise.backends.base import (
 )
 from edgewise.backends.dense.twice import pair_attention, twice_differentiable
 from edgewise.backends.dense.whole import Whole
-from edgewise.backends.fused import gradients, scale_of
+from edgewise.backends.fused import above_zero, attention, gradients, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
 from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import Tables, attention
+from edgewise.ops.fused import Tables
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
@@ -97,14 +97,18 @@ class Dense(Backend):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
             entry = size * (6 if problem.needs_grad else 4)
             entry = max(entry, 36) if problem.dropout else entry  # counters are int64
-            return Accepts(work, pairs * heads * entry, way=way, pairs=pairs)
+            memory = pairs * heads * entry
+            return Accepts(work, memory, way=way, pairs=pairs, spreads=not facts.complete)
         rows = _tables(problem, problem.dtype.itemsize)
         mask = 0 if free else pairs * (1 + size)
         if problem.bias is not None:
             mask += pairs * heads * size * (4 if problem.needs_grad else 2)
         if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
             mask += 3 * pairs * heads * size
-        return Accepts(work, rows + mask, way="sdpa" if free else "sdpa + mask", pairs=seen)
+        way = "sdpa" if free else "sdpa + mask"
+        # Of a row whose scores are all minus infinity, torch's kernel says that their sum is one.
+        spreads = not facts.complete or problem.wants_lse
+        return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads)
 
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device
@@ -143,16 +147,15 @@ class Dense(Backend):
             return self.forward(problem, prepared, inputs).out
         mask = _float_mask(problem, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
-        score = problem.score
-        assert isinstance(score, Dot)
-        lead = inputs.query.shape[:-2]
+        query, scale = above_zero(inputs.query, scale_of(problem))
+        lead = query.shape[:-2]
         out = scaled_dot_product_attention(
-            _four(inputs.query),
+            _four(query),
             _four(inputs.key),
             _four(inputs.value),
             attn_mask=mask,
             is_causal=prepared.causal,
-            scale=score.factor(problem.head_dim),
+            scale=scale,
             enable_gqa=bool(problem.heads != problem.kv_heads),
         )
         out = twice_differentiable(out)
@@ -166,14 +169,15 @@ class Dense(Backend):
         as_torch_wants = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
         if not prepared.fused or prepared.empty is not None or not as_torch_wants:
             return None
-        score = problem.score
-        assert isinstance(score, Dot)
+        scale = scale_of(problem)
+        if above_zero(inputs.query, scale)[1] != scale:
+            return None
         mask = _float_mask(problem, prepared, inputs)
         attend = partial(
             scaled_dot_product_attention,
             attn_mask=prepared.open_mask if mask is None else mask,
             is_causal=prepared.causal,
-            scale=score.factor(problem.head_dim),
+            scale=scale,
             enable_gqa=problem.heads != problem.kv_heads,
         )
 
@@ -190,8 +194,8 @@ class Dense(Backend):
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            plain = partial(_plain, prepared.whole, scale_of(problem))
-            return AttentionState(*attention(plain, prepared.whole, scale_of(problem), tensors))
+            plain = partial(_plain, prepared.whole)
+            return attention(plain, problem, prepared.whole, inputs)
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
@@ -285,7 +289,8 @@ def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses
     if problem.weighted:  # each edge is put in its place
         entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
     work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
-    return Accepts(work, memory, way="matrix product", pairs=pairs)
+    spreads = not facts.complete
+    return Accepts(work, memory, way="matrix product", pairs=pairs, spreads=spreads)
 
 
 def _tables(problem: AttentionProblem, size: int) -> int:
@@ -349,7 +354,7 @@ def _whole(
     return Whole(added, causal, None if empty is None else empty[:, 0])
 
 
-def _plain(whole: Whole, scale: float, tensors: Tables) -> tuple[Tensor, Tensor]:
+def _plain(whole: Whole, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
     """What `Whole.forward` computes, in plain torch operations."""
     out, lse = pair_attention(*tensors, whole.mask, scale, causal=whole.causal)
     if whole.empty is None:

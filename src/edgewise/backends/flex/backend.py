@@ -58,7 +58,7 @@ class Flex(Backend):
         work = Work(pairs * planes * channels, pairs * planes, numbers)
         memory = _mask_memory(problem) + int(numbers * 4 * (2 + 6 * problem.needs_grad))
         asked = _COMPILES if problem.device.type == "cpu" else f"{_UNCHECKED}; {_ASK}"
-        return Accepts(work, memory, way="flex blocks", pairs=pairs, on_request=asked)
+        return Accepts(work, memory, way="flex blocks", pairs=pairs, on_request=asked, spreads=True)
 
     def note(self, problem: Problem) -> str | None:
         return None if problem.device.type == "cpu" else _UNCHECKED

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.flex.mask import Mask
+from edgewise.backends.fused import above_zero
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once import at_most_once
 
@@ -59,6 +60,7 @@ def call(
     else:
         marked = at_most_once("flex", inputs)
         query, key, value = marked.query, marked.key, marked.value
+    query, scale = above_zero(query, scale)
     out, lse = _flex(
         (query, key, value),
         prepared.mask.any_size,

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from edgewise import layouts
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
-from edgewise.backends.fused import gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.backends.ragged.bins import Bin, bins
 from edgewise.backends.ragged.buckets import Bucket
 from edgewise.backends.ragged.flash import Buckets, blocks_at_once
 from edgewise.backends.ragged.written import Written
 from edgewise.graphs import recall
-from edgewise.ops.fused import attention
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
@@ -64,6 +62,8 @@ class Ragged(Backend):
             way="blocks",
             pairs=pairs,
             on_request=_ONE if _is_dense(problem) else None,
+            # Every target of a complete block reads what a NaN there spreads to.
+            spreads=problem.wants_lse or any(one.causal for one in found),
         )
 
     def prepare(self, problem: Problem) -> _Cut:
@@ -78,11 +78,10 @@ class Ragged(Backend):
         return recall(problem.graph, "buckets", cut)
 
     def forward(self, problem: AttentionProblem, prepared: _Cut, inputs: Inputs) -> AttentionState:
-        tensors, scale = (inputs.query, inputs.key, inputs.value), scale_of(problem)
-        plain = partial(prepared.written.forward, scale=scale)
+        tensors, plain = (inputs.query, inputs.key, inputs.value), prepared.written.forward
         if looked_into(tensors):
-            return AttentionState(*plain(tensors))
-        return AttentionState(*attention(plain, prepared.buckets, scale, tensors))
+            return AttentionState(*plain(tensors, scale_of(problem)))
+        return attention(plain, problem, prepared.buckets, inputs)
 
     def backward(
         self,
