@@ -137,7 +137,10 @@ inline Vec<float, N> load(const BFloat16 *from) {
 template <int N>
 inline Vec<float, N> load(const Float16 *from) {
 #if defined(__F16C__)
-    if constexpr (N == 4) return bits_as<Vec<float, N>>(_mm_cvtph_ps(raw_load<__m128i>(from)));
+    if constexpr (N == 4) {
+        const __m128i four = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(from));
+        return bits_as<Vec<float, N>>(_mm_cvtph_ps(four));
+    }
     if constexpr (N == 8) return bits_as<Vec<float, N>>(_mm256_cvtph_ps(raw_load<__m128i>(from)));
 #if defined(__AVX512F__)
     if constexpr (N == 16) return bits_as<Vec<float, N>>(_mm512_maskz_cvtph_ps(0xffff, raw_load<__m256i>(from)));
