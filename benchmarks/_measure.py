@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -108,6 +109,21 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def processor() -> str:
+    """The processor as part of a file's name: ``intel-r-xeon-r-platinum-8481c``.
+
+    Virtual machines may name a family of processors only (``AMD EPYC``); its numbers then follow.
+    """
+    name = str(machine()["cpu"]).split("@")[0]
+    cpuinfo = Path("/proc/cpuinfo")
+    if not any(letter.isdigit() for letter in name) and cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        for field in ("cpu family", "model"):
+            found = [line.split(":")[1].strip() for line in lines if line.split("\t")[0] == field]
+            name += f" {found[0]}" if found else ""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:

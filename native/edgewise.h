@@ -3,8 +3,8 @@
  * Every record is a sequence of 8-byte fields (integers, doubles, pointers), so that a caller can
  * pack it without knowing the padding rules of a compiler. `edgewise_sizes` lets it check.
  *
- * Strides count elements. The last dimension of every tensor is contiguous. A head dimension is
- * padded: `dim` elements may be read where `true_dim` count, and the rest must be zero.
+ * Strides count elements. The last dimension of every tensor is contiguous. In attention, a head
+ * dimension is padded: `dim` elements may be read where `true_dim` count, and the rest must be zero.
  */
 #ifndef EDGEWISE_H
 #define EDGEWISE_H
@@ -83,7 +83,7 @@ typedef struct {
 } edgewise_attention_backward;
 
 typedef struct {
-    int64_t dtype, reduce, batch, channels, true_channels, threads;
+    int64_t dtype, reduce, batch, channels, threads;
     edgewise_view value, out;             /* [batch, 1, rows, channels] */
     edgewise_view weight;                 /* [batch|1, 1, edges], float32 or float64: row is the stride
                                              of edges */
@@ -93,7 +93,7 @@ typedef struct {
 
 /* What belongs to each edge: products of target and source rows. */
 typedef struct {
-    int64_t dtype, batch, channels, true_channels, threads;
+    int64_t dtype, batch, channels, threads;
     edgewise_view target, source;         /* [batch, 1, rows, channels] */
     const int32_t *winner;                /* of a maximum: only channels that this edge has won */
     edgewise_view out;                    /* [batch|1, 1, edges], added to, float32 or float64 */

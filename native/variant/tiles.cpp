@@ -6,6 +6,7 @@
 
 #include "../parallel.hpp"
 #include "kernels.hpp"
+#include "partial.hpp"
 #include "scores.hpp"
 
 namespace edgewise {
@@ -21,6 +22,9 @@ template <class A>
 constexpr int lanes() {
     return int(kWidth * sizeof(float) / sizeof(A));
 }
+
+// Channels of a row in scratch memory: those of the tensor, and zeros behind them.
+constexpr int64_t whole(int64_t dim) { return (dim + 7) / 8 * 8; }
 
 template <class A>
 struct TileScratch {
@@ -60,20 +64,23 @@ void transpose(const T *from, const int64_t *at, int count, int padded, int64_t 
                Accumulate<T> *to) {
     using A = Accumulate<T>;
     constexpr int W = lanes<A>();
-    int64_t d = 0;
-    for (; d + W <= dim; d += W) {
+    for (int64_t d = 0; d < dim; d += W) {
+        const int rest = int(smaller<int64_t>(W, dim - d));
+        const Partial<T, W> some(rest);
         for (int j = 0; j < padded; j += W) {
             Vec<A, W> v[W];
 #pragma GCC unroll 16
-            for (int i = 0; i < W; ++i) v[i] = load<W>(from + at[smaller(j + i, count - 1)] + d);
+            for (int i = 0; i < W; ++i) {
+                const T *row = from + at[smaller(j + i, count - 1)] + d;
+                v[i] = rest == W ? load<W>(row) : some.load(row);
+            }
             transpose_step<W, 1>(v);
+            if (rest == W) {
 #pragma GCC unroll 16
-            for (int i = 0; i < W; ++i) store<W>(to + (d + i) * padded + j, v[i]);
-        }
-    }
-    for (; d < dim; ++d) {
-        for (int j = 0; j < padded; ++j) {
-            to[d * padded + j] = A(widen(from[at[smaller(j, count - 1)] + d]));
+                for (int i = 0; i < W; ++i) store<W>(to + (d + i) * padded + j, v[i]);
+            } else {
+                for (int i = 0; i < rest; ++i) store<W>(to + (d + i) * padded + j, v[i]);
+            }
         }
     }
 }
@@ -121,10 +128,11 @@ void products_of(const A *const *x, int rows, const A *y, int64_t dim, int padde
 }
 
 // out[r, :] = sum_i p[r, i] y[i, :] for R rows and C vectors of channels; p[r, i] stands at
-// p[r * step + i] where the rows are `ALONG` the pairs, else at p[i * step + r].
-template <class T, int W, int R, int C, bool ALONG>
+// p[r * step + i] where the rows are `ALONG` the pairs, else at p[i * step + r]. Of the vectors of y,
+// `Loads` reads as many lanes as there are channels.
+template <class T, int W, int R, int C, bool ALONG, class Loads>
 inline void total_tile(const Accumulate<T> *p, int step, int rows, const T *y, const int64_t *at,
-                       int count, Accumulate<T> *out, int64_t dim, bool add) {
+                       int count, Accumulate<T> *out, int64_t dim, bool add, const Loads &loads) {
     using A = Accumulate<T>;
     const A *row[R];
     for (int r = 0; r < R; ++r) row[r] = p + smaller(r, rows - 1) * (ALONG ? step : 1);
@@ -134,7 +142,7 @@ inline void total_tile(const Accumulate<T> *p, int step, int rows, const T *y, c
         const int64_t pi = ALONG ? i : i * step;
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-            const Vec<A, W> v = load<W>(yi + c * W);
+            const Vec<A, W> v = loads.load(yi + c * W);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) sum[r][c] += row[r][pi] * v;
         }
@@ -150,33 +158,48 @@ inline void total_tile(const Accumulate<T> *p, int step, int rows, const T *y, c
     }
 }
 
-template <class T, int W, int R, int C, bool ALONG>
+template <class T, int W>
+struct AllLanes {
+    static EDGEWISE_INLINE Vec<Accumulate<T>, W> load(const T *from) {
+        return edgewise::EDGEWISE_VARIANT::load<W>(from);
+    }
+};
+
+template <class T, int W, int R, int C, bool ALONG, class Loads = AllLanes<T, W>>
 inline void total_rows(const Accumulate<T> *p, int step, int rows, const T *y, const int64_t *at,
-                       int count, Accumulate<T> *out, int64_t dim, bool add) {
+                       int count, Accumulate<T> *out, int64_t dim, bool add,
+                       const Loads &loads = {}) {
     for (int r = 0; r < rows; r += R) {
         total_tile<T, W, R, C, ALONG>(p + r * (ALONG ? step : 1), step, rows - r, y, at, count,
-                                      out + r * dim, dim, add);
+                                      out + r * dim, dim, add, loads);
     }
 }
 
-// out[r, :] of `rows` rows, written or added to.
+// out[r, :] of `rows` rows, written or added to; their channels are `whole` there.
 template <class T, bool ALONG>
 void totals_of(const Accumulate<T> *p, int step, int rows, const T *y, const int64_t *at, int count,
                Accumulate<T> *out, int64_t dim, bool add) {
-    constexpr int full = lanes<Accumulate<T>>();
+    constexpr int full = lanes<Accumulate<T>>(), half = full / 2;
+    const int64_t row = whole(dim);
     int64_t d = 0;
     for (; d + 2 * full <= dim; d += 2 * full) {
-        total_rows<T, full, 4, 2, ALONG>(p, step, rows, y + d, at, count, out + d, dim, add);
+        total_rows<T, full, 4, 2, ALONG>(p, step, rows, y + d, at, count, out + d, row, add);
     }
     for (; d + full <= dim; d += full) {
-        total_rows<T, full, 8, 1, ALONG>(p, step, rows, y + d, at, count, out + d, dim, add);
+        total_rows<T, full, 8, 1, ALONG>(p, step, rows, y + d, at, count, out + d, row, add);
     }
-    if constexpr (full > 8) {  // dims are multiples of 8
-        if (d < dim) {
-            total_rows<T, full / 2, 8, 1, ALONG>(p, step, rows, y + d, at, count, out + d, dim,
-                                                 add);
+    const int rest = int(dim - d);
+    if (!rest) return;
+    if constexpr (full > 8) {  // within what is whole
+        if (rest <= half) {
+            const Partial<T, half> some(rest);
+            total_rows<T, half, 8, 1, ALONG>(p, step, rows, y + d, at, count, out + d, row, add,
+                                             some);
+            return;
         }
     }
+    const Partial<T, full> some(rest);
+    total_rows<T, full, 8, 1, ALONG>(p, step, rows, y + d, at, count, out + d, row, add, some);
 }
 
 // to[i] is the largest of row i of [rows, padded]; NaN is passed over.
@@ -223,9 +246,13 @@ struct TileWork {
         const int64_t place = first_edge + int64_t(i) * columns + j;
         return call.rows.edge ? call.rows.edge[place] : place;
     }
+    // Channels in memory, any number of them.
+    int64_t key_dim() const { return call.true_key_dim; }
+    int64_t value_dim() const { return call.true_value_dim; }
+
     // Rows at a time: their pairs and their own channels have to fit.
     int together() const {
-        const int64_t dim = larger(call.key_dim, call.value_dim);
+        const int64_t dim = whole(larger(key_dim(), value_dim()));
         const int64_t fit = smaller<int64_t>(kPairs / padded, kNumbers / dim);
         return int(smaller<int64_t>(kTogether, fit));
     }
@@ -237,7 +264,7 @@ struct TileWork {
             s.key_at[j] = source(j) * call.key.row;
             s.value_at[j] = source(j) * call.value.row;
         }
-        transpose<T>(at<T>(call.key, batch, kv), s.key_at, columns, padded, call.key_dim, s.keys);
+        transpose<T>(at<T>(call.key, batch, kv), s.key_at, columns, padded, key_dim(), s.keys);
         const int most = together();
         for (int64_t head = kv * share; head < (kv + 1) * share; ++head) {
             for (int i = 0; i < num_rows; i += most) {
@@ -250,15 +277,19 @@ struct TileWork {
         for (int i = 0; i < count; ++i) to[i] = target(first + i) * view.row;
     }
 
-    // Rows in the dtype of sums: where they are, or copies of them.
+    // Rows in the dtype of sums: where they are, or copies of them, whole.
     void exact_rows(const T *from, const int64_t *at, int count, int64_t dim) {
+        const int64_t step = whole(dim), inner = dim / 8 * 8;
+        const Partial<T, 8> last(int(dim - inner));
         for (int i = 0; i < count; ++i) {
             if constexpr (__is_same(T, A)) {
                 s.exact[i] = from + at[i];
                 continue;
             } else {
-                A *to = s.rows + i * dim;
-                for (int64_t d = 0; d < dim; d += 8) store<8>(to + d, load<8>(from + at[i] + d));
+                A *to = s.rows + i * step;
+                const T *row = from + at[i];
+                for (int64_t d = 0; d < inner; d += 8) store<8>(to + d, load<8>(row + d));
+                if (inner < dim) store<8>(to + inner, last.load(row + inner));
                 s.exact[i] = to;
             }
         }
@@ -266,8 +297,8 @@ struct TileWork {
 
     void scores(int64_t head, int first, int count, bool wants_slopes) {
         offsets_of(call.query, first, count, s.query_at);
-        exact_rows(at<T>(call.query, batch, head), s.query_at, count, call.key_dim);
-        products_of(s.exact, count, s.keys, call.key_dim, padded, A(call.scale), s.weights);
+        exact_rows(at<T>(call.query, batch, head), s.query_at, count, key_dim());
+        products_of(s.exact, count, s.keys, key_dim(), padded, A(call.scale), s.weights);
         const int n = count * padded;
         if (call.softcap > 0) cap(s.weights, wants_slopes ? s.slopes : nullptr, n, A(call.softcap));
         if (call.bias.data) {
@@ -331,7 +362,7 @@ struct TileWork {
             softmax(head, first, count);
             if (call.drops) drop(head, first, count, s.weights);
             totals_of<T, true>(s.weights, padded, count, at<T>(call.value, batch, kv), s.value_at,
-                               columns, s.rows, call.value_dim, false);
+                               columns, s.rows, value_dim(), false);
             for (int i = 0; i < count; ++i) write_out(head, target(first + i), i);
         });
     }
@@ -350,42 +381,42 @@ struct TileWork {
     }
 
     void write_out(int64_t head, int64_t row, int i) const {
-        const A *from = s.rows + i * call.value_dim;
+        const A *from = s.rows + i * whole(value_dim());
         const A inverse = s.inverse[i];
         if (call.wide_out) {
-            write(from, inverse, call.true_value_dim,
+            write(from, inverse, value_dim(),
                   at_mutable<A>(call.out, batch, head) + row * call.out.row);
         } else {
-            write(from, inverse, call.true_value_dim,
+            write(from, inverse, value_dim(),
                   at_mutable<T>(call.out, batch, head) + row * call.out.row);
         }
     }
 
     template <class O>
     static void write(const A *from, A factor, int64_t dim, O *to) {
-        for (int64_t d = 0; d < dim; d += 8) {
-            store_some<O, 8>(to + d, load<8>(from + d) * factor, int(dim - d));
-        }
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8) store<8>(to + d, load<8>(from + d) * factor);
+        if (d < dim) store_first<8>(to + d, load<8>(from + d) * factor, int(dim - d));
     }
 
     // --- Backward -----------------------------------------------------------------------------
 
     void backward() {
-        for (int64_t i = 0; i < columns * call.key_dim; ++i) s.key_grads[i] = 0;
-        for (int64_t i = 0; i < columns * call.value_dim; ++i) s.value_grads[i] = 0;
+        for (int64_t i = 0; i < columns * whole(key_dim()); ++i) s.key_grads[i] = 0;
+        for (int64_t i = 0; i < columns * whole(value_dim()); ++i) s.value_grads[i] = 0;
         bool located = false;
         each_head([&](int64_t head, int first, int count) {
             if (!located) {
                 transpose<T>(at<T>(call.value, batch, kv), s.value_at, columns, padded,
-                             call.value_dim, s.values);
+                             value_dim(), s.values);
                 located = true;
             }
             weights(head, first, count);
             changes(head, first, count);
             gradients(head, first, count);
         });
-        write_columns(back->grad_key, s.key_grads, call.key_dim, call.true_key_dim);
-        write_columns(back->grad_value, s.value_grads, call.value_dim, call.true_value_dim);
+        write_columns(back->grad_key, s.key_grads, key_dim());
+        write_columns(back->grad_value, s.value_grads, value_dim());
     }
 
     void weights(int64_t head, int first, int count) {
@@ -399,8 +430,8 @@ struct TileWork {
     void changes(int64_t head, int first, int count) {
         const T *grad = at<T>(back->grad_out, batch, head);
         offsets_of(back->grad_out, first, count, s.grad_at);
-        exact_rows(grad, s.grad_at, count, call.value_dim);
-        products_of(s.exact, count, s.values, call.value_dim, padded, A(1), s.changes);
+        exact_rows(grad, s.grad_at, count, value_dim());
+        products_of(s.exact, count, s.values, value_dim(), padded, A(1), s.changes);
         deltas(head, first, count);
         const A *of_lse = static_cast<const A *>(back->grad_lse);
         for (int i = 0; of_lse && i < count; ++i) {
@@ -435,6 +466,10 @@ struct TileWork {
     }
     template <class O>
     void deltas_of(const O *out, int first, int count) {
+        const int64_t inner = value_dim() / 8 * 8;
+        const int rest = int(value_dim() - inner);
+        const Partial<O, 8> last_out(rest);
+        const Partial<A, 8> last_grad(rest);
         for (int i = 0; i < count; i += 8) {
             Vec<A, 8> sum[8];
             for (int r = 0; r < 8; ++r) {
@@ -442,9 +477,10 @@ struct TileWork {
                 if (i + r >= count) continue;
                 const O *row = out + target(first + i + r) * call.out.row;
                 const A *grad = s.exact[i + r];
-                for (int64_t d = 0; d < call.value_dim; d += 8) {
+                for (int64_t d = 0; d < inner; d += 8) {
                     sum[r] += load<8>(row + d) * load<8>(grad + d);
                 }
+                if (rest) sum[r] += last_out.load(row + inner) * last_grad.load(grad + inner);
             }
             store<8>(s.total + i, folded<A, 8>(sum));
         }
@@ -463,27 +499,27 @@ struct TileWork {
         const T *query = at<T>(call.query, batch, head), *key = at<T>(call.key, batch, kv);
         if (back->grad_key.data) {
             totals_of<T, false>(s.changes, padded, columns, query, s.query_at, count, s.key_grads,
-                                call.key_dim, true);
+                                key_dim(), true);
         }
         if (back->grad_value.data) {
             totals_of<T, false>(s.weights, padded, columns, at<T>(back->grad_out, batch, head),
-                                s.grad_at, count, s.value_grads, call.value_dim, true);
+                                s.grad_at, count, s.value_grads, value_dim(), true);
         }
         if (!back->grad_query.data) return;
-        totals_of<T, true>(s.changes, padded, count, key, s.key_at, columns, s.rows, call.key_dim,
+        totals_of<T, true>(s.changes, padded, count, key, s.key_at, columns, s.rows, key_dim(),
                            false);
         T *to = at_mutable<T>(back->grad_query, batch, head);
         for (int i = 0; i < count; ++i) {
-            write(s.rows + i * call.key_dim, A(1), call.true_key_dim,
+            write(s.rows + i * whole(key_dim()), A(1), key_dim(),
                   to + target(first + i) * back->grad_query.row);
         }
     }
 
-    void write_columns(const edgewise_view &view, const A *from, int64_t dim, int64_t true_dim) {
+    void write_columns(const edgewise_view &view, const A *from, int64_t dim) {
         if (!view.data) return;
         T *to = at_mutable<T>(view, batch, kv);
         for (int j = 0; j < columns; ++j) {
-            write(from + j * dim, A(1), true_dim, to + source(j) * view.row);
+            write(from + j * whole(dim), A(1), dim, to + source(j) * view.row);
         }
     }
 };
@@ -496,22 +532,22 @@ void ask_tile(const edgewise_attention &call, const edgewise_attention_backward 
               const int64_t *tile, int64_t batch, int64_t part, int64_t parts) {
     auto ask_rows = [&](const edgewise_view &view, int64_t heads, int64_t dim, int64_t count,
                         auto row) {
-        if (heads > 1 && view.head != dim) return;
+        if (heads > 1 && view.head > whole(dim)) return;
         const T *from = at<T>(view, batch, 0);
-        const int bytes = int(heads * dim * int64_t(sizeof(T)));
+        const int bytes = int(((heads - 1) * view.head + dim) * int64_t(sizeof(T)));
         const int64_t last = count * (part + 1) / parts;
         for (int64_t i = count * part / parts; i < last; ++i) ask(from + row(i) * view.row, bytes);
     };
     const edgewise_rows &rows = call.rows;
     auto target = [&](int64_t i) { return rows.order ? rows.order[tile[0] + i] : tile[0] + i; };
     auto source = [&](int64_t j) { return rows.indices[tile[2] + j]; };
-    ask_rows(call.key, call.kv_heads, call.key_dim, tile[3], source);
-    ask_rows(call.value, call.kv_heads, call.value_dim, tile[3], source);
+    ask_rows(call.key, call.kv_heads, call.true_key_dim, tile[3], source);
+    ask_rows(call.value, call.kv_heads, call.true_value_dim, tile[3], source);
     const int64_t count = tile[1] - tile[0];
-    ask_rows(call.query, call.heads, call.key_dim, count, target);
+    ask_rows(call.query, call.heads, call.true_key_dim, count, target);
     // Forward, the output is written: its lines have to be there first.
-    if (!call.wide_out) ask_rows(call.out, call.heads, call.value_dim, count, target);
-    if (back) ask_rows(back->grad_out, call.heads, call.value_dim, count, target);
+    if (!call.wide_out) ask_rows(call.out, call.heads, call.true_value_dim, count, target);
+    if (back) ask_rows(back->grad_out, call.heads, call.true_value_dim, count, target);
 }
 
 template <class T>
@@ -549,7 +585,7 @@ int64_t run_as(const edgewise_attention &call, const edgewise_attention_backward
 bool has_tiles(const edgewise_attention &call) {
     if (!call.rows.num_tiles || call.score != EDGEWISE_DOT) return false;
     if (call.edge_key.data || call.edge_value.data) return false;
-    const int64_t dim = larger(call.key_dim, call.value_dim);
+    const int64_t dim = whole(larger(call.true_key_dim, call.true_value_dim));
     for (int64_t t = 0; t < call.rows.num_tiles; ++t) {
         const int64_t padded = (call.rows.tiles[4 * t + 3] + kWidth - 1) / kWidth * kWidth;
         if (padded > kColumns || padded * dim > kNumbers) return false;

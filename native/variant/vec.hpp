@@ -137,7 +137,10 @@ inline Vec<float, N> load(const BFloat16 *from) {
 template <int N>
 inline Vec<float, N> load(const Float16 *from) {
 #if defined(__F16C__)
-    if constexpr (N == 4) return bits_as<Vec<float, N>>(_mm_cvtph_ps(raw_load<__m128i>(from)));
+    if constexpr (N == 4) {
+        const __m128i four = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(from));
+        return bits_as<Vec<float, N>>(_mm_cvtph_ps(four));
+    }
     if constexpr (N == 8) return bits_as<Vec<float, N>>(_mm256_cvtph_ps(raw_load<__m128i>(from)));
 #if defined(__AVX512F__)
     if constexpr (N == 16) return bits_as<Vec<float, N>>(_mm512_maskz_cvtph_ps(0xffff, raw_load<__m256i>(from)));
@@ -166,6 +169,15 @@ inline void store(BFloat16 *to, Vec<float, N> v) {
 }
 template <int N>
 inline void store(Float16 *to, Vec<float, N> v) {
+#if defined(__F16C__)
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT;
+    if constexpr (N == 8) return _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(v, nearest));
+#if defined(__AVX512F__)
+    if constexpr (N == 16) {
+        return _mm256_storeu_si256((__m256i *)to, _mm512_maskz_cvtps_ph(0xffff, v, nearest));
+    }
+#endif
+#endif
     for (int i = 0; i < N; ++i) narrow(v[i], to + i);
 }
 

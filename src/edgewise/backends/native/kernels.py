@@ -460,7 +460,6 @@ def reduce_rows(
             _DTYPES[value.dtype],
             _REDUCTIONS[reduce],
             table.shape[0],
-            table.shape[-1],
             channels,
             _threads(table.shape[0] * rows.num_edges * channels),
             *_table_view(table),
@@ -501,7 +500,6 @@ def edge_products(
             _DTYPES[target.dtype],
             table.shape[0],
             table.shape[-1],
-            target.shape[-1],
             _threads(table.shape[0] * rows.num_edges * table.shape[-1]),
             *_table_view(table),
             *_table_view(other),
@@ -514,8 +512,11 @@ def edge_products(
 
 
 def _table(value: Tensor) -> Tensor:
-    """``[batch, rows, channels]``, channels in one piece and padded."""
-    return _three(_padded(value))
+    """``[batch, rows, channels]``, channels in one piece."""
+    value = value.resolve_neg()
+    if value.stride(-1) != 1 and value.shape[-1] > 1:
+        value = value.contiguous()
+    return _three(value)
 
 
 def _three(table: Tensor) -> Tensor:

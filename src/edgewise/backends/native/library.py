@@ -74,13 +74,13 @@ BACKWARD = Record(
     "view: grad_bias, grad_edge_key, grad_edge_value",
 )
 AGGREGATE = Record(
-    "int: dtype, reduce, batch, channels, true_channels, threads",
+    "int: dtype, reduce, batch, channels, threads",
     "view: value, out, weight",
     "int: winner",
     "rows: rows",
 )
 PRODUCTS = Record(
-    "int: dtype, batch, channels, true_channels, threads",
+    "int: dtype, batch, channels, threads",
     "view: target, source",
     "int: winner",
     "view: out",
