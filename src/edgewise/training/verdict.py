@@ -155,13 +155,13 @@ def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
             and gap.outcome in ("even", "better")
         )
     ]
-    cheapest = min(enough, key=lambda name: found[name].seconds_per_epoch)
+    cheapest = min(enough, key=lambda name: (found[name].seconds_per_epoch, name != best))
     if cheapest != best:
         advice = (
             f"{best} has the best validation score; {cheapest} is cheaper and no worse as far "
             f"as this test set can show."
         )
-    elif min(names, key=lambda name: found[name].seconds_per_epoch) == best:
+    elif min(each.seconds_per_epoch for each in found.values()) == found[best].seconds_per_epoch:
         advice = f"{best} has the best validation score and is the cheapest."
     else:
         advice = f"{best} has the best validation score, and nothing cheaper comes close."
