@@ -148,7 +148,9 @@ class Display:
 
     def _print(self, text: str, style: str | None = None) -> None:
         """Print text to the results, broken into lines that end in no blank."""
-        lines = textwrap.fill(printable(text), self.width, break_long_words=False)
+        lines = textwrap.fill(
+            printable(text), self.width, break_long_words=False, break_on_hyphens=False
+        )
         self.results.print(lines, style=style, soft_wrap=True)
 
     def _say(self, words: str) -> None:

@@ -100,6 +100,8 @@ def _gap(results: Results, difference: Difference) -> str:
     if difference.half_width is None:
         return text
     low, high = (mean + side * factor * difference.half_width for side in (-1, 1))
+    if results.score == "accuracy":  # two accuracies differ by 100 points at most
+        low, high = max(low, -100.0), min(high, 100.0)
     return f"{text}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}"
 
 
@@ -152,7 +154,7 @@ def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
         or (
             name not in beaten
             and (gap := compare_rungs(results, best, name)) is not None
-            and gap.outcome in ("even", "better")
+            and (gap.outcome == "even" or gap.mean > 0)
         )
     ]
     cheapest = min(enough, key=lambda name: (found[name].seconds_per_epoch, name != best))
@@ -195,6 +197,8 @@ def _disagreement(results: Results, names: Sequence[str], best: str, first: str)
             f"{words}, by more than chance. Choose neither before a larger validation part or more "
             f"seeds agree with the test."
         )
+    if gap.outcome == "unknown":
+        return f"{words}, in too few seeds to tell: use --seeds 3 or more before you choose."
     return (
         f"{words}. The test set cannot tell these two apart: take the cheaper one, or use more "
         f"seeds or a larger validation part before you choose."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from edgewise.errors import ArgumentError
 
 __all__ = ["check_writable", "writing"]
 
-_CURE = "Free some space, or choose another --out."
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {_reason(error)}. {_CURE}") from error
+        raise OSError(f"{path} cannot be written: {_reason(error)}. {_cure(error)}") from error
 
 
 def check_writable(folder: Path, *names: str) -> None:
@@ -51,7 +52,7 @@ def check_writable(folder: Path, *names: str) -> None:
             file.write(b"0" * 4096)  # a full disk makes empty files
     except OSError as error:
         raise ArgumentError(
-            f"out: nothing can be written to {folder} ({_reason(error)}). {_CURE}"
+            f"out: nothing can be written to {folder} ({_reason(error)}). {_cure(error)}"
         ) from error
     finally:
         with suppress(OSError):  # another process has put something there meanwhile
@@ -61,3 +62,8 @@ def check_writable(folder: Path, *names: str) -> None:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def _cure(error: OSError) -> str:
+    space = "Free some space, or choose" if error.errno in _FULL else "Choose"
+    return f"{space} another --out; the same command goes on from what is finished."

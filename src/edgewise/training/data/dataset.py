@@ -81,7 +81,10 @@ class GraphDataset:
             )
         if not self.has_classes:
             if not bool(self.y.isfinite().all()):
-                raise DataError(f"{self.name}: y holds NaN or an infinite number.")
+                raise DataError(
+                    f"{self.name}: y holds NaN or an infinite number. Fill in or remove what has "
+                    f"no value."
+                )
             return
         low, high = int(self.y.min()), int(self.y.max())
         lowest = -1 if self.on_nodes else 0
@@ -101,8 +104,9 @@ class GraphDataset:
                 if labelled < self.num_labels
                 else ""
             )
+            cure = "; number them from 0" if some else ""
             raise DataError(
-                f"{self.name}: y holds a single class{some}. Two are the fewest to learn."
+                f"{self.name}: y holds a single class{some}. Two are the fewest to learn{cure}."
             )
 
     @property

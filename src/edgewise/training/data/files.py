@@ -107,7 +107,7 @@ def from_arrays(
     return GraphDataset(
         name=name,
         task=task,
-        x=torch.from_numpy(np.ascontiguousarray(arrays["x"])).float(),
+        x=torch.from_numpy(np.ascontiguousarray(arrays["x"], np.float32)),
         y=y,
         topology=topology,
         splits=_splits(name, arrays, y, num_nodes if on_nodes else num_graphs, on_nodes),
