@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Generator
@@ -43,6 +44,7 @@ _DAMAGED = (
     TypeError,
     ArithmeticError,
     SyntaxError,
+    tokenize.TokenError,
     RuntimeError,  # also RecursionError and NotImplementedError
     MemoryError,
 )
