@@ -9,7 +9,8 @@ import tyro
 
 from edgewise.cli.display import Display
 from edgewise.cli.options import device_named, shown
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, printable
+from edgewise.extras import require
 from edgewise.training import Comparison, draw_picture, load, rungs_named
 from edgewise.training.recipe import Network
 
@@ -54,11 +55,17 @@ def compare(
     a picture and a JSON file with everything. Ctrl-C keeps what is finished, and the same command
     goes on from there.
 
+    A step helps, or costs quality, where the 95 % interval of the difference over at least three
+    seeds leaves out zero; everything else is called a difference that this test set cannot show.
+
     Your own data is a .npz or .safetensors file with arrays x [nodes, features], edge_index
     [2, edges] (sources, targets; both directions) and y (one label for each node or graph: whole
-    numbers are classes, others values). Many graphs: node_ptr and edge_ptr say where each graph's
-    nodes and edges end ([graphs + 1], from 0), and edge_index counts from the start of each graph.
-    Optional: train_mask, val_mask, test_mask; edge_attr; task. From PyTorch Geometric,
+    numbers are classes, counted from 0, others values; -1 is a node without a label, which takes
+    part and is not scored). Many graphs: node_ptr and edge_ptr say where each graph's nodes and
+    edges end ([graphs + 1], from 0), and edge_index counts from the start of each graph.
+    Optional: train_mask, val_mask, test_mask (one split: seeds then vary only the weights; without
+    masks every seed draws its own split); edge_attr; task (node-classes, graph-classes,
+    node-values or graph-values). Other arrays are named and not used. From PyTorch Geometric,
     edgewise.integrations.pyg.save(data, path) writes such a file.
 
     Args:
@@ -79,7 +86,7 @@ def compare(
         out: Folder of the results.
         data_root: Folder of the data sets.
         device: auto, cpu or cuda.
-        threads: Threads of a training step.
+        threads: Threads of a training step, at most four for each core.
         fresh: Start over, whatever an earlier run left.
         quiet: Only the table and the verdict.
     """
@@ -106,6 +113,7 @@ def compare(
         threads=threads,
         fresh=fresh,
     )
+    require("matplotlib")  # rather now than after training
     display = Display(comparison, quiet=quiet)
     try:
         with display:
@@ -113,14 +121,20 @@ def compare(
     except KeyboardInterrupt:
         display.stopped()
         if comparison.results.runs:
-            display.show(draw_picture(comparison.results, comparison.out))
+            display.show()
+            display.written(draw_picture(comparison.results, comparison.out))
         return _INTERRUPTED
-    display.show(draw_picture(comparison.results, comparison.out))
+    except OSError:
+        if comparison.results.runs:  # what is trained is shown, even if no file can keep it
+            display.show()
+        raise
+    display.show()
+    display.written(draw_picture(comparison.results, comparison.out))
     return 0
 
 
 def _folder(path: Path) -> Path:
     """A folder that can be written to, or made; nothing is made yet."""
     if path.exists() and not path.is_dir():
-        raise ArgumentError(f"out must be a folder, but {path} is a file.")
+        raise ArgumentError(f"out must be a folder, but {printable(path)} is a file.")
     return path

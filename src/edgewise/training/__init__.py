@@ -9,6 +9,10 @@ from edgewise.training.comparison import (
     Watcher as Watcher,
 )
 from edgewise.training.data import CATALOG as CATALOG, GraphDataset as GraphDataset, load as load
+from edgewise.training.difference import (
+    Difference as Difference,
+    compare_rungs as compare_rungs,
+)
 from edgewise.training.picture import draw_picture as draw_picture
 from edgewise.training.recipe import Recipe as Recipe, recipe_for as recipe_for
 from edgewise.training.results import (
@@ -23,8 +27,4 @@ from edgewise.training.rungs import (
     build as build,
     rungs_named as rungs_named,
 )
-from edgewise.training.verdict import (
-    Difference as Difference,
-    compare_rungs as compare_rungs,
-    verdict as verdict,
-)
+from edgewise.training.verdict import verdict as verdict

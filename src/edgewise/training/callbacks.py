@@ -20,7 +20,8 @@ class BestWeights(Callback):
     """Keep the weights of the best validation score in memory, and stop when nothing improves.
 
     Of equal scores the one with the smaller loss is better. Training stops when for ``patience``
-    epochs neither the score nor the loss has set a new record (Velickovic et al. 2018, 3.3).
+    epochs neither the score nor the loss has set a new record (Velickovic et al. 2018, 3.3), and
+    at once where one of them is no finite number: weights do not come back from that.
 
     Args:
         score: Name of the score.
@@ -32,12 +33,17 @@ class BestWeights(Callback):
         self.score, self.sign, self.patience = score, 1.0 if higher else -1.0, patience
         self.best = (-math.inf, -math.inf)
         self.best_epoch = 0
+        self.diverged = 0  # the epoch in which a score or the loss was no finite number
         self.records = [-math.inf, -math.inf]
         self.waited = 0
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         now = (self.sign * pl_module.scores[self.score], -pl_module.scores["loss"])
+        if not all(map(math.isfinite, now)):
+            self.diverged = trainer.current_epoch + 1
+            trainer.should_stop = True
+            return
         if now > self.best:
             self.best, self.best_epoch = now, trainer.current_epoch + 1
             self.weights = {k: v.clone() for k, v in pl_module.model.state_dict().items()}

@@ -19,9 +19,13 @@ from edgewise.training.recipe import Recipe, recipe_for
 from edgewise.training.results import Results
 from edgewise.training.run import Run, score_of, train
 from edgewise.training.rungs import RUNGS, Rung
+from edgewise.training.threads import check_threads
 from edgewise.training.verdict import verdict
+from edgewise.training.writing import check_writable
 
 __all__ = ["Comparison", "Silent", "Watcher"]
+
+_MOST_SEEDS = 10_000
 
 
 class Watcher(Protocol):
@@ -98,8 +102,9 @@ class Comparison:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ArgumentError(f"seeds must be at least 1, got {self.seeds}.")
-        if self.threads is not None and self.threads < 1:
-            raise ArgumentError(f"threads must be at least 1, got {self.threads}.")
+        if self.seeds > _MOST_SEEDS:
+            raise ArgumentError(f"seeds must be at most {_MOST_SEEDS:,}, got {self.seeds:,}.")
+        check_threads(self.threads)
         self.recipes = {
             name: recipe_for(self.data, name, self.overrides)
             for name in dict.fromkeys([*RUNGS, *(rung.name for rung in self.rungs)])
@@ -135,8 +140,11 @@ class Comparison:
 
         Raises:
             KeyboardInterrupt: the user stopped it; `results` holds what is finished.
+            ArgumentError: nothing can be written to the folder; found before training.
+            OSError: a file cannot be written; `results` holds what is finished.
         """
         watcher = watcher or Silent()
+        check_writable(self.out, self.path.name)
         self._resume(watcher)
         finished = {(run.rung, run.seed) for run in self.results.runs}
         with Interrupt() as interrupt:
@@ -185,6 +193,7 @@ class Comparison:
 
     def _describe_data(self) -> dict[str, Any]:
         score, higher = score_of(self.data)
+        trained, _, tested = self.data.split(0).sizes
         return {
             "name": self.data.name,
             "task": self.data.task,
@@ -194,4 +203,8 @@ class Comparison:
             "fingerprint": self.data.fingerprint,
             "score": score,
             "higher_is_better": higher,
+            "unit": self.data.unit,
+            "train_items": trained,
+            "test_items": tested,
+            "fixed_split": self.data.splits.is_fixed,
         }

@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from edgewise.nn import random_signs
 from edgewise.training.batches import Batch
 from edgewise.training.data import GraphDataset, Separate
+from edgewise.training.moments import Moments, error_of_share
 from edgewise.training.recipe import Recipe
 
 __all__ = ["Learner"]
@@ -56,6 +57,7 @@ class Learner(LightningModule):
         self.register_buffer("spread", spread if spread > 0 else torch.ones(()))
         self.judges = _judges(data)
         self.loss_sum = self.loss_count = 0.0
+        self.squares = Moments()
         self.scores: dict[str, float] = {}
 
     def predict(self, batch: Batch, encoding: Tensor | None) -> Tensor:
@@ -87,12 +89,14 @@ class Learner(LightningModule):
         self.loss_count += count
         if not self.has_classes:
             predicted = predicted.squeeze(-1) * self.spread + self.mean
+            self.squares.update((predicted - batch.y).square())
         self.judges.update(predicted, batch.y)
 
     test_step = validation_step
 
     def on_validation_epoch_start(self) -> None:
         self.judges.reset()
+        self.squares = Moments()
         self.loss_sum = self.loss_count = 0.0
 
     on_test_epoch_start = on_validation_epoch_start
@@ -102,6 +106,12 @@ class Learner(LightningModule):
         self.scores["loss"] = self.loss_sum / self.loss_count
 
     on_test_epoch_end = on_validation_epoch_end
+
+    def error(self) -> float:
+        """Standard error of the deciding score over the items that were scored last."""
+        if self.has_classes:
+            return error_of_share(self.scores["accuracy"], int(self.loss_count))
+        return self.squares.error_of_root()
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from edgewise.atomic import replacing
+from edgewise.errors import printable
 from edgewise.extras import require
 from edgewise.training.results import Results
+from edgewise.training.writing import writing
 
 __all__ = ["draw_picture"]
 
@@ -24,6 +27,20 @@ _PLACES = (
     (-7, 16, "right"),
     (-7, -23, "right"),
 )
+_TITLE_LENGTH = 96  # characters
+_FALLBACK_FONTS = (
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Noto Emoji",
+    "Symbola",
+    "Segoe UI Symbol",
+)
 _LEGEND = {"no graph": "#7f7f7f", "the data's graph": "#2a7f62", "complete graph": _EVERYONE}
 
 
@@ -33,8 +50,11 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
     Returns:
         ``comparison.png`` and ``comparison.svg`` in the folder ``out``.
 
+    Rungs that diverged with every seed have no score, and are left out.
+
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        OSError: a file cannot be written; the message names it.
     """
     require("matplotlib")
     from matplotlib import rc_context
@@ -43,23 +63,50 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
 
     paths = [out / "comparison.png", out / "comparison.svg"]
     # The same numbers give the same bytes: no date, and no random names inside the SVG.
-    with rc_context({"svg.hashsalt": "edgewise", "svg.fonttype": "none", "font.size": 10}):
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "edgewise",
+        "svg.fonttype": "none",
+        "font.size": 10,
+        "font.sans-serif": _fonts(),
+    }
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands in the PNG
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         FigureCanvasAgg(figure)
         _draw(figure.add_subplot(), results)
         for path in paths:
             metadata = {"Date": None} if path.suffix == ".svg" else {}
-            with replacing(path) as draft:
+            with writing(path), replacing(path) as draft:
                 figure.savefig(draft, dpi=160, metadata=metadata)
     return paths
+
+
+def _fonts() -> list[str]:
+    """Fonts for titles: matplotlib's own, then what is installed for characters that it lacks."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    usual: list[str] = list(rcParams["font.sans-serif"])
+    first = [name for name in usual if name in installed][:1]
+    return [*first, *(name for name in _FALLBACK_FONTS if name in installed)] or usual
+
+
+def _title(text: str) -> str:
+    """One line that fits above the picture."""
+    text = printable(text)
+    half = _TITLE_LENGTH // 2
+    return text if len(text) <= _TITLE_LENGTH else f"{text[:half]}…{text[-half:]}"
 
 
 def _draw(axes: Any, results: Results) -> None:
     percent = 100 if results.score == "accuracy" else 1
     points: dict[str, tuple[float, float]] = {}
     for summary in results.summaries():
+        if summary.mean is None:
+            continue
         color = _COLORS.get(summary.rung, _EVERYONE)
-        points[summary.rung] = (summary.seconds_per_epoch, percent * summary.mean)
+        points[summary.rung] = (max(summary.seconds_per_epoch, 1e-9), percent * summary.mean)
         spread = percent * (summary.std or 0.0)
         axes.errorbar(*points[summary.rung], yerr=spread, fmt="o", color=color, capsize=3)
     for words, color in _LEGEND.items():
@@ -67,8 +114,8 @@ def _draw(axes: Any, results: Results) -> None:
     unit = " (%)" if percent == 100 else ""
     better = "" if results.higher else ", lower is better"
     axes.set_ylabel(f"test {results.score}{unit}{better}")
-    axes.set_xlabel(f"seconds for an epoch\n{results.machine_line()}")
-    axes.set_title(results.data["description"], fontsize=10)
+    axes.set_xlabel(f"seconds for an epoch\n{results.machine_line()}", parse_math=False)
+    axes.set_title(_title(results.data["description"]), fontsize=10, parse_math=False)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")

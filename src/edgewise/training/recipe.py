@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -59,6 +60,9 @@ class Recipe:
             raise ArgumentError(f"lr must be above 0, got {self.lr:g}.")
         if not self.weight_decay >= 0.0:
             raise ArgumentError(f"weight_decay must be at least 0, got {self.weight_decay:g}.")
+        for name in ("lr", "weight_decay"):
+            if math.isinf(getattr(self, name)):
+                raise ArgumentError(f"{name} must be finite, got inf.")
         if self.hidden % self.heads:
             raise ArgumentError(
                 f"hidden={self.hidden} cannot be divided among heads={self.heads}. Choose a "

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,13 @@ from edgewise.atomic import replacing
 from edgewise.errors import DataError
 from edgewise.training.machine import describe_machine
 from edgewise.training.run import Run
+from edgewise.training.run_record import checked_run
+from edgewise.training.writing import writing
 
 __all__ = ["Results", "Summary", "summarize"]
 
 _FORMAT = "edgewise comparison 1"
+_LARGEST_FILE = 1 << 28  # bytes; a run takes about 600
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ class Results:
         )
 
     def save(self, path: Path, **more: Any) -> None:
-        """Write the file; it is whole or as it was before."""
+        """Write the file; it is whole or as it was before.
+
+        Raises:
+            OSError: the system refuses; the message names the file.
+        """
         content = {
             "format": _FORMAT,
             **more,
@@ -76,8 +82,9 @@ class Results:
             "summary": [vars(summary) for summary in self.summaries()],
             "runs": [run.to_dict() for run in self.runs],
         }
-        with replacing(path) as draft:
-            draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        with writing(path), replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> Results:
@@ -87,16 +94,21 @@ class Results:
             DataError: it is damaged, or something else.
         """
         try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise ValueError(f"it is larger than {_LARGEST_FILE:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}")
-            runs = tuple(_checked(Run(**run)) for run in content["runs"])
-            results = Results(content["data"], content["machine"], content["settings"], runs)
-            _ = results.score, results.higher, results.data["fingerprint"]
+            data = content["data"]
+            runs = tuple(checked_run(found, data["score"]) for found in content["runs"])
+            results = Results(data, content["machine"], content["settings"], runs)
+            _ = results.higher, results.data["fingerprint"]
             if any(run.rung not in results.recipes for run in runs):
                 raise ValueError("a run has no settings")
+            if len({(run.rung, run.seed) for run in runs}) < len(runs):
+                raise ValueError("a run is there twice")
             return results
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
             raise DataError(
                 f"{path}: expected the results of an earlier comparison, got a damaged file "
                 f"({error}). Add --fresh to replace it, or choose another --out."
@@ -105,19 +117,37 @@ class Results:
 
 @dataclass(frozen=True)
 class Summary:
-    """One rung over its seeds; ``std`` is that of a sample, and None for one seed."""
+    """One rung over its seeds.
+
+    Attributes:
+        rung: Name of the rung.
+        seeds: Finished runs, diverged ones included.
+        mean: Mean test score of the runs that did not diverge; None where all did.
+        std: Standard deviation of the same, as of a sample; None below two.
+        validation: Mean of their validation scores.
+        parameters: Numbers trained.
+        seconds_per_epoch: Median over runs.
+        seconds: Median over runs.
+        epochs: Mean over runs.
+        peak_bytes: Largest of all runs.
+        plan: How the layers were computed.
+        diverged: Runs that diverged.
+        error: Mean standard error of the score over test items; None where it is not known.
+    """
 
     rung: str
     seeds: int
-    mean: float
+    mean: float | None
     std: float | None
-    validation: float
+    validation: float | None
     parameters: int
     seconds_per_epoch: float
     seconds: float
     epochs: float
     peak_bytes: int
     plan: str
+    diverged: int = 0
+    error: float | None = None
 
 
 def summarize(runs: Sequence[Run], score: str) -> Summary:
@@ -126,28 +156,24 @@ def summarize(runs: Sequence[Run], score: str) -> Summary:
     Raises:
         ValueError: there is no run.
     """
-    scores = [run.scores[score] for run in runs]
+    sound = [run for run in runs if not run.diverged]
+    scores = [run.scores[score] for run in sound]
     return Summary(
         rung=runs[0].rung,
         seeds=len(runs),
-        mean=statistics.fmean(scores),
+        mean=_mean(scores),
         std=statistics.stdev(scores) if len(scores) > 1 else None,
-        validation=statistics.fmean(run.validation for run in runs),
+        validation=_mean([run.validation for run in sound if run.validation is not None]),
         parameters=runs[0].parameters,
         seconds_per_epoch=statistics.median(run.seconds_per_epoch for run in runs),
         seconds=statistics.median(run.seconds for run in runs),
         epochs=statistics.fmean(run.epochs for run in runs),
         peak_bytes=max(run.peak_bytes for run in runs),
         plan=runs[0].plan,
+        diverged=len(runs) - len(sound),
+        error=_mean([run.error for run in sound if run.error is not None]),
     )
 
 
-def _checked(run: Run) -> Run:
-    kinds = {"str": str, "int": int, "float": (int, float), "dict[str, float]": dict}
-    for field in fields(Run):
-        value = getattr(run, field.name)
-        if not isinstance(value, kinds[str(field.type)]) or isinstance(value, bool):
-            raise TypeError(f"{field.name} of a run is {value!r}")
-    if not all(math.isfinite(value) for value in run.scores.values()):  # TypeError for others
-        raise TypeError(f"scores of a run are {run.scores!r}")
-    return run
+def _mean(numbers: Sequence[float]) -> float | None:
+    return statistics.fmean(numbers) if numbers else None

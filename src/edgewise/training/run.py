@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import statistics
 import time
@@ -41,8 +42,9 @@ class Run:
     Attributes:
         rung: Name of the rung.
         seed: Of the weights, the order, the dropout, and the split where it is drawn.
-        scores: Test scores by name, of the weights with the best validation score.
-        validation: That validation score.
+        scores: Test scores by name, of the weights with the best validation score; empty where
+            training diverged.
+        validation: That validation score; None where training diverged.
         best_epoch: When it was reached, counted from 1.
         epochs: Epochs trained.
         seconds_per_epoch: Median time of an epoch's training steps.
@@ -51,12 +53,15 @@ class Run:
         parameters: Numbers trained.
         peak_bytes: Memory one training step allocates at its worst moment.
         plan: How the layers were computed.
+        error: Standard error of the deciding test score over the items of the test set; None
+            where it is not known.
+        diverged: Epoch whose weights gave a loss or score that is no finite number; 0 for none.
     """
 
     rung: str
     seed: int
     scores: dict[str, float]
-    validation: float
+    validation: float | None
     best_epoch: int
     epochs: int
     seconds_per_epoch: float
@@ -65,6 +70,8 @@ class Run:
     parameters: int
     peak_bytes: int
     plan: str
+    error: float | None = None
+    diverged: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The run as JSON types."""
@@ -120,11 +127,12 @@ def train(
             seconds = time.perf_counter() - started
             plan = "" if rung.plan is None else rung.plan(recipe, batch)
             peak = _peak(learner, batch)
+    diverged = best.diverged or (0 if _all_finite(learner.scores) else best.best_epoch)
     return Run(
         rung=rung.name,
         seed=seed,
-        scores=dict(learner.scores),
-        validation=best.best_score,
+        scores={} if diverged else dict(learner.scores),
+        validation=None if diverged else best.best_score,
         best_epoch=best.best_epoch,
         epochs=len(clock.seconds),
         seconds_per_epoch=statistics.median(clock.seconds),
@@ -133,7 +141,13 @@ def train(
         parameters=count_parameters(learner.model),
         peak_bytes=peak,
         plan=plan,
+        error=None if diverged else learner.error(),
+        diverged=diverged,
     )
+
+
+def _all_finite(scores: dict[str, float]) -> bool:
+    return all(map(math.isfinite, scores.values()))
 
 
 def _loaders(
@@ -157,7 +171,7 @@ def _fit(
     loaders: tuple[Batches, Batches, Batches],
     tell: Tell,
 ) -> tuple[Learner, BestWeights, Clock]:
-    """Train, go back to the best weights, and test them."""
+    """Train, go back to the best weights, and test them; diverged ones are not tested."""
     from edgewise.training.callbacks import BestWeights, Clock, Reporter
     from edgewise.training.learner import Learner
 
@@ -168,7 +182,8 @@ def _fit(
     trainer = _trainer(recipe, train.device, [best, clock, Reporter(score, tell)])
     _interruptible(trainer, lambda: trainer.fit(learner, train, val))
     best.restore(model)
-    _interruptible(trainer, lambda: trainer.test(learner, test, verbose=False))
+    if not best.diverged:
+        _interruptible(trainer, lambda: trainer.test(learner, test, verbose=False))
     return learner, best, clock
 
 

@@ -1,122 +1,137 @@
-"""What the numbers say, in a paragraph: no claim that the spread between seeds does not carry."""
+"""A verdict in words: differences are claimed only where their interval leaves out zero."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import combinations
 
+from edgewise.training.difference import FEWEST_SEEDS, Difference, compare_rungs
 from edgewise.training.results import Results, Summary
 
-__all__ = ["Difference", "compare_rungs", "verdict"]
+__all__ = ["verdict"]
 
 _GRAPH = ("gat", "graph-transformer")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better ``after`` is than ``before``, seed by seed.
-
-    Attributes:
-        before: A rung.
-        after: Another.
-        mean: Mean over seeds both have; above 0 where ``after`` is better.
-        std: Standard deviation of these differences; None for one seed.
-        seeds: How many seeds both have.
-    """
-
-    before: str
-    after: str
-    mean: float
-    std: float | None
-    seeds: int
-
-    @property
-    def outcome(self) -> str:
-        """``better``, ``worse``, ``even`` (within one standard deviation) or ``unknown``."""
-        if self.std is None:
-            return "unknown"
-        if abs(self.mean) <= self.std:
-            return "even"
-        return "better" if self.mean > 0 else "worse"
-
-
-def compare_rungs(results: Results, before: str, after: str) -> Difference | None:
-    """The paired difference of two rungs; None when they share no seed.
-
-    Seeds are paired because both rungs then trained on the same split.
-    """
-    scores = {
-        name: {run.seed: run.scores[results.score] for run in results.runs if run.rung == name}
-        for name in (before, after)
-    }
-    seeds = sorted(scores[before].keys() & scores[after].keys())
-    sign = 1.0 if results.higher else -1.0
-    gaps = [sign * (scores[after][seed] - scores[before][seed]) for seed in seeds]
-    if not gaps:
-        return None
-    std = statistics.stdev(gaps) if len(gaps) > 1 else None
-    return Difference(before, after, statistics.fmean(gaps), std, len(gaps))
 
 
 def verdict(results: Results) -> str:
     """Does the graph help, does attention, does the complete graph, and what does each cost.
 
-    Where several rungs could stand for an answer, the one with the best validation score does, so
-    that the test has no say in it.
+    A difference ``helps`` or ``costs quality`` where its 95 % interval (`compare_rungs`) leaves
+    out zero, over at least three seeds; otherwise the numbers are stated. Where several rungs
+    could stand for an answer, the one with the best validation score does, so that the test has
+    no say in it. Rungs with a diverged run are named, and not compared. Each answer is right in
+    95 % of comparisons by itself: of four answers about rungs that do not differ, more than one
+    in twenty comparisons gets a wrong one.
     """
-    found = {summary.rung: summary for summary in results.summaries()}
+    summaries = results.summaries()
+    found = {summary.rung: summary for summary in summaries if not summary.diverged}
+    diverged = _diverged([summary for summary in summaries if summary.diverged])
     if len(found) < 2:
-        return "One rung alone says nothing about another: compare at least two."
-    on_graph = _best(results, [found[name] for name in _GRAPH if name in found])
-    sentences = [
-        _answer(results, "The graph", "mlp", "gnn"),
-        _answer(results, "Attention on it", "gnn", on_graph),
-        _answer(results, "The complete graph by itself", "graph-transformer", "transformer"),
-        _answer(results, "The complete graph with encodings", on_graph, "transformer+pe"),
-        _costs(found),
-        _advice(results, found),
+        alone = "No rung is left to compare." if not found else _alone(found, summaries)
+        return " ".join(sentence for sentence in (diverged, alone) if sentence)
+    on_graph = _best(results, [name for name in _GRAPH if name in found])
+    answers = [
+        (subject, difference)
+        for subject, before, after in (
+            ("The graph", "mlp", "gnn"),
+            ("Attention on it", "gnn", on_graph),
+            ("The complete graph by itself", "graph-transformer", "transformer"),
+            ("The complete graph with encodings", on_graph, "transformer+pe"),
+        )
+        if before in found and after in found
+        if (difference := compare_rungs(results, before, after)) is not None
     ]
-    if any(summary.std is None for summary in found.values()):
-        sentences.append("One seed cannot tell luck from effect; use --seeds 3 or more.")
+    sentences = [
+        diverged,
+        *(_answer(results, subject, difference) for subject, difference in answers),
+        _costs(found),
+        *_advice(results, found),
+        *_intervals(results, list(found)),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _best(results: Results, candidates: Sequence[Summary]) -> str | None:
-    if not candidates:
-        return None
-    choose = max if results.higher else min
-    return choose(candidates, key=lambda summary: summary.validation).rung
+# --- Runs that cannot be compared -----------------------------------------------------------------
 
 
-def _answer(results: Results, subject: str, before: str | None, after: str | None) -> str:
-    difference = compare_rungs(results, before, after) if before and after else None
-    if difference is None:
+def _alone(found: dict[str, Summary], summaries: Sequence[Summary]) -> str:
+    if len(summaries) == 1:
+        return "One rung alone says nothing about another: compare at least two."
+    return f"Only {next(iter(found))} is left, and one rung alone says nothing about another."
+
+
+def _diverged(summaries: Sequence[Summary]) -> str:
+    if not summaries:
         return ""
-    words = {
-        "better": "helps",
-        "worse": "costs quality",
-        "even": "makes no difference beyond the spread between seeds",
-        "unknown": "seems to help" if difference.mean > 0 else "does not seem to help",
-    }[difference.outcome]
-    return f"{subject} {words} ({after} against {before}: {_gap(results, difference)})."
+    parts = ", ".join(
+        f"{summary.rung} in {summary.diverged} of {summary.seeds} seed{'s' * (summary.seeds > 1)}"
+        for summary in summaries
+    )
+    return (
+        f"Training diverged (the loss was no finite number any more): {parts}. Nothing is said "
+        f"about {'it' if len(summaries) == 1 else 'them'}: use a smaller --lr, or scale the "
+        f"features."
+    )
+
+
+# --- One question ---------------------------------------------------------------------------------
+
+
+def _answer(results: Results, subject: str, difference: Difference) -> str:
+    pair = f"({difference.after} against {difference.before}: {_gap(results, difference)})"
+    if difference.outcome == "better":
+        return f"{subject} helps {pair}."
+    if difference.outcome == "worse":
+        return f"{subject} costs quality {pair}."
+    if difference.outcome == "even":
+        return f"{subject}: no difference this test set can show {pair}."
+    side = "better" if difference.mean > 0 else "worse"
+    seeds = "one seed" if difference.seeds == 1 else f"{difference.seeds} seeds"
+    return f"{subject}: {difference.after} scored {side} in {seeds}, too few to conclude {pair}."
 
 
 def _gap(results: Results, difference: Difference) -> str:
-    factor, unit = (100, " points") if results.score == "accuracy" else (1, f" {results.score}")
-    sign = 1 if results.higher else -1
-    mean = f"{sign * difference.mean * factor:+.{1 if factor == 100 else 3}f}"
-    digits = 1 if factor == 100 else 3
-    spread = "" if difference.std is None else f" ± {difference.std * factor:.{digits}f}"
-    return f"{mean}{spread}{unit}"
+    """The difference in the unit of the score (not turned around), and its interval."""
+    factor, digits, unit = (
+        (100, 1, "points") if results.score == "accuracy" else (1, 3, results.score)
+    )
+    mean = (1 if results.higher else -1) * factor * difference.mean
+    text = f"{mean:+.{digits}f} {unit}"
+    if difference.half_width is None:
+        return text
+    low, high = (mean + side * factor * difference.half_width for side in (-1, 1))
+    if results.score == "accuracy":  # two accuracies differ by 100 points at most
+        low, high = max(low, -100.0), min(high, 100.0)
+    return f"{text}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}"
+
+
+# --- All of them ----------------------------------------------------------------------------------
+
+
+def _best(results: Results, names: Sequence[str], *, of_test: bool = False) -> str | None:
+    """The best mean score over the seeds that all have (over all seeds, where they share none)."""
+    runs = [run for run in results.runs if run.rung in names and not run.diverged]
+    by_rung = {name: {run.seed: run for run in runs if run.rung == name} for name in names}
+    if not by_rung:
+        return None
+    shared = set.intersection(*(set(each) for each in by_rung.values()))
+
+    def mean(name: str) -> float:
+        chosen = [run for seed, run in by_rung[name].items() if seed in shared or not shared]
+        scores = [run.scores[results.score] if of_test else run.validation for run in chosen]
+        values = [score for score in scores if score is not None]
+        return sum(values) / len(values)
+
+    return (max if results.higher else min)(names, key=mean)
 
 
 def _costs(found: dict[str, Summary]) -> str:
     base = found.get("gnn") or next(iter(found.values()))
-    others = [summary for summary in found.values() if summary.rung != base.rung]
+    seconds = max(base.seconds_per_epoch, 1e-9)
     ratios = ", ".join(
-        f"{summary.rung} {_ratio(summary.seconds_per_epoch / base.seconds_per_epoch)}"
-        for summary in others
+        f"{summary.rung} {_ratio(summary.seconds_per_epoch / seconds)}"
+        for summary in found.values()
+        if summary.rung != base.rung
     )
     return f"For one epoch of {base.rung} you pay: {ratios}."
 
@@ -125,19 +140,94 @@ def _ratio(ratio: float) -> str:
     return f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
 
 
-def _advice(results: Results, found: dict[str, Summary]) -> str:
-    """The cheapest rung that is not clearly worse than the best one."""
-    best = _best(results, list(found.values()))
+def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
+    """What to take: the best by validation, what is cheaper and as good, what the test says."""
+    names = list(found)
+    best, first = _best(results, names), _best(results, names, of_test=True)
     assert best is not None
+    assert first is not None
+    beaten = _beaten(results, names)
     enough = [
-        summary
-        for summary in found.values()
-        if (gap := compare_rungs(results, best, summary.rung)) is not None
-        and (summary.rung == best or gap.outcome in ("even", "better"))
+        name
+        for name in names
+        if name == best
+        or (
+            name not in beaten
+            and (gap := compare_rungs(results, best, name)) is not None
+            and (gap.outcome == "even" or gap.mean > 0)
+        )
     ]
-    cheapest = min(enough, key=lambda summary: summary.seconds_per_epoch)
-    if cheapest.rung == best:
-        return f"{best} has the best validation score, and nothing cheaper comes close."
+    cheapest = min(enough, key=lambda name: (found[name].seconds_per_epoch, name != best))
+    if cheapest != best:
+        advice = (
+            f"{best} has the best validation score; {cheapest} is cheaper and no worse as far "
+            f"as this test set can show."
+        )
+    elif min(each.seconds_per_epoch for each in found.values()) == found[best].seconds_per_epoch:
+        advice = f"{best} has the best validation score and is the cheapest."
+    else:
+        advice = f"{best} has the best validation score, and nothing cheaper comes close."
+    return [advice, _disagreement(results, names, best, first)]
+
+
+def _beaten(results: Results, names: Sequence[str]) -> set[str]:
+    """Rungs that another one is claimed to be better than."""
+    beaten: set[str] = set()
+    for one, other in combinations(names, 2):
+        difference = compare_rungs(results, one, other)
+        if difference is not None and difference.outcome in ("better", "worse"):
+            beaten.add(one if difference.outcome == "better" else other)
+    return beaten
+
+
+def _disagreement(results: Results, names: Sequence[str], best: str, first: str) -> str:
+    """A sentence where the test set prefers another rung than the validation set does."""
+    better = [
+        name
+        for name in names
+        if (gap := compare_rungs(results, best, name)) is not None and gap.outcome == "better"
+    ]
+    rival = first if first != best else next(iter(better), None)
+    gap = None if rival is None else compare_rungs(results, best, rival)
+    if rival is None or gap is None or (not gap.mean and not better):
+        return ""
+    words = f"Validation and test disagree: {best} is best on validation, {rival} on the test"
+    if better:
+        return (
+            f"{words}, by more than chance. Choose neither before a larger validation part or more "
+            f"seeds agree with the test."
+        )
+    if gap.outcome == "unknown":
+        return f"{words}, in too few seeds to tell: use --seeds 3 or more before you choose."
     return (
-        f"{best} has the best validation score; {cheapest.rung} is cheaper and within the spread."
+        f"{words}. The test set cannot tell these two apart: take the cheaper one, or use more "
+        f"seeds or a larger validation part before you choose."
     )
+
+
+def _intervals(results: Results, names: Sequence[str]) -> list[str]:
+    """What the intervals are of, and how many seeds it takes to claim something."""
+    data = results.data
+    counts = {
+        difference.seeds
+        for one, other in combinations(names, 2)
+        if (difference := compare_rungs(results, one, other)) is not None
+    }
+    items = f"{data['test_items']:,} test {data['unit']}s" if data.get("test_items") else ""
+    sentences: list[str] = []
+    if 1 in counts and items:
+        sentences.append(f"Intervals of one seed are those of sampling {items}.")
+    if data.get("fixed_split") and max(counts, default=0) > 1:
+        sentences.append(
+            f"The data has one split, so seeds vary only the weights; intervals also hold the "
+            f"sampling error of its {items}."
+        )
+    elif max(counts, default=0) > 1:
+        sentences.append("Intervals are paired t intervals over seeds.")
+    if min(counts, default=1) < FEWEST_SEEDS:
+        sentences.append(
+            "One seed cannot tell luck from effect; use --seeds 3 or more."
+            if 1 in counts or not counts
+            else "Two seeds cannot tell luck from effect; use --seeds 3 or more."
+        )
+    return sentences

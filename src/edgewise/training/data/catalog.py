@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import numpy as np
 
 from edgewise.errors import DataError
 from edgewise.extras import require
-from edgewise.training.data.archive import read_npz
+from edgewise.planning.budget import as_text
+from edgewise.planning.machine import cache_directory
+from edgewise.training.data.archive import first_line, read_npz
 from edgewise.training.data.citation import citation, citation_arrays
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.digits import digits
 from edgewise.training.data.files import SUFFIXES, from_arrays, from_file
+from edgewise.training.data.memory import available_memory
 from edgewise.training.data.molecules import esol
 from edgewise.training.data.tu import tu
 
@@ -52,8 +56,8 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
     """A data set by name, or from a file of your own.
 
     A name is looked for under ``data_root``, or the folder that ``EDGEWISE_DATA`` names. Where it
-    is not there, PyTorch Geometric downloads it once, and it is kept in the user's cache as plain
-    arrays (``$XDG_CACHE_HOME/edgewise``, or ``~/.cache/edgewise``).
+    is not there, PyTorch Geometric downloads it once, and it is kept as plain arrays where
+    Edgewise keeps what it measured: in ``EDGEWISE_CACHE``, or the user's cache directory.
 
     Raises:
         DataError: the name is unknown, or the file is missing, damaged or inconsistent.
@@ -62,6 +66,11 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
         >>> load("digits").describe()
         'digits: 1,797 graphs, 28,752 nodes, 179,700 edges, 4 features, 10 graph classes'
     """
+    with _within_memory(dataset):
+        return _load(dataset, data_root)
+
+
+def _load(dataset: str, data_root: str | Path | None) -> GraphDataset:
     if Path(dataset).suffix in SUFFIXES:
         return from_file(Path(dataset))
     if dataset not in CATALOG:
@@ -79,15 +88,16 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
             raise DataError(f"{root}: the data root is not a folder.")
         for path in (root / entry.file, root / Path(entry.file).name):
             if path.is_file():
-                return entry.read(dataset, path)
+                return _read(entry, dataset, path)
     return _downloaded(dataset, f"{given}/{entry.file}" if given else entry.file)
 
 
 def _downloaded(name: str, place: str) -> GraphDataset:
-    kept = _cache() / f"{name}.npz"
-    if not kept.is_file():
+    kept = cache_directory() / f"{name}.npz"
+    arrays = _kept_arrays(kept)
+    if arrays is None:
         _download(name, kept, place)
-    arrays = read_npz(kept)
+        arrays = read_npz(kept)
     if name in ("cora", "citeseer"):
         masks = {part: np.flatnonzero(arrays[f"{part}_mask"]) for part in ("train", "val", "test")}
         return citation_arrays(name, {**arrays, **masks})
@@ -104,6 +114,11 @@ def _download(name: str, kept: Path, place: str) -> None:
             dataset = pyg.download(name, Path(folder))
             kept.parent.mkdir(parents=True, exist_ok=True)
             pyg.save(dataset, kept)
+    except OSError as error:
+        raise DataError(
+            f"{name}: it cannot be kept in {kept.parent} ({error.strerror or error}). Set "
+            f"EDGEWISE_CACHE to a folder that can be written to."
+        ) from error
     except (DataError, ModuleNotFoundError) as error:
         raise DataError(
             f"{name}: there is no {place}, and it cannot be downloaded: {error} Name the folder "
@@ -111,5 +126,42 @@ def _download(name: str, kept: Path, place: str) -> None:
         ) from error
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewise"
+def _kept_arrays(kept: Path) -> dict[str, np.ndarray] | None:
+    """What was kept of an earlier download; None where it is missing or damaged."""
+    try:
+        return read_npz(kept) if kept.is_file() else None
+    except (OSError, DataError):
+        return None
+
+
+def _read(entry: Entry, name: str, path: Path) -> GraphDataset:
+    """Read a file under the data root; arrays that do not fit together are one sentence."""
+    try:
+        return entry.read(name, path)
+    except DataError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise DataError(
+            f"{path}: expected the published file of {name}, got arrays that do not fit together "
+            f"({first_line(error)}). Fetch it again."
+        ) from error
+
+
+@contextmanager
+def _within_memory(name: str) -> Generator[None]:
+    """Turn what numpy and torch raise where memory ends into one sentence."""
+    try:
+        yield
+    except MemoryError as error:
+        raise _too_large(name) from error
+    except RuntimeError as error:
+        if "alloc" not in str(error):
+            raise
+        raise _too_large(name) from error
+
+
+def _too_large(name: str) -> DataError:
+    return DataError(
+        f"{name}: it has to fit into the {as_text(available_memory())} of memory that are free, "
+        f"and does not. Save fewer nodes, edges or features."
+    )

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgewise.errors import DataError
 from edgewise.training.data.archive import read_npz
 from edgewise.training.data.dataset import GraphDataset
+from edgewise.training.data.memory import check_fits
 from edgewise.training.data.split import Published, Split
 from edgewise.training.data.topology import Separate
 
@@ -26,14 +28,36 @@ def citation(name: str, path: Path) -> GraphDataset:
         DataError: the file is missing, damaged or inconsistent.
     """
     raw = read_npz(path, *_KEYS)
-    rows = np.repeat(np.arange(raw["x_shape"][0]), np.diff(raw["x_indptr"]))
-    x = np.zeros(raw["x_shape"], np.float32)
-    x[rows, raw["x_indices"].astype(np.int64)] = raw["x_values"]
+    x = _dense(path, raw)
     once = raw["edges"].astype(np.int64)
     arrays = {"x": x, "y": raw["labels"], "edge_index": np.concatenate([once, once[::-1]], 1)}
     return citation_arrays(
         name, {**arrays, **{part: raw[part] for part in ("train", "val", "test")}}
     )
+
+
+def _dense(path: Path, raw: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The word matrix, whose sizes are compared with its entries before it is made.
+
+    Raises:
+        DataError: sizes and entries contradict each other, or it would not fit into memory.
+    """
+    shape = tuple(int(length) for length in raw["x_shape"].reshape(-1))
+    ends, columns = raw["x_indptr"].astype(np.int64), raw["x_indices"].astype(np.int64)
+    if (
+        len(shape) != 2
+        or len(ends) != shape[0] + 1
+        or int(ends[-1]) != len(columns)
+        or (columns.size and not 0 <= columns.min() <= columns.max() < shape[1])
+    ):
+        raise DataError(
+            f"{path}: x_shape, x_indptr and x_indices have to describe one matrix, got a shape of "
+            f"{list(shape)}, {len(ends) - 1} rows and {len(columns)} entries. Fetch it again."
+        )
+    check_fits(str(path), 4 * shape[0] * shape[1], "its features")
+    x = np.zeros(shape, np.float32)
+    x[np.repeat(np.arange(shape[0]), np.diff(ends)), columns] = raw["x_values"]
+    return x
 
 
 def citation_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import DataError
+from edgewise.training.data.notes import label_counts, rare_classes
 from edgewise.training.data.split import Split, Splits
 from edgewise.training.data.topology import Separate, Shared, Topology
 
@@ -80,7 +81,10 @@ class GraphDataset:
             )
         if not self.has_classes:
             if not bool(self.y.isfinite().all()):
-                raise DataError(f"{self.name}: y holds NaN or an infinite number.")
+                raise DataError(
+                    f"{self.name}: y holds NaN or an infinite number. Fill in or remove what has "
+                    f"no value."
+                )
             return
         low, high = int(self.y.min()), int(self.y.max())
         lowest = -1 if self.on_nodes else 0
@@ -92,8 +96,18 @@ class GraphDataset:
                 f"{self.name}: y holds the label {wrong}, but classes are numbered "
                 f"{numbered}{unlabelled}."
             )
-        if self.num_classes < 2:
-            raise DataError(f"{self.name}: y holds a single class. Two are the fewest to learn.")
+        labelled = int((self.y >= 0).sum())
+        if len(label_counts(self.y)[0]) < 2:
+            some = (
+                f" among the {labelled:,} of {self.num_labels:,} {self.unit}s that are labelled "
+                f"(-1 is an unlabelled node)"
+                if labelled < self.num_labels
+                else ""
+            )
+            cure = "; number them from 0" if some else ""
+            raise DataError(
+                f"{self.name}: y holds a single class{some}. Two are the fewest to learn{cure}."
+            )
 
     @property
     def on_nodes(self) -> bool:
@@ -134,12 +148,23 @@ class GraphDataset:
             DataError: a part is empty, out of range, or shares something with another.
         """
         split = self.splits.draw(seed)
+        self._check_rare(split)
         split.check(self.name, self.num_labels, self.unit)
         if self.has_classes:
             parts = (part[self.y[part] >= 0] for part in (split.train, split.val, split.test))
             split = Split(*parts)
             split.check(self.name, self.num_labels, f"labelled {self.unit}")
         return split
+
+    def _check_rare(self, split: Split) -> None:
+        """Name rare classes as the cause where they leave a part of a split empty."""
+        rare = rare_classes(self.y) if self.has_classes else ""
+        if rare and 0 in split.sizes:
+            part = ("train", "val", "test")[split.sizes.index(0)]
+            raise DataError(
+                f"{self.name}: y holds {rare}, so the {part} part of the split is empty. "
+                f"If these are values, store them as floats or set task={self.unit}-values."
+            )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,17 +15,14 @@ without ``.gz``
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from edgewise.errors import DataError
-from edgewise.extras import require
-from edgewise.training.data.archive import DAMAGED, check_file, first_line
+from edgewise.training.data.archive import check_file, read_arrays
+from edgewise.training.data.checks import check_edge_index
 from edgewise.training.data.pairs import read_pairs
 from edgewise.training.data.topology import Separate
 
@@ -35,9 +32,6 @@ _ARRAYS = (".npz", ".safetensors", ".npy")
 _TEXT = (".csv", ".tsv", ".txt", ".edges", ".gz")
 EDGE_SUFFIXES = (*_ARRAYS, *_TEXT)
 _MOST_NODES = 1 << 40
-
-Rows = Callable[[str], int]
-"""How many rows an array has, by its name."""
 
 
 def edges_from_file(path: Path, num_nodes: int | None = None) -> Separate:
@@ -70,18 +64,9 @@ def edges_from_file(path: Path, num_nodes: int | None = None) -> Separate:
 
 def _checked(path: Path, edges: np.ndarray) -> np.ndarray:
     """Edges as int64, from zero."""
-    if edges.ndim != 2 or edges.shape[0] != 2:
-        raise DataError(
-            f"{path}: edge_index has to be [2, edges] (sources, targets), got "
-            f"{list(edges.shape)}. Transpose a list of pairs."
-        )
+    check_edge_index(str(path), edges)
     if not edges.size:
         return edges.astype(np.int64)
-    if edges.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: edge_index has to hold whole numbers, got {edges.dtype}. Save node numbers "
-            f"as int64."
-        )
     low, high = int(edges.min()), int(edges.max())
     if low < 0 or high >= _MOST_NODES:
         raise DataError(
@@ -137,41 +122,13 @@ _WANTED = ("edge_index", "node_ptr", "edge_ptr", "num_nodes")
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays that say where edges are; features, which may be large, are not read."""
-    if path.suffix == ".npy":
-        with _reading(path, "numpy.save"):
-            loaded = np.load(path, allow_pickle=False)
-            if not isinstance(loaded, np.ndarray):  # an archive under a wrong name
-                loaded.close()
-                raise ValueError("it is an archive")
-            return {"edge_index": loaded}
-    if path.suffix == ".npz":
-        with (
-            _reading(path, "numpy.savez"),
-            zipfile.ZipFile(path) as members,
-            np.load(path, allow_pickle=False) as archive,
-        ):
-            return _chosen(
-                path, archive.files, archive.__getitem__, lambda key: _rows(members, key)
-            )
-    safetensors = require("safetensors")
-    # TypeError: an array of a kind that numpy has not.
-    with (
-        _reading(path, "safetensors", safetensors.SafetensorError, TypeError),
-        safetensors.safe_open(path, framework="numpy") as file,
-    ):
-        keys = list(file.keys())  # it is no dictionary
-        return _chosen(path, keys, file.get_tensor, lambda key: file.get_slice(key).get_shape()[0])
-
-
-def _chosen(
-    path: Path, keys: list[str], read: Callable[[str], np.ndarray], rows: Rows
-) -> dict[str, np.ndarray]:
-    if "edge_index" not in keys:
+    arrays = read_arrays(path, _WANTED, only_headers=("x",))
+    found = arrays.read
+    if "edge_index" not in found:
+        there = ", ".join([*arrays.headers, *arrays.others]) or "nothing"
         raise DataError(
-            f"{path}: expected the array edge_index, got {', '.join(keys) or 'nothing'}. "
-            f"Save the edges under this name."
+            f"{path}: expected the array edge_index, got {there}. Save the edges under this name."
         )
-    found = {key: read(key) for key in _WANTED if key in keys}
     if "num_nodes" in found:
         said = found["num_nodes"]
         if said.size != 1 or said.dtype.kind not in "iu":
@@ -180,35 +137,9 @@ def _chosen(
                 f"{list(said.shape)}. Save it again, or leave it out."
             )
         found["num_nodes"] = said.reshape(())
-    elif "x" in keys:
-        found["num_nodes"] = np.array(rows("x"))
+    elif "x" in arrays.headers:
+        shape = arrays.headers["x"].shape
+        if not shape:
+            raise DataError(f"{path}: x has to be [nodes, features], got []. Save one row a node.")
+        found["num_nodes"] = np.array(shape[0])
     return found
-
-
-def _rows(members: zipfile.ZipFile, key: str) -> int:
-    """Rows of an array in an ``.npz``, from its header alone."""
-    with members.open(f"{key}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        return header(file)[0][0]
-
-
-@contextmanager
-def _reading(path: Path, writer: str, *others: type[Exception]) -> Generator[None]:
-    """Turn what readers raise for a damaged file into one sentence."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (*DAMAGED, MemoryError, *others) as error:
-        reason = first_line(error)
-        if "pickle" in reason:  # numpy goes on to say how to load it all the same: never
-            reason = "it would have to be unpickled"
-        raise DataError(
-            f"{path}: expected plain arrays, got a damaged file, another kind of file or pickled "
-            f"objects ({reason}). Save it again with {writer}."
-        ) from error

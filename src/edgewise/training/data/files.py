@@ -22,13 +22,17 @@ key                      shape        what
                                       ``graph-values``; otherwise worked out from ``y``
 ======================== ============ ========================================================
 
+Arrays of other names are not read; the notes of the data set name them. A name that differs from
+one of the layout by a few letters is refused, since the array it stands for would be missing.
+
 In ``.safetensors``, ``task`` is an entry of the metadata. From PyTorch Geometric,
 `edgewise.integrations.pyg.save` writes either kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +40,10 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import DataError
-from edgewise.extras import require
-from edgewise.training.data.archive import read_npz
+from edgewise.training.data.archive import read_arrays
+from edgewise.training.data.checks import check_edge_index, check_numbers, check_whole
 from edgewise.training.data.dataset import TASKS, GraphDataset, Task
+from edgewise.training.data.notes import edge_notes, label_notes
 from edgewise.training.data.split import Drawn, Published, Split, Splits
 from edgewise.training.data.topology import Separate
 
@@ -47,6 +52,7 @@ __all__ = ["SUFFIXES", "from_arrays", "from_file"]
 SUFFIXES = (".npz", ".safetensors")
 _MASKS = ("train_mask", "val_mask", "test_mask")
 _REQUIRED = ("x", "edge_index", "y")
+_NAMES_SHOWN = 8
 _KNOWN = (*_REQUIRED, *_MASKS, "node_ptr", "edge_ptr", "edge_attr", "task")
 
 
@@ -56,22 +62,34 @@ def from_file(path: Path) -> GraphDataset:
     Raises:
         DataError: the file is missing or damaged, or its arrays contradict each other.
     """
-    arrays = _read_safetensors(path) if path.suffix == ".safetensors" else read_npz(path)
-    return from_arrays(str(path), arrays)
+    found = read_arrays(path, _KNOWN)
+    arrays = dict(found.read)
+    if "task" in found.metadata:
+        arrays["task"] = np.array(found.metadata["task"])
+    return from_arrays(str(path), arrays, others=found.others)
 
 
-def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:
+def from_arrays(
+    name: str, arrays: Mapping[str, np.ndarray], *, others: Sequence[str] = ()
+) -> GraphDataset:
     """A data set from arrays that follow the layout above.
 
+    Args:
+        name: What to call it.
+        arrays: The arrays by name.
+        others: Names of further arrays, which are not used.
+
     Raises:
-        DataError: an array is missing, unknown, or contradicts another.
+        DataError: an array is missing or contradicts another, or an unknown name is nearly that
+            of a missing one.
 
     Example:
         >>> path = {"x": np.ones((3, 1)), "edge_index": np.array([[0, 1], [1, 2]])}
         >>> from_arrays("path", {**path, "y": np.array([0, 1, 1])}).task
         'node-classes'
     """
-    _check_keys(name, arrays)
+    others = (*others, *(key for key in arrays if key not in _KNOWN))
+    _check_keys(name, arrays, others)
     y = _labels(name, arrays["y"])
     topology = _topology(name, arrays)
     num_nodes, num_graphs = topology.num_nodes, topology.num_graphs
@@ -83,59 +101,74 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:
         y = y.long()
     elif not has_classes:
         y = y.float()
-    notes = ()
     if "edge_attr" in arrays:
         _check_rows(name, "edge_attr", arrays["edge_attr"], topology.num_edges, "edge")
-        notes = ("Edge features are not used: every rung sees the same nodes and edges.",)
+    on_labels = label_notes(name, y, num_nodes if on_nodes else num_graphs, task)
     return GraphDataset(
         name=name,
         task=task,
-        x=torch.from_numpy(np.ascontiguousarray(arrays["x"])).float(),
+        x=torch.from_numpy(np.ascontiguousarray(arrays["x"], np.float32)),
         y=y,
         topology=topology,
         splits=_splits(name, arrays, y, num_nodes if on_nodes else num_graphs, on_nodes),
         num_classes=int(y.max()) + 1 if has_classes and y.numel() else 1,
-        notes=notes,
+        notes=(*_array_notes(arrays, others), *on_labels, *edge_notes(topology)),
     )
 
 
-def _check_keys(name: str, arrays: Mapping[str, np.ndarray]) -> None:
+def _array_notes(arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> list[str]:
+    """Which arrays of a file no rung reads."""
+    notes: list[str] = []
+    if "edge_attr" in arrays:
+        notes.append("Edge features are not used: every rung sees the same nodes and edges.")
+    if others:
+        more = f" and {len(others) - _NAMES_SHOWN} more" if len(others) > _NAMES_SHOWN else ""
+        notes.append(
+            f"Not part of the layout, and not used: {', '.join(others[:_NAMES_SHOWN])}{more}."
+        )
+    return notes
+
+
+def _check_keys(name: str, arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> None:
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
+        known = [key for key in arrays if key in _KNOWN]
+        there = ", ".join([*known, *others][: 2 * _NAMES_SHOWN]) or "nothing"
         raise DataError(
             f"{name}: expected the arrays {', '.join(_REQUIRED)}, missing {', '.join(missing)} "
-            f"(there is {', '.join(arrays) or 'nothing'})."
+            f"(there is {there})."
         )
-    unknown = [key for key in arrays if key not in _KNOWN]
-    if unknown:
-        raise DataError(
-            f"{name}: {', '.join(unknown)} is not part of the layout, which knows "
-            f"{', '.join(_KNOWN)}. Remove or rename it."
-        )
+    for key in others:
+        near = get_close_matches(key, [k for k in _KNOWN if k not in arrays], n=1, cutoff=0.8)
+        if near:
+            raise DataError(
+                f"{name}: {key} is not part of the layout, which has {', '.join(_KNOWN)}. Rename "
+                f"it to {near[0]} if it is that, or else remove it."
+            )
     pairs = [key for key in ("node_ptr", "edge_ptr") if key in arrays]
     if len(pairs) == 1:
         raise DataError(f"{name}: many graphs need node_ptr and edge_ptr, got only {pairs[0]}.")
     if arrays["x"].ndim != 2:
         raise DataError(f"{name}: x has to be [nodes, features], got {list(arrays['x'].shape)}.")
     for key in ("x", "y"):
-        if arrays[key].dtype.kind not in "fiub":
-            raise DataError(f"{name}: {key} has to hold numbers, got {arrays[key].dtype}.")
+        check_numbers(name, key, arrays[key])
 
 
 def _topology(name: str, arrays: Mapping[str, np.ndarray]) -> Separate:
     edges = arrays["edge_index"]
-    if edges.ndim != 2 or edges.shape[0] != 2:
-        raise DataError(
-            f"{name}: edge_index has to be [2, edges] (sources, targets), got {list(edges.shape)}."
-        )
+    check_edge_index(name, edges)
     num_nodes, num_edges = arrays["x"].shape[0], edges.shape[1]
     node_ptr = arrays.get("node_ptr", np.array([0, num_nodes]))
     edge_ptr = arrays.get("edge_ptr", np.array([0, num_edges]))
-    for key, array in (("edge_index", edges), ("node_ptr", node_ptr), ("edge_ptr", edge_ptr)):
-        if array.dtype.kind not in "iu" and array.size:
-            raise DataError(f"{name}: {key} has to hold whole numbers, got {array.dtype}.")
-    if node_ptr.ndim != 1 or not node_ptr.size or node_ptr[-1] != num_nodes:
-        last = node_ptr.flat[-1] if node_ptr.size else "nothing"
+    for key, array in (("node_ptr", node_ptr), ("edge_ptr", edge_ptr)):
+        if array.ndim != 1:
+            raise DataError(
+                f"{name}: {key} has to hold one whole number for each graph and one more, got "
+                f"{list(array.shape)}. Flatten it."
+            )
+        check_whole(name, key, array)
+    if not node_ptr.size or node_ptr[-1] != num_nodes:
+        last = node_ptr[-1] if node_ptr.size else "nothing"
         raise DataError(f"{name}: node_ptr has to end with the {num_nodes} rows of x, got {last}.")
     topology = Separate(
         *(torch.from_numpy(a.astype(np.int64)) for a in (edges, node_ptr, edge_ptr))
@@ -191,7 +224,7 @@ def _splits(
         if mask.ndim != 1 or mask.dtype.kind not in "biu" or mask.max(initial=0) > 1:
             raise DataError(
                 f"{name}: {key} has to hold one true or false each, got {mask.dtype} "
-                f"{list(mask.shape)}."
+                f"{list(mask.shape)}. {_cure_of_mask(key, mask)}"
             )
         parts.append(torch.from_numpy(np.flatnonzero(mask)))
     split = Split(*parts)
@@ -199,25 +232,14 @@ def _splits(
     return Published(split, "split of the file")
 
 
+def _cure_of_mask(key: str, mask: np.ndarray) -> str:
+    if mask.ndim == 2:
+        return f"Save one split, such as {key}[:, 0]."
+    return "Save it as bool."
+
+
 def _check_rows(name: str, key: str, array: np.ndarray, count: int, unit: str) -> None:
     if not array.ndim or array.shape[0] != count:
         raise DataError(
             f"{name}: {key} needs one row for each of {count} {unit}s, got {list(array.shape)}."
         )
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    safetensors = require("safetensors")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path}: expected a .safetensors file, got a damaged one ({error}). Save it again."
-        ) from error
-    if "task" in metadata:
-        arrays["task"] = np.array(metadata["task"])
-    return arrays

@@ -14,10 +14,12 @@ import numpy as np
 
 from edgewise.errors import DataError
 from edgewise.training.data.archive import first_line
+from edgewise.training.data.lines import bounded_lines
 
 __all__ = ["read_pairs"]
 
 _COMMENTS = ("#", "%")
+_PER_EDGE = 32  # bytes: two numbers, while the table grows
 
 
 class _Start(NamedTuple):
@@ -44,10 +46,13 @@ def read_pairs(path: Path) -> np.ndarray:
     """
     try:
         with _open(path) as file:
-            start = _start(file)
+            lines = _lines(file, path)
+            start = _start(lines)
             if not start.line:
                 return np.zeros((2, 0), np.int64)
-            return _table(itertools.chain([start.line], file), start).T
+            return _table(itertools.chain([start.line], lines), start).T
+    except DataError:
+        raise
     except (ValueError, Warning) as error:
         raise _what_is_wrong(path) or DataError(
             f"{path}: expected two columns of whole numbers, got something else "
@@ -64,6 +69,10 @@ def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    return bounded_lines(file, path, bytes_per_line=_PER_EDGE, bytes_per_character=0)
 
 
 def _start(file: Iterator[str]) -> _Start:
@@ -109,8 +118,9 @@ def _what_is_wrong(path: Path) -> DataError | None:
     """Read again, line by line, to say which line is no edge."""
     try:
         with _open(path) as file:
-            start = _start(file)
-            for number, line in enumerate(itertools.chain([start.line], file), start.number):
+            lines = _lines(file, path)
+            start = _start(lines)
+            for number, line in enumerate(itertools.chain([start.line], lines), start.number):
                 words = _columns(line.partition(start.comment)[0], comma=start.comma)
                 if any(words) and not (len(words) == 2 and all(map(_is_whole, words))):
                     return DataError(

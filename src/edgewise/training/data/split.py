@@ -57,6 +57,11 @@ class Split:
 class Splits(Protocol):
     """A rule that says what a training seed trains and tests on."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every seed gets the same split."""
+        ...
+
     def draw(self, seed: int) -> Split:
         """The split of one seed; every rung gets the same one."""
         ...
@@ -73,6 +78,11 @@ class Published:
     split: Split
     words: str = "published split"
 
+    @property
+    def is_fixed(self) -> bool:
+        """There is one split."""
+        return True
+
     def draw(self, seed: int) -> Split:
         return self.split
 
@@ -86,6 +96,11 @@ class Folds:
     """Published folds: seed ``s`` tests on fold ``s`` modulo their number."""
 
     folds: tuple[Split, ...]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is one fold alone."""
+        return len(self.folds) == 1
 
     def draw(self, seed: int) -> Split:
         return self.folds[seed % len(self.folds)]
@@ -110,6 +125,11 @@ class Drawn:
 
     y: Tensor
     fractions: tuple[float, float]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Each seed draws its own."""
+        return False
 
     def draw(self, seed: int) -> Split:
         rng = np.random.default_rng(seed)

@@ -9,12 +9,15 @@ import numpy as np
 import torch
 
 from edgewise.errors import DataError
-from edgewise.training.data.archive import read_zip
+from edgewise.training.data.archive import first_line, read_zip
 from edgewise.training.data.dataset import GraphDataset
+from edgewise.training.data.memory import check_fits
 from edgewise.training.data.split import Drawn, Folds, Split, Splits
 from edgewise.training.data.topology import Separate
 
 __all__ = ["tu"]
+
+_PARTS = ("graph_indicator", "A", "graph_labels", "node_labels")
 
 
 def tu(name: str, path: Path) -> GraphDataset:
@@ -30,14 +33,21 @@ def tu(name: str, path: Path) -> GraphDataset:
         Morris et al. TUDataset. 2020, arXiv:2007.08663. Folds: Errica et al. A Fair Comparison of
         Graph Neural Networks for Graph Classification. 2020, arXiv:1912.09893.
     """
-    files = read_zip(path)
     stem = path.stem
-    graph_of_node = _numbers(path, files, f"{stem}_graph_indicator.txt") - 1
-    edges = (
-        _numbers(path, files, f"{stem}_A.txt").reshape(-1, 2).T - 1
-    )  # target and source: both directions
-    _, y = np.unique(_numbers(path, files, f"{stem}_graph_labels.txt"), return_inverse=True)
-    kinds, kind = np.unique(_numbers(path, files, f"{stem}_node_labels.txt"), return_inverse=True)
+    names = [f"{stem}_{part}.txt" for part in _PARTS]
+    files = read_zip(path, *names)
+    graph_of_node, pairs, graph_labels, node_labels = (_numbers(path, files, n) for n in names)
+    if pairs.size % 2 or len(node_labels) != len(graph_of_node):
+        raise DataError(
+            f"{path}: every edge has to be two numbers and every node has to have a label, got "
+            f"{pairs.size} numbers of edges, and {len(node_labels)} labels for "
+            f"{len(graph_of_node)} nodes. Fetch it again."
+        )
+    edges = pairs.reshape(-1, 2).T - 1  # target and source: both directions
+    graph_of_node = graph_of_node - 1
+    _, y = np.unique(graph_labels, return_inverse=True)
+    kinds, kind = np.unique(node_labels, return_inverse=True)
+    check_fits(str(path), 4 * len(kinds) * len(kind), f"one-hot labels of {len(kinds):,} kinds")
     topology = _grouped(path, graph_of_node, edges, len(y))
     labels = torch.from_numpy(y).long()
     splits = _folds(path.with_name(f"{stem}_splits.json")) or Drawn(labels, (0.8, 0.1))
@@ -55,7 +65,12 @@ def tu(name: str, path: Path) -> GraphDataset:
 def _grouped(path: Path, graph_of_node: np.ndarray, edges: np.ndarray, num_graphs: int) -> Separate:
     """Edges in the order of their graphs, numbered from the start of each."""
     falls = np.diff(graph_of_node) < 0
-    if falls.any() or graph_of_node[0] != 0 or graph_of_node[-1] != num_graphs - 1:
+    if (
+        not graph_of_node.size
+        or falls.any()
+        or graph_of_node[0] != 0
+        or graph_of_node[-1] != num_graphs - 1
+    ):
         raise DataError(
             f"{path}: the graph of each node has to rise from 1 to {num_graphs}. Fetch it again."
         )
@@ -70,12 +85,12 @@ def _grouped(path: Path, graph_of_node: np.ndarray, edges: np.ndarray, num_graph
 
 
 def _numbers(path: Path, files: dict[str, bytes], name: str) -> np.ndarray:
-    if name not in files:
-        raise DataError(f"{path}: expected the file {name} inside, there is {', '.join(files)}.")
     try:
         return np.array(files[name].replace(b",", b" ").split(), dtype=np.int64)
-    except ValueError as error:
-        raise DataError(f"{path}: {name} has to hold whole numbers ({error}).") from error
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path}: {name} has to hold whole numbers ({first_line(error)}). Fetch it again."
+        ) from error
 
 
 def _folds(path: Path) -> Splits | None:
@@ -94,8 +109,8 @@ def _folds(path: Path) -> Splits | None:
                 for fold in folds
             )
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, RuntimeError) as error:
         raise DataError(
             f"{path}: expected a list of folds with test and model_selection, got something else "
-            f"({error!r}). Fetch it again, or remove it for a random split."
+            f"({first_line(error)}). Fetch it again, or remove it for a random split."
         ) from error

@@ -1,0 +1,53 @@
+"""Checks of single arrays, for every file that holds them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgewise.errors import DataError
+
+__all__ = ["check_edge_index", "check_numbers", "check_whole"]
+
+
+def check_edge_index(name: str, edges: np.ndarray) -> None:
+    """Refuse edges that are not two rows of whole numbers.
+
+    Raises:
+        DataError: their shape or dtype is another.
+    """
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        raise DataError(
+            f"{name}: edge_index has to be [2, edges] (sources, targets), got "
+            f"{list(edges.shape)}. Transpose a list of pairs."
+        )
+    check_whole(name, "edge_index", edges)
+
+
+def check_whole(name: str, key: str, array: np.ndarray) -> None:
+    """Refuse numbers that are not of an integer dtype; an empty array may have any.
+
+    Raises:
+        DataError: the dtype is another.
+    """
+    if array.size and array.dtype.kind not in "iu":
+        what = "node numbers" if key == "edge_index" else "it"
+        raise DataError(
+            f"{name}: {key} has to hold whole numbers, got {array.dtype}. Save {what} as int64."
+        )
+
+
+def check_numbers(name: str, key: str, array: np.ndarray) -> None:
+    """Refuse text, complex numbers and records.
+
+    Raises:
+        DataError: the dtype is no real number.
+    """
+    if array.dtype.kind in "fiub":
+        return
+    cures = {
+        "c": "Save real and imaginary parts as columns.",
+        "U": "Number the names from 0, for example by numpy.unique(.., return_inverse=True).",
+        "S": "Number the names from 0, for example by numpy.unique(.., return_inverse=True).",
+    }
+    cure = cures.get(array.dtype.kind, "Save it as float32 or int64.")
+    raise DataError(f"{name}: {key} has to hold numbers, got {array.dtype}. {cure}")
