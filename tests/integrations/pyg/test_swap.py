@@ -123,7 +123,7 @@ def test_a_layer_by_itself():
 
 def test_a_model_without_messages():
     report = accelerate(nn.Linear(2, 2))
-    assert str(report) == "nothing to swap: no layer of this model passes messages"
+    assert str(report) == "nothing to swap: no layer of this model passes messages or attends"
 
 
 def test_ready_made_models(edge_index):

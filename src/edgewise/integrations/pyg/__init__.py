@@ -4,10 +4,13 @@ Change one import, or nothing but one line:
 
     from edgewise.integrations.pyg import GATConv   # instead of torch_geometric.nn
     accelerate(model)                               # or swap the layers of a model that is there
+    restore(model)                                  # and back; for a while: with originals(): ...
 
 The layers are those of PyTorch Geometric: the same constructors, the same ``state_dict``, the same
 inputs and outputs; what runs between gathering and adding up is `edgewise.attention` or
-`edgewise.aggregate`. See `DropIn` for when they run the original instead.
+`edgewise.aggregate`. See `DropIn` for when they run the original instead. To pack a model into
+an archive with `torch.package`, name both packages: ``exporter.extern(["edgewise.**",
+"torch_geometric.**"])``.
 
 Importing this package loads nothing optional; using a layer needs ``edgewise[pyg]``.
 """
@@ -38,12 +41,16 @@ if TYPE_CHECKING:
         to_data as to_data,
         to_edge_index as to_edge_index,
     )
-    from edgewise.integrations.pyg.dropin import DropIn as DropIn
+    from edgewise.integrations.pyg.dropin import DropIn as DropIn, originals as originals
     from edgewise.integrations.pyg.gat import GATConv as GATConv, GATv2Conv as GATv2Conv
     from edgewise.integrations.pyg.gmm import GMMConv as GMMConv
     from edgewise.integrations.pyg.gps import GPSConv as GPSConv
     from edgewise.integrations.pyg.memory import forget as forget
-    from edgewise.integrations.pyg.swap import Swaps as Swaps, accelerate as accelerate
+    from edgewise.integrations.pyg.swap import (
+        Swaps as Swaps,
+        accelerate as accelerate,
+        restore as restore,
+    )
     from edgewise.integrations.pyg.transformer import TransformerConv as TransformerConv
 
 _HOMES = {
@@ -59,6 +66,8 @@ _HOMES = {
     "TransformerConv": "transformer",
     "accelerate": "swap",
     "forget": "memory",
+    "originals": "dropin",
+    "restore": "swap",
     "from_batch": "data",
     "from_data": "data",
     "from_edge_index": "data",

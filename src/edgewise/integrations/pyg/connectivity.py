@@ -14,6 +14,7 @@ from torch_geometric.utils.loop import compute_loop_attr
 from edgewise.errors import GraphError
 from edgewise.graphs import EdgeList
 from edgewise.integrations.pyg.memory import recall_about
+from edgewise.integrations.pyg.tracers import has_no_numbers, unreadable
 
 __all__ = ["Connectivity", "connectivity", "is_sparse", "node_counts", "plain_edges"]
 
@@ -71,6 +72,8 @@ def node_counts(
         reverse: Whether messages go against the edges. The original then takes as many targets
             as there are sources, and only where these agree is that what anybody wants.
     """
+    if any(part is not None and has_no_numbers(part) for part in x):
+        return None
     given: list[int | None] = [None, None] if size is None else list(size)
     if isinstance(adjacency, EdgeIndex):
         given = [adjacency.num_rows, adjacency.num_cols]
@@ -107,8 +110,10 @@ def connectivity(
 
     Returns:
         None for edges that no graph has: wrong shapes, indices out of range, a sparse matrix with
-        copies of an entry.
+        copies of an entry; and for edges whose numbers cannot be read.
     """
+    if unreadable(adjacency):
+        return None
     edges = plain_edges(adjacency)
     if is_sparse(edges) and _unusable(edges, reverse, loops):
         return None

@@ -29,10 +29,11 @@ def from_data(data: Any) -> EdgeList:
     worked out about it, while ``data.edge_index`` is there and does not change.
 
     Args:
-        data: With ``edge_index``, and with ``num_nodes`` or something to count nodes by.
+        data: With ``edge_index`` (or ``adj_t``, a sparse matrix of torch whose rows are targets),
+            and with ``num_nodes`` or something to count nodes by.
 
     Raises:
-        DataError: it has no ``edge_index``, or is no ``Data``.
+        DataError: it has no edges, or is no ``Data``.
         GraphError: an edge names a node that is not there.
 
     Example:
@@ -42,12 +43,13 @@ def from_data(data: Any) -> EdgeList:
     """
     if isinstance(data, HeteroData):
         raise DataError("data: it has several kinds of edges. Use from_hetero(data).")
-    if not isinstance(data, Data) or data.edge_index is None:
+    held = _edges_held(data) if isinstance(data, Data) else None
+    if held is None:
         raise DataError(
             f"data: expected a Data with edge_index, got {_named(data)}. Set data.edge_index, "
             f"or use EdgeList(edge_index, num_nodes)."
         )
-    return from_edge_index(data.edge_index, data.num_nodes)
+    return from_edge_index(held, None if is_torch_sparse_tensor(held) else data.num_nodes)
 
 
 def from_edge_index(
@@ -92,6 +94,11 @@ def from_batch(batch: Any) -> tuple[EdgeList, Blocks]:
         >>> from_batch(Batch.from_data_list([one, one]))
         (EdgeList([[0, 2], [1, 3]], num_nodes=4), Blocks([2, 2]))
     """
+    if isinstance(batch, HeteroData):
+        raise DataError(
+            "batch: it has several kinds of nodes and edges. Use from_hetero(batch), which has one "
+            "graph for each kind of edge; batch[kind].ptr says where each graph starts."
+        )
     ptr = getattr(batch, "ptr", None)
     if not isinstance(batch, Data) or not isinstance(ptr, Tensor):
         raise DataError(
@@ -102,7 +109,11 @@ def from_batch(batch: Any) -> tuple[EdgeList, Blocks]:
 
 
 def from_hetero(data: Any) -> dict[EdgeType, EdgeList]:
-    """One bipartite graph for each kind of edge of a ``HeteroData``.
+    """One bipartite graph for each kind of edge of a ``HeteroData``, or of a batch of them.
+
+    Args:
+        data: Every kind with ``edge_index``, or with ``adj_t``, a sparse matrix of torch whose
+            rows are targets. Kinds without either are left out.
 
     Raises:
         DataError: it is no ``HeteroData``.
@@ -119,9 +130,11 @@ def from_hetero(data: Any) -> dict[EdgeType, EdgeList]:
             f"data: expected a HeteroData, got {_named(data)}. Use from_data for one kind of edges."
         )
     counts = data.num_nodes_dict
+    held = {kind: _edges_held(store) for kind, store in data.edge_items()}
     return {
-        kind: from_edge_index(edge_index, size=(counts[kind[0]], counts[kind[2]]))
-        for kind, edge_index in data.edge_index_dict.items()
+        kind: from_edge_index(found, size=(counts[kind[0]], counts[kind[2]]))
+        for kind, found in held.items()
+        if found is not None
     }
 
 
@@ -182,6 +195,19 @@ def _size(edge_index: Tensor) -> tuple[int, int]:
             "the last node. Pass num_nodes, or size=(num_sources, num_targets)."
         )
     return sources, targets
+
+
+def _edges_held(store: Any) -> Tensor | None:
+    """The edges of a ``Data``, or of one kind of a ``HeteroData``; None if there are none."""
+    if store.get("edge_index", None) is not None:
+        return store["edge_index"]
+    matrix: Any = store.get("adj_t", None)
+    if matrix is None or is_torch_sparse_tensor(matrix):
+        return matrix
+    raise DataError(
+        f"data: adj_t must be a sparse matrix of torch, got {type(matrix).__name__}. Convert it "
+        f"with adj_t.to_torch_sparse_csr_tensor()."
+    )
 
 
 def _named(value: Any) -> str:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregation
 from torch_geometric.nn.dense.linear import Linear
 
-__all__ = ["DropIn", "has_hooks", "is_plain_linear", "on_both_sides"]
+from edgewise.errors import ArgumentError
+from edgewise.integrations.pyg.tracers import has_hooks_on_all_modules, is_traced
+
+__all__ = [
+    "DropIn",
+    "has_hooks",
+    "is_plain_linear",
+    "on_both_sides",
+    "originals",
+    "scriptable",
+    "why_everywhere",
+]
 
 _AGGREGATIONS = {
     "add": SumAggregation,
@@ -48,7 +62,16 @@ class DropIn(nn.Module):
     another ``aggr`` than the usual ones           sums and means (and maxima, without gradients:
                                                    of equal maxima torch lets each have a share)
     ``decomposed_layers`` above 1                  a setting that saves the memory of messages
-    ``torch.compile``, ``torch.jit``               a graph reads its edges, which a tracer cannot
+    ``torch.compile``, ``torch.export``,           a graph reads its edges, which a tracer cannot
+    ``torch.jit.trace``, ``torch.fx``
+    ``torch.jit.script``                           it reads the source of the original; torch puts
+                                                   the originals into the model that it was given
+    edges without numbers: fake, on ``meta``, or   there is nothing to read
+    different ones in each call of a ``vmap``
+    forward-mode derivatives of attention          the original's operations have them
+    ``dropout=1.0`` in training                    every weight is dropped
+    hooks on all modules of the process            they want to see what is never called
+    ``with originals():``                          you said so
     ``torch_sparse.SparseTensor``                  another library's matrices
     torch's sparse matrices, without attention     torch multiplies them already; attention layers
                                                    take them, unless values are edge features
@@ -114,10 +137,15 @@ class DropIn(nn.Module):
             return "an explainer is at work"
         if any(map(state.__getitem__, _HOOKS)):
             return "hooks want to see messages"
-        jit: Any = torch.jit
-        if torch.compiler.is_compiling() or jit.is_tracing():
+        if self.training and state.get("dropout") == 1.0:
+            return "dropout is 1, so all weights are dropped"
+        if is_traced():
             return "a tracer cannot read edges"
-        return self.unusual()
+        return why_everywhere() or self.unusual()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """An original with the same parameters: what `torch.jit.script` compiles instead."""
+        return scriptable(self)
 
     def unusual(self) -> str | None:
         """The part of `why_original` that lies in how the layer was built."""
@@ -152,9 +180,65 @@ def is_plain_linear(module: nn.Module | None) -> bool:
     return type(module) is Linear and not has_hooks(module)
 
 
+def scriptable(layer: Any) -> nn.Module:
+    """The original of a drop-in for `torch.jit.script`, which reads sources and types.
+
+    Raises:
+        ArgumentError: a subclass, whose own methods the original does not have.
+    """
+    kind = type(layer)
+    if "original" not in kind.__dict__:
+        raise ArgumentError(
+            f"torch.jit.script: {kind.__name__} is a subclass of a layer of Edgewise, which cannot "
+            f"be scripted. Derive it from torch_geometric.nn.{kind.original.__name__}, or use "
+            f"torch.compile."
+        )
+    given = copy.copy(layer)
+    given.__class__ = kind.original
+    given._modules = dict(layer._modules)  # torch replaces the modules in it
+    return given
+
+
 def has_hooks(module: Any) -> bool:
     """Whether somebody wants to see what goes into a module, or what comes out."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+_ORIGINALS: ContextVar[bool] = ContextVar("originals", default=False)
+
+
+@contextmanager
+def originals() -> Generator[None]:
+    """Inside, every drop-in layer computes what its original computes, in the original's way.
+
+    For this thread (or task) alone. Layers that are called inside are concerned, and nothing else:
+    a backward pass may run outside.
+
+    Example:
+        >>> import torch
+        >>> from edgewise.integrations.pyg import GATConv
+        >>> layer = GATConv(5, 4, heads=2)
+        >>> with originals():
+        ...     print(layer.why_original())
+        originals were asked for
+    """
+    token = _ORIGINALS.set(True)
+    try:
+        yield
+    finally:
+        _ORIGINALS.reset(token)
+
+
+def why_everywhere() -> str | None:
+    """Why all drop-ins run their originals at present; None where they need not."""
+    if _ORIGINALS.get():
+        return "originals were asked for"
+    return "hooks want to see all modules" if has_hooks_on_all_modules() else None
 
 
 @cache

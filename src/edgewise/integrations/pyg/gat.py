@@ -18,6 +18,7 @@ from edgewise.integrations.pyg.connectivity import (
 )
 from edgewise.integrations.pyg.dropin import DropIn, is_plain_linear, on_both_sides
 from edgewise.ops.scores import Additive, GATv2
+from edgewise.ops.tracing import forward_mode
 
 __all__ = ["GATConv", "GATv2Conv"]
 
@@ -156,13 +157,15 @@ class GATv2Conv(DropIn, _GATv2Conv):
             edge = found.edges.extended(edge_attr, self.fill_value)
             edge = edge.view(-1, 1) if edge.ndim == 1 else edge
             edge_key = self.lin_edge(edge).view(-1, self.heads, self.out_channels)
-        vector = self.att[0].to(torch.promote_types(self.att.dtype, right.dtype))
+        # Under autocast products are shorter than the vector, which lengthens all that follows.
+        dtype = torch.promote_types(self.att.dtype, right.dtype)
+        right, left = right.to(dtype), left.to(dtype)
         out, alpha = attend(
             right,
             left,
             left,
             found.edges.graph,
-            GATv2(vector, self.negative_slope),
+            GATv2(self.att[0].to(dtype), self.negative_slope),
             edge_key=edge_key,
             dropout=self.dropout if self.training else 0.0,
             wants_weights=found.wants_weights,
@@ -187,6 +190,8 @@ def _connected(
     """What a call needs; None if the original is to compute it."""
     pair = on_both_sides(x)
     if pair is None or not isinstance(edge_index, Tensor) or layer.why_original() is not None:
+        return None
+    if forward_mode():
         return None
     first, second = pair
     version_two = isinstance(layer, _GATv2Conv)

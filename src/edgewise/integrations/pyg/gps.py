@@ -9,15 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import nn as originals
 
-from edgewise.errors import ArgumentError
+from torch_geometric.data.data import BaseData, Data
+
+from edgewise.errors import ArgumentError, GraphError
 from edgewise.functional import attention
-from edgewise.graphs import Blocks, Complete, Graph
-from edgewise.integrations.pyg.dropin import has_hooks
+from edgewise.graphs import Blocks, Complete, Graph, recall
+from edgewise.graphs.base import check_graph
+from edgewise.integrations.pyg.data import from_data, from_edge_index
+from edgewise.integrations.pyg.dropin import has_hooks, scriptable, why_everywhere
 from edgewise.integrations.pyg.memory import recall_about
+from edgewise.integrations.pyg.tracers import has_no_numbers, is_traced, unreadable
+from edgewise.layouts import edges
 from edgewise.nn.heads import merge_heads, split_heads
-from edgewise.ops.bias import Bias
+from edgewise.ops.bias import Bias, DenseBias
 
 __all__ = ["GPSConv", "blocks_of"]
+
+_MOST_EDGES = 2**24  # of a graph that is listed to see whether it keeps the graphs of a batch apart
+_MOST_ROWS = 64  # at borders between graphs that are looked at where there are more edges
 
 _GPSConv: Any = originals.GPSConv  # its own types say less than it takes
 
@@ -36,7 +45,8 @@ class GPSConv(_GPSConv):
     ``EdgeList(edge_index, n) | RandomRegular(n, degree=4)``.
 
     The attention is the original's where it is not plain (``attn_type="performer"``, extra keys,
-    hooks on it, ``batch`` out of order, ``torch.compile`` with a batch).
+    hooks on it, dropout of 1, ``batch`` out of order), inside `originals`, and without ``graph``
+    for tracers (``torch.compile``, ``torch.export``, ``torch.jit``).
 
     Args:
         args: As `torch_geometric.nn.GPSConv` takes them.
@@ -44,13 +54,16 @@ class GPSConv(_GPSConv):
 
     Shape:
         - x: ``[N, channels]``.
-        - graph: ``N`` targets and ``N`` sources. The nodes of a batch are those of one graph, so
-            it has to keep them apart itself.
-        - bias: added to the scores, as in `edgewise.attention`.
+        - graph: ``N`` targets and ``N`` sources; or what PyTorch Geometric has edges in: a
+            ``Data``, an ``EdgeIndex``, an ``edge_index``. It has to keep the graphs of ``batch``
+            apart, as ``graph & Blocks(sizes)`` does.
+        - bias: added to the scores, as in `edgewise.attention`: one number for each edge
+            ``[heads | 1, E]``, or for each pair of nodes ``[heads | 1, N, N]``.
         - result: ``[N, channels]``.
 
     Raises:
         ArgumentError: ``graph`` or ``bias`` where the attention is the original's.
+        GraphError: ``graph`` lets nodes of different graphs of ``batch`` read one another.
 
     Example:
         >>> import torch
@@ -72,7 +85,7 @@ class GPSConv(_GPSConv):
         edge_index: Any,
         batch: Tensor | None = None,
         *,
-        graph: Graph | None = None,
+        graph: Graph | Data | Tensor | None = None,
         bias: Tensor | Bias | None = None,
         **kwargs: Any,
     ) -> Tensor:
@@ -83,34 +96,49 @@ class GPSConv(_GPSConv):
                 f"GPSConv: {given} was given, but the attention is PyTorch Geometric's, because "
                 f"{why}. Leave out {given}, or build the layer with plain attention."
             )
-        if why is None and graph is None:
-            graph = _everything(x, batch)
-        if graph is None:
+        if why is None:
+            found = _everything(x, batch) if graph is None else _given(graph, x, batch)
+        else:
+            found = None
+        if found is None:
             return super().forward(x, edge_index, batch, **kwargs)
         halves: list[Tensor] = []
         if self.conv is not None:
             halves.append(self._add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
-        halves.append(self._add(x, self._attention(x, graph, bias), self.norm2, batch))
+        halves.append(self._add(x, self._attention(x, found, bias), self.norm2, batch))
         both = halves[0] if len(halves) == 1 else halves[0] + halves[1]
         return self._norm(both + self.mlp(both), self.norm3, batch)
 
     def why_original(self) -> str | None:
-        """Why the original computes the attention; None if Edgewise does."""
+        """Why the original computes the attention, whatever the graph; None if Edgewise does."""
+        if (why := why_everywhere()) is not None:
+            return why
+        module: Any = self.attn
+        if self.training and getattr(module, "dropout", None) == 1.0:
+            return "dropout is 1, so all weights are dropped"
+        return self.unusual()
+
+    def unusual(self) -> str | None:
+        """The part of `why_original` that lies in how the layer was built."""
         module: Any = self.attn
         if type(module) is not nn.MultiheadAttention:
             return f"attn_type={self.attn_type!r} is no attention over a graph"
         extra = module.bias_k is not None or module.add_zero_attn
         if extra or getattr(module, "in_proj_weight", None) is None:
             return "it has extra keys, or keys of another width"
-        if has_hooks(module):
-            return "hooks want to see padded nodes"
-        return None
+        return "hooks want to see padded nodes" if has_hooks(module) else None
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """An original with the same parameters, about which `torch.jit.script` has its say."""
+        return scriptable(self)
 
     def _attention(self, x: Tensor, graph: Graph, bias: Tensor | Bias | None) -> Tensor:
         module = self.attn
         lifted = F.linear(x, module.in_proj_weight, module.in_proj_bias)
         query, key, value = (split_heads(part, self.heads) for part in lifted.chunk(3, -1))
         rate = module.dropout if module.training else 0.0
+        if isinstance(bias, Tensor) and bias.ndim == 3:
+            bias = DenseBias(bias)
         out = attention(query, key, value, graph, bias=bias, dropout=rate)
         return module.out_proj(merge_heads(out))
 
@@ -142,8 +170,82 @@ def _blocks(batch: Tensor) -> Blocks | None:
 
 
 def _everything(x: Tensor, batch: Tensor | None) -> Graph | None:
+    """All nodes of a graph of the batch; None where the original is to compute it."""
+    if is_traced() or has_no_numbers(x):
+        return None
     if batch is None:
         return Complete(x.shape[0])
-    if torch.compiler.is_compiling() or batch.shape != x.shape[:1]:
+    if unreadable(batch) or batch.shape != x.shape[:1]:
         return None
     return blocks_of(batch)
+
+
+def _given(graph: Any, x: Tensor, batch: Tensor | None) -> Graph:
+    """The graph that a call was given, checked to keep the graphs of a batch apart."""
+    traced = is_traced()
+    if isinstance(graph, BaseData | Tensor):
+        if traced or (isinstance(graph, Tensor) and unreadable(graph)):
+            raise ArgumentError(
+                f"GPSConv: a tracer cannot read the edges of graph ({type(graph).__name__}). Build "
+                f"the graph before: from_data(data), or EdgeList(edge_index, num_nodes)."
+            )
+        if isinstance(graph, Tensor):
+            return _apart(from_edge_index(graph, x.shape[0]), batch)
+        graph = from_data(graph)
+    check_graph("GPSConv: graph", graph)
+    return graph if traced else _apart(graph, batch)
+
+
+def _apart(graph: Graph, batch: Tensor | None) -> Graph:
+    """The same graph, in which nobody reads a node of another graph of the batch."""
+    if batch is None or unreadable(batch) or batch.shape != (graph.num_targets,):
+        return graph
+    if graph.num_targets != graph.num_sources:  # the operator has a sentence about it
+        return graph
+    blocks = blocks_of(batch)
+    if blocks is not None and _falls_apart(graph, blocks):
+        return graph
+    if blocks is None:
+        found = _crossing(graph, batch)
+    else:
+        found = recall(graph, ("crossing", blocks), lambda: _crossing(graph, batch))
+    if found is not None:
+        target, source = found
+        cure = "the edges within one graph" if blocks is None else f"graph & {_short(blocks)}"
+        raise GraphError(
+            f"GPSConv: graph lets node {target} read node {source}, which is in another graph of "
+            f"batch. Pass {cure}."
+        )
+    return graph
+
+
+def _falls_apart(graph: Graph, blocks: Blocks) -> bool:
+    """Whether facts alone say that no edge leaves a block."""
+    cuts = graph.facts().cuts
+    corners = set(zip(cuts.targets.tolist(), cuts.sources.tolist(), strict=True))
+    ends = blocks.facts().cuts.targets.tolist()
+    return all((end, end) in corners for end in ends)
+
+
+def _crossing(graph: Graph, batch: Tensor) -> tuple[int, int] | None:
+    """An edge between two graphs of a batch, as (target, source)."""
+    if graph.facts().max_edges <= _MOST_EDGES:
+        found = edges(graph, "cpu")
+        target, source = found.target, found.source
+    else:  # too many to list: pairs of the last node of a graph with all nodes, and of the first
+        ends = (batch[1:] != batch[:-1]).nonzero()[:_MOST_ROWS, 0].cpu()
+        rows = torch.cat([ends, ends + 1]).repeat_interleave(len(batch))
+        nodes = torch.arange(len(batch)).repeat(2 * len(ends))
+        target, source = torch.cat([rows, nodes]), torch.cat([nodes, rows])
+        holds = graph.contains(target, source)
+        target, source = target[holds], source[holds]
+    group = batch.cpu()
+    crosses = (group[target] != group[source]).nonzero()
+    if not len(crosses):
+        return None
+    first = int(crosses[0])
+    return int(target[first]), int(source[first])
+
+
+def _short(blocks: Blocks) -> str:
+    return "Blocks(batch.bincount().tolist())" if len(repr(blocks)) > 60 else repr(blocks)

@@ -17,6 +17,7 @@ from edgewise.integrations.pyg.connectivity import (
 )
 from edgewise.integrations.pyg.dropin import DropIn, on_both_sides
 from edgewise.ops.scores import Dot
+from edgewise.ops.tracing import forward_mode
 
 __all__ = ["TransformerConv"]
 
@@ -88,6 +89,8 @@ class TransformerConv(DropIn, _TransformerConv):
         """The edges of a call; None if the original is to compute it."""
         pair = on_both_sides(x)
         if pair is None or not isinstance(edge_index, Tensor) or self.why_original() is not None:
+            return None
+        if forward_mode():
             return None
         first, second = pair
         if second is None or first.ndim != 2 or second.ndim != 2:
