@@ -98,15 +98,21 @@ _RULE, _SAVED, _CHOSEN = "graph_rule", "attn_implementation", "_attn_implementat
 
 
 def _check_settings() -> None:
-    """Check what is set in configs of Transformers: a rule and an implementation that drops it."""
+    """Check what is set in configs of Transformers: a rule and an implementation that drops it.
+
+    Each class of configs holds a setter that ends in ``super().__setattr__`` of `PreTrainedConfig`,
+    so the check stands in a base of that class, where old and new classes meet it.
+    """
     from transformers.configuration_utils import PreTrainedConfig
 
-    original: Callable[[Any, str, Any], None] = PreTrainedConfig.__setattr__
+    bases = [each for each in PreTrainedConfig.__mro__[1:] if "Config" in each.__name__]
+    place: type = bases[-1] if bases else PreTrainedConfig
+    original: Callable[[Any, str, Any], None] = place.__setattr__
     if getattr(original, "is_checked", False):
         return
 
     def checked(self: Any, key: str, value: Any) -> None:
-        if key == _RULE:
+        if key == _RULE and isinstance(self, PreTrainedConfig):
             _set_rule(self, value)
             return
         if key == _CHOSEN:
@@ -114,7 +120,7 @@ def _check_settings() -> None:
         original(self, key, value)
 
     checked.is_checked = True  # type: ignore[attr-defined]
-    PreTrainedConfig.__setattr__ = checked
+    place.__setattr__ = checked  # type: ignore[method-assign]
 
 
 def _set_rule(config: Any, value: Any) -> None:
