@@ -10,7 +10,8 @@ import ast
 import inspect
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgewise.errors import EdgewiseError, GraphError
@@ -43,9 +44,18 @@ _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.BitAnd: ("&", operator.and_),
     ast.Sub: ("-", operator.sub),
 }
+# Between whole numbers, where names stand for some.
+_ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_NO_NAMES: Mapping[str, int] = {}
 
 
-def read_graph(text: str) -> Graph:
+def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
     """The graph that a text writes down, in the words in which graphs are printed.
 
     ``read_graph(repr(graph))`` is the graph again, unless the print was cut short (long lists are)
@@ -54,6 +64,8 @@ def read_graph(text: str) -> Graph:
     Args:
         text: Families and functions of graphs, ``|``, ``&``, ``-``, whole numbers, lists, tuples,
             ``range(...)``.
+        names: Whole numbers that names in the text stand for. With names, numbers may be
+            calculated: ``+ - * // %``, ``min(...)``, ``max(...)``.
 
     Raises:
         GraphError: the text is something else, or the graph cannot exist.
@@ -63,6 +75,8 @@ def read_graph(text: str) -> Graph:
         (Window(8, left=1, right=0) | Hubs(8, [0]))
         >>> read_graph("disjoint_union([Complete(2), Complete(3)])")
         Blocks([2, 3])
+        >>> read_graph("Window(n, left=n // 4, right=min(n - 1, 2))", {"n": 8})
+        Window(8, left=2, right=2)
     """
     short = _SHORT.search(text)
     if short:
@@ -78,7 +92,7 @@ def read_graph(text: str) -> Graph:
             f"read_graph: the text must be one expression, got {_cut(text)!r} "
             f"({_cut(reason or 'too deep')}). Write it the way graphs print, like {_EXAMPLE}."
         ) from None
-    graph = _value(tree, text.strip(), 0)
+    graph = _value(tree, _Text(text.strip(), names), 0)
     if not isinstance(graph, Graph):
         raise GraphError(
             f"read_graph: the text must be a graph, got {_cut(repr(graph))} "
@@ -87,7 +101,15 @@ def read_graph(text: str) -> Graph:
     return graph
 
 
-def _value(node: ast.expr, text: str, depth: int) -> Any:
+@dataclass(frozen=True)
+class _Text:
+    """An expression, and the numbers that its names stand for."""
+
+    written: str
+    names: Mapping[str, int]
+
+
+def _value(node: ast.expr, text: _Text, depth: int) -> Any:
     """What a part of the expression stands for."""
     if depth > _DEEPEST:
         raise _too_much(f"lie at most {_DEEPEST} deep", "more")
@@ -99,17 +121,29 @@ def _value(node: ast.expr, text: str, depth: int) -> Any:
             return values if isinstance(node, ast.List) else tuple(values)
         case ast.UnaryOp(ast.USub(), ast.Constant(value=int() | float())):
             return -_value(node.operand, text, depth + 1)
-        case ast.BinOp(left, sign, right) if type(sign) in _OPERATORS:
+        case ast.Name(name) if name in text.names:
+            return _number(text.names[name])
+        case ast.BinOp(left, sign, right) if type(sign) in _OPERATORS or (
+            text.names and type(sign) in _ARITHMETIC
+        ):
             operands = (_value(left, text, depth + 1), _value(right, text, depth + 1))
+            if text.names and type(sign) in _ARITHMETIC and all(map(_is_whole, operands)):
+                return _calculated(type(sign), *operands)
+            if type(sign) not in _OPERATORS:
+                raise GraphError(
+                    f"read_graph: + * // % must stand between two whole numbers, got "
+                    f"{_cut(ast.get_source_segment(text.written, node) or '')}. Join graphs by |, "
+                    f"& or -."
+                )
             return _combined(*_OPERATORS[type(sign)], *operands)
         case ast.Call(ast.Name(name), arguments, keywords) if all(k.arg for k in keywords):
-            call = _call_named(name)
+            call = _call_named(name, text.names)
             positional = [_value(argument, text, depth + 1) for argument in arguments]
             named = {str(k.arg): _value(k.value, text, depth + 1) for k in keywords}
             return _called(name, call, positional, named)
         case _:
             pass
-    got = ast.get_source_segment(text, node) or ""
+    got = ast.get_source_segment(text.written, node) or ""
     raise GraphError(
         f"read_graph: the text must be made of graphs, whole numbers, lists and the signs | & -, "
         f"got {_cut(got)}. Write it the way graphs print, like {_EXAMPLE}."
@@ -117,9 +151,23 @@ def _value(node: ast.expr, text: str, depth: int) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, int) and value >= _LARGEST:
+    if isinstance(value, int) and abs(value) >= _LARGEST:
         raise _too_much("hold numbers below 2**62", f"one of {value.bit_length()} bits")
     return value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _calculated(sign: type[ast.operator], left: int, right: int) -> int:
+    """A calculation with whole numbers, each below 2**62."""
+    if sign in (ast.FloorDiv, ast.Mod) and right == 0:
+        raise GraphError(
+            f"read_graph: a number must be divided by another than 0, got {left} divided by 0. "
+            f"Write max(1, ...) around the divisor."
+        )
+    return _number(_ARITHMETIC[sign](left, right))
 
 
 def _combined(sign: str, combine: Callable[[Any, Any], Any], left: Any, right: Any) -> Graph:
@@ -166,13 +214,25 @@ _CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _call_named(name: str) -> Callable[..., Any]:
-    if name not in _CALLS:
+def _least(a: int, b: int, /, *more: int) -> int:
+    return min(a, b, *more)
+
+
+def _greatest(a: int, b: int, /, *more: int) -> int:
+    return max(a, b, *more)
+
+
+_CALCULATIONS: dict[str, Callable[..., Any]] = {"max": _greatest, "min": _least}
+
+
+def _call_named(name: str, names: Mapping[str, int]) -> Callable[..., Any]:
+    calls = {**_CALLS, **_CALCULATIONS} if names else _CALLS
+    if name not in calls:
         raise GraphError(
-            f"read_graph: a call must be one of {', '.join(_CALLS)}, got {_cut(name)}(...). "
+            f"read_graph: a call must be one of {', '.join(calls)}, got {_cut(name)}(...). "
             f"Build other graphs in Python."
         )
-    return _CALLS[name]
+    return calls[name]
 
 
 def _called(

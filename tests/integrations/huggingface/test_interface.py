@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,9 +58,10 @@ PATTERNS = {
 
 @pytest.mark.parametrize("length", [1, 3, 10])
 @pytest.mark.parametrize("shape", ["none", "left", "right", "around", "static"])
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("name", PATTERNS)
-def test_a_graph_is_the_mask_of_its_function(name, shape, length):
-    """On rows of real tokens; all others read nothing."""
+def test_a_graph_is_the_mask_of_its_function(name, shape, length, skip):
+    """On every row; on rows of real tokens alone where padded queries are skipped."""
     K, offset = 10, 10 - length
     slot = torch.arange(K)
     first, last = {
@@ -74,6 +76,7 @@ def test_a_graph_is_the_mask_of_its_function(name, shape, length):
     pattern = read_pattern(PATTERNS[name])
     padding = None if shape in ("none", "static") else real
     layout = Layout(3, length, K, offset, 0, itself=pattern.causal or length == 10)
+    layout = replace(layout, skip_padding=skip)
     found = shown(batch_graph(layout, pattern, padding))
     if shape == "static" and not pattern.causal:
         found[:, :, 10:] = False
@@ -82,7 +85,7 @@ def test_a_graph_is_the_mask_of_its_function(name, shape, length):
     )[:, 0].clone()
     if shape == "static":
         expected[:, :, 10:] = False
-    if layout.itself:
+    if layout.itself and skip:
         assert not found[~held].any()
         assert torch.equal(found[held], expected[held])
     else:
@@ -143,17 +146,20 @@ def test_what_is_not_known_is_not_read():
 def test_equal_batches_share_one_graph():
     padding = torch.ones(2, 5, dtype=torch.bool)
     padding[1, 3:] = False
-    found = [batch_graph(Layout(2, 5, 5), Pattern(), padding) for _ in range(2)]
-    assert found[0] is found[1]
+    layout = Layout(2, 5, 5)
+    found = [batch_graph(layout, Pattern(), padding) for _ in range(2)]
+    assert found[0].graph is found[1].graph
     assert found[0].contiguous() is found[0].to("cpu") is found[0]
-    assert repr(found[0].graph) == "Blocks([5, 3])"
+    assert repr(found[0].graph) == "Blocks([5, 5], [5, 3])"
+    skipping = batch_graph(replace(layout, skip_padding=True), Pattern(), padding)
+    assert repr(skipping.graph) == "Blocks([5, 3])"
 
 
-def test_padding_is_zeros():
+def test_padding_is_zeros_where_it_is_skipped():
     padding = torch.ones(2, 5, dtype=torch.bool)
     padding[1, 3:] = False
     q, k, v = torch.randn(3, 2, 4, 5, 6).unbind()
-    batch = batch_graph(Layout(2, 5, 5), Pattern(), padding)
+    batch = batch_graph(Layout(2, 5, 5, skip_padding=True), Pattern(), padding)
     out, weights = attend(torch.nn.Identity(), q, k, v, batch)
     assert weights is None
     assert torch.equal(out[1, 3:], torch.zeros(2, 4, 6))
@@ -280,7 +286,7 @@ def test_a_lost_mask_is_an_error(monkeypatch):
             batch_graph(Layout(1, 4, 4), Pattern()),
             ShapeError,
             "attention_mask is a graph of shape [1, 1, 4, 4] but Identity has queries and keys of "
-            "[1, 1, 3, 3]. Build it for this batch.",
+            "[1, 1, 3, 3]. Build it for this batch, or prepare a model that joins masks",
         ),
     ],
 )

@@ -1,9 +1,11 @@
 """Edgewise under Hugging Face's Transformers: any conforming model, on any graph.
 
-``use(model)`` computes a model's attention with Edgewise: padding is never computed, and windows
+``use(model)`` computes a model's attention with Edgewise: padded keys are never read, and windows
 cost what they hold. ``with graph(rule):`` runs a pretrained model on a graph of your choice.
+Importing this package registers ``attn_implementation="edgewise"``.
 """
 
+from edgewise.integrations.huggingface.active import graph as graph
 from edgewise.integrations.huggingface.batch import (
     BatchGraph as BatchGraph,
     Layout as Layout,
@@ -14,10 +16,20 @@ from edgewise.integrations.huggingface.convert import (
     convert as convert,
     unpadded as unpadded,
 )
-from edgewise.integrations.huggingface.interface import register as register, use as use
+from edgewise.integrations.huggingface.explaining import (
+    LayerExplanation as LayerExplanation,
+    explain as explain,
+)
+from edgewise.integrations.huggingface.model import use as use
 from edgewise.integrations.huggingface.patterns import Pattern as Pattern
-from edgewise.integrations.huggingface.rules import Rule as Rule, graph as graph
+from edgewise.integrations.huggingface.registration import (
+    register as register,
+    register_on_import,
+)
+from edgewise.integrations.huggingface.rules import Rule as Rule
 from edgewise.integrations.huggingface.weights import (
     LayerWeights as LayerWeights,
     weights as weights,
 )
+
+register_on_import()

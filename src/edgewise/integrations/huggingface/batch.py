@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,58 @@ from edgewise.integrations.huggingface.patterns import Pattern
 from edgewise.integrations.huggingface.pieces import Interval, Piece, band, chunks, side_by_side
 from edgewise.integrations.huggingface.rules import Rule, both, newest
 
-__all__ = ["BatchGraph", "Layout", "batch_graph", "real_intervals"]
+__all__ = ["BatchGraph", "BatchMask", "Layout", "batch_graph", "real_intervals"]
+
+
+class _InPlaceOfMask:
+    """What stands in the place of a mask, and is no tensor: every use as one is a sentence."""
+
+    @property
+    def ndim(self) -> int:
+        """Axes of the mask that it stands for."""
+        return 4
+
+    def contiguous(self) -> Self:
+        """Itself: what `generate` calls on a mask that it makes in advance."""
+        return self
+
+    def to(self, *_: Any, **__: Any) -> Self:
+        """Itself: numbers are moved where they are needed."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"attention_mask.{name} is not there: {_NO_TENSOR}")
+
+    @classmethod
+    def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> NoReturn:
+        name = getattr(function, "__name__", str(function))
+        raise ArgumentError(f"attention_mask cannot be an argument of torch.{name}: {_NO_TENSOR}")
+
+
+_NO_TENSOR = (
+    "Edgewise gives models a graph, and this model changes its mask as a tensor. Prepare it with "
+    "use(model, dense_masks=True), or use another attn_implementation for it."
+)
+
+
+def _refused(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any) -> NoReturn:
+        raise ArgumentError(f"attention_mask has no {name}: {_NO_TENSOR}")
+
+    return refuse
+
+
+_OPERATORS = (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "and", "rand", "or"),
+    *("ror", "xor", "rxor", "invert", "neg", "getitem", "setitem", "lt", "le"),
+    *("gt", "ge", "float", "int", "matmul", "rmatmul"),
+)
+for _name in _OPERATORS:
+    setattr(_InPlaceOfMask, f"__{_name}__", _refused(f"__{_name}__"))
 
 
 @dataclass(frozen=True, eq=False)
-class BatchGraph:
+class BatchGraph(_InPlaceOfMask):
     """What a mask function of Transformers returns here, in the place of a mask.
 
     Models hand it from their mask function to every attention, as they would a tensor of four
@@ -43,6 +90,8 @@ class BatchGraph:
         mask: ``[B, 1, 1, columns]``, which sources each sequence reads, where only one new token
             reads and the sequences differ; None for all.
         texts: How many texts there are; more than ``B`` in packed rows.
+        rule: The rule that the graph follows.
+        following: Builds the same batch under another rule, or under none.
     """
 
     graph: Graph
@@ -55,24 +104,38 @@ class BatchGraph:
     sources: Tensor | None = None
     texts: int = 0
 
+    rule: Rule | None = None
+    following: Callable[[Rule | None], BatchGraph | BatchMask] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMask(_InPlaceOfMask):
+    """A dense mask whose makers took care of the rule that holds: no plain tensor says so.
+
+    Attributes:
+        mask: ``[B, 1, Q, K]``, bool or numbers, what the model and its rule allow together.
+        base: The same without a rule.
+        queries: ``[Q]``, positions of the queries.
+        keys: ``[K]``, positions of the keys.
+        real: ``[B, positions]``, bool, False for padding.
+        itself: Whether queries and keys are the same tokens, so that rules hold.
+        source: The rule, as a text; None for none, or for one that is no text.
+        rule: The rule; None under a tracer.
+    """
+
+    mask: Tensor
+    base: Tensor
+    queries: Tensor
+    keys: Tensor
+    real: Tensor
+    itself: bool
+    source: str | None = None
+    rule: Rule | None = None
+
     @property
-    def ndim(self) -> int:
-        """Axes of the mask that it stands for."""
-        return 4
-
-    def contiguous(self) -> BatchGraph:
-        """Itself: what `generate` asks of a mask that it makes in advance."""
-        return self
-
-    def to(self, *_: Any, **__: Any) -> BatchGraph:
-        """Itself: numbers are moved where they are needed."""
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"attention_mask.{name} is not there: Edgewise gives models a graph, and this model "
-            f"changes its mask as a tensor. Use another attn_implementation for it."
-        )
+    def shape(self) -> tuple[int, ...]:
+        """``(B, 1, Q, K)``."""
+        return tuple(self.mask.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +150,8 @@ class Layout:
         key_offset: Position of the first key.
         itself: Whether queries and keys are the same tokens, so that a padded key is a padded
             query too; false for cross-attention.
+        skip_padding: Whether padded queries read nothing; else they read the real keys, as in
+            Transformers' own attention.
     """
 
     batch: int
@@ -95,6 +160,7 @@ class Layout:
     query_offset: int = 0
     key_offset: int = 0
     itself: bool = True
+    skip_padding: bool = False
 
 
 def batch_graph(
@@ -106,7 +172,8 @@ def batch_graph(
         layout: Sizes.
         pattern: Which key a query reads.
         padding: ``[B, positions]``, True for real tokens.
-        rule: A graph of the user's choice; self-attention alone follows it.
+        rule: A graph of the user's choice; self-attention alone follows it, and its padded
+            queries read nothing.
 
     Complexity: O(B) for a batch of lengths that was there before; O(texts) else.
     """
@@ -119,19 +186,28 @@ def batch_graph(
     texts, positions = _whole(pattern.texts), _whole(pattern.positions)
     key = (
         *(layout.batch, layout.queries, layout.keys, layout.query_offset, layout.key_offset),
-        *(layout.itself, pattern.left, pattern.right, pattern.chunk, tuple(starts), tuple(real)),
+        *(layout.itself, layout.skip_padding, pattern.left, pattern.right, pattern.chunk, tuple(starts), tuple(real)),
         *(None if t is None else (t.shape, t.tobytes()) for t in (texts, positions)),
         rule,
     )
 
+    skips = layout.itself and (layout.skip_padding or rule is not None)
+
     def build() -> BatchGraph:
         sequences = [
-            _sequence(layout, real[b], starts[b], _row(texts, b), _row(positions, b))
+            _sequence(layout, real[b], starts[b], _row(texts, b), _row(positions, b), skips)
             for b in range(layout.batch)
         ]
         return _built(layout, pattern, sequences, rule)
 
-    return _recent(key, build)
+    found = _recent(key, build)
+
+    def following(other: Rule | None) -> BatchGraph:
+        new = batch_graph(layout, pattern, padding, other)
+        assert new is not None  # the intervals were read above
+        return new
+
+    return replace(found, rule=rule, following=following)
 
 
 def real_intervals(layout: Layout, padding: Tensor | None) -> list[Interval] | None:
@@ -164,12 +240,14 @@ def _sequence(
     start: int,
     texts: npt.NDArray[np.int64] | None,
     positions: npt.NDArray[np.int64] | None,
+    skips: bool,
 ) -> list[_Text]:
     """The texts of one row of the batch, by the positions of their queries and keys."""
     q0, q1 = layout.query_offset, layout.query_offset + layout.queries
     k0, k1 = real
-    if layout.itself:
+    if skips:
         q0, q1 = max(q0, k0), min(q1, k1)
+    if layout.itself:
         k1 = min(k1, layout.query_offset + layout.queries)  # a static cache has room for more
     if texts is None:
         return [((q0, q1), (k0, k1), start)]

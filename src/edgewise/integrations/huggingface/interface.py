@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import sys
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,81 +14,61 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.extras import require
 from edgewise.functional import attention, attention_state, weights
-from edgewise.graphs import Complete, recall
-from edgewise.integrations.huggingface.batch import BatchGraph
-from edgewise.integrations.huggingface.masks import mask_function, without_mask
-from edgewise.integrations.huggingface.rules import Rule, rule_of
-from edgewise.layouts import edges
-from edgewise.ops.bias import Bias, DenseBias, as_bias
+from edgewise.graphs import Complete
+from edgewise.integrations.huggingface import active
+from edgewise.integrations.huggingface.batch import BatchGraph, BatchMask
+from edgewise.integrations.huggingface.dense import dense_attention
+from edgewise.integrations.huggingface.frame import Frame
+from edgewise.integrations.huggingface.masks import (
+    config_rule,
+    mask_function,
+    source_of,
+    under_rule,
+    without_mask,
+)
+from edgewise.integrations.huggingface.rules import Rule
+from edgewise.integrations.huggingface.tracing import (
+    OTHERS,
+    is_traced,
+    log_once,
+    named_in_call,
+    reads_others,
+)
+from edgewise.ops.bias import Bias, as_bias
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 
-__all__ = ["NAME", "Look", "Seen", "attend", "looking", "register", "use"]
+__all__ = ["NAME", "Seen", "attend", "register_now"]
 
 NAME = "edgewise"
 
-# What layers are told beside their tensors, and what other implementations read; the graph, or
-# somebody else in the model, has taken care of all of it.
-_KNOWN = frozenset(
+# Arguments that layers give their attention and that it need not read: the graph, or another part
+# of the model, has taken care of all of them. `indices` are in the mask already.
+_IRRELEVANT = frozenset(
     {
-        *("cache_position", "deterministic", "is_causal", "layer_head_mask", "layer_idx"),
-        *("logits_to_keep", "max_length_k", "max_length_q", "num_items_in_batch"),
-        *("output_attentions", "output_hidden_states", "output_router_logits", "position_ids"),
-        *("return_dict", "sliding_window", "token_type_ids", "use_cache", "attn_implementation"),
+        *("cache_position", "deterministic", "indices", "is_causal", "layer_head_mask"),
+        *("layer_idx", "max_length_k", "max_length_q", "output_attentions", "position_ids"),
+        *("sliding_window", "attn_implementation"),
+    }
+)
+# Arguments that some attention function of Transformers reads, and this one does not.
+_MEANT = frozenset(
+    {
+        *("block_indices", "block_table", "cache", "cu_seqlens", "graph", "k_cache"),
+        *("kernel_options", "sinks", "softmax_scale", "target_dtype", "use_top_left_mask"),
+        "v_cache",
     }
 )
 _TEXTS = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
 
 
-def register() -> None:
-    """Make ``attn_implementation="edgewise"`` known to Transformers, in this process.
-
-    After it, ``AutoModel.from_pretrained(..., attn_implementation="edgewise")`` and
-    ``model.set_attn_implementation("edgewise")`` run every model that goes through Transformers'
-    attention interface; for other models both only log a warning, so `use` is better.
-
-    Raises:
-        ModuleNotFoundError: Transformers is not installed.
-
-    Example:
-        >>> register()
-    """
-    transformers = require("transformers", "huggingface")
+def register_now(transformers: Any) -> None:
+    """Give Transformers the attention and the mask function under their name."""
     transformers.AttentionInterface.register(NAME, attend)
     transformers.AttentionMaskInterface.register(NAME, mask_function)
 
 
-def use(model: Any) -> Any:
-    """Let a model of Transformers compute its attention with Edgewise; returns the model.
-
-    Raises:
-        ArgumentError: the model does not go through Transformers' attention interface.
-        ModuleNotFoundError: Transformers is not installed.
-
-    Example:
-        >>> from transformers import BertConfig, BertModel
-        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
-        >>> model = use(BertModel(BertConfig(**sizes, intermediate_size=8, vocab_size=10)))
-        >>> model(torch.tensor([[1, 2, 3]])).last_hidden_state.shape
-        torch.Size([1, 3, 8])
-    """
-    register()
-    logging = require("transformers.utils.logging", "huggingface")
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it would warn of is an error here
-    try:
-        model.set_attn_implementation(NAME)
-    finally:
-        logging.set_verbosity(before)
-    if model.config._attn_implementation != NAME:
-        raise ArgumentError(
-            f"use: {type(model).__name__} computes its attention by itself, without Transformers' "
-            f"attention interface. Use it as it is, or another model."
-        )
-    return model
-
-
-# --- Looking at weights ---------------------------------------------------------------------------
+# --- Watching -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,33 +79,25 @@ class Seen:
         module: The layer.
         query: ``[B, H, T, D]``, or ``[H, T, D]`` if the graph is not shared.
         key: The same of sources.
+        value: The same of values.
         batch: Who reads whom.
         score: How strongly.
         lse: ``[B, H, T]`` or ``[H, T]``, sinks included.
         bias: What is added to the scores.
+        dropout: Share of weights dropped.
+        backend: How it was computed, or ``"auto"``.
     """
 
     module: nn.Module
     query: Tensor
     key: Tensor
+    value: Tensor
     batch: BatchGraph
     score: Dot
     lse: Tensor
     bias: Bias | None
-
-
-Look = Callable[[Seen], None]
-_LOOKS: list[Look] = []
-
-
-@contextmanager
-def looking(look: Look) -> Generator[None]:
-    """Show every attention of this block to a function."""
-    _LOOKS.append(look)
-    try:
-        yield
-    finally:
-        _LOOKS.remove(look)
+    dropout: float
+    backend: str
 
 
 # --- The function ---------------------------------------------------------------------------------
@@ -172,30 +144,55 @@ def attend(
         ArgumentError: something is said that would change the result, and is not known here.
         ShapeError: a mask of another size.
     """
-    batch, given = _graph_of(module, query, key, attention_mask, is_causal)
-    _check_known(module, batch, rest)
+    _check_arguments(module, rest)
+    _count_call()
     if query.shape[0] < key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)  # learned queries, the same for all
-    frame = _Frame(batch, query.shape[0], query.shape[2], key.shape[2])
+    backend = getattr(getattr(module, "config", None), "graph_backend", None) or "auto"
+    wanted = _weights_wanted(rest)
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if is_traced() and not isinstance(attention_mask, BatchGraph) and backend == "auto":
+        mask = _traced_mask(module, query, key, attention_mask, bool(causal))
+        out, alpha = dense_attention(
+            query,
+            key,
+            value,
+            mask,
+            position=position_bias,
+            scale=scaling,
+            softcap=softcap,
+            sinks=s_aux,
+            dropout=float(dropout),
+            weights=wanted,
+        )
+        return out.transpose(1, 2), alpha
+    others = sys._getframe(1).f_locals if _asks_whose(attention_mask) else {}  # pyright: ignore[reportPrivateUsage]
+    crosses = any(others.get(name) is not None for name in OTHERS)
+    batch, given = _graph_of(module, query, key, attention_mask, bool(causal), crosses)
+    _check_texts(batch, rest)
+    frame = Frame(batch, query.shape[0], query.shape[2], key.shape[2])
     tensors = frame.targets(query), frame.sources(key), frame.sources(value)
     score = Dot(scaling, softcap)
     bias = frame.bias(position_bias, given, query)
     rate = float(dropout)
-    wanted = bool(_LOOKS) or _weights_wanted(rest)
-    if s_aux is None and not wanted:
-        out = attention(*tensors, batch.graph, score=score, bias=bias, dropout=rate)
+    watched = _watched()
+    if s_aux is None and not wanted and not watched:
+        out = attention(
+            *tensors, batch.graph, score=score, bias=bias, dropout=rate, backend=backend
+        )
         return frame.whole(out), None
-    state = attention_state(*tensors, batch.graph, score=score, bias=bias, dropout=rate)
+    state = attention_state(
+        *tensors, batch.graph, score=score, bias=bias, dropout=rate, backend=backend
+    )
     out, lse = _with_sinks(state, s_aux)
+    if watched:
+        seen = Seen(module, *tensors, batch, score, lse, as_bias(bias), rate, backend)
+        for watcher in active.watchers():
+            watcher(seen)
     if not wanted:
         return frame.whole(out), None
-    for look in _LOOKS:
-        look(Seen(module, tensors[0], tensors[1], batch, score, lse, as_bias(bias)))
-    found = None
-    if _weights_wanted(rest):
-        alpha = weights(tensors[0], tensors[1], batch.graph, lse, score=score, bias=bias)
-        found = frame.matrix(alpha.to(query.dtype))
-    return frame.whole(out), found
+    alpha = weights(tensors[0], tensors[1], batch.graph, lse, score=score, bias=bias)
+    return frame.whole(out), frame.matrix(alpha.to(query.dtype))
 
 
 def _with_sinks(state: AttentionState, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -207,145 +204,179 @@ def _with_sinks(state: AttentionState, sinks: Tensor | None) -> tuple[Tensor, Te
     return (state.out * share).to(state.out.dtype), torch.logaddexp(state.lse, sink)
 
 
-class _Frame:
-    """The tensors of a batch as its graph wants them, and back."""
-
-    def __init__(self, batch: BatchGraph, size: int, queries: int, keys: int) -> None:
-        self.batch, self.size, self.queries, self.keys = batch, size, queries, keys
-
-    def targets(self, table: Tensor) -> Tensor:
-        return self._read(table, self.batch.rows, self.queries, self.batch.targets)
-
-    def sources(self, table: Tensor) -> Tensor:
-        return self._read(table, self.batch.columns, self.keys, self.batch.sources)
-
-    def _read(
-        self, table: Tensor, part: tuple[int, int], length: int, nodes: Tensor | None
-    ) -> Tensor:
-        """``[B, H, N, D]`` as it is or without some rows, or ``[H, nodes, D]``."""
-        if nodes is None:
-            return table if part == (0, length) else table[:, :, part[0] : part[1]]
-        # Layers split heads after projecting, so that the heads of a token lie together.
-        rows = table.transpose(1, 2).flatten(0, 1)
-        return rows.index_select(0, nodes.to(rows.device)).transpose(0, 1).contiguous()
-
-    def whole(self, out: Tensor) -> Tensor:
-        """The result as ``[B, Q, H, Dv]``, zeros where nothing was read."""
-        nodes = self.batch.targets
-        if nodes is not None:
-            rows = out.new_zeros(self.size * self.queries, out.shape[0], out.shape[2])
-            rows.index_copy_(0, nodes.to(out.device), out.transpose(0, 1))
-            return rows.unflatten(0, (self.size, self.queries))
-        first, last = self.batch.rows
-        if (first, last) != (0, self.queries):
-            out = nn.functional.pad(out, (0, 0, first, self.queries - last))
-        return out.transpose(1, 2)
-
-    def bias(
-        self, position: Tensor | None, given: Tensor | None, query: Tensor
-    ) -> Bias | Tensor | None:
-        """What is added to the scores: the model's position bias and its mask."""
-        own = self.batch.mask
-        added = None if own is None else _numbers(own.to(query.device), query.dtype)
-        if given is not None:
-            added = _numbers(given, query.dtype)
-        if position is None:
-            return None if added is None else DenseBias(added)
-        if not self.batch.shared:
-            return self._of_edges(position)
-        (t0, t1), (s0, s1) = self.batch.rows, self.batch.columns
-        position = position[..., t0:t1, s0:s1]
-        return DenseBias(position if added is None else position + added)
-
-    def _places(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Sequence, query and key of each edge."""
-        batch = self.batch
-        found = recall(batch.graph, "edges", lambda: edges(batch.graph))
-        if batch.targets is None or batch.sources is None:
-            row, column = found.target + batch.rows[0], found.source + batch.columns[0]
-            return torch.zeros_like(row).to(device), row.to(device), column.to(device)
-        row, column = batch.targets[found.target], batch.sources[found.source]
-        number = row // self.queries
-        return number.to(device), (row % self.queries).to(device), (column % self.keys).to(device)
-
-    def _of_edges(self, position: Tensor) -> Tensor:
-        """``[1 | B, H, Q, K]`` as one number for each edge: ``[H, E]``."""
-        number, row, column = self._places(position.device)
-        place = row * self.keys + column
-        if position.shape[0] > 1:
-            place = place + number * (self.queries * self.keys)
-        return position.transpose(0, 1).flatten(1).index_select(1, place)
-
-    def matrix(self, alpha: Tensor) -> Tensor:
-        """Weights of edges ``[.., E]`` as ``[B, H, Q, K]``, as other implementations give them."""
-        number, row, column = self._places(alpha.device)
-        B, Q, K = self.size, self.queries, self.keys
-        place = (number * Q + row) * K + column
-        if self.batch.shared:
-            new = alpha.new_zeros(*alpha.shape[:2], Q * K)
-            return new.index_copy_(2, place, alpha).unflatten(2, (Q, K))
-        new = alpha.new_zeros(alpha.shape[0], B * Q * K)
-        return new.index_copy_(1, place, alpha).unflatten(1, (B, Q, K)).transpose(0, 1)
-
-
-def _numbers(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask as numbers that are added."""
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
-
-
 # --- Which graph ----------------------------------------------------------------------------------
 
-# The rule that a layer without masks followed: the backward pass may run it once more (gradient
+
+def _traced_mask(
+    module: nn.Module, query: Tensor, key: Tensor, mask: Any, causal: bool
+) -> Tensor | None:
+    """The dense mask of a layer in traced code, under the rule that holds for it."""
+    config = getattr(module, "config", None)
+    if isinstance(mask, BatchMask):
+        return _followed_in_trace(module, mask)
+    source = _source_of(module, config)
+    if isinstance(mask, Tensor):
+        if source is not None:
+            raise _plain_mask(module)
+        return _checked(module, query, key, mask)
+    _check_no_other(module, mask)
+    Q, K = query.shape[2], key.shape[2]
+    queries = torch.arange(Q, device=query.device)
+    keys = torch.arange(K, device=query.device)
+    allowed = None
+    if causal and Q > 1:
+        allowed = (keys <= queries[:, None])[None, None]
+    if source is None:
+        return allowed
+    if reads_others(type(module).__module__, type(module).__qualname__):
+        raise ArgumentError(
+            f"graph: a rule cannot hold in compiled or traced code of {_name(module)}, which may "
+            f"read tokens that are not its own. Call the model uncompiled, or leave the rule out."
+        )
+    log_once("the code is traced or compiled, where lengths cannot be read")
+    base = query.new_ones(1, 1, Q, K, dtype=torch.bool) if allowed is None else allowed
+    real = query.new_ones(query.shape[0], K, dtype=torch.bool)
+    batch = BatchMask(base, base, queries + (K - Q), keys, real, True)
+    return under_rule(batch, source, None).mask
+
+
+def _source_of(module: nn.Module, config: Any) -> str | None:
+    """The text of the rule that a layer follows, under a tracer."""
+    has_layers = (
+        active.has_layers if torch.compiler.is_compiling() else active.__getattr__("has_layers")
+    )
+    if has_layers:
+        own = getattr(active, f"source_{id(module)}")
+        if own is not None:
+            return own
+    return source_of(config)
+
+
+def _followed_in_trace(module: nn.Module, batch: BatchMask) -> Tensor:
+    has_layers = (
+        active.has_layers if torch.compiler.is_compiling() else active.__getattr__("has_layers")
+    )
+    if not has_layers:
+        return batch.mask
+    own = getattr(active, f"source_{id(module)}")
+    return batch.mask if own is None else under_rule(batch, own, None).mask
+
+
+# The rules that a layer followed in training: the backward pass may run it once more (gradient
 # checkpointing) when the block that set the rule is over.
-_FOLLOWED: WeakKeyDictionary[nn.Module, Rule | None] = WeakKeyDictionary()
+@dataclass
+class _Followed:
+    rules: list[Rule | None]
+    is_read: bool = False
+
+
+_FOLLOWED: WeakKeyDictionary[nn.Module, _Followed] = WeakKeyDictionary()
+
+
+def _rule_for(module: nn.Module, usual: Rule | None) -> Rule | None:
+    """The rule that a layer follows now.
+
+    Args:
+        module: The layer.
+        usual: The rule where no block covers the layer alone.
+    """
+    if torch._C._current_graph_task_id() != -1:  # pyright: ignore[reportPrivateUsage]
+        return _rule_again(module, usual)
+    rule = active.block_rule(module) or usual
+    if module.training:
+        followed = _FOLLOWED.setdefault(module, _Followed([]))
+        if followed.is_read:
+            followed.rules, followed.is_read = [], False
+        if rule not in followed.rules:
+            followed.rules.append(rule)
+    return rule
+
+
+def _rule_again(module: nn.Module, usual: Rule | None) -> Rule | None:
+    """The rule of a layer that runs once more, in the backward pass."""
+    followed = _FOLLOWED.get(module)
+    if followed is None:
+        return usual
+    if len(followed.rules) > 1:
+        raise ArgumentError(
+            f"graph: {_name(module)} followed several rules since the last backward pass, and "
+            f"gradient checkpointing cannot tell which one to follow again. Run the backward pass "
+            f"of one before the forward pass of the next, or train without checkpointing."
+        )
+    followed.is_read = True
+    return followed.rules[0]
+
+
+def _asks_whose(mask: Any) -> bool:
+    return mask is None and not torch.compiler.is_compiling()
 
 
 def _graph_of(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None
+    module: nn.Module, query: Tensor, key: Tensor, mask: Any, causal: bool, crosses: bool
 ) -> tuple[BatchGraph, Tensor | None]:
     """The graph of the batch, and a mask of numbers or booleans if the model gave one."""
     B, Q, K = max(query.shape[0], key.shape[0]), query.shape[2], key.shape[2]
     shape = (B, 1, Q, K)
     if isinstance(mask, BatchGraph):
-        fits = mask.shape == shape or (mask.shared and mask.shape[2:] == shape[2:])
-        if not fits:
-            raise ShapeError(
-                f"attention_mask is a graph of shape {list(mask.shape)} but {_name(module)} has "
-                f"queries and keys of {list(shape)}. Build it for this batch."
-            )
-        return mask, None
+        if not torch.compiler.is_compiling() and mask.following is not None:
+            rule = _rule_for(module, mask.rule)
+            mask = mask if rule == mask.rule else mask.following(rule)
+        if isinstance(mask, BatchGraph):
+            _check_fits(module, mask, shape)
+            return mask, None
+    config = getattr(module, "config", None)
+    if isinstance(mask, BatchMask):
+        if not torch.compiler.is_compiling():
+            rule = _rule_for(module, mask.rule)
+            mask = mask if rule == mask.rule else under_rule(mask, None, rule)
+        mask = mask.mask
+    elif isinstance(mask, Tensor) and _rule_for(module, config_rule(config)) is not None:
+        raise _plain_mask(module)
     if isinstance(mask, Tensor):
-        if mask.ndim != 4 or mask.shape[-2] not in (1, Q) or mask.shape[-1] != K:
-            raise ShapeError(
-                f"attention_mask must have shape [batch, heads, queries, keys] = "
-                f"{[B, query.shape[1], Q, K]} where {_name(module)} reads it, got "
-                f"{list(mask.shape)}. Leave it to the model to make one."
-            )
+        mask = _checked(module, query, key, mask)
         graph = Complete(Q, K)
         return BatchGraph(graph, shape, True, (0, Q), (0, K)), mask.expand(-1, -1, Q, -1)
+    _check_no_other(module, mask)
+    rule = None if crosses else _rule_for(module, config_rule(config))
+    skip = bool(getattr(config, "graph_skip_padding", False))
+    return without_mask(query, key, causal=causal, rule=rule, skip=skip), None
+
+
+def _plain_mask(module: nn.Module) -> ArgumentError:
+    return ArgumentError(
+        f"graph: a rule cannot be joined to a mask of four axes where {_name(module)} reads it, "
+        f"since that does not say which tokens are padding. Give attention_mask as [batch, tokens],"
+        f" or write the rule into the mask and leave it out."
+    )
+
+
+def _check_fits(module: nn.Module, batch: BatchGraph, shape: tuple[int, int, int, int]) -> None:
+    if batch.shape == shape or (batch.shared and batch.shape[2:] == shape[2:]):
+        return
+    raise ShapeError(
+        f"attention_mask is a graph of shape {list(batch.shape)} but {_name(module)} has "
+        f"queries and keys of {list(shape)}. Build it for this batch, or prepare a model that "
+        f"joins masks with use(model, dense_masks=True)."
+    )
+
+
+def _checked(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    B, Q, K = max(query.shape[0], key.shape[0]), query.shape[2], key.shape[2]
+    if mask.ndim != 4 or mask.shape[-2] not in (1, Q) or mask.shape[-1] != K:
+        raise ShapeError(
+            f"attention_mask must have shape [batch, heads, queries, keys] = "
+            f"{[B, query.shape[1], Q, K]} where {_name(module)} reads it, got "
+            f"{list(mask.shape)}. Leave it to the model to make one."
+        )
+    return mask
+
+
+def _check_no_other(module: nn.Module, mask: Any) -> None:
     if mask is not None:
         raise ArgumentError(
             f"attention_mask must be a graph, a tensor or None where {_name(module)} reads it, got "
             f"{type(mask).__name__}. Prepare the model with use(model)."
         )
-    _check_registered()
-    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-    return without_mask(query, key, causal=bool(causal), rule=_rule_without_mask(module)), None
-
-
-def _rule_without_mask(module: nn.Module) -> Rule | None:
-    if torch.compiler.is_compiling():
-        return None
-    if torch._C._current_graph_task_id() != -1:  # pyright: ignore[reportPrivateUsage]
-        return _FOLLOWED.get(module)  # the backward pass is running
-    rule = rule_of(getattr(module, "config", None))
-    _FOLLOWED[module] = rule
-    return rule
-
-
-def _check_registered() -> None:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
 
     if MASKS._global_mapping.get(NAME) is not mask_function:  # pyright: ignore[reportPrivateUsage]
@@ -355,22 +386,36 @@ def _check_registered() -> None:
         )
 
 
-def _check_known(module: nn.Module, batch: BatchGraph, rest: dict[str, Any]) -> None:
+# --- Which arguments ------------------------------------------------------------------------------
+
+
+def _check_arguments(module: nn.Module, rest: dict[str, Any]) -> None:
+    """Refuse what would change the result here; what other attention functions ignore may pass.
+
+    Arguments of losses and of other parts of a model reach attention too, through ``**kwargs``.
+    """
     for name, value in rest.items():
-        if name in _KNOWN or value is None or value is False:
+        if name in _IRRELEVANT or name in _TEXTS or value is None or value is False:
             continue
-        if name in _TEXTS:
-            if name == "seq_idx" or len(value) - 1 == batch.texts:
-                continue
+        of_layer = name in _MEANT or named_in_call(
+            type(module).__module__, type(module).__qualname__, name
+        )
+        if of_layer:
+            raise ArgumentError(
+                f"{_name(module)} passes {name}, which Edgewise does not know and would ignore. "
+                f"Use another attn_implementation for this model."
+            )
+
+
+def _check_texts(batch: BatchGraph, rest: dict[str, Any]) -> None:
+    for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
+        value = rest.get(name)
+        if value is not None and len(value) - 1 != batch.texts:
             raise ArgumentError(
                 f"{name} says that there are {len(value) - 1} texts but the graph of the batch has "
                 f"{batch.texts}. Give position_ids that start anew with each text, and no "
                 f"attention_mask."
             )
-        raise ArgumentError(
-            f"{_name(module)} passes {name}, which Edgewise does not know and would ignore. Use "
-            f"another attn_implementation for this model."
-        )
 
 
 def _name(module: nn.Module) -> str:
@@ -385,3 +430,22 @@ def _weights_wanted(rest: dict[str, Any]) -> bool:
 
     collected = output_capturing._active_collector.get()  # pyright: ignore[reportPrivateUsage]
     return collected is not None and any("attentions" in name for name in collected)
+
+
+# --- Whether the model came here ------------------------------------------------------------------
+
+CALLS: ContextVar[list[int] | None] = ContextVar("edgewise_calls", default=None)
+
+
+def _count_call() -> None:
+    if torch.compiler.is_compiling():
+        return
+    calls = CALLS.get()
+    if calls is not None:
+        calls[0] += 1
+
+
+def _watched() -> bool:
+    if torch.compiler.is_compiling():
+        return active.is_watched_now
+    return active.is_watched()

@@ -1,4 +1,4 @@
-"""The mask function: from what Transformers says about a batch to its graph."""
+"""The mask function: from the lengths of a batch, as Transformers gives them, to its graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.integrations.huggingface.batch import BatchGraph, Layout, batch_graph
+from edgewise.integrations.huggingface import active
+from edgewise.integrations.huggingface.batch import BatchGraph, BatchMask, Layout, batch_graph
 from edgewise.integrations.huggingface.patterns import Pattern, read_pattern
-from edgewise.integrations.huggingface.rules import Rule, rule_of
+from edgewise.integrations.huggingface.rule_mask import evaluated, rule_mask
+from edgewise.integrations.huggingface.rules import Rule
+from edgewise.integrations.huggingface.tracing import adds_masks, is_unreadable, log_once
 
-__all__ = ["mask_function", "without_mask"]
+__all__ = ["config_rule", "mask_function", "under_rule", "without_mask"]
 
 
 def mask_function(
@@ -29,33 +32,42 @@ def mask_function(
     config: Any = None,
     use_vmap: bool = False,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
     **_: Any,
 ) -> Any:
-    """The graph of a batch; a dense mask where the function is not one that is known here.
+    """The graph of a batch; a dense mask where none can be built.
 
-    Arguments are those of a mask function of Transformers. Compiled code has no numbers to build a
-    graph of: it gets the dense mask, unless it is given a `BatchGraph`.
+    Arguments are those of a mask function of Transformers. Dense masks are for mask functions that
+    are not known here, padding between tokens, tracers (which have no lengths to build a graph of),
+    a step of a decoder with a static cache (whose graph would change with every token), and models
+    that change their masks. Where a rule holds, the result is a `BatchGraph` or a `BatchMask`.
 
     Raises:
-        ArgumentError: a rule together with a mask function that cannot be read.
+        ArgumentError: a rule, and a model that has to get its mask as a plain tensor.
     """
-    if isinstance(attention_mask, BatchGraph):
+    if isinstance(attention_mask, BatchGraph | BatchMask):
         return attention_mask
-    if not torch.compiler.is_compiling():
-        rule = rule_of(config)
+    dense = bool(getattr(config, "graph_dense_masks", False))
+    unreadable = is_unreadable(attention_mask)
+    reason = _why_dense(dense, unreadable, q_length, q_offset)
+    if reason is None:
+        rule = active.block_rule(None) or config_rule(config)
         pattern = read_pattern(mask_function)
+        reason = "the mask function of the model is not made of lengths and windows"
         if pattern is not None:
             offset = int(q_offset)
             own = _reads_itself() and offset + q_length == kv_offset + kv_length
+            skip = bool(getattr(config, "graph_skip_padding", False))
             itself = pattern.causal or own
-            layout = Layout(batch_size, q_length, kv_length, offset, kv_offset, itself)
+            layout = Layout(batch_size, q_length, kv_length, offset, kv_offset, itself, skip)
             found = batch_graph(layout, pattern, attention_mask, rule)
             if found is not None:
                 return found
-        _check_no_rule(rule, "its mask is not made of lengths and windows alone")
-    from transformers.masking_utils import sdpa_mask  # a compiler cannot look into `require`
-
-    return sdpa_mask(
+            reason = "there is padding between the tokens of a text"
+    itself = unreadable or not _reads_others()
+    log_once(reason)
+    base = _dense(
+        adds_masks(type(config).__module__),
         batch_size=batch_size,
         q_length=q_length,
         kv_length=kv_length,
@@ -67,37 +79,150 @@ def mask_function(
         allow_is_bidirectional_skip=False,
         use_vmap=use_vmap,
         device=device,
+        dtype=dtype,
+    )
+    if not _rule_stands(config, unreadable):
+        return base
+    if dense:
+        raise ArgumentError(
+            "graph: a rule cannot hold where a model gets its mask as a plain tensor, as "
+            "dense_masks=True says. Leave the rule or dense_masks out."
+        )
+    queries = torch.arange(q_length, device=device) + q_offset
+    keys = torch.arange(kv_length, device=device) + kv_offset
+    real = _real(attention_mask, batch_size, kv_length + kv_offset, device)
+    batch = BatchMask(base, base, queries, keys, real, itself)
+    if unreadable:
+        _check_whose(config, mask_function)
+        return under_rule(batch, source_of(config), None)
+    rule = active.block_rule(None) or config_rule(config)
+    return under_rule(batch, None, rule)
+
+
+def _why_dense(dense: bool, unreadable: bool, q_length: int, q_offset: Any) -> str | None:
+    if dense:
+        return "the model was prepared with dense_masks=True"
+    if unreadable:
+        return "the code is traced or compiled, where lengths cannot be read"
+    if isinstance(q_offset, Tensor) and q_length == 1:
+        return "a static cache has one mask for all steps"
+    return None
+
+
+def _dense(numbers: bool, **arguments: Any) -> Tensor:
+    # Imported here and directly: a compiler cannot trace `require`.
+    from transformers.masking_utils import eager_mask, sdpa_mask
+
+    return eager_mask(**arguments) if numbers else sdpa_mask(**arguments)
+
+
+def _real(padding: Tensor | None, batch: int, positions: int, device: Any) -> Tensor:
+    """``[batch, positions]``: padding as it was given, or none."""
+    if padding is None:
+        return torch.ones(batch, positions, dtype=torch.bool, device=device)
+    from transformers.masking_utils import prepare_padding_mask
+
+    found = prepare_padding_mask(padding.to(torch.bool), positions, 0)
+    assert found is not None
+    return found
+
+
+# --- Rules ----------------------------------------------------------------------------------------
+
+
+def config_rule(config: Any) -> Rule | None:
+    """The rule of a config, if it has one."""
+    own = getattr(config, "graph_rule", None)
+    return None if own is None else Rule.read(own)
+
+
+def source_of(config: Any) -> str | None:
+    """The text of the rule that holds for all layers, under a tracer."""
+    own = active.source if torch.compiler.is_compiling() else active.__getattr__("source")
+    if own is not None:
+        return own
+    own = getattr(config, "graph_rule", None)
+    if own is not None and not isinstance(own, str):
+        raise ArgumentError(
+            "graph: config.graph_rule must be a text where a model is compiled or exported. "
+            "Import edgewise.integrations.huggingface before it is set."
+        )
+    return own
+
+
+def _rule_stands(config: Any, unreadable: bool) -> bool:
+    """Whether any rule is there, for all layers or for some."""
+    if getattr(config, "graph_rule", None) is not None:
+        return True
+    if unreadable and torch.compiler.is_compiling():
+        return active.has_blocks
+    return active.__getattr__("has_blocks")
+
+
+def under_rule(batch: BatchMask, source: str | None, rule: Rule | None) -> BatchMask:
+    """The mask under a rule, given as a text (what tracers can hold) or as it is."""
+    base = batch.base
+    if (source is None and rule is None) or not batch.itself:
+        mask = base
+    else:
+        if source is not None:
+            allowed = rule_mask(batch.queries, batch.keys, batch.real, source)
+        else:
+            assert rule is not None
+            allowed = evaluated(batch.queries, batch.keys, batch.real, rule)
+        allowed = allowed.to(base.device)
+        mask = base & allowed if base.dtype == torch.bool else base.masked_fill(~allowed, -torch.inf)
+    return BatchMask(
+        mask, base, batch.queries, batch.keys, batch.real, batch.itself, source, rule
     )
 
 
 def without_mask(
-    query: Tensor, key: Tensor, *, causal: bool, rule: Rule | None = None
+    query: Tensor, key: Tensor, *, causal: bool, rule: Rule | None = None, skip: bool = False
 ) -> BatchGraph:
     """The graph of models that have no mask: everything, or everything before."""
     B, Q, K = query.shape[0], query.shape[2], key.shape[2]
     causal = causal and Q > 1  # a step of a decoder reads all that there is
-    layout = Layout(B, Q, Q if causal else K, itself=Q == K)
+    layout = Layout(B, Q, Q if causal else K, itself=Q == K, skip_padding=skip)
     found = batch_graph(layout, Pattern(right=0 if causal else None), rule=rule)
     assert found is not None
     return found
 
 
+# --- Whose tokens ---------------------------------------------------------------------------------
+
+
+def _check_whose(config: Any, function: Callable[..., Any]) -> None:
+    """Refuse a rule where traced code cannot tell self-attention from cross-attention."""
+    crosses = getattr(config, "is_encoder_decoder", False) or getattr(
+        config, "add_cross_attention", False
+    )
+    if crosses and function.__name__ != "causal_mask_function":
+        raise ArgumentError(
+            "graph: a rule cannot hold in compiled or traced code of a model with cross-attention, "
+            "whose masks do not tell which tokens they are of. Call it uncompiled, or leave the "
+            "rule out."
+        )
+
+
 def _reads_itself() -> bool:
     """Whether a bidirectional mask is of tokens that read one another.
 
-    A mask function is told the lengths, but not whose they are. Where those of an encoder and a
-    decoder happen to be equal, the padding of one says nothing about the other: so we look at
-    what the function of Transformers that calls us was given. If in doubt, no query is padding.
+    A mask function is given the lengths, but not whose they are. Where those of an encoder and a
+    decoder happen to be equal, the padding of one says nothing about the other: so the arguments
+    of the calling function of Transformers are looked up. If in doubt, no query is padding.
     """
-    caller = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
-    if caller.f_globals.get("__name__") != "transformers.masking_utils":
-        return False
-    given = caller.f_locals
+    given = _caller()
     return "encoder_hidden_states" in given and given["encoder_hidden_states"] is None
 
 
-def _check_no_rule(rule: Rule | None, reason: str) -> None:
-    if rule is not None:
-        raise ArgumentError(
-            f"graph: this model cannot follow a rule, because {reason}. Leave the rule out."
-        )
+def _reads_others() -> bool:
+    """Whether the mask is one of cross-attention."""
+    return _caller().get("encoder_hidden_states") is not None
+
+
+def _caller() -> dict[str, Any]:
+    """Local variables of the function of Transformers that called the mask function."""
+    frame = sys._getframe(3)  # pyright: ignore[reportPrivateUsage]
+    inside = frame.f_globals.get("__name__") == "transformers.masking_utils"
+    return frame.f_locals if inside else {}

@@ -46,6 +46,8 @@ def band(queries: Interval, keys: Interval, left: int | None, right: int | None)
     (q0, q1), (k0, k1) = queries, keys
     far = max(q1, k1) - min(q0, k0)
     left, right = far if left is None else left, far if right is None else right
+    if left + right < 0:
+        return None  # a window of no width: no distance lies in it
     q0, q1 = max(q0, k0 - right), min(q1, k1 + left)
     k0, k1 = max(k0, q0 - left), min(k1, q1 + right)
     if q0 >= q1 or k0 >= k1:

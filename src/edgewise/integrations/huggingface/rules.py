@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from edgewise.errors import ArgumentError, GraphError
@@ -22,28 +22,39 @@ from edgewise.graphs import (
     induced,
     read_graph,
 )
+from edgewise.layouts import edges
 
-__all__ = ["Rule", "active_rule", "both", "graph", "newest", "rule_of"]
+__all__ = ["Rule", "both", "newest"]
 
 _EXAMPLE = '"Window(n, left=64, right=64) | Hubs(n, [0])"'
-_KINDS = ("edges", "parents")
+_KINDS = ("edges", "parents", "graphs")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A graph for every number of tokens: a text with ``n``, or edges for each example.
+    """A graph for every number of tokens.
 
-    ======================================  =====================================================
-    JSON                                    graph of an example with ``n`` tokens
-    ======================================  =====================================================
-    ``"Window(n, left=64, right=64)"``      any text of `read_graph`, with ``n`` for the tokens
-    ``{"edges": [[sources, targets], ..]}``  those edges, one pair of lists for each example
-    ``{"parents": [[1, 1, 1], ...]}``       a tree: each token, its parent and its children
-    ======================================  =====================================================
+    ==========================================  =================================================
+    value                                       graph of an example with ``n`` tokens
+    ==========================================  =================================================
+    ``"Window(n, left=n // 4, right=n - 1)"``   any text of `read_graph`, with ``n`` for the tokens
+    ``{"edges": [[sources, targets], ..]}``     those edges, one ``[2, E]`` for each example: lists,
+                                                tensors or arrays
+    a tensor or array ``[2, E]``                those edges, in every example
+    ``{"parents": [[1, 1, 1], ...]}``           a tree: each token, its parent and its children
+    ``{"graphs": [[n, sources, targets], ..]}`` a graph of ``n`` nodes for each example
+    ``[graph, ...]``                            one graph for each example
+    a graph                                     that graph, in every example
+    a function of ``n``                         the graph that it returns; it cannot be compiled,
+                                                exported or saved
+    ==========================================  =================================================
+
+    A rule says which edges there are, so copies of an edge count once.
 
     Attributes:
-        text: The JSON form as text; what two rules are compared by.
-        fixed: A graph that was given as it is, for examples of as many tokens as it has nodes.
+        text: A text with ``n``, or the JSON form of edges, parents and graphs.
+        graphs: Graphs that were given as they are: one for each example, or one for all.
+        function: From ``n`` to a graph.
 
     Example:
         >>> Rule.read("Window(n, left=1, right=0) | Hubs(n, [0])").of(5, 0, 1)
@@ -52,43 +63,61 @@ class Rule:
         7
     """
 
-    text: str
-    fixed: Graph | None = None
+    text: str = ""
+    graphs: tuple[Graph, ...] = ()
+    function: Callable[[int], Graph] | None = None
     examples: Sequence[Any] | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, value: object) -> Rule:
-        """The rule of a JSON value, a graph, or a rule.
+        """The rule of a value of the table above, or a rule.
 
         Raises:
             ArgumentError: it is something else.
+            GraphError: no graph can follow from it.
         """
         match value:
             case Rule():
                 return value
             case Graph():
-                return cls("", fixed=value)
+                return cls(graphs=(value,))
             case str():
-                if re.search(r"\bn\b", value) is None:
-                    raise ArgumentError(
-                        f"graph: a rule must say n where the number of tokens belongs, got "
-                        f"{value!r}. Write it like {_EXAMPLE}."
-                    )
-                return cls(value)
+                return _of_text(value)
             case Mapping() if len(value) == 1 and next(iter(value)) in _KINDS:
                 kind, examples = next(iter(value.items()))
-                return cls(json.dumps({kind: examples}), examples=tuple(examples))
+                return _of_examples(str(kind), examples)
+            case list() | tuple() if value and all(isinstance(each, Graph) for each in value):
+                return cls(graphs=tuple(value), examples=tuple(value))
+            case _ if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 2:
+                return _of_examples("edges", [value])
+            case _ if callable(value):
+                return cls(function=value)
             case _:
                 pass
         raise ArgumentError(
-            f"graph: a rule must be a text with n, {{'edges': ...}}, {{'parents': ...}} or a graph,"
-            f" got {type(value).__name__}. Write it like {_EXAMPLE}."
+            f"graph: a rule must be a text with n, {{'edges': ...}}, {{'parents': ...}}, a graph, a"
+            f" list of graphs, edges [2, E] or a function of n, got {type(value).__name__}. Write "
+            f"it like {_EXAMPLE}."
         )
 
     @property
     def alike(self) -> bool:
         """Whether examples of the same length have the same graph."""
-        return self.examples is None
+        return self.examples is None or len(self.examples) == 1
+
+    @property
+    def source(self) -> str:
+        """A text from which `read` gives the same rule: what compiled code and files hold.
+
+        Raises:
+            ArgumentError: the rule is a function.
+        """
+        if self.function is not None:
+            raise ArgumentError(
+                "graph: a function of n cannot be compiled, exported or saved. Write the rule as a "
+                f"text like {_EXAMPLE}, or as graphs."
+            )
+        return self.text or _source_of(self.graphs)
 
     def of(self, n: int, example: int, count: int) -> Graph:
         """The graph of one example.
@@ -103,9 +132,17 @@ class Rule:
         """
         if self.examples is not None:
             return self._of_example(n, example, count)
-        if self.fixed is not None:
-            return _sized(self.fixed, n)
-        return _sized(read_graph(re.sub(r"\bn\b", str(n), self.text)), n)
+        if self.graphs:
+            return _sized(self.graphs[0], n)
+        if self.function is not None:
+            found = self.function(n)
+            if not isinstance(found, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise GraphError(
+                    f"graph: the function must return a graph for n={n}, got "
+                    f"{type(found).__name__}. Wrap edges in EdgeList."
+                )
+            return _sized(found, n)
+        return _sized(read_graph(self.text, {"n": n}), n)
 
     def _of_example(self, n: int, example: int, count: int) -> Graph:
         assert self.examples is not None
@@ -115,11 +152,96 @@ class Rule:
                 f"graph: the rule has {size} examples but the batch has {count}. Give one for each."
             )
         own = self.examples[example // (count // size)]
+        if isinstance(own, Graph):
+            return _sized(own, n)
         if self.text.startswith('{"edges"'):
-            return EdgeList(own, num_nodes=n)
+            return _edge_list(own, n)
+        if self.text.startswith('{"graphs"'):
+            return _sized(_edge_list(own[1:], own[0]), n)
         pairs = {(i, i) for i in range(len(own))}
         pairs |= {(i, p) for i, p in enumerate(own)} | {(p, i) for i, p in enumerate(own)}
-        return _sized(EdgeList(list(zip(*sorted(pairs), strict=True)), num_nodes=len(own)), n)
+        return _sized(_edge_list(list(zip(*pairs, strict=True)), len(own)), n)
+
+
+def _edge_list(pairs: Sequence[Sequence[int]], n: int) -> EdgeList:
+    """Edges ``[sources, targets]``, each once."""
+    if len(pairs) != 2 or len(pairs[0]) != len(pairs[1]):
+        sizes = [len(part) for part in pairs]
+        raise GraphError(
+            f"graph: edges of an example must be [sources, targets] of one length, got lengths "
+            f"{sizes}. Transpose a list of pairs."
+        )
+    unique = sorted(set(zip(*pairs, strict=True)))
+    return EdgeList([list(side) for side in zip(*unique, strict=True)] or [[], []], num_nodes=n)
+
+
+@lru_cache(maxsize=256)
+def _of_text(text: str) -> Rule:
+    if text.startswith("{"):
+        try:
+            return Rule.read(json.loads(text))
+        except (ValueError, RecursionError):
+            raise ArgumentError(
+                f"graph: a rule that begins with a brace must be JSON, got {text[:60]!r}. Write it "
+                f"like {{\"parents\": [[1, 1, 1]]}}."
+            ) from None
+    if re.search(r"\bn\b", text) is None:
+        raise ArgumentError(
+            f"graph: a rule must say n where the number of tokens belongs, got {text!r}. Write it "
+            f"like {_EXAMPLE}."
+        )
+    rule = Rule(text)
+    _check_odd_numbers(rule)
+    return rule
+
+
+def _check_odd_numbers(rule: Rule) -> None:
+    """Refuse a rule that has graphs for even numbers of tokens alone, before a text meets it."""
+    if "RandomRegular" not in rule.text:
+        return
+    try:
+        rule.of(64, 0, 1)
+    except GraphError:
+        return  # it may need more tokens
+    try:
+        rule.of(65, 0, 1)
+    except GraphError as error:
+        raise GraphError(
+            f"graph: {rule.text} has a graph for even numbers of tokens alone, and texts have odd "
+            f"ones too ({error}). Choose an even degree."
+        ) from None
+
+
+def _of_examples(kind: str, examples: Any) -> Rule:
+    listed = _lists(examples)
+    if not isinstance(listed, list):
+        raise ArgumentError(
+            f"graph: {kind} must be a list with one entry for each example, got "
+            f"{type(examples).__name__}. Put a single one into a list."
+        )
+    return Rule(json.dumps({kind: listed}), examples=tuple(listed))
+
+
+def _lists(value: Any) -> Any:
+    """Tensors and arrays, anywhere in lists, as lists of whole numbers."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        return [_lists(each) for each in value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentError(
+            f"graph: edges and parents must be whole numbers, got {type(value).__name__} "
+            f"{str(value)[:40]!r}. Convert them to integers."
+        )
+    return value
+
+
+def _source_of(graphs: Sequence[Graph]) -> str:
+    listed: list[Any] = []
+    for each in graphs:
+        found = edges(each)
+        listed.append([each.num_targets, found.source.tolist(), found.target.tolist()])
+    return json.dumps({"graphs": listed})
 
 
 def _sized(found: Graph, n: int) -> Graph:
@@ -128,75 +250,8 @@ def _sized(found: Graph, n: int) -> Graph:
             f"graph: the rule's graph has {found.num_targets} x {found.num_sources} nodes but the "
             f"example has {n} tokens. Write n where the number of tokens belongs."
         )
-    return found
-
-
-# --- Which rule is meant --------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class _Use:
-    rule: Rule
-    calls: int = 0
-
-
-_ACTIVE: list[_Use] = []
-
-
-@contextmanager
-def graph(rule: object) -> Generator[None]:
-    """Run models that use Edgewise on a graph of your choice.
-
-    It is intersected with the model's own: a decoder stays causal, a window stays a window, and
-    cross-attention is left alone. Tokens are counted without padding. A rule that shall be saved
-    with a model goes into its config instead: ``model.config.graph_rule = "..."``.
-
-    Args:
-        rule: A text in which ``n`` stands for the number of tokens, edges or parents for each
-            example, or a graph; see `Rule`. A random graph is another one at each length, so with
-            caches each new token reads by the graph of its own length.
-
-    Raises:
-        ArgumentError: something else, or no attention asked for it: the model does not use
-            Edgewise.
-
-    Example:
-        >>> import torch
-        >>> from transformers import BertConfig, BertModel
-        >>> from edgewise.integrations.huggingface import use
-        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
-        >>> model = use(BertModel(BertConfig(**sizes, intermediate_size=8, vocab_size=10)))
-        >>> with graph("Window(n, left=1, right=1) | Hubs(n, [0])"):
-        ...     model(torch.tensor([[1, 2, 3, 4]])).last_hidden_state.shape
-        torch.Size([1, 4, 8])
-    """
-    use = _Use(Rule.read(rule))
-    _ACTIVE.append(use)
-    try:
-        yield
-    finally:
-        _ACTIVE.remove(use)
-    if not use.calls:
-        raise ArgumentError(
-            "graph: no attention asked for the rule. Prepare the model with "
-            "edgewise.integrations.huggingface.use(model), and call it inside the block."
-        )
-
-
-def active_rule() -> Rule | None:
-    """The rule of the innermost `graph` block."""
-    if not _ACTIVE:
-        return None
-    _ACTIVE[-1].calls += 1
-    return _ACTIVE[-1].rule
-
-
-def rule_of(config: Any) -> Rule | None:
-    """The rule that holds now: that of a `graph` block, or else the config's."""
-    found = active_rule()
-    if found is None:
-        own = getattr(config, "graph_rule", None)
-        found = None if own is None else Rule.read(own)
+    if found.may_repeat and not found.facts().simple:
+        return Intersection(found, Complete(n))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import weights as weights_of
-from edgewise.integrations.huggingface.interface import Seen, looking
+from edgewise.integrations.huggingface.active import watching
+from edgewise.integrations.huggingface.interface import Seen
 from edgewise.layouts import edges as edges_of
 
-__all__ = ["LayerWeights", "weights"]
+__all__ = ["LayerWeights", "called", "weights"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +85,12 @@ def weights(
             found.append(LayerWeights(count, type(seen.module).__name__, triples, values))
         count += 1
 
-    with looking(look):
-        model(**inputs)
+    with watching(look):
+        called(model, inputs)
     if not count:
         raise ArgumentError(
-            "weights: no attention of the model asked Edgewise. Prepare it with use(model)."
+            "weights: no attention of the model asked Edgewise. Prepare it with use(model), and "
+            "call it uncompiled."
         )
     missing = [layer for layer in layers or () if layer not in range(count)]
     if missing:
@@ -95,6 +98,16 @@ def weights(
             f"weights: layers must lie in 0 to {count - 1}, got {missing[0]}. Count from 0."
         )
     return found
+
+
+def called(model: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
+    """A model on its inputs: as named arguments, or as one mapping (a ``SentenceTransformer``)."""
+    forward = getattr(model, "forward", model)
+    try:
+        inspect.signature(forward).bind(**inputs)
+    except TypeError:
+        return model(dict(inputs))
+    return model(**inputs)
 
 
 def _of_heads(seen: Seen, heads: Sequence[int]) -> Seen:
