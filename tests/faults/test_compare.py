@@ -453,6 +453,10 @@ SETTINGS = {
     "one thread too many": ({"threads": 4 * CORES + 1}, f"got {4 * CORES + 1}."),
     "10^18 threads": ({"threads": 10**18}, "threads must be at most"),
     "no threads": ({"threads": 0}, "threads must be at least 1, got 0."),
+    "hidden of 8 * 10^9": ({"overrides": {"hidden": 8 * 10**9}}, "of memory are free. Choose"),
+    "hidden of 8 * 10^5": ({"overrides": {"hidden": 8 * 10**5}}, "of memory are free. Choose"),
+    "10^9 layers": ({"overrides": {"layers": 10**9}}, "of memory are free. Choose smaller ones."),
+    "10^12 encodings": ({"overrides": {"encodings": 10**12}}, "of memory are free. Choose"),
     "10^9 seeds": ({"seeds": 10**9}, "seeds must be at most 10,000, got 1,000,000,000."),
 }
 
@@ -604,6 +608,24 @@ def test_a_full_disk_does_not_hide_the_verdict(name, capsys, monkeypatch):
         f"edgewise: here/{file} cannot be written: No space left on device. Free some space, or "
         f"choose another --out; the same command goes on from what is finished."
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError(),
+    ],
+)
+@pytest.mark.usefixtures("own_file")
+def test_memory_that_ends_while_training_is_a_sentence(error, capsys, monkeypatch):
+    done = run_of("mlp", 0, "accuracy", 0.5)
+    monkeypatch.setattr("edgewise.training.comparison.train", Mock(side_effect=[done, error]))
+    assert main(["compare", "mine.npz", *SMALL, "--out", "here"]) == 2
+    out, err = capsys.readouterr()
+    assert "50.0 %" in out
+    assert err.splitlines()[-1].startswith("edgewise: gnn: training does not fit into the memory")
 
 
 # --- Names ----------------------------------------------------------------------------------------
