@@ -355,7 +355,7 @@ NOTES = {
     ),
     "unlabelled": (
         {"y": np.where(_NODE < 10, -1, OK["y"])},
-        ["10 of 40 nodes have the label -1: they are unlabelled, take part and are not scored."],
+        ["10 of 40 nodes are unlabelled (label -1): they take part, and are not scored."],
     ),
     "a class of one": (
         {"y": np.where(_NODE == 39, 2, OK["y"])},
