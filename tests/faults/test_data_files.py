@@ -494,6 +494,15 @@ def _each_odd(make):
     return lambda: [make(f"odd{suffix}") for suffix in (".npz", ".safetensors", ".csv")]
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.csv", "a.pt", "a.graphml", "noending"])
+def test_a_file_of_another_kind_is_there(name):
+    Path(name).write_text("")
+    text = refused(load, name)
+    assert text.startswith(f"{name}: expected a file ending in .npz or .safetensors, got ")
+    assert "no such data set" in refused(load, f"{name}x")
+    assert "no such data set" in refused(load, "n" * 5000)
+
+
 # --- Files that are right -------------------------------------------------------------------------
 
 
