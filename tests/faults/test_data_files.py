@@ -355,7 +355,7 @@ NOTES = {
     ),
     "unlabelled": (
         {"y": np.where(_NODE < 10, -1, OK["y"])},
-        ["10 of 40 nodes have the label -1: they are unlabelled, take part and are not scored."],
+        ["10 of 40 nodes are unlabelled (label -1): they take part, and are not scored."],
     ),
     "a class of one": (
         {"y": np.where(_NODE == 39, 2, OK["y"])},
@@ -492,6 +492,15 @@ def _check_path(case):
 
 def _each_odd(make):
     return lambda: [make(f"odd{suffix}") for suffix in (".npz", ".safetensors", ".csv")]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.csv", "a.pt", "a.graphml", "noending"])
+def test_a_file_of_another_kind_is_there(name):
+    Path(name).write_text("")
+    text = refused(load, name)
+    assert text.startswith(f"{name}: expected a file ending in .npz or .safetensors, got ")
+    assert "no such data set" in refused(load, f"{name}x")
+    assert "no such data set" in refused(load, "n" * 5000)
 
 
 # --- Files that are right -------------------------------------------------------------------------

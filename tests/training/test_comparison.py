@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from edgewise.errors import ArgumentError, DataError
 from edgewise.training import Comparison, Results, Silent, rungs_named
@@ -195,7 +196,7 @@ def test_at_least_one_thread(small_nodes, tmp_path):
 def test_a_split_that_cannot_be_used_is_refused_before_training(small_nodes, tmp_path):
     y = small_nodes.y.clone()
     y[2:] = -1
-    y[:2] = 0
+    y[:2] = torch.tensor([0, 1])
     few = replace(small_nodes, y=y, splits=replace(small_nodes.splits, y=y))
     with pytest.raises(DataError, match="part of the split is empty"):
         Comparison(few, tmp_path)

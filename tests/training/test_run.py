@@ -36,6 +36,8 @@ def test_every_rung_on_every_task(name, small):
     )
     assert all(math.isfinite(value) for value in run.scores.values())
     assert math.isfinite(run.validation)
+    assert 0 < run.error < math.inf
+    assert run.diverged == 0
     assert run.parameters > 0
     assert run.peak_bytes > 0
     assert run.seconds > run.seconds_per_epoch > 0

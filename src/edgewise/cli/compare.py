@@ -9,7 +9,7 @@ import tyro
 
 from edgewise.cli.display import Display
 from edgewise.cli.options import device_named, shown
-from edgewise.errors import ArgumentError, printable
+from edgewise.errors import ArgumentError, EdgewiseError, printable
 from edgewise.extras import require
 from edgewise.training import Comparison, draw_picture, load, rungs_named
 from edgewise.training.recipe import Network
@@ -124,7 +124,7 @@ def compare(
             display.show()
             display.written(draw_picture(comparison.results, comparison.out))
         return _INTERRUPTED
-    except OSError:
+    except (OSError, EdgewiseError):
         if comparison.results.runs:  # what is trained is shown, even if no file can keep it
             display.show()
         raise

@@ -155,7 +155,7 @@ class Display:
 
     def _say(self, words: str) -> None:
         self.last_line = time.monotonic()
-        self.progress_console.print(printable(words), style="dim", soft_wrap=True)
+        self.progress_console.print(printable(words).rstrip(), style="dim", soft_wrap=True)
 
 
 def results_table(results: Results) -> Table:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
+from edgewise.training.cost import check_network_fits, fitting
 from edgewise.training.data import GraphDataset
 from edgewise.training.encoding import laplacian_encoding
 from edgewise.training.interrupt import Interrupt
@@ -81,7 +82,8 @@ class Comparison:
         results: What has finished so far.
 
     Raises:
-        ArgumentError: fewer than one seed, an unknown setting, or one out of range.
+        ArgumentError: fewer than one seed, an unknown setting, or one out of range or beyond the
+            memory that is free.
         DataError: the folder holds damaged results, and ``fresh`` is not set.
 
     Example:
@@ -109,6 +111,8 @@ class Comparison:
             name: recipe_for(self.data, name, self.overrides)
             for name in dict.fromkeys([*RUNGS, *(rung.name for rung in self.rungs)])
         }
+        for rung in self.rungs:
+            check_network_fits(self.recipes[rung.name], self.data)
         for seed in range(self.seeds):
             self.data.split(seed)  # refuses a split that cannot be used before anything is trained
         self.earlier = None if self.fresh or not self.path.exists() else Results.load(self.path)
@@ -140,7 +144,8 @@ class Comparison:
 
         Raises:
             KeyboardInterrupt: the user stopped it; `results` holds what is finished.
-            ArgumentError: nothing can be written to the folder; found before training.
+            ArgumentError: nothing can be written to the folder (found before training), or memory
+                does not suffice for a rung.
             OSError: a file cannot be written; `results` holds what is finished.
         """
         watcher = watcher or Silent()
@@ -163,16 +168,17 @@ class Comparison:
 
         recipe = self.recipes[rung.name]
         watcher.started(rung, seed, recipe)
-        run = train(
-            rung,
-            self.data,
-            recipe,
-            seed,
-            encoding=self.encoding if rung.encodings else None,
-            device=self.device,
-            threads=self.threads,
-            tell=tell,
-        )
+        with fitting(rung.name):
+            run = train(
+                rung,
+                self.data,
+                recipe,
+                seed,
+                encoding=self.encoding if rung.encodings else None,
+                device=self.device,
+                threads=self.threads,
+                tell=tell,
+            )
         self.results = replace(self.results, runs=(*self.results.runs, run))
         self._save()
         watcher.finished(run)

@@ -1,16 +1,64 @@
-"""What a step of training costs, apart from time: parameters, memory, and the plan that ran."""
+"""What a step of training costs, apart from time: parameters and memory."""
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["count_parameters", "peak_memory"]
+from edgewise.errors import ArgumentError
+from edgewise.planning.budget import as_text
+from edgewise.training.data import GraphDataset
+from edgewise.training.data.memory import available_memory
+from edgewise.training.recipe import Recipe
+
+__all__ = ["check_network_fits", "count_parameters", "fitting", "peak_memory"]
+
+_BYTES = 16  # of a weight: itself, its gradient, and the two averages of Adam
+_MATRICES = 8  # matrices of hidden x hidden in a block, at least
+
+
+def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
+    """Refuse settings whose network alone is larger than the memory that is free.
+
+    Raises:
+        ArgumentError: it is, by an estimate from below.
+    """
+    weights = recipe.hidden * (data.num_features + data.num_classes + recipe.encodings)
+    if recipe.network == "blocks":
+        weights += recipe.layers * _MATRICES * recipe.hidden**2
+    needed = _BYTES * weights + 8 * recipe.encodings * data.topology.num_nodes
+    available = available_memory()
+    if needed > available:
+        raise ArgumentError(
+            f"hidden={recipe.hidden}, layers={recipe.layers} and encodings={recipe.encodings} take "
+            f"about {as_text(needed)}, and {as_text(available)} of memory are free. Choose smaller "
+            f"ones."
+        )
+
+
+@contextmanager
+def fitting(what: str) -> Generator[None]:
+    """Turn what numpy and torch raise where memory ends into one sentence.
+
+    Raises:
+        ArgumentError: memory ended.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_memory and "allocate memory" not in str(error):
+            raise
+        raise ArgumentError(
+            f"{what}: training does not fit into the memory that is free. Use a smaller --hidden, "
+            f"--layers or --batch, or leave it out of --rungs."
+        ) from error
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -12,9 +12,11 @@ __all__ = ["Moments", "error_of_share"]
 def error_of_share(share: float, count: int) -> float:
     r"""Binomial standard error of a share, such as an accuracy, of ``count`` items.
 
-    .. math::  \sqrt{\tilde p (1 - \tilde p) / (n + 2)}, \qquad \tilde p = (n p + 1) / (n + 2)
+    .. math::  \frac{n + 2}{n} \sqrt{\frac{\tilde p (1 - \tilde p)}{n + 2}}, \qquad
+        \tilde p = \frac{n p + 1}{n + 2}
 
-    One success and one failure are added, or a share of 0 or 1 would have no error at all.
+    One success and one failure are added, or a share of 0 or 1 would have no error at all. They
+    pull the share itself towards one half; the first factor undoes that.
 
     References:
         Agresti, Caffo. Simple and Effective Confidence Intervals for Proportions and Differences
@@ -22,10 +24,10 @@ def error_of_share(share: float, count: int) -> float:
 
     Example:
         >>> round(error_of_share(0.5, 100), 3), round(error_of_share(1.0, 8), 3)
-        (0.05, 0.095)
+        (0.05, 0.119)
     """
     smoothed = (count * share + 1) / (count + 2)
-    return math.sqrt(smoothed * (1 - smoothed) / (count + 2))
+    return math.sqrt(smoothed * (1 - smoothed) * (count + 2)) / count
 
 
 class Moments:

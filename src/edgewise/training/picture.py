@@ -47,10 +47,11 @@ _LEGEND = {"no graph": "#7f7f7f", "the data's graph": "#2a7f62", "complete graph
 def draw_picture(results: Results, out: Path) -> list[Path]:
     """Draw every rung: seconds for an epoch (logarithmic) to the right, test score upwards.
 
+    Bars are standard deviations over seeds; of one seed, standard errors over the test set. Rungs
+    that diverged with every seed have no score, and are left out.
+
     Returns:
         ``comparison.png`` and ``comparison.svg`` in the folder ``out``.
-
-    Rungs that diverged with every seed have no score, and are left out.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -102,19 +103,24 @@ def _title(text: str) -> str:
 def _draw(axes: Any, results: Results) -> None:
     percent = 100 if results.score == "accuracy" else 1
     points: dict[str, tuple[float, float]] = {}
-    for summary in results.summaries():
+    summaries = results.summaries()
+    one_seed = all(summary.std is None for summary in summaries)
+    bars = "sampling error of the test set" if one_seed else "standard deviation over seeds"
+    for summary in summaries:
         if summary.mean is None:
             continue
         color = _COLORS.get(summary.rung, _EVERYONE)
         points[summary.rung] = (max(summary.seconds_per_epoch, 1e-9), percent * summary.mean)
-        spread = percent * (summary.std or 0.0)
+        spread = percent * ((summary.error if one_seed else summary.std) or 0.0)
         axes.errorbar(*points[summary.rung], yerr=spread, fmt="o", color=color, capsize=3)
     for words, color in _LEGEND.items():
         axes.plot([], [], "o", color=color, label=words)
     unit = " (%)" if percent == 100 else ""
     better = "" if results.higher else ", lower is better"
     axes.set_ylabel(f"test {results.score}{unit}{better}")
-    axes.set_xlabel(f"seconds for an epoch\n{results.machine_line()}", parse_math=False)
+    axes.set_xlabel(
+        f"seconds for an epoch (bars: {bars})\n{results.machine_line()}", parse_math=False
+    )
     axes.set_title(_title(results.data["description"]), fontsize=10, parse_math=False)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")

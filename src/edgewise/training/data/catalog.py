@@ -73,6 +73,12 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
 def _load(dataset: str, data_root: str | Path | None) -> GraphDataset:
     if Path(dataset).suffix in SUFFIXES:
         return from_file(Path(dataset))
+    if dataset not in CATALOG and _exists(Path(dataset)):
+        raise DataError(
+            f"{dataset}: expected a file ending in {' or '.join(SUFFIXES)}, got "
+            f"{Path(dataset).suffix or 'another kind'}. Save its arrays as one of these (edgewise "
+            f"compare --help has the layout)."
+        )
     if dataset not in CATALOG:
         raise DataError(
             f"{dataset}: no such data set. Use {', '.join(CATALOG)}, or the path of a file ending "
@@ -124,6 +130,13 @@ def _download(name: str, kept: Path, place: str) -> None:
             f"{name}: there is no {place}, and it cannot be downloaded: {error} Name the folder "
             f"that has it with --data-root or EDGEWISE_DATA."
         ) from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any name of a file
+        return False
 
 
 def _kept_arrays(kept: Path) -> dict[str, np.ndarray] | None:

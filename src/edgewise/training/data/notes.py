@@ -49,8 +49,8 @@ def label_notes(name: str, y: Tensor, count: int, task: str) -> list[str]:
     unlabelled = int((y == -1).sum())
     if unlabelled and unit == "node":
         notes.append(
-            f"{unlabelled:,} of {count:,} nodes have the label -1: they are unlabelled, take part "
-            f"and are not scored."
+            f"{unlabelled:,} of {count:,} nodes are unlabelled (label -1): they take part, and are "
+            f"not scored."
         )
     labels, _ = label_counts(y)
     highest = int(y.max())
