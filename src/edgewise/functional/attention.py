@@ -13,6 +13,7 @@ from edgewise.functional.planned import (
     remember_shortcut,
     shortcut_of,
 )
+from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
@@ -27,6 +28,7 @@ __all__ = ["attention", "attention_state", "explain", "plan"]
 _DOT = Dot()
 
 
+@not_scriptable
 def attention(
     query: Tensor,
     key: Tensor,
@@ -110,6 +112,10 @@ def attention(
         shortcut = None if kind is None else shortcut_of(graph, kind)
         if shortcut is not None:
             return shortcut(query, key, value)
+    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
+    node = recorded(attention, (query, key, value, graph), _named(settings))
+    if node is not None:
+        return node
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
@@ -123,6 +129,7 @@ def attention(
     return out
 
 
+@not_scriptable
 def attention_state(
     query: Tensor,
     key: Tensor,
@@ -156,6 +163,10 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
+    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
+    node = recorded(attention_state, (query, key, value, graph), _named(settings))
+    if node is not None:
+        return node
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
@@ -165,6 +176,7 @@ def attention_state(
     return planned(graph, question, backend).forward(inputs)
 
 
+@not_scriptable
 def plan(
     query: Tensor,
     key: Tensor,
@@ -202,6 +214,7 @@ def plan(
     ).decision.plan
 
 
+@not_scriptable
 def explain(
     query: Tensor,
     key: Tensor,
@@ -243,6 +256,14 @@ def explain(
     decision = explanation.decision
     inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value, dropout)
     return Explanation(decision, measured((decision.plan, *decision.dearer), inputs))
+
+
+_SETTINGS = ("score", "bias", "edge_key", "edge_value", "dropout", "generator", "backend")
+
+
+def _named(settings: tuple[object, ...]) -> dict[str, object]:
+    """The keyword arguments of a call by their names."""
+    return dict(zip(_SETTINGS, settings, strict=True))
 
 
 def _decide(
