@@ -68,7 +68,7 @@ def aggregate(
     node = recorded(aggregate, (value, graph, reduce), {"weight": weight, "backend": backend})
     if node is not None:
         return node
-    if at_run_time.takes_over(graph):
+    if at_run_time.takes_over(graph, value):
         return at_run_time.reduce(value, graph, reduce, weight, backend)
     num_edges = None if weight is None else num_edges_of(graph)
     question = ask_aggregate(value, graph, reduce, weight, num_edges)

@@ -119,7 +119,7 @@ def attention(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph):
+    if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     chosen = planned(graph, question, backend)
@@ -170,7 +170,7 @@ def attention_state(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph):
+    if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
     return planned(graph, question, backend).forward(inputs)
