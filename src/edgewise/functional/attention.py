@@ -72,7 +72,8 @@ def attention(
             up. Applied whenever it is not zero: pass 0 for evaluation.
         generator: Where the dropout seed comes from; torch's default generator when None. The
             same seed gives the same mask with every backend.
-        backend: ``"auto"``, or a backend by name, which never falls back to another.
+        backend: ``"auto"``, or a backend by name, which never falls back to another; see
+            `use_backend` for all calls in a block.
 
     Returns:
         ``[*batch, H, T, Dv]``, in the dtype of ``query``; sums are kept in float32 or better.
@@ -81,11 +82,14 @@ def attention(
         ShapeError: shapes that do not fit each other or the graph.
         ArgumentError: dtypes, devices or numbers out of range.
         BackendRefused: the named backend cannot run this problem.
+        DerivativeError: the named backend has no forward-mode derivative, and one is taken.
         PlanError: no backend can, or there is none of this name.
 
     Gradients:
-        With respect to every tensor, the score's and the bias's included. Second derivatives with
-        ``backend="gather"`` or ``"reference"``.
+        With respect to every tensor, the score's and the bias's included; of any order, with
+        every backend but ``"flex"``. A second derivative takes O(E * H * D) memory, with
+        ``"dense"`` that of all pairs. Forward mode (``torch.func.jvp``) works with every backend
+        but ``"native"`` and ``"flex"``, so with ``"auto"``.
 
     Complexity:
         Chosen by the planner; see `explain`. O(E * H * D) for sparse graphs, O(T * S * H * D) on

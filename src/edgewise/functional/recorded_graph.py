@@ -62,12 +62,17 @@ def record_of(graph: Graph) -> tuple[str, list[Tensor]]:
 @contextmanager
 def _untraced() -> Generator[None]:
     """Let ``torch.jit.trace`` take what is worked out inside for a constant."""
-    state = torch._C._get_tracing_state()  # pyright: ignore[reportPrivateUsage]
-    torch._C._set_tracing_state(None)  # pyright: ignore[reportPrivateUsage]
+    state = _tracing_state()
+    _set_tracing_state(None)
     try:
         yield
     finally:
-        torch._C._set_tracing_state(state)  # pyright: ignore[reportPrivateUsage]
+        _set_tracing_state(state)
+
+
+_C: Any = torch._C  # pyright: ignore[reportPrivateUsage]  # torch has no public way
+_tracing_state: Any = _C._get_tracing_state
+_set_tracing_state: Any = _C._set_tracing_state
 
 
 def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
