@@ -593,7 +593,8 @@ CASES = {
 # Both in tests/functional/test_compile.py.
 ELSEWHERE = (
     *("was built inside torch.compile", "cannot be traced by torch.compile"),
-    *("has no second derivative", "has no forward-mode derivative"),  # tests/faults
+    # tests/faults
+    *("has no second derivative", "has no forward-mode derivative", "torch.jit.script"),
 )
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from edgewise.functional import at_run_time
 from edgewise.functional.planned import num_edges_of, planned
+from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
 from edgewise.planning import Run
 from edgewise.planning.checked import Checked
@@ -15,6 +16,7 @@ from edgewise.problem import Reduce
 __all__ = ["aggregate"]
 
 
+@not_scriptable
 def aggregate(
     value: Tensor,
     graph: Graph,
@@ -64,7 +66,10 @@ def aggregate(
         Hamilton, Ying, Leskovec. GraphSAGE. 2017, arXiv:1706.02216, section 3.3.
     """
     check_graph(graph)
-    if at_run_time.takes_over(graph):
+    node = recorded(aggregate, (value, graph, reduce), {"weight": weight, "backend": backend})
+    if node is not None:
+        return node
+    if at_run_time.takes_over(graph, value):
         return at_run_time.reduce(value, graph, reduce, weight, backend)
     num_edges = None if weight is None else num_edges_of(graph)
     question = ask_aggregate(value, graph, reduce, weight, num_edges)

@@ -13,6 +13,7 @@ from edgewise.functional.planned import (
     remember_shortcut,
     shortcut_of,
 )
+from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs
@@ -27,6 +28,7 @@ __all__ = ["attention", "attention_state", "explain", "plan"]
 _DOT = Dot()
 
 
+@not_scriptable
 def attention(
     query: Tensor,
     key: Tensor,
@@ -70,7 +72,8 @@ def attention(
             up. Applied whenever it is not zero: pass 0 for evaluation.
         generator: Where the dropout seed comes from; torch's default generator when None. The
             same seed gives the same mask with every backend.
-        backend: ``"auto"``, or a backend by name, which never falls back to another.
+        backend: ``"auto"``, or a backend by name, which never falls back to another; see
+            `use_backend` for all calls in a block.
 
     Returns:
         ``[*batch, H, T, Dv]``, in the dtype of ``query``; sums are kept in float32 or better.
@@ -79,11 +82,14 @@ def attention(
         ShapeError: shapes that do not fit each other or the graph.
         ArgumentError: dtypes, devices or numbers out of range.
         BackendRefused: the named backend cannot run this problem.
+        DerivativeError: the named backend has no forward-mode derivative, and one is taken.
         PlanError: no backend can, or there is none of this name.
 
     Gradients:
-        With respect to every tensor, the score's and the bias's included. Second derivatives with
-        ``backend="gather"`` or ``"reference"``.
+        With respect to every tensor, the score's and the bias's included; of any order, with
+        every backend but ``"flex"``. A second derivative takes O(E * H * D) memory, with
+        ``"dense"`` that of all pairs. Forward mode (``torch.func.jvp``) works with every backend
+        but ``"native"`` and ``"flex"``, so with ``"auto"``.
 
     Complexity:
         Chosen by the planner; see `explain`. O(E * H * D) for sparse graphs, O(T * S * H * D) on
@@ -110,10 +116,14 @@ def attention(
         shortcut = None if kind is None else shortcut_of(graph, kind)
         if shortcut is not None:
             return shortcut(query, key, value)
+    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
+    node = recorded(attention, (query, key, value, graph), _named(settings))
+    if node is not None:
+        return node
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph):
+    if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     chosen = planned(graph, question, backend)
@@ -123,6 +133,7 @@ def attention(
     return out
 
 
+@not_scriptable
 def attention_state(
     query: Tensor,
     key: Tensor,
@@ -156,15 +167,20 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
+    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
+    node = recorded(attention_state, (query, key, value, graph), _named(settings))
+    if node is not None:
+        return node
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph):
+    if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
     return planned(graph, question, backend).forward(inputs)
 
 
+@not_scriptable
 def plan(
     query: Tensor,
     key: Tensor,
@@ -202,6 +218,7 @@ def plan(
     ).decision.plan
 
 
+@not_scriptable
 def explain(
     query: Tensor,
     key: Tensor,
@@ -243,6 +260,14 @@ def explain(
     decision = explanation.decision
     inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value, dropout)
     return Explanation(decision, measured((decision.plan, *decision.dearer), inputs))
+
+
+_SETTINGS = ("score", "bias", "edge_key", "edge_value", "dropout", "generator", "backend")
+
+
+def _named(settings: tuple[object, ...]) -> dict[str, object]:
+    """The keyword arguments of a call by their names."""
+    return dict(zip(_SETTINGS, settings, strict=True))
 
 
 def _decide(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edgewise.graphs import Assume, EdgeList, Graph
+from edgewise.graphs import Assume, EdgeList, Graph, recall
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.permutation import Permutation
 from edgewise.graphs.symbolic import FAMILIES
@@ -47,14 +48,41 @@ def with_sizes(item: Any, sizes: list[Any]) -> Any:
     return item
 
 
-def record_of(graph: Graph, tensors: list[Tensor]) -> Any:
-    """The record of any graph; its tensors are appended to ``tensors``."""
+def record_of(graph: Graph) -> tuple[str, list[Tensor]]:
+    """The record of any graph as text, with its tensors: worked out once, and not traced."""
+
+    def compute() -> tuple[str, list[Tensor]]:
+        tensors: list[Tensor] = []
+        return as_text(_record_of(graph, tensors)), tensors
+
+    with _untraced():
+        return recall(graph, "record", compute)
+
+
+@contextmanager
+def _untraced() -> Generator[None]:
+    """Let ``torch.jit.trace`` take what is worked out inside for a constant."""
+    state = _tracing_state()
+    _set_tracing_state(None)
+    try:
+        yield
+    finally:
+        _set_tracing_state(state)
+
+
+_C: Any = torch._C  # pyright: ignore[reportPrivateUsage]  # torch has no public way
+_tracing_state: Any = _C._get_tracing_state
+_set_tracing_state: Any = _C._set_tracing_state
+
+
+def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
+    """The record of a graph; its tensors are appended to ``tensors``."""
     if isinstance(graph, Assume):  # facts choose a plan, never a number
-        return record_of(graph.graph, tensors)
+        return _record_of(graph.graph, tensors)
     if isinstance(graph, DisjointUnion):
-        return ("DisjointUnion", *(record_of(part, tensors) for part in graph.parts))
+        return ("DisjointUnion", *(_record_of(part, tensors) for part in graph.parts))
     if isinstance(graph, Permutation):
-        inner = record_of(graph.graph, tensors)
+        inner = _record_of(graph.graph, tensors)
         return ("Permutation", inner, *(_place(t, tensors) for t in (graph.targets, graph.sources)))
     fields = [(name, getattr(graph, name)) for name in graph.__dataclass_fields__]  # type: ignore[attr-defined]
     known = type(graph).__name__ in FAMILIES
@@ -62,7 +90,7 @@ def record_of(graph: Graph, tensors: list[Tensor]) -> Any:
         return (
             type(graph).__name__,
             *(
-                (name, record_of(value, tensors) if isinstance(value, Graph) else value)
+                (name, _record_of(value, tensors) if isinstance(value, Graph) else value)
                 for name, value in fields
             ),
         )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional.planned import num_edges_of
+from edgewise.functional.tracers import not_scriptable
 from edgewise.graphs import Graph
 from edgewise.layouts import csr, edges as edges_of
 from edgewise.ops.bias import Bias
@@ -20,6 +21,7 @@ __all__ = ["weights"]
 _DOT = Dot()
 
 
+@not_scriptable
 def weights(
     query: Tensor,
     key: Tensor,

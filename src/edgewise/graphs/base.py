@@ -104,6 +104,14 @@ class Graph(ABC):
             items.append((name, plain))
         return tuple(items)
 
+    def __fx_create_arg__(self, tracer: Any) -> Any:
+        """Stand as an attribute of the module in a trace of ``torch.fx``."""
+        root, index = tracer.root, 0
+        while getattr(root, f"_graph_{index}", self) is not self:
+            index += 1
+        setattr(root, f"_graph_{index}", self)
+        return tracer.create_node("get_attr", f"_graph_{index}", (), {})
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what describes the graph, never what was worked out about it."""
         names = self.__dataclass_fields__  # type: ignore[attr-defined]  # dataclasses all

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from edgewise.layouts.formats import Csr, ReversedCsr
+from edgewise.ops.tracing import in_onnx_export
 
 __all__ = ["gather_sources", "gather_targets", "segment_max", "segment_sum"]
 
@@ -40,9 +41,9 @@ def segment_sum(values: Tensor, rows: Csr) -> Tensor:
 def segment_max(values: Tensor, rows: Csr) -> Tensor:
     """Largest entry of each row, ``[T, *]``; ``-inf`` for an empty row. Not differentiable."""
     values = values.detach()
-    if not torch.compiler.is_compiling():
+    if not _recorded():
         return _SegmentMax.apply(values, rows.indptr)  # type: ignore[no-any-return]
-    index = rows.target.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+    index = _across(rows.target, values)
     low = values.new_full((rows.num_targets, *values.shape[1:]), -torch.inf)
     return low.scatter_reduce(0, index, values, "amax", include_self=True)
 
@@ -54,19 +55,19 @@ def gather_targets(values: Tensor, rows: Csr) -> Tensor:
 
 def gather_sources(values: Tensor, rows: Csr, columns: ReversedCsr) -> Tensor:
     """Row of each entry's source: ``[S, *]`` to ``[E, *]``. Gradients: sums over the reverse."""
-    if torch.compiler.is_compiling():
+    if _recorded():
         return values.index_select(0, rows.indices)
     return _apply(_GatherPermuted, values, rows.indices, columns.permutation, columns.indptr)
 
 
 def _sum_sorted(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():
+    if _recorded():
         return _add_rows(values, ids, indptr)
     return _apply(_SumSorted, values, ids, indptr)
 
 
 def _gather_sorted(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():
+    if _recorded():
         return values.index_select(0, ids)
     return _apply(_GatherSorted, values, ids, indptr)
 
@@ -75,7 +76,20 @@ def _add_rows(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
     """Sum runs of equal ids. CUDA's index_add uses atomics, so there runs are reduced instead."""
     if values.is_cuda and not torch.compiler.is_compiling():
         return torch.segment_reduce(values.contiguous(), "sum", offsets=indptr, axis=0, initial=0.0)
-    return values.new_zeros(indptr.shape[0] - 1, *values.shape[1:]).index_add(0, ids, values)
+    zeros = values.new_zeros(indptr.shape[0] - 1, *values.shape[1:])
+    if in_onnx_export():  # whose index_add is wrong for more than one dimension
+        return zeros.scatter_add(0, _across(ids, values), values)
+    return zeros.index_add(0, ids, values)
+
+
+def _recorded() -> bool:
+    """Whether only operations of torch may appear: functions of our own would be lost."""
+    return torch.compiler.is_compiling() or in_onnx_export()
+
+
+def _across(ids: Tensor, values: Tensor) -> Tensor:
+    """The id of each entry for every number of it."""
+    return ids.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
 
 
 def _apply(function: type[Function], *tensors: Tensor) -> Tensor:

@@ -36,8 +36,9 @@ class Explanation:
     def __str__(self) -> str:
         decision = self.decision
         lines = [str(decision.problem), *_tree(decision.plan, took=self._took(0))]
-        if decision.selection.origin != "argument":
-            lines += ["", f"chosen   by {decision.selection}"]
+        chosen = decision.selection
+        if chosen.origin != "argument" and chosen[:2] != ("auto", False):
+            lines += ["", f"chosen   by {chosen}"]
         if decision.dearer or decision.refused:
             lines.append("")
         for index, plan in enumerate(decision.dearer, start=1):

@@ -146,7 +146,7 @@ def _simply(problem: Problem) -> Problem:
 
 
 def _all(
-    problem: Problem, budget: int, depth: int, selection: Selection
+    problem: Problem, budget: int, depth: int, selection: Selection = _ANY
 ) -> tuple[list[Plan], list[Refusal]]:
     """Every legal plan, cheapest first, and every refusal."""
     problem = _simply(problem)
@@ -197,7 +197,7 @@ def _judged(
 
 
 def _composed(
-    problem: AttentionProblem, budget: int, depth: int, selection: Selection
+    problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> Iterator[Plan]:
     """Plans that are made of plans."""
     # Parts with nodes of their own cannot tell what belongs to the nodes or edges of the whole.
@@ -219,7 +219,11 @@ def _composed(
 
 
 def _merge(
-    problem: AttentionProblem, split: Split, budget: int, depth: int, selection: Selection
+    problem: AttentionProblem,
+    split: Split,
+    budget: int,
+    depth: int,
+    selection: Selection = _ANY,
 ) -> Merge | None:
     """The best plan for every part; None if a part has none."""
     pieces: list[Piece] = []

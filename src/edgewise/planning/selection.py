@@ -86,7 +86,7 @@ def around() -> Selection:
 
 def selection_around() -> str:
     """The same as text, which compiled code can compare."""
-    return str(around())
+    return str(around()._replace(origin="context"))
 
 
 def selected(backend: str) -> Selection:

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from edgewise.layouts import Band
 from edgewise.ops.state import accumulate_dtype
+from edgewise.ops.tracing import are_transforms_active
 
 __all__ = ["forward"]
 
@@ -43,7 +44,11 @@ def forward(
 
     def slabs(table: Tensor) -> Tensor:  # [*batch, H, tiles, dim, columns]
         after = (count - 1) * block + first + columns - S
-        return pad(table.to(accumulate), (0, 0, -first, after)).unfold(-2, columns, block)
+        table = pad(table.to(accumulate), (0, 0, -first, after))
+        if are_transforms_active():  # torch.vmap has no rule for the gradient of a view by steps
+            index = (rows[:, :1] + torch.arange(columns, device="cpu")).flatten()
+            return table.index_select(-2, index).unflatten(-2, (count, columns)).mT
+        return table.unfold(-2, columns, block)
 
     scores = (tiles @ slabs(key)) * scale
     scores = scores.masked_fill(~edges, -torch.inf)

@@ -26,8 +26,10 @@ _current_node: Any = torch._C._current_autograd_node  # pyright: ignore[reportPr
 
 def twice_differentiable(out: Tensor) -> Tensor:
     """The same output, whose gradients can be differentiated again."""
+    if looked_into((out,)):  # compilers have no second derivatives
+        return out
     node: Any = out.grad_fn
-    if node is None or looked_into((out,)):  # compilers have no second derivatives
+    if node is None:
         return out
     while node.name() in _VIEWS:
         node = node.next_functions[0][0]
