@@ -68,7 +68,10 @@ class Gather(Backend):
         rows = prepared.rows
         scores, values = _scores_and_values(problem, prepared, inputs)  # [E, F], [E, F, Dv]
         top = segment_max(scores, rows)
+        closed = (top == -torch.inf).index_select(0, rows.target)
         top = finite(top)
+        # No score of a row that reads nothing gets a gradient, not even zero times NaN.
+        scores = torch.where(closed, scores.new_full((), -torch.inf), scores)
         share = torch.exp(scores - top.index_select(0, rows.target))
         total = segment_sum(share, rows)
         full = total != 0  # not above: NaN stays NaN

@@ -23,6 +23,7 @@ from edgewise.graphs import Complete, Graph, recall
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
+from edgewise.ops.blank import blank, has_numbers
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score
 from edgewise.ops.state import AttentionState
@@ -123,6 +124,11 @@ class Plan(ABC):
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
         from edgewise.planning.checked import checked  # which is made of plans
 
+        if not has_numbers(query):
+            return blank(
+                [((*query.shape[:-1], value.shape[-1]), query.dtype)],
+                tuple(inputs.tensors().values()),
+            )[0]
         return checked(self, graph).attend(inputs)
 
     @abstractmethod
