@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgewise.ops.blank import has_numbers
+
 __all__ = ["FeatureDropout"]
 
 _SPARSE = 0.1  # share of nonzero features up to which drawing for them alone is faster
@@ -42,7 +44,7 @@ class FeatureDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not self.p:
             return input
-        if input.requires_grad or not input.is_contiguous():
+        if input.requires_grad or not input.is_contiguous() or not has_numbers(input):
             return F.dropout(input, self.p)
         if input is not self._seen:
             self._seen, self._places = input, None
