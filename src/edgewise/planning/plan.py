@@ -177,12 +177,14 @@ class Run(Plan):
         way: What the backend will do, in a word or two.
         fill: At most this share of the pairs that are worked on are edges.
         spreads: Whether a NaN or an infinity may reach rows that do not read it.
+        hides: Whether the result may be finite where a query or a key is not.
     """
 
     backend: str
     way: str
     fill: float
     spreads: bool = False  # pyright: ignore[reportIncompatibleMethodOverride]  # a field is enough
+    hides: bool = False
 
     @property
     def name(self) -> str:
