@@ -68,9 +68,9 @@ class Gather(Backend):
         rows = prepared.rows
         scores, values = _scores_and_values(problem, prepared, inputs)  # [E, F], [E, F, Dv]
         top = segment_max(scores, rows)
-        closed = (top == -torch.inf).index_select(0, rows.target)
-        top = finite(top)
-        # No score of a row that reads nothing gets a gradient, not even zero times NaN.
+        # A row that reads nothing sends nothing back, not even zero times NaN.
+        empty = top == -torch.inf
+        closed, top = empty.index_select(0, rows.target), finite(top)
         scores = torch.where(closed, scores.new_full((), -torch.inf), scores)
         share = torch.exp(scores - top.index_select(0, rows.target))
         total = segment_sum(share, rows)
@@ -81,6 +81,7 @@ class Gather(Backend):
         if inputs.seed is not None:
             weights = weights * _multiplier(problem, rows, inputs)
         out = segment_sum(weights[..., None] * values, rows)
+        out = torch.where(empty[..., None], out.detach(), out)
         return AttentionState(
             _node_last(out, inputs.query).to(problem.dtype),
             lse.t().reshape(inputs.query.shape[:-1]),

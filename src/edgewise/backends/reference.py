@@ -56,6 +56,7 @@ class Reference(Backend):
         weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         weights = weights * _multiplier(problem, prepared, inputs)
         out = (weights[..., None] * values).sum(-2)
+        out = torch.where(empty[..., None], out.detach(), out)  # such a row sends nothing back
         return AttentionState(out.to(problem.dtype), lse)
 
     def backward(
