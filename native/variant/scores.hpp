@@ -41,10 +41,11 @@ template <class A>
 constexpr A infinity() {
     return A(__builtin_inf());
 }
-// Infinite maxima are not subtracted, so that no infinity meets another.
+// The maximum of a row without sources is not subtracted, so that no infinity meets another. Plus
+// infinity is: a row with such a score has no weights, and becomes NaN.
 template <class A>
 inline A finite(A x) {
-    return x == infinity<A>() || x == -infinity<A>() ? A(0) : x;
+    return x == -infinity<A>() ? A(0) : x;
 }
 
 inline float hyperbolic_tangent(float x) { return __builtin_tanhf(x); }

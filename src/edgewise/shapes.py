@@ -60,11 +60,21 @@ def check_attention(
         if tensor.dtype != query.dtype or tensor.device != query.device:
             raise ArgumentError(
                 f"{name} is {tensor.dtype} on {tensor.device} but query is {query.dtype} on "
-                f"{query.device}. Bring all three to one dtype and device."
+                f"{query.device}. Bring all three to one dtype and device: use {name}.to(query)."
             )
-    check_rows("query", query, "targets", num_targets)
-    check_rows("key", key, "sources", num_sources)
-    check_rows("value", value, "sources", num_sources)
+    for name, tensor, noun, expected in (
+        ("query", query, "targets", num_targets),
+        ("key", key, "sources", num_sources),
+        ("value", value, "sources", num_sources),
+    ):
+        # The layout of torch's layers: heads behind the nodes.
+        if tensor.shape[-2] != expected == tensor.shape[-3]:
+            raise ShapeError(
+                f"{name} has {tensor.shape[-2]} rows but graph has {expected} {noun}, as many as "
+                f"{name} has on axis -3 ({name}: {list(tensor.shape)}). Nodes belong on axis -2, "
+                f"behind the heads: use {name}.transpose(-3, -2)."
+            )
+        check_rows(name, tensor, noun, expected)
     *batch, heads, _, head_dim = query.shape
     *key_batch, kv_heads, _, key_head_dim = key.shape
     *value_batch, value_heads, _, value_dim = value.shape
@@ -77,7 +87,12 @@ def check_attention(
         raise ShapeError(
             f"key has {kv_heads} heads but value has {value_heads}. Give both the same number."
         )
-    if kv_heads == 0 or heads % kv_heads:
+    if heads == 0 or kv_heads == 0:
+        name, tensor = ("query", query) if heads == 0 else ("key", key)
+        raise ShapeError(
+            f"{name} has 0 heads ({name}: {list(tensor.shape)}, axis -3). Give it at least one."
+        )
+    if heads % kv_heads:
         raise ShapeError(
             f"query has {heads} heads, which is not a multiple of the {kv_heads} heads of key and "
             f"value. Change the number of heads, or repeat key and value."
@@ -103,7 +118,12 @@ def check_floating(name: str, tensor: object) -> None:
     """Check that an argument is a floating-point tensor that the operator computes on."""
     if not isinstance(tensor, Tensor):
         raise ArgumentError(
-            f"{name} must be a tensor, got {type(tensor).__name__}. Use torch.as_tensor()."
+            f"{name} must be a tensor, got {type(tensor).__name__}. Use torch.as_tensor({name})."
+        )
+    if tensor.is_nested:
+        raise ArgumentError(
+            f"{name} must be a dense tensor, got a nested one. Concatenate its parts along the "
+            f"nodes, and use Blocks, or disjoint_union, for a graph of all of them."
         )
     if tensor.layout != torch.strided:
         raise ArgumentError(
@@ -111,9 +131,21 @@ def check_floating(name: str, tensor: object) -> None:
         )
     if tensor.dtype not in FLOATING:
         raise ArgumentError(
-            f"{name} must be float64, float32, bfloat16 or float16, got "
-            f"{tensor.dtype}. Convert it with {name}.float()."
+            f"{name} must be float64, float32, bfloat16 or float16, got {tensor.dtype}. "
+            + _cure(name, tensor)
         )
+
+
+def _cure(name: str, tensor: Tensor) -> str:
+    """What makes numbers of another dtype that the operator computes on."""
+    if tensor.is_complex():
+        return (
+            f"Its real and imaginary parts are numbers: use "
+            f"torch.view_as_real({name}.resolve_conj()).flatten(-2)."
+        )
+    if tensor.is_quantized:
+        return f"Use {name}.dequantize()."
+    return f"Convert it with {name}.float()."
 
 
 def check_rows(name: str, tensor: Tensor, noun: str, expected: int) -> None:

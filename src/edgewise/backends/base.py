@@ -53,6 +53,7 @@ class Accepts:
         on_request: Why ``"auto"`` leaves it alone all the same, as a sentence with a cure.
         spreads: Whether a NaN or an infinity may reach rows that do not read it, because pairs
             that are no edges are multiplied by zero.
+        hides: Whether it may make a finite result of a query or a key that is not finite.
     """
 
     work: Work
@@ -61,6 +62,7 @@ class Accepts:
     pairs: float | None = None
     on_request: str | None = None
     spreads: bool = False
+    hides: bool = False
 
 
 @dataclass(frozen=True)

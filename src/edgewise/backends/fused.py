@@ -13,8 +13,9 @@ from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.problem import AttentionProblem
 
-__all__ = ["above_zero", "attention", "gradients", "refusals", "scale_of"]
+__all__ = ["above_zero", "attention", "gradients", "hides", "refusals", "scale_of"]
 
+_VECTOR = 32  # numbers; twice as many as any processor has
 _SMALLEST = torch.finfo(torch.float32).tiny
 
 
@@ -47,6 +48,20 @@ def scale_of(problem: AttentionProblem) -> float:
     """The factor of the scores."""
     assert isinstance(problem.score, Dot)
     return problem.score.factor(problem.head_dim)
+
+
+def hides(problem: AttentionProblem, columns: int) -> bool:
+    """Whether torch's kernel may make finite numbers of scores that are not.
+
+    In half precision its exponential makes a number of NaN. The maximum of a row leaves NaN out
+    where it has fewer columns than a vector, and a row without a maximum becomes zeros. Where all
+    scores of a row are minus infinity, it says that the log of their sum is zero.
+
+    Args:
+        problem: What is asked.
+        columns: Columns of the narrowest matrix.
+    """
+    return problem.dtype.itemsize == 2 or columns < _VECTOR or problem.wants_lse
 
 
 def above_zero(query: Tensor, scale: float) -> tuple[Tensor, float]:

@@ -52,10 +52,13 @@ class Reference(Backend):
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
+        over = filled.detach().clamp(min=0.0)
+        filled = filled + (over - over)  # a score of plus infinity is NaN, as its weight is
         lse = torch.logsumexp(filled, -1).masked_fill(empty, -torch.inf)
         weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         weights = weights * _multiplier(problem, prepared, inputs)
         out = (weights[..., None] * values).sum(-2)
+        out = torch.where(empty[..., None], out.detach(), out)  # such a row sends nothing back
         return AttentionState(out.to(problem.dtype), lse)
 
     def backward(
@@ -85,12 +88,12 @@ class Reference(Backend):
     def aggregate(
         self, problem: AggregateProblem, prepared: PaddedRows, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        messages = _entries(value.to(problem.accumulate), prepared.source, -2)  # [*, T, K, C]
-        if weight is not None:
-            messages = (
-                messages * _entries(weight.to(problem.accumulate), prepared.edge, -1)[..., None]
-            )
         padded = ~prepared.valid[..., None]
+        messages = _entries(value.to(problem.accumulate), prepared.source, -2)  # [*, T, K, C]
+        if weight is not None:  # first, so that no padding is multiplied with what it repeats
+            messages = messages.masked_fill(padded, 0.0)
+            factor = _entries(weight.to(problem.accumulate), prepared.edge, -1)[..., None]
+            messages = messages * factor.masked_fill(padded, 0.0)
         degree = prepared.valid.sum(-1, keepdim=True)
         match problem.reduce:
             case "sum":
@@ -119,6 +122,9 @@ def _scores_and_values(
         key = key + _entries(inputs.edge_key.to(problem.accumulate), rows.edge, -2)
     if inputs.edge_value is not None:
         value = value + _entries(inputs.edge_value.to(problem.accumulate), rows.edge, -2)
+    padded = ~rows.valid
+    # What pads a row repeats a source: it must get nothing back, not even zero times NaN.
+    key, value = (each.masked_fill(padded[..., None], 0.0) for each in (key, value))
     vector = None if inputs.vector is None else inputs.vector.to(problem.accumulate)[:, None, None]
     scores = problem.score.pair(query[..., None, :], key, vector)
     if inputs.bias is not None:
@@ -126,8 +132,7 @@ def _scores_and_values(
         target = target.expand_as(rows.source)
         bias = inputs.bias.on_edges(target, rows.source, rows.edge)
         scores = scores + bias.to(problem.accumulate)
-    padded = ~rows.valid
-    return scores.masked_fill(padded, -torch.inf), value.masked_fill(padded[..., None], 0.0)
+    return scores.masked_fill(padded, -torch.inf), value
 
 
 def _entries(tensor: Tensor, index: Tensor, dim: int) -> Tensor:

@@ -8,7 +8,9 @@ from edgewise.functional import at_run_time
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
+from edgewise.ops.blank import has_numbers
 from edgewise.planning import Run
+from edgewise.planning.blank import blank_aggregate
 from edgewise.planning.checked import Checked
 from edgewise.planning.question import ask_aggregate, check_graph
 from edgewise.problem import Reduce
@@ -75,6 +77,8 @@ def aggregate(
     question = ask_aggregate(value, graph, reduce, weight, num_edges)
     if weight is not None and weight.ndim >= value.ndim:
         weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
+    if not has_numbers(value):
+        return blank_aggregate(question, graph, backend, value, weight)
     chosen = planned(graph, question, backend)
     assert isinstance(chosen, Run | Checked), "sums are not split"
     return chosen.aggregate(value, weight)

@@ -16,11 +16,13 @@ from edgewise.functional.planned import (
 from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
+from edgewise.ops.blank import has_numbers
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
 from edgewise.planning import Explanation, Plan, choose
 from edgewise.planning.analyze import measured
+from edgewise.planning.blank import blank_attention
 from edgewise.planning.question import AttentionQuestion, ask_attention, inputs_of
 
 __all__ = ["attention", "attention_state", "explain", "plan"]
@@ -54,8 +56,11 @@ def attention(
     sources (nodes that are read); ``graph`` says which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
     sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
-    infinity in a source reaches its targets alone with ``"native"`` and ``"gather"``; matrix
-    products (``"dense"``) spread it, as torch's own attention does.
+    infinity in a source reaches its targets alone, and one that is sent back to a target reaches
+    its sources alone. Backends of matrix products (``"dense"``, ``"banded"``, ``"ragged"``,
+    ``"blocked"``, ``"flex"``) spread it where they are named, where a compiler or ``torch.func``
+    keeps the numbers from view, and on other devices than the CPU, as torch's own attention does.
+    On ``meta``, and of fake tensors, only shapes are worked out.
 
     Args:
         query: ``[*batch, H, T, D]``, float64, float32, bfloat16 or float16; any strides.
@@ -126,6 +131,8 @@ def attention(
     if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
+    if not has_numbers(query):
+        return blank_attention(question, graph, backend, inputs).out
     chosen = planned(graph, question, backend)
     out = chosen.attend(inputs)
     if kind is not None:
@@ -177,6 +184,8 @@ def attention_state(
     if at_run_time.takes_over(graph, query):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
+    if not has_numbers(query):
+        return blank_attention(question, graph, backend, inputs)
     return planned(graph, question, backend).forward(inputs)
 
 

@@ -107,7 +107,9 @@ def kind_of(
     )
 
 
-def _in_memory(tensor: Tensor) -> bool:
+def _in_memory(tensor: Tensor | None) -> bool:
+    if tensor is None or tensor.is_nested:
+        return False
     return tensor.is_cpu and tensor.layout is torch.strided
 
 

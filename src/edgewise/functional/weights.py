@@ -11,6 +11,7 @@ from edgewise.functional.tracers import not_scriptable
 from edgewise.graphs import Graph
 from edgewise.layouts import csr, edges as edges_of
 from edgewise.ops.bias import Bias
+from edgewise.ops.blank import blank, has_numbers
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import finite
 from edgewise.planning.question import ask_attention, inputs_of
@@ -88,6 +89,10 @@ def weights(
             f"lse is on {lse.device} but query is on {query.device}. "
             f"Move it with lse.to({str(query.device)!r})."
         )
+    if not has_numbers(query):
+        count = num_edges_of(graph) if edges is None else edges.shape[-1]
+        shapes = [((*lse.shape[:-1], count), lse.dtype)]
+        return blank(shapes, (*inputs.tensors().values(), lse))[0]
     target, source, edge, real = _chosen(graph, edges, query.device, per_edge=per_edge)
     precise = lse.dtype
     if per_edge and edge is not None and not num_edges_of(graph):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.nn.inputs import check_rate, check_size
+from edgewise.ops.blank import has_numbers
 
 __all__ = ["WordModel", "Words"]
 
@@ -47,7 +48,8 @@ class Words(nn.Module):
                 f"Words: words must hold whole numbers, got {words.dtype}. Convert them with "
                 f"words.long()."
             )
-        unknown = words[(words < -1) | (words >= self.embedding.num_embeddings)]
+        beyond = (words < -1) | (words >= self.embedding.num_embeddings)
+        unknown = words[beyond] if has_numbers(words) else words[:0]
         if unknown.numel():
             raise ArgumentError(
                 f"Words: words must lie below num_words={self.embedding.num_embeddings} and from "

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
 from edgewise.nn.inputs import check_size
+from edgewise.ops.blank import has_numbers
 
 __all__ = ["LearnedPositions"]
 
@@ -68,7 +69,8 @@ class LearnedPositions(nn.Module):
                 f"LearnedPositions: positions must be whole numbers, got {positions.dtype}. "
                 f"Use sinusoidal for broken ones."
             )
-        if not torch.compiler.is_compiling() and positions.numel():
+        seen = not torch.compiler.is_compiling() and has_numbers(positions)
+        if seen and positions.numel():
             low, high = (int(end) for end in positions.aminmax())
             if low < 0 or high >= self.max_nodes:
                 raise ArgumentError(self._too_far(f"position {low if low < 0 else high}"))

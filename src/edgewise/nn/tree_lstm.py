@@ -11,6 +11,7 @@ from edgewise.errors import ArgumentError, GraphError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.nn.forest import Forest, forest
 from edgewise.nn.inputs import check_features, check_nodes, check_size
+from edgewise.ops.blank import has_numbers
 
 __all__ = ["ChildSumTreeLSTM", "NaryTreeLSTM"]
 
@@ -198,6 +199,8 @@ class NaryTreeLSTM(nn.Module):
                 f"NaryTreeLSTM: edge must hold whole numbers, the places of children, got "
                 f"{edge.dtype}. Convert it with edge.long()."
             )
+        if not has_numbers(edge):
+            return torch.empty_like(edge, dtype=torch.int64)
         outside = edge[(edge < 0) | (edge >= self.arity)]
         if outside.numel():
             raise ArgumentError(

@@ -35,7 +35,11 @@ def row_attention(
     Complexity: O(E * H * D) time and memory.
     """
     scores, values = scores_and_values(rows, columns, score, inputs)  # [E, F], [E, F, Dv]
-    top = finite(segment_max(scores, rows))
+    top = segment_max(scores, rows)
+    # A row that reads nothing sends nothing back, not even zero times NaN.
+    empty = top == -torch.inf
+    closed, top = empty.index_select(0, rows.target), finite(top)
+    scores = torch.where(closed, scores.new_full((), -torch.inf), scores)
     share = torch.exp(scores - top.index_select(0, rows.target))
     total = segment_sum(share, rows)
     full = total != 0  # not above: NaN stays NaN
@@ -45,6 +49,7 @@ def row_attention(
     if inputs.seed is not None:
         weights = weights * dropout_of_rows(rows, dropout, inputs)
     out = segment_sum(weights[..., None] * values, rows)
+    out = torch.where(empty[..., None], out.detach(), out)
     return AttentionState(
         node_last(out, inputs.query).to(inputs.query.dtype),
         lse.t().reshape(inputs.query.shape[:-1]),

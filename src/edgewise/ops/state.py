@@ -37,8 +37,11 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def finite(lse: Tensor) -> Tensor:
-    """Zero where a target has nothing to read, so that no infinity meets another."""
-    return lse.masked_fill(torch.isinf(lse), 0.0)
+    """Zero where a target has nothing to read, so that no infinity meets another.
+
+    Plus infinity stays: a row with such a score has no weights, and becomes NaN.
+    """
+    return lse.masked_fill(lse == -torch.inf, 0.0)
 
 
 def merge(states: Sequence[AttentionState]) -> AttentionState:
@@ -82,6 +85,6 @@ def _merge_two(a: AttentionState, b: AttentionState) -> AttentionState:
     total = share_a + share_b
     safe = torch.where(total > 0, total, torch.ones_like(total))
     lse = torch.where(total > 0, top + torch.log(safe), torch.full_like(total, -torch.inf))
-    weight_a, weight_b = (share_a / safe)[..., None], (share_b / safe)[..., None]
+    weight_a, weight_b = (share_a / safe).unsqueeze(-1), (share_b / safe).unsqueeze(-1)
     out = a.out.to(lse.dtype) * weight_a + b.out.to(lse.dtype) * weight_b
     return AttentionState(out.to(a.out.dtype), lse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,14 @@ _UNKNOWN = 4 << 30  # where the system does not say, assume little
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on a device (for the CPU: available without swapping)."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    """Bytes free on a device (for the CPU: available without swapping).
+
+    A device whose module in torch does not say, or that this machine has not, is taken to share
+    the memory of the CPU.
+    """
+    module: Any = None if device.type == "cpu" else getattr(torch, device.type, None)
+    if hasattr(module, "mem_get_info") and module.is_available():
+        return int(module.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -114,17 +114,22 @@ class Checked(Plan):
         return False
 
     def attend(self, inputs: Inputs) -> Tensor:
-        # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where a whole row
-        # of scores is minus infinity: that takes an infinite query or key.
-        also = () if isinstance(self.inner, Run) else (inputs.query, inputs.key)
-        return self._called(_output_of, inputs, also)[0]
+        return self._called(_output_of, inputs, hides=self._hides)[0]
 
     def forward(self, inputs: Inputs) -> AttentionState:
-        return AttentionState(*self._called(_state_of, inputs, (inputs.query, inputs.key)))
+        return AttentionState(*self._called(_state_of, inputs, hides=True))
 
-    def _called(
-        self, compute: Attention, inputs: Inputs, also: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
+    @cached_property
+    def _hides(self) -> bool:
+        """Whether the output may be finite where a query or a key is not.
+
+        Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
+        a row are minus infinity.
+        """
+        return not isinstance(self.inner, Run) or self.inner.hides
+
+    def _called(self, compute: Attention, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
+        also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
         if _unseen(tensors):
@@ -168,11 +173,11 @@ class Checked(Plan):
         large = max(inputs.query.numel(), inputs.key.numel()) > _SMALL
         if inner is None or (self.inner.problem.needs_grad and (large or not self.checks.at_node)):
             return None
-        attend = inner
+        attend, hides = inner, self._hides
 
         def short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             out = attend(query, key, value)
-            if not all_finite((out,)):
+            if not all_finite((out, query, key) if hides else (out,)):
                 return self._plainly(self._held(), (query, key, value))[0]
             if out.requires_grad:
                 exactly = partial(self._plainly, self._held())

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgewise.planning.budget import as_text
 from edgewise.planning.fold import Fold
-from edgewise.planning.machine import constants
+from edgewise.planning.machine import constants, priced_as
 from edgewise.planning.merge import Merge
 from edgewise.planning.plan import Plan, Run
 from edgewise.planning.planner import Decision
@@ -36,6 +36,9 @@ class Explanation:
     def __str__(self) -> str:
         decision = self.decision
         lines = [str(decision.problem), *_tree(decision.plan, took=self._took(0))]
+        device = decision.problem.device.type
+        if decision.plan.chosen and decision.plan.spreads and device != "meta":
+            lines.append(f"   {_law(device)}")
         chosen = decision.selection
         if chosen.origin != "argument" and chosen[:2] != ("auto", False):
             lines += ["", f"chosen   by {chosen}"]
@@ -50,7 +53,7 @@ class Explanation:
                 lines.append(f"{'refused' if not index else '':<8} {name:<9} {reason}")
         lines += [f"measured {self._regret()}"] if self.measured else []
         lines.append(f"budget   {as_text(decision.budget)}")
-        lines.append(f"prices   {_prices()}")
+        lines.append(f"prices   {_prices(device)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,6 +110,13 @@ def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iter
         yield f"{indent}   {plan.note}"
 
 
+def _law(device: str) -> str:
+    """What happens to a NaN that this plan would spread."""
+    if device == "cpu":
+        return "a result that is not finite is computed again, exactly"
+    return f"a NaN may reach rows that do not read it: numbers on {device} are not looked at"
+
+
 def _edges(plan: Plan) -> str:
     return f"{edges_as_text(plan.problem.facts)} edges"
 
@@ -119,10 +129,12 @@ def _estimate(plan: Plan) -> str:
     return f"about {_time(plan.seconds)}, {as_text(plan.memory)}"
 
 
-def _prices() -> str:
+def _prices(device: str) -> str:
+    known = priced_as(device)
+    of = "" if known == device else f"those of {known}, as {device} has none; "
     if constants().measured:
-        return "measured on this machine"
-    return "shipped; 'edgewise lottery' measures those of this machine"
+        return f"{of}measured on this machine"
+    return f"{of}shipped; 'edgewise lottery' measures those of this machine"
 
 
 def _time(seconds: float) -> str:

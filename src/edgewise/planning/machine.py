@@ -30,6 +30,7 @@ __all__ = [
     "constants",
     "identity",
     "measured_path",
+    "priced_as",
     "shipped",
 ]
 
@@ -52,6 +53,18 @@ class Price(NamedTuple):
         return Price(products, entries, numbers, misses, self.calls)
 
 
+def priced_as(device: str) -> str:
+    """The type of device whose prices stand for those of this type.
+
+    Nothing is computed on ``meta``, so its plans are those of the CPU; any other device is an
+    accelerator, and priced as CUDA is.
+
+    >>> priced_as("meta"), priced_as("mps")
+    ('cpu', 'cuda')
+    """
+    return "cpu" if device in ("cpu", "meta") else "cuda"
+
+
 @dataclass(frozen=True)
 class Constants:
     """The prices of a machine.
@@ -67,7 +80,11 @@ class Constants:
     measured: bool
 
     def price(self, device: str, way: str, dtype: torch.dtype, *, training: bool) -> Price:
-        """What a way of computing takes; dtypes that were not measured follow those that were."""
+        """What a way of computing takes.
+
+        Devices and dtypes that were not measured follow those that were; see `priced_as`.
+        """
+        device = priced_as(device)
         table = self.prices.get(device, {}).get(way)
         if table is None:
             table = shipped().prices[device][way]

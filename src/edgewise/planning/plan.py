@@ -23,6 +23,7 @@ from edgewise.graphs import Complete, Graph, recall
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
+from edgewise.ops.blank import blank, has_numbers
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score
 from edgewise.ops.state import AttentionState
@@ -123,6 +124,11 @@ class Plan(ABC):
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
         from edgewise.planning.checked import checked  # which is made of plans
 
+        if not has_numbers(query):
+            return blank(
+                [((*query.shape[:-1], value.shape[-1]), query.dtype)],
+                tuple(inputs.tensors().values()),
+            )[0]
         return checked(self, graph).attend(inputs)
 
     @abstractmethod
@@ -171,12 +177,14 @@ class Run(Plan):
         way: What the backend will do, in a word or two.
         fill: At most this share of the pairs that are worked on are edges.
         spreads: Whether a NaN or an infinity may reach rows that do not read it.
+        hides: Whether the result may be finite where a query or a key is not.
     """
 
     backend: str
     way: str
     fill: float
     spreads: bool = False  # pyright: ignore[reportIncompatibleMethodOverride]  # a field is enough
+    hides: bool = False
 
     @property
     def name(self) -> str:

@@ -190,7 +190,8 @@ def _judged(
         )
     time = seconds(verdict.work, verdict.way, problem)
     fill = 1.0 if not verdict.pairs else min(1.0, problem.facts.max_edges / verdict.pairs)
-    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill, verdict.spreads)
+    law = (verdict.spreads, verdict.hides)
+    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill, *law)
 
 
 # --- In parts ------------------------------------------------------------------------------------

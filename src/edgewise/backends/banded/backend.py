@@ -115,7 +115,7 @@ class Banded(Backend):
         memory += flash.GROUPS * (1 + 4 * problem.needs_grad)
         numbers = (found.num_targets + found.num_sources) * planes * dim
         work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
-        return Accepts(work, memory, way="tiles", pairs=pairs, spreads=True)
+        return Accepts(work, memory, way="tiles", pairs=pairs, spreads=True, hides=True)
 
     def prepare(self, problem: Problem) -> _Strands:
         found = band(problem.graph)

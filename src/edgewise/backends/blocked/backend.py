@@ -44,6 +44,7 @@ class Blocked(Backend):
             pairs=found.pairs,
             on_request=_better_as(problem),
             spreads=True,
+            hides=True,
         )
 
     def prepare(self, problem: Problem) -> Flash:

@@ -26,7 +26,7 @@ from edgewise.backends.base import (
 )
 from edgewise.backends.dense.twice import pair_attention, twice_differentiable
 from edgewise.backends.dense.whole import Whole
-from edgewise.backends.fused import above_zero, attention, gradients, scale_of
+from edgewise.backends.fused import above_zero, attention, gradients, hides, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
@@ -106,9 +106,9 @@ class Dense(Backend):
         if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
             mask += 3 * pairs * heads * size
         way = "sdpa" if free else "sdpa + mask"
-        # Of a row whose scores are all minus infinity, torch's kernel says that their sum is one.
-        spreads = not facts.complete or problem.wants_lse
-        return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads)
+        hidden = hides(problem, facts.num_sources)
+        spreads = hidden or not facts.complete
+        return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads, hides=hidden)
 
     def prepare(self, problem: Problem) -> _Pairs:
         facts, graph, device = problem.facts, problem.graph, problem.device

@@ -24,6 +24,7 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout, Rows
 from edgewise.backends.native.plain import gradients_again
+from edgewise.ops.checked import all_finite
 from edgewise.ops.once import refuse_forward_mode
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into
 
@@ -137,11 +138,22 @@ def gradients(
         operands,
         seed,
         state,
-        grad_out,
+        sent_to_readers(grad_out, state[1]),
         grad_lse,
         wanted,
         records=records,
     )
+
+
+def sent_to_readers(grad_out: Tensor, lse: Tensor) -> Tensor:
+    """The gradient of the output, zero where a target reads nothing.
+
+    All that it reads may be forbidden by scores of minus infinity: the kernels then multiply what
+    is sent back by weights of zero, which a NaN outlasts.
+    """
+    if all_finite((grad_out,)):
+        return grad_out
+    return grad_out.masked_fill((lse == -torch.inf).unsqueeze(-1), 0.0)
 
 
 # --- Aggregation: sums and products of edges are each other's derivatives -------------------------

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.backends.native.functions import gradients
+from edgewise.backends.native.functions import gradients, sent_to_readers
 from edgewise.backends.native.kernels import (
     Operands,
     Settings,
@@ -122,9 +122,12 @@ class Shortcut:
             grad_out: Gradient of the output.
             wanted: For which of the three.
         """
+        seen = looked_into((grad_out,))
+        if not seen:
+            grad_out = sent_to_readers(grad_out, tensors[4])
         kind = (grad_out.stride(), wanted, torch.get_num_threads())
         record = self.backward.get(kind)
-        if record is None or looked_into((grad_out,)):
+        if record is None or seen:
             return self._first_backward(kind, tensors, grad_out, wanted)
         grads = [
             torch.empty_strided(shape, stride, dtype=self.dtypes[0]) if want else None

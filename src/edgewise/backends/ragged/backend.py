@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise import layouts
 from edgewise.backends.base import Accepts, Backend, Refuses, Work
-from edgewise.backends.fused import attention, gradients, refusals, scale_of
+from edgewise.backends.fused import attention, gradients, hides, refusals, scale_of
 from edgewise.backends.ragged.bins import Bin, bins
 from edgewise.backends.ragged.buckets import Bucket
 from edgewise.backends.ragged.flash import Buckets, blocks_at_once
@@ -53,6 +53,7 @@ class Ragged(Backend):
         dim = max(problem.head_dim, problem.value_dim)
         pairs = sum(one.num_pairs for one in found)
         nodes = sum(len(one.members) * (one.rows + one.columns) for one in found)
+        hidden = hides(problem, min((one.columns for one in found), default=0))
         work = Work(
             pairs * planes * dim, pairs * planes, nodes * planes * dim, calls=max(1, len(found))
         )
@@ -63,7 +64,8 @@ class Ragged(Backend):
             pairs=pairs,
             on_request=_ONE if _is_dense(problem) else None,
             # Every target of a complete block reads what a NaN there spreads to.
-            spreads=problem.wants_lse or any(one.causal for one in found),
+            spreads=hidden or any(one.causal for one in found),
+            hides=hidden,
         )
 
     def prepare(self, problem: Problem) -> _Cut:

@@ -1,0 +1,68 @@
+"""Results without numbers, for tensors that have none: those on ``meta``, and fake ones.
+
+Only shapes, dtypes and devices are worked out, so no graph is lowered and any device will do,
+whether or not this machine has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import Parameter
+
+__all__ = ["blank", "has_numbers"]
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers, or stands for one that will.
+
+    Compilers and tracers compute on fake tensors what they record, so for them nothing is left out.
+    """
+    if tensor.device.type == "meta":
+        return False
+    if type(tensor) in (Tensor, Parameter) or torch.compiler.is_compiling():
+        return True
+    from torch._subclasses import FakeTensor  # loads what nobody else needs
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    return not isinstance(tensor, FakeTensor) or get_proxy_mode() is not None
+
+
+def blank(
+    shapes: Sequence[tuple[Sequence[int], torch.dtype]], tensors: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Tensors of these shapes and dtypes, on the device of the first tensor.
+
+    Args:
+        shapes: Shape and dtype of each result.
+        tensors: What the results depend on: they get gradients without numbers.
+    """
+    return _Blank.apply(tuple(shapes), *tensors)  # type: ignore[no-any-return]
+
+
+class _Blank(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(shapes: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensors[0].new_empty(shape, dtype=dtype) for shape, dtype in shapes)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.shapes = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        tensors = ctx.saved_tensors
+        shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+        return None, *_Blank.apply(shapes, *tensors, *grads)  # type: ignore[misc]
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        given = [tangent for tangent in tangents if isinstance(tangent, Tensor)]
+        return tuple(given[0].new_empty(shape, dtype=dtype) for shape, dtype in ctx.shapes)
