@@ -16,7 +16,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.cli.graph import graph_named
-from edgewise.cli.options import at_least_one, bytes_of, device_named, shown
+from edgewise.cli.options import at_least_one, bytes_of, check_threads, device_named, shown
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph
 from edgewise.ops import Dot
@@ -101,10 +101,10 @@ def explain(
         kv_heads=kv_heads,
         head_dim=head_dim,
         batch=batch,
-        threads=threads,
         num_nodes=num_nodes,
         graphs=graphs,
     )
+    check_threads(threads)
     place = torch.device(device_named(device))
     limit = None if memory_budget is None else bytes_of("memory_budget", memory_budget)
     named = graph_named(graph, num_nodes=num_nodes, graphs=graphs, data_root=data_root)

@@ -66,6 +66,8 @@ class Explanation:
             ],
             "budget": decision.budget,
             "prices": "measured" if constants().measured else "shipped",
+            "price_set": constants().machine.get("set"),
+            "price_basis": constants().machine.get("basis", "measured"),
         }
 
     def to_json(self) -> str:
@@ -116,9 +118,9 @@ def _estimate(plan: Plan) -> str:
 
 
 def _prices() -> str:
-    if constants().measured:
-        return "measured on this machine"
-    return "shipped; 'edgewise lottery' measures those of this machine"
+    table = constants()
+    lottery = "'edgewise lottery' measures those of this machine"
+    return table.source if table.measured else f"{table.source}; {lottery}"
 
 
 def _time(seconds: float) -> str:
