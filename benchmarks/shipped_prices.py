@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def estimated(name: str, base: Constants) -> Constants:
 
 
 def _with_matrix_units(
-    way: str, dtype: str, training: bool, price: Price, dtypes: dict[str, Any]
+    way: str, dtype: str, training: bool, price: Price, dtypes: Mapping[str, Any]
 ) -> Price:
     """Only products of bfloat16 change, by as much as makes the whole time the given share."""
     if way not in MATRIX_UNITS or dtype != "bfloat16":
@@ -114,7 +115,7 @@ def _with_matrix_units(
 
 
 def _half_as_wide(
-    way: str, dtype: str, training: bool, price: Price, dtypes: dict[str, Any]
+    way: str, dtype: str, training: bool, price: Price, dtypes: Mapping[str, Any]
 ) -> Price:
     """Arithmetic takes longer; what comes from memory and what a call takes does not."""
     del dtype, dtypes

@@ -1,4 +1,4 @@
-"""Every error Edgewise raises, as one tree.
+"""Every error Edgewise raises, as one tree, and how foreign text enters a message.
 
 ::
 
@@ -57,3 +57,27 @@ class DerivativeError(EdgewiseError, RuntimeError):
 
 class DataError(EdgewiseError, ValueError):
     """A data set that is unknown, missing, damaged or inconsistent."""
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""Text with its control characters written as escapes, for terminals, tables and pictures.
+
+    Names of files and arrays, and words of a command line, may hold characters that clear a
+    terminal, break a line, reverse the direction of what follows, or have no UTF-8 form. Every
+    character for which `str.isprintable` is false is replaced by its Python escape. Markup (of
+    rich, HTML or SVG) is left as it is: whoever prints into markup has to turn it off.
+
+    Args:
+        text: Anything; its ``str`` is used.
+        keep: Characters to leave alone, such as ``"\n"`` where a message has several lines.
+
+    Example:
+        >>> printable("a\x1b[31m\n.npz")
+        'a\\x1b[31m\\n.npz'
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in str(text)
+    )

@@ -13,6 +13,7 @@ from rich.table import Table
 from edgewise.lottery import Findings, crossovers
 from edgewise.lottery.fit import Fit
 from edgewise.lottery.picture import as_share
+from edgewise.planning.machine import constants
 
 __all__ = ["Draw"]
 
@@ -95,8 +96,23 @@ class Draw:
             )
         if findings.done < findings.total:
             say(f"Time was up: {findings.done} of {findings.total} were measured.")
+        for line in _prices(findings):
+            say(line)
         say(findings.machine_line(), style="dim")
         say(f"Written: {', '.join(map(str, paths))}", style="dim", soft_wrap=True)
+
+
+def _prices(findings: Findings) -> list[str]:
+    """Which prices are used from now on, why, and the way back."""
+    ruling = findings.ruling
+    reason = ruling.reason[0].upper() + ruling.reason[1:]
+    if ruling.use == "measured":
+        used = "measured on this machine. Back to the shipped ones: edgewise lottery --reset"
+    elif ruling.use == "shipped":
+        used = constants().source
+    else:
+        used = f"as before, {constants().source}"
+    return [f"Prices in use: {used}.", reason]
 
 
 def _map(findings: Findings) -> Table:

@@ -16,14 +16,14 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.cli.graph import graph_named
-from edgewise.cli.options import at_least_one, bytes_of, check_threads, device_named, shown
+from edgewise.cli.options import at_least_one, bytes_of, device_named, shown
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph
 from edgewise.ops import Dot
 from edgewise.planning.budget import as_text, free_memory, memory_budget as memory_budget_of
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import Problem
-from edgewise.training.threads import threads_set
+from edgewise.training.threads import check_threads, threads_set
 
 __all__ = ["explain"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -11,9 +10,7 @@ import tyro
 
 from edgewise.errors import ArgumentError
 
-__all__ = ["at_least_one", "bytes_of", "check_threads", "device_named", "shown"]
-
-_THREADS_PER_CORE = 4
+__all__ = ["at_least_one", "bytes_of", "device_named", "shown"]
 
 _UNITS = {
     **{unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))},
@@ -45,17 +42,6 @@ def at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ArgumentError(f"{name} must be at least 1, got {number}.")
-
-
-def check_threads(threads: int | None) -> None:
-    """Refuse fewer than one thread, and so many that torch crashes: over four for each core."""
-    at_least_one(threads=threads)
-    most = _THREADS_PER_CORE * (os.cpu_count() or 1)
-    if threads is not None and threads > most:
-        raise ArgumentError(
-            f"threads must be at most {most}, four for each core of this machine, got {threads}. "
-            f"Use --threads {os.cpu_count() or 1}."
-        )
 
 
 def bytes_of(option: str, size: str) -> int:

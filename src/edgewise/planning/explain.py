@@ -65,9 +65,7 @@ class Explanation:
                 {"backend": r.backend, "reasons": list(r.reasons)} for r in decision.refused
             ],
             "budget": decision.budget,
-            "prices": "measured" if constants().measured else "shipped",
-            "price_set": constants().machine.get("set"),
-            "price_basis": constants().machine.get("basis", "measured"),
+            **_prices_as_dict(),
         }
 
     def to_json(self) -> str:
@@ -121,6 +119,14 @@ def _prices() -> str:
     table = constants()
     lottery = "'edgewise lottery' measures those of this machine"
     return table.source if table.measured else f"{table.source}; {lottery}"
+
+
+def _prices_as_dict() -> dict[str, Any]:
+    table = constants()
+    if table.measured:
+        return {"prices": "measured"}
+    name, basis = (table.machine.get(key) for key in ("set", "basis"))
+    return {"prices": "shipped", "price_set": name, "price_basis": basis}
 
 
 def _time(seconds: float) -> str:

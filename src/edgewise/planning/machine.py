@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import torch
 
 from edgewise.atomic import read_regular
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, printable
 
 __all__ = [
     "PRICE_SETS",
@@ -132,7 +132,7 @@ class Constants:
         """
         try:
             if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']!r} is not {FORMAT}")
+                raise ValueError(f"format {found['format']!r:.40} is not {FORMAT}")
             prices = {
                 device: {
                     way: {
@@ -228,13 +228,17 @@ def constants() -> Constants:
     """
     try:
         path = measured_path()
+    except EdgewiseError:  # without a cache directory nothing was measured
+        return shipped()
+    try:
         return Constants.from_dict(json.loads(read_regular(path, _LARGEST_FILE)), measured=True)
-    except (EdgewiseError, FileNotFoundError, NotADirectoryError):  # nothing was measured
+    except (FileNotFoundError, NotADirectoryError):
         return shipped()
     except (OSError, ValueError, RecursionError) as error:
         _warn(
-            f"{path} must hold the prices that edgewise lottery measured on this machine, got "
-            f"{_reason(error)}. The shipped prices are used. Run: edgewise lottery, or delete it."
+            f"{printable(path)} must hold the prices that edgewise lottery measured on this "
+            f"machine, got {_reason(error)}. The shipped prices are used. Run: edgewise lottery, "
+            f"or delete it."
         )
         return shipped()
 
@@ -246,16 +250,15 @@ def _reason(error: Exception) -> str:
         return "a damaged file (nested too deep)"
     if isinstance(error, UnicodeDecodeError):
         return "a damaged file (not UTF-8)"
-    return f"a damaged file ({error})"
+    return f"a damaged file ({printable(error):.160})"
 
 
 def _warn(words: str) -> None:
     """Warn, but never raise: where warnings are errors, the words go to the log."""
-    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
     try:
-        warnings.warn(printable, RuntimeWarning, stacklevel=3)
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
     except RuntimeWarning:
-        logging.getLogger("edgewise").warning(printable)
+        logging.getLogger("edgewise").warning(words)
 
 
 _has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
