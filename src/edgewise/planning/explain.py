@@ -27,11 +27,14 @@ class Explanation:
 
     Attributes:
         decision: The choice and everything that was considered.
-        measured: Seconds that the choice and every dearer plan took; None where none was run.
+        measured: Seconds that the choice and every dearer plan took, None for one that was not
+            run; None where none was run.
+        not_run: Why each of them was not run; empty for those that were.
     """
 
     decision: Decision
-    measured: tuple[float, ...] | None = None
+    measured: tuple[float | None, ...] | None = None
+    not_run: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         decision = self.decision
@@ -55,8 +58,10 @@ class Explanation:
         decision = self.decision
         _ = list(_tree(decision.plan))  # looks for notes, of the choice alone
         plans = [plan.to_dict() for plan in (decision.plan, *decision.dearer)]
-        for plan, seconds in zip(plans, self.measured or (), strict=False):
+        for plan, seconds, why in zip(plans, self.measured or (), self.not_run, strict=False):
             plan["measured"] = seconds
+            if why:
+                plan["not_run"] = why
         return {
             "problem": str(decision.problem),
             "plan": plans[0],
@@ -73,14 +78,22 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=2)
 
     def _took(self, index: int) -> str:
-        return "" if self.measured is None else f", took {_time(self.measured[index])}"
+        if self.measured is None:
+            return ""
+        seconds = self.measured[index]
+        return f", {self.not_run[index]}" if seconds is None else f", took {_time(seconds)}"
 
     def _regret(self) -> str:
         assert self.measured is not None
-        regret = self.measured[0] / min(self.measured)
+        choice, *_ = self.measured
+        if choice is None:
+            return f"the choice was {self.not_run[0]}"
+        least = min(seconds for seconds in self.measured if seconds is not None)
+        regret = choice / least
         if regret <= _NEAR:
-            return "the choice is the fastest, or as good"
-        best = (self.decision.plan, *self.decision.dearer)[self.measured.index(min(self.measured))]
+            left_out = " of those that were run" if None in self.measured else ""
+            return f"the choice is the fastest, or as good{left_out}"
+        best = (self.decision.plan, *self.decision.dearer)[self.measured.index(least)]
         return f"{best.name} was {regret:.2f}x as fast as the choice"
 
 
