@@ -35,7 +35,8 @@ SAID = {
     ),
     "a misspelt call": (
         "causl(3)",
-        f"a call must be one of {WORDS}, got causl(...). Did you mean Causal?",
+        f"a call must be one of {WORDS}, got causl(...). Did you mean Causal? Build other graphs "
+        "in Python.",
     ),
     "another call": (
         "Predicate(f, 3)",

@@ -188,9 +188,10 @@ def _call_named(name: str) -> Callable[..., Any]:
     if name not in _CALLS:
         by_lower = {each.lower(): each for each in _CALLS}
         near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
-        cure = f"Did you mean {by_lower[near[0]]}?" if near else "Build other graphs in Python."
+        meant = f"Did you mean {by_lower[near[0]]}? " if near else ""
         raise GraphError(
-            f"read_graph: a call must be one of {', '.join(_CALLS)}, got {_cut(name)}(...). {cure}"
+            f"read_graph: a call must be one of {', '.join(_CALLS)}, got {_cut(name)}(...). "
+            f"{meant}Build other graphs in Python."
         )
     return _CALLS[name]
 
