@@ -5,8 +5,8 @@ a processor with AVX-512, by telling torch, its math libraries and the native li
 more than AVX2. Measure on a quiet machine. What is not measured (other devices, merging)
 keeps the prices of the set as it is. A run that was stopped goes on where it was.
 
-    python benchmarks/shipped_prices.py avx512 [--quick]
-    python benchmarks/shipped_prices.py avx2 [--quick]
+    python benchmarks/shipped_prices.py avx512 [--quick] [--seconds X]
+    python benchmarks/shipped_prices.py avx2 [--quick] [--seconds X]
     python benchmarks/shipped_prices.py amx --estimate
 
 Without a processor of its kind, ``--estimate`` works a set out from ``avx512`` by the published
@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def _half_as_wide(
     return price._replace(entries=EXPONENTIALS * price.entries)
 
 
-def measured(name: str, *, quick: bool) -> Constants:
+def measured(name: str, *, quick: bool, seconds: float | None) -> Constants:
     """The set ``name`` as this machine takes it; refused where the numbers are not to be trusted.
 
     The environment has to have the limits of the set already: libraries read it once.
@@ -133,10 +134,11 @@ def measured(name: str, *, quick: bool) -> Constants:
     if price_set() != name:
         raise SystemExit(f"This processor belongs to {price_set()}, not to {name}.")
     extent = QUICK if quick else FULL
+    extent = extent if seconds is None else replace(extent, seconds=seconds)
     draw = Draw(quiet=False)
     with draw:
         findings = Lottery(Journal(journal_path(quick=quick)), extent).run(draw)
-    draw.show(findings, [])
+    draw.show(findings)
     reason = findings.quality.doubt()
     if reason is not None:
         raise SystemExit(f"Not written: {reason}")
@@ -148,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", choices=list(PRICE_SETS))
     parser.add_argument("--quick", action="store_true", help="fewer graphs: four minutes, not 20")
+    parser.add_argument("--seconds", type=float, help="time for measuring")
     parser.add_argument("--estimate", action="store_true", help="from avx512, without measuring")
     options = parser.parse_args()
     missing = {k: v for k, v in LIMITS[options.name].items() if os.environ.get(k) != v}
@@ -157,7 +160,7 @@ def main() -> None:
     if options.estimate:
         table = estimated(options.name, shipped("avx512"))
     else:
-        table = measured(options.name, quick=options.quick)
+        table = measured(options.name, quick=options.quick, seconds=options.seconds)
     Constants.from_dict(table.to_dict(), measured=False)  # raises if it could not be read back
     path = FOLDER / f"{options.name}.json"
     path.write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")

@@ -355,6 +355,23 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(folder, kind, monkeypatch,
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("file", "out must be a folder, but file is a file."),
+        ("file/inside", "out must be a folder that can be written to, got file/inside"),
+        ("/proc/sys/inside", "out must be a folder that can be written to"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_found_first(out, said, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda at, mode: "/proc" not in str(at) and access(at, mode))
+    assert main(["lottery", "--quick", "--out", out]) == 2
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "cache").iterdir())
+
+
 # --- The better prices are kept -------------------------------------------------------------------
 
 Clock = Callable[[Trial, str], float]
@@ -525,6 +542,28 @@ def test_the_command_says_which_prices_are_used_and_the_way_back(monkeypatch, ca
     assert capsys.readouterr().out.startswith("There were no measured prices.")
 
 
+@pytest.mark.parametrize("place_", ["save_constants", "draw_map"])
+def test_a_full_disk_hides_nothing(monkeypatch, capsys, place_):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "there")
+
+    monkeypatch.setattr(f"edgewise.cli.lottery.{place_}", full)
+    assert _command(monkeypatch, _lottery(_other)) == 2
+    out, err = capsys.readouterr()
+    assert "Prices in use: measured on this machine." in " ".join(out.split())
+    assert "there must be written, got No space left on device" in err
+
+
+@pytest.mark.parametrize("name", ["[red]x[/nope]", ":smile:", "a\x1b[31mb", "a\nb"])
+def test_names_with_markup_or_escapes_are_printed_as_they_are(monkeypatch, capsys, name):
+    findings = _lottery(_same)
+    monkeypatch.setattr("edgewise.cli.lottery.Lottery", lambda *_: _Fixed(findings))
+    assert main(["lottery", "--quick", "--quiet", "--out", name]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert f"Written: {name.encode('unicode_escape').decode()}/map.json" in out
+
+
 @pytest.mark.parametrize("clock", [_same, _noisy(0.6)], ids=["no better", "noise"])
 def test_the_command_keeps_what_is_better(monkeypatch, capsys, clock):
     assert _command(monkeypatch, _lottery(clock)) == 0
@@ -536,7 +575,7 @@ def test_the_command_keeps_what_is_better(monkeypatch, capsys, clock):
     assert found["use"] in ("shipped", "as before")
 
 
-def test_prices_of_an_earlier_lottery_that_choose_worse_are_removed(monkeypatch):
+def test_prices_of_an_earlier_lottery_that_choose_worse_are_removed(monkeypatch, capsys):
     ways = shipped().prices["cpu"]
     spoilt = {
         way: {
@@ -553,6 +592,7 @@ def test_prices_of_an_earlier_lottery_that_choose_worse_are_removed(monkeypatch)
     assert constants() == earlier
     assert _command(monkeypatch, _lottery.__wrapped__(_same)) == 0
     assert not measured_path().exists()
+    assert f"Prices in use: {shipped().source}." in capsys.readouterr().out
 
 
 def test_reset_removes_whatever_is_there():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import tyro
 
 from edgewise.atomic import replacing
 from edgewise.cli.draw import Draw
-from edgewise.errors import ArgumentError, printable
+from edgewise.errors import ArgumentError, DataError, printable
 from edgewise.extras import require
 from edgewise.lottery import (
     FULL,
@@ -74,8 +75,7 @@ def lottery(
         if not 0 < seconds < float("inf"):
             raise ArgumentError(f"seconds must be a positive number, got {seconds:g}.")
         extent = replace(extent, seconds=seconds)
-    if out.exists() and not out.is_dir():
-        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+    _check_folder(out)
     for module in ("scipy.optimize", "matplotlib"):  # rather now than in twenty minutes
         require(module)
     journal = Journal(journal_path(quick=quick), fresh=fresh)
@@ -86,16 +86,43 @@ def lottery(
     except KeyboardInterrupt:
         draw.stopped()
         return _INTERRUPTED
+    # First what was found: a full disk or a folder that is gone may not hide it.
+    if json_:
+        print(json.dumps(findings.to_dict(), indent=1))
+    else:
+        draw.show(findings)
+    try:
+        _use(findings)
+        paths = _written(findings, out)
+    except OSError as error:
+        path = error.filename or "a file"
+        raise DataError(
+            f"{path} must be written, got {error.strerror or error}. Make room or choose another "
+            f"folder with --out or EDGEWISE_CACHE; the same command measures nothing again."
+        ) from error
+    if not json_:
+        draw.written(paths)
+    return 0
+
+
+def _use(findings: Findings) -> None:
+    """Let planners read the prices that the findings say are used."""
     if findings.ruling.use == "measured":
         save_constants(findings.table)
     elif findings.ruling.use == "shipped":
         remove_constants()
-    paths = _written(findings, out)
-    if json_:
-        print(json.dumps(findings.to_dict(), indent=1))
-    else:
-        draw.show(findings, paths)
-    return 0
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written to before anything is measured."""
+    there = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if there == out and not out.is_dir():
+        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ArgumentError(
+            f"out must be a folder that can be written to, got {out}, and {there} cannot. "
+            f"Choose another with --out."
+        )
 
 
 def _reset() -> int:

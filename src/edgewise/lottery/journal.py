@@ -53,9 +53,12 @@ class Journal:
         """Keep what was measured, in memory and in the file."""
         self.times.setdefault(trial, {}).update(seconds)
         line = json.dumps({"trial": trial, "seconds": dict(seconds)})
-        with self.path.open("a", encoding="utf-8") as file:
-            # A line break first: what was cut off before must not spoil this one.
-            file.write(f"\n{line}\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                # A line break first: what was cut off before must not spoil this one.
+                file.write(f"\n{line}\n")
+        except OSError as error:  # of a full disk: it does not say which file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _remember(self, line: Any) -> None:
         try:
