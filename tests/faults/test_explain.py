@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -10,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -332,6 +334,58 @@ def test_more_wrong_words_are_a_sentence(name, capsys):
     assert err[:-1].isprintable()
     assert case.said in err
     assert len(err) < 1000
+
+
+GRAPHS_IN_WORDS = (
+    *(
+        "Causal(8)",
+        "Window(10**12, left=1, right=1)",
+        "",
+        "(",
+        "Causal(",
+        "Complete(0)",
+        "Blocks([])",
+    ),
+    *("Grid([])", "Hubs(3, [5])", "EdgeList([[0], [0]], num_nodes=2**40)", "[1]*3", "range(9)"),
+    *("induced(Causal(9), [0, 0])", "receptive_field(Causal(9), -1)", "disjoint_union([])", "\x00"),
+    *("/dev/null", "/dev/zero", ".", "nope.npz", "[/red]", "Causal(\u0662)", "a\nb", "\ud800"),
+)
+OPTIONS = (
+    *("--heads", "--kv-heads", "--head-dim", "--batch", "--dtype", "--training", "--dropout"),
+    *("--backend", "--memory-budget", "--device", "--threads", "--json", "--num-nodes", "--reset"),
+)
+VALUES = (
+    *("0", "-1", "1", "2", "9" * 21, "nan", "inf", "", "x", "1e3", "float32", "int8", "cpu"),
+    *(
+        "cuda:9",
+        "meta",
+        "native",
+        "nope",
+        "2GB",
+        "\x1b[2J",
+        "[/red]",
+        "\ud800",
+        "0.5",
+        "None",
+        "{}",
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.sampled_from(GRAPHS_IN_WORDS), max_size=2),
+    st.lists(st.tuples(st.sampled_from(OPTIONS), st.sampled_from((*VALUES, None))), max_size=3),
+)
+def test_no_words_end_in_a_traceback(graphs, options):
+    words = [word for pair in options for word in pair if word is not None]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(["explain", *graphs, *words])
+    assert code in (0, 1, 2)
+    said = err.getvalue()
+    assert said.startswith("edgewise: ") == (code == 2)
+    assert all(each.isprintable() or each == "\n" for each in out.getvalue() + said)
+    assert len(said) < 2000
 
 
 def test_help_is_one_line_for_each_command(capsys):
