@@ -38,6 +38,7 @@ from edgewise.lottery.problems import trials
 from edgewise.lottery.regret import Regret
 from edgewise.lottery.trials import Attends, Trial
 from edgewise.lottery.trust import folds, ruling
+from edgewise.planning import choose, cost, machine
 from edgewise.planning.machine import (
     PRICE_SETS,
     Constants,
@@ -48,6 +49,7 @@ from edgewise.planning.machine import (
     price_set,
     shipped,
 )
+from edgewise.testing import GRAPHS
 from tests.faults.kinds import Kind, each_case
 
 
@@ -643,7 +645,10 @@ def test_a_processor_has_the_nearest_set(capability, matrix_units, name):
 
 
 def test_the_set_of_this_processor_serves(monkeypatch):
+    monkeypatch.setattr(machine, "price_set", price_set)  # tests pin another
+    shipped.cache_clear()
     assert shipped() is shipped(price_set())
+    shipped.cache_clear()
     monkeypatch.setattr("edgewise.planning.machine._has_matrix_units", lambda: True)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     assert price_set() == "amx"
@@ -661,6 +666,17 @@ def test_explain_says_which_set(monkeypatch, capsys, name):
     assert main(["explain", "Causal(8)", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["prices"], found["price_set"]) == ("shipped", name)
+
+
+@pytest.mark.parametrize("name", PRICE_SETS)
+def test_every_set_plans_every_graph(monkeypatch, name):
+    monkeypatch.setattr(cost, "constants", lambda: shipped(name))
+    for graph in GRAPHS.values():
+        for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.float16):
+            for training in (False, True):
+                problem = Attends(2, 8).problem(graph, dtype, training=training)
+                plan = choose(problem, budget=10**12).plan
+                assert 0 <= plan.seconds < 10
 
 
 def test_matrix_units_gain_in_half_precision_alone():
