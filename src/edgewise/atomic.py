@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["read_regular", "replacing"]
 
 
 @contextmanager
@@ -34,6 +36,34 @@ def replacing(path: Path) -> Generator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file that is not too large: never a device or a pipe without end.
+
+    Args:
+        path: The file; links are followed.
+        most: Bytes it may have.
+
+    Raises:
+        OSError: it is not there, is no regular file, or cannot be read.
+        ValueError: it is larger.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.txt").write_text("whole")
+        ...     read_regular(Path(folder, "a.txt"), most=100)
+        b'whole'
+    """
+    if stat.S_ISDIR(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise ValueError(f"more than {most:,} bytes")
+    return found
 
 
 def _umask() -> int:

@@ -271,7 +271,8 @@ ENDINGS = ".npz, .safetensors, .npy, .csv, .tsv, .txt, .edges, .gz"
 BAD = {
     "unknown": (
         ["kora"],
-        "kora: expected an expression, a data set or a file, got none of these. Use for example "
+        "graph must be an expression, a data set or a file, got 'kora'. Did you mean cora? Use for "
+        "example "
         "'Causal(1024)', digits, cora, citeseer, mutag, nci1, esol, or the path of a file ending "
         f"in {ENDINGS}.",
     ),

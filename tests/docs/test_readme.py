@@ -12,8 +12,9 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 
 
 def of_any_machine(text: str) -> list[str]:
-    """What depends on the machine is left out: its free memory, and how long things take there."""
-    lines = [line for line in text.strip().splitlines() if not line.startswith("budget")]
+    """Without what depends on the machine: its free memory, its prices, and how long it takes."""
+    of_machine = ("budget", "prices")
+    lines = [line for line in text.strip().splitlines() if not line.startswith(of_machine)]
     return [re.sub(r"about [\d.,]+ \w+,", "about T,", line) for line in lines]
 
 

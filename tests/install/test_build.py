@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from edgewise.planning.machine import PRICE_SETS
+
 ROOT = Path(__file__).parents[2]
 HOME = "edgewise/backends/native/"
 needs_compiler = pytest.mark.skipif(
@@ -100,6 +102,7 @@ def test_a_wheel_brings_the_library_to_every_python(checkout, tmp_path):
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
     assert "edgewise/py.typed" in names(wheel)
+    assert {f"edgewise/planning/prices/{name}.json" for name in PRICE_SETS} < set(names(wheel))
     (library,) = (name for name in names(wheel) if name.startswith(HOME + "libedgewise_native."))
     native = ctypes.CDLL(zipfile.ZipFile(wheel).extract(library, tmp_path))
     assert native.edgewise_answer() == 42

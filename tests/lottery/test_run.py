@@ -7,7 +7,15 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.lottery import QUICK, Journal, Lottery, journal_path, run as place, save_constants
+from edgewise.lottery import (
+    QUICK,
+    Journal,
+    Lottery,
+    Quality,
+    journal_path,
+    run as place,
+    save_constants,
+)
 from edgewise.lottery.map import Place
 from edgewise.lottery.topologies import Topology
 from edgewise.lottery.trials import Attends, Sums, Trial
@@ -54,6 +62,7 @@ def test_it_measures_fits_and_maps():
 
 @pytest.mark.usefixtures("cache")
 def test_it_goes_on_where_it_stopped(monkeypatch):
+    monkeypatch.setattr(Lottery, "_quality", lambda _: Quality(0, 1))  # measures some again
     timed, calls = place.timed, []
 
     def pressed(trial, *args):
@@ -124,14 +133,6 @@ def test_constants_are_written_whole_or_not_at_all(cache, monkeypatch):
         save_constants(shipped())
     assert measured_path().read_text() == before
     assert list(cache.iterdir()) == [measured_path()]
-
-
-def test_damaged_constants_are_no_obstacle(cache):
-    cache.mkdir()
-    measured_path().write_text("{")
-    with pytest.raises(ew.EdgewiseError, match="Run: edgewise lottery"):
-        constants()
-    assert small().known is shipped()
 
 
 @pytest.mark.usefixtures("cache")

@@ -28,7 +28,16 @@ SAID = {
     "a list": ("[1, 2]", f"the text must be a graph, got [1, 2] (list). {LIKE}"),
     "an attribute": ("ew.Causal(3)", f"{MADE_OF}, got ew.Causal(3). {LIKE}"),
     "a string": ("Causal('8')", f"{MADE_OF}, got '8'. {LIKE}"),
-    "a power": ("Causal(9**9)", f"{MADE_OF}, got 9**9. {LIKE}"),
+    "a power": ("Causal(9**-9)", f"{MADE_OF}, got 9**-9. {LIKE}"),
+    "a large power": (
+        "Causal(9**99)",
+        "an expression must hold numbers below 2**62, got 9**99. Build such a graph in Python.",
+    ),
+    "a misspelt call": (
+        "causl(3)",
+        f"a call must be one of {WORDS}, got causl(...). Did you mean Causal? Build other graphs "
+        "in Python.",
+    ),
     "another call": (
         "Predicate(f, 3)",
         f"a call must be one of {WORDS}, got Predicate(...). Build other graphs in Python.",

@@ -11,6 +11,7 @@ from edgewise.backends import BACKENDS
 from edgewise.graphs import base
 from edgewise.planning import planner
 from edgewise.planning.budget import as_text, free_memory, memory_budget
+from edgewise.planning.machine import shipped
 
 BUDGET = 1_000_000_000
 NAMES = [backend.name for backend in BACKENDS]
@@ -37,7 +38,7 @@ def lines_of(explanation):
     return tree, named, budget, prices
 
 
-PRICES = "prices   shipped; 'edgewise lottery' measures those of this machine"
+PRICES = f"prices   {shipped().source}; 'edgewise lottery' measures those of this machine"
 
 
 def test_explain_of_a_complete_graph():

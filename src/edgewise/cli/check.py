@@ -15,7 +15,7 @@ from rich.table import Table
 
 from edgewise.atomic import replacing
 from edgewise.cli.options import shown
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, printable
 from edgewise.models.cards import CARDS
 from edgewise.testing.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
 from edgewise.testing.claims.page import ladder_page, models_page, number, outcomes_table
@@ -23,7 +23,7 @@ from edgewise.testing.claims.page import ladder_page, models_page, number, outco
 __all__ = ["check"]
 
 _FAILED = 1
-_WIDTH = 130  # of a table that goes to a file
+_WIDEST = 10_000  # columns of a table that goes to a file, as far as it needs them
 
 Dtype = Literal["float32", "float64"]
 Flag = tyro.conf.FlagCreatePairsOff
@@ -61,6 +61,7 @@ def check(
             if path is not None:
                 with replacing(path) as draft:
                     draft.write_text(page(), encoding="utf-8")
+                print(f"Written: {printable(path)}")
         return 0
     chosen = _chosen(only)
     dtypes = DTYPES if dtype is None else (getattr(torch, dtype),)
@@ -116,9 +117,12 @@ def _tried(claims: Sequence[Claim], dtypes: Sequence[torch.dtype], *, quiet: boo
 
 def _show(outcomes: Sequence[Outcome]) -> None:
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
-    table = Table("claim", "equals", "dtype")
+    whole = not console.is_terminal  # a file or a pipe has no width: nothing is cut or wrapped
+    if whole:
+        console = Console(highlight=False, width=_WIDEST, soft_wrap=True)
+    table = Table()
+    for title in ("claim", "equals", "dtype"):
+        table.add_column(title, no_wrap=whole)
     for title in ("outputs differ by", "gradients", "bound"):
         table.add_column(title, justify="right")
     table.add_column("")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edgewise.errors import printable
 from edgewise.lottery import Findings, crossovers
 from edgewise.lottery.fit import Fit
 from edgewise.lottery.picture import as_share
+from edgewise.planning.machine import constants, shipped
 
 __all__ = ["Draw"]
 
@@ -27,10 +30,11 @@ class Draw:
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        self.results = Console(highlight=False)
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        self.results = Console(**plain)
         if not self.results.is_terminal:
-            self.results = Console(highlight=False, width=_WIDTH)
-        self.errors = Console(stderr=True, highlight=False)
+            self.results = Console(**plain, width=_WIDTH)
+        self.errors = Console(**plain, stderr=True)
         self.quiet = quiet
         self.progress = Progress(
             TextColumn("measuring"),
@@ -78,7 +82,7 @@ class Draw:
             soft_wrap=True,
         )
 
-    def show(self, findings: Findings, paths: Sequence[Path]) -> None:
+    def show(self, findings: Findings) -> None:
         """Print the map, what follows from it, and how far to trust it."""
         say = self.results.print
         say(_map(findings))
@@ -95,8 +99,27 @@ class Draw:
             )
         if findings.done < findings.total:
             say(f"Time was up: {findings.done} of {findings.total} were measured.")
+        for line in _prices(findings):
+            say(line)
         say(findings.machine_line(), style="dim")
-        say(f"Written: {', '.join(map(str, paths))}", style="dim", soft_wrap=True)
+
+    def written(self, paths: Sequence[Path]) -> None:
+        """Print where everything is."""
+        words = f"Written: {', '.join(map(printable, paths))}"
+        self.results.print(words, style="dim", soft_wrap=True)
+
+
+def _prices(findings: Findings) -> list[str]:
+    """Which prices are used from now on, why, and the way back."""
+    ruling = findings.ruling
+    reason = ruling.reason[0].upper() + ruling.reason[1:]
+    if ruling.use == "measured":
+        used = "measured on this machine. Back to the shipped ones: edgewise lottery --reset"
+    elif ruling.use == "shipped":
+        used = shipped().source
+    else:
+        used = f"as before, {constants().source}"
+    return [f"Prices in use: {used}.", reason]
 
 
 def _map(findings: Findings) -> Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from json import dumps as to_json
 from math import prod
@@ -23,7 +24,7 @@ from edgewise.ops import Dot
 from edgewise.planning.budget import as_text, free_memory, memory_budget as memory_budget_of
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import Problem
-from edgewise.training.threads import threads_set
+from edgewise.training.threads import check_threads, threads_set
 
 __all__ = ["explain"]
 
@@ -58,8 +59,9 @@ def explain(
     """Why would attention on this graph run the way it does on this machine?
 
     Prints the plan, what was dearer, what was refused and why. Nothing is computed, and no tensor
-    is made, so a graph of ten million nodes takes no longer than one of ten; with --analyze every
-    plan runs on random tensors. Exit code 1 says that no backend can run it here.
+    is made, so a graph of ten million nodes takes no longer than one of ten; with --analyze plans
+    run on random tensors, but for those that fit into no memory, or are estimated to take over a
+    second and over ten times the choice. Exit code 1 says that no backend can run it here.
 
     GRAPH is one of these:
 
@@ -101,10 +103,10 @@ def explain(
         kv_heads=kv_heads,
         head_dim=head_dim,
         batch=batch,
-        threads=threads,
         num_nodes=num_nodes,
         graphs=graphs,
     )
+    check_threads(threads)
     place = torch.device(device_named(device))
     limit = None if memory_budget is None else bytes_of("memory_budget", memory_budget)
     named = graph_named(graph, num_nodes=num_nodes, graphs=graphs, data_root=data_root)
@@ -185,10 +187,31 @@ def _nothing_runs(problem: Problem, error: PlanError, budget: int, *, json: bool
 
 @contextmanager
 def _spinning(analyze: bool) -> Generator[None]:
-    """Show somebody who watches that plans are running; a file or a pipe gets nothing."""
-    console = Console(stderr=True)
+    """Show somebody who watches which plan is running; a file or a pipe gets nothing."""
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     if not (analyze and console.is_terminal):
         yield
         return
-    with console.status("Running every plan on random tensors; Ctrl-C stops."):
-        yield
+    text = "Running every plan on random tensors; Ctrl-C stops."
+    with console.status(text) as status:
+        handler = _OfEachPlan(lambda words: status.update(f"{text} Now {words}."))
+        logger = logging.getLogger("edgewise.planning.analyze")
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+class _OfEachPlan(logging.Handler):
+    """Hands each log record of the analysis on as text."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.show(record.getMessage())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from edgewise.training.data.topology import Separate, Shared
 __all__ = ["Named", "graph_named"]
 
 _GRAPHS = 256  # of many, where nobody says how many
+_LONGEST = 80  # characters of a word in a message
 
 
 class Named(NamedTuple):
@@ -56,14 +58,26 @@ def graph_named(
     if path.suffix in EDGE_SUFFIXES or _is_file(path):
         return _of_data(word, edges_from_file(path, num_nodes), graphs)
     if "(" not in word:
+        near = difflib.get_close_matches(word.lower(), CATALOG, n=1)
         raise DataError(
-            f"{word}: expected an expression, a data set or a file, got none of these. Use for "
-            f"example 'Causal(1024)', {', '.join(CATALOG)}, or the path of a file ending in "
+            f"graph must be an expression, a data set or a file, got {_shown(word)}."
+            f"{''.join(f' Did you mean {each}?' for each in near)} Use for example "
+            f"'Causal(1024)', {', '.join(CATALOG)}, or the path of a file ending in "
             f"{', '.join(EDGE_SUFFIXES)}."
         )
     _check_unused("num_nodes", num_nodes, "an expression", "it says how many there are")
     _check_unused("graphs", graphs, "an expression", "write a disjoint_union instead")
     return Named(_affordable(read_graph(word)))
+
+
+def _shown(word: str) -> str:
+    path = Path(word)
+    try:
+        if word and path.is_dir():
+            return f"{word!r}, which is a folder"
+    except (OSError, ValueError):
+        pass
+    return repr(word) if len(word) <= _LONGEST else f"{word[:_LONGEST]!r}..."
 
 
 def _is_file(path: Path) -> bool:

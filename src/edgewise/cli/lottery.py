@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import tyro
 
 from edgewise.atomic import replacing
 from edgewise.cli.draw import Draw
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, DataError, printable
 from edgewise.extras import require
 from edgewise.lottery import (
     FULL,
@@ -21,8 +22,10 @@ from edgewise.lottery import (
     Lottery,
     draw_map,
     journal_path,
+    remove_constants,
     save_constants,
 )
+from edgewise.planning.machine import constants, measured_path
 
 __all__ = ["lottery"]
 
@@ -39,6 +42,7 @@ def lottery(
         Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/lottery)")
     ] = Path("runs/lottery"),
     fresh: _Flag = False,
+    reset: _Flag = False,
     json_: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help_behavior_hint=None)
     ] = False,
@@ -46,8 +50,11 @@ def lottery(
 ) -> int:
     """What does each way to compute attention cost on this machine, and where does which one win?
 
-    Times every backend on many graphs, on one thread, and works out the prices by which the
-    planner chooses from now on: they lie in the user's cache directory, or in EDGEWISE_CACHE.
+    Times every backend on many graphs, on one thread, and works out prices. The planner chooses
+    by them from now on if they were measured well, and choose better than the shipped ones on
+    trials that they were not fitted to; the report says which prices are used, and why. They lie
+    in the user's cache directory, or in EDGEWISE_CACHE; --reset removes them.
+
     Ends with the map of size against density: where all pairs, tiles and sparse kernels win, as
     a table, a picture and a JSON file. Ctrl-C keeps what is measured, and the same command goes
     on from there. Other work on the machine spoils the numbers.
@@ -57,16 +64,18 @@ def lottery(
         seconds: Time for measuring; what is left then is estimated.
         out: Folder of the pictures and of map.json.
         fresh: Start over, whatever an earlier run left.
+        reset: Measure nothing: remove the measured prices, so that the shipped ones are used.
         json_: Print everything as JSON, and nothing else.
         quiet: No progress.
     """
+    if reset:
+        return _reset()
     extent = QUICK if quick else FULL
     if seconds is not None:
-        if not seconds > 0:
+        if not 0 < seconds < float("inf"):
             raise ArgumentError(f"seconds must be a positive number, got {seconds:g}.")
         extent = replace(extent, seconds=seconds)
-    if out.exists() and not out.is_dir():
-        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+    _check_folder(out)
     for module in ("scipy.optimize", "matplotlib"):  # rather now than in twenty minutes
         require(module)
     journal = Journal(journal_path(quick=quick), fresh=fresh)
@@ -77,12 +86,49 @@ def lottery(
     except KeyboardInterrupt:
         draw.stopped()
         return _INTERRUPTED
-    save_constants(findings.table)
-    paths = _written(findings, out)
+    # First what was found: a full disk or a folder that is gone may not hide it.
     if json_:
         print(json.dumps(findings.to_dict(), indent=1))
     else:
-        draw.show(findings, paths)
+        draw.show(findings)
+    try:
+        _use(findings)
+        paths = _written(findings, out)
+    except OSError as error:
+        path = error.filename or "a file"
+        raise DataError(
+            f"{path} must be written, got {error.strerror or error}. Make room or choose another "
+            f"folder with --out or EDGEWISE_CACHE; the same command measures nothing again."
+        ) from error
+    if not json_:
+        draw.written(paths)
+    return 0
+
+
+def _use(findings: Findings) -> None:
+    """Let planners read the prices that the findings say are used."""
+    if findings.ruling.use == "measured":
+        save_constants(findings.table)
+    elif findings.ruling.use == "shipped":
+        remove_constants()
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written to before anything is measured."""
+    there = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if there == out and not out.is_dir():
+        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ArgumentError(
+            f"out must be a folder that can be written to, got {out}, and {there} cannot. "
+            f"Choose another with --out."
+        )
+
+
+def _reset() -> int:
+    there = remove_constants()
+    what = f"Removed: {measured_path()}" if there else "There were no measured prices"
+    print(printable(f"{what}. Prices: {constants().source}."))
     return 0
 
 

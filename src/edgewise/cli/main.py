@@ -1,12 +1,18 @@
-"""The door: which command, and how every failure ends in one sentence."""
+"""The command line: which command runs, and how every failure ends in one sentence."""
 
 from __future__ import annotations
 
+import difflib
+import io
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from functools import partial, wraps
 from importlib import import_module, metadata
+from inspect import getdoc, signature
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import ArgumentError, EdgewiseError, printable
 
 __all__ = ["COMMANDS", "main"]
 
@@ -21,6 +27,9 @@ COMMANDS = {
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_SHOWN = 80  # characters of a word that is not known
+_NEW_LINE = "\n"
+_BORDER = re.compile(r"^[\s│|╰+]+|[\s│|╯+]+$")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,39 +43,118 @@ def main(argv: Sequence[str] | None = None) -> int:
         system refused something, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words in (["--version"], ["-V"]):
-        print(f"edgewise {metadata.version('edgewise')}")
-        return 0
+    _print_anything()
     try:
         return _run(words)
     except (EdgewiseError, ModuleNotFoundError) as error:
-        print(f"edgewise: {error}", file=sys.stderr)
+        # A refusal of every backend has one line for each.
+        print(f"edgewise: {printable(error, keep=_NEW_LINE)}", file=sys.stderr)
         return _BAD_INPUT
     except OSError as error:
-        print(f"edgewise: {error}", file=sys.stderr)
+        print(f"edgewise: {printable(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("edgewise: stopped.", file=sys.stderr)
         return _INTERRUPTED
 
 
+def _print_anything() -> None:
+    """Characters that a terminal's encoding lacks are printed as escapes, and stop nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _run(words: list[str]) -> int:
+    if words in (["--version"], ["-V"]):
+        print(f"edgewise {metadata.version('edgewise')}")
+        return 0
     try:
         import tyro
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "the command line needs tyro. Run: pip install 'edgewise[compare]'", name="tyro"
         ) from error
-    commands: dict[str, Callable[..., int]] = {}
-    for name, place in COMMANDS.items():
-        module, _, function = place.partition(":")
-        commands[name] = getattr(import_module(module), function)
-    try:
-        return tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="edgewise",
-            description="Attention over any graph. Also: edgewise --version.",
-            args=words or ["--help"],
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    name, *options = words
+    if name not in COMMANDS:
+        raise ArgumentError(
+            f"the first word must be one of {', '.join(COMMANDS)}, got {name[:_SHOWN]!r}."
+            f"{_meant(name, COMMANDS)} Run: edgewise --help"
         )
-    except SystemExit as error:  # --help, or words that make no command
-        return error.code if isinstance(error.code, int) else 0
+    command = _command(name)
+
+    @wraps(command)
+    def parsed(*args: object, **options: object) -> Callable[[], int]:
+        return partial(command, *args, **options)
+
+    try:
+        with _sentences(name, command):
+            call = tyro.cli(parsed, prog=f"edgewise {name}", args=options)
+    except SystemExit:
+        return 0
+    return call()
+
+
+def _command(name: str) -> Callable[..., int]:
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(import_module(module), function)
+
+
+def _help() -> str:
+    """One line for each command."""
+    summaries = {name: (getdoc(_command(name)) or "").splitlines()[0] for name in COMMANDS}
+    width = max(map(len, summaries))
+    return "\n".join(
+        [
+            "usage: edgewise COMMAND [OPTIONS]",
+            "",
+            "Attention over any graph.",
+            "",
+            *(f"  {name:<{width}}  {summary}" for name, summary in summaries.items()),
+            "",
+            "Options of a command: edgewise COMMAND --help. Also: edgewise --version.",
+        ]
+    )
+
+
+# --- Words that a command does not take -----------------------------------------------------------
+
+
+@contextmanager
+def _sentences(name: str, command: Callable[..., int]) -> Generator[None]:
+    """Turn the box that tyro prints about wrong options into one sentence with its cure."""
+    box = io.StringIO()
+    try:
+        with redirect_stderr(box):
+            yield
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise ArgumentError(_sentence(name, command, box.getvalue())) from None
+
+
+def _sentence(name: str, command: Callable[..., int], box: str) -> str:
+    """What is wrong, and where to look."""
+    # The title in the upper border, then what is wrong, then a line, then advice.
+    _, *lines = [_BORDER.sub("", line) for line in box.strip().splitlines()]
+    ends = [i for i, line in enumerate(lines) if i and not line.strip("-─+")]
+    lines = [line for line in lines[: ends[0] if ends else None] if line.strip("-─+")]
+    text = " ".join(" ".join(lines).split())
+    options = [f"--{each.replace('_', '-').strip('-')}" for each in signature(command).parameters]
+    cure = f"Run: edgewise {name} --help"
+    if (found := re.match(r"Unrecognized (?:or misplaced )?options: (.*)", text)) is not None:
+        unknown = found[1].split(", ")
+        return f"{name} has no {' '.join(unknown)[:_SHOWN]}.{_meant(unknown[0], options)} {cure}"
+    if (found := re.match(r"Error parsing (\S+): .*? from \[(.*?)\]", text)) is not None:
+        return f"{name}: {found[1]} cannot be {found[2][:_SHOWN]}. {cure}"
+    if (found := re.match(r"Missing from [\w ]+: (\S+) (.*?)\.? \(required\)", text)) is not None:
+        return f"{name} needs {found[1]}: {found[2][0].lower()}{found[2][1:]}. {cure}"
+    return f"{name}: {text.rstrip('.')}. {cure}"
+
+
+def _meant(word: str, known: Sequence[str] | Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

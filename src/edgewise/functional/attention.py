@@ -21,7 +21,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
 from edgewise.planning import Explanation, Plan, choose
-from edgewise.planning.analyze import measured
+from edgewise.planning.analyze import measured, not_run
 from edgewise.planning.blank import blank_attention
 from edgewise.planning.question import AttentionQuestion, ask_attention, inputs_of
 
@@ -248,6 +248,8 @@ def explain(
     Arguments and errors are those of `plan`, and:
         analyze: Run the choice and every other legal plan on these tensors, forward, and backward
             where a tensor needs a gradient; what each took is printed beside what was estimated.
+            Plans that are estimated to take over a second and over ten times the choice are not
+            run, nor are those that need more memory than is free.
 
     Example:
         >>> import torch, edgewise as ew
@@ -268,7 +270,10 @@ def explain(
         return explanation
     decision = explanation.decision
     inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value, dropout)
-    return Explanation(decision, measured((decision.plan, *decision.dearer), inputs))
+    plans = (decision.plan, *decision.dearer)
+    reasons = not_run(plans)
+    times = iter(measured([p for p, why in zip(plans, reasons, strict=True) if not why], inputs))
+    return Explanation(decision, tuple(None if why else next(times) for why in reasons), reasons)
 
 
 _SETTINGS = ("score", "bias", "edge_key", "edge_value", "dropout", "generator", "backend")

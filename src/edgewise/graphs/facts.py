@@ -348,7 +348,7 @@ def facts_of_disjoint_union(parts: Sequence[Facts]) -> Facts:
     rows, columns = column(p.num_targets for p in parts), column(p.num_sources for p in parts)
     row_ends, column_ends = np.cumsum(rows), np.cumsum(columns)
     shift = (row_ends - rows) - (column_ends - columns)
-    holds_edges = column(p.max_edges for p in parts) > 0
+    holds_edges = column(p.max_edges > 0 for p in parts) > 0
     T, S = int(row_ends[-1]), int(column_ends[-1])
     left = (column(p.left for p in parts) + shift)[holds_edges]
     right = (column(p.right for p in parts) - shift)[holds_edges]

@@ -7,6 +7,7 @@ list or a set operation is refused, and so is what a few characters could make e
 from __future__ import annotations
 
 import ast
+import difflib
 import inspect
 import operator
 import re
@@ -32,6 +33,7 @@ __all__ = ["read_graph"]
 
 _MOST_NODES = 1 << 40  # sums of two still fit into 64 bits, and so do pairs of far fewer
 _LARGEST = 1 << 62
+_EXACT = 1 << 53  # up to which a float holds every whole number
 _LONGEST = 1 << 20  # of a range, which takes a few characters to write
 _DEEPEST = 64
 _SHOWN = 60
@@ -63,7 +65,7 @@ def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
 
     Args:
         text: Families and functions of graphs, ``|``, ``&``, ``-``, whole numbers, lists, tuples,
-            ``range(...)``.
+            ``range(...)``. Numbers may be written ``1_000_000``, ``10**6`` or ``1e6``.
         names: Whole numbers that names in the text stand for. With names, numbers may be
             calculated: ``+ - * // %``, ``min(...)``, ``max(...)``.
 
@@ -75,6 +77,8 @@ def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
         (Window(8, left=1, right=0) | Hubs(8, [0]))
         >>> read_graph("disjoint_union([Complete(2), Complete(3)])")
         Blocks([2, 3])
+        >>> read_graph("Complete(10**6) | Causal(1e6)")
+        (Complete(1000000) | Causal(1000000))
         >>> read_graph("Window(n, left=n // 4, right=min(n - 1, 2))", {"n": 8})
         Window(8, left=2, right=2)
     """
@@ -116,6 +120,10 @@ def _value(node: ast.expr, text: _Text, depth: int) -> Any:
     match node:
         case ast.Constant(value=bool() | int() | float() | None):
             return _number(node.value)
+        case ast.BinOp(ast.Constant(int(base)), ast.Pow(), ast.Constant(int(power))) if not (
+            isinstance(base, bool) or isinstance(power, bool)
+        ):
+            return _power(base, power)
         case ast.List(items) | ast.Tuple(items):
             values = [_value(item, text, depth + 1) for item in items]
             return values if isinstance(node, ast.List) else tuple(values)
@@ -151,9 +159,19 @@ def _value(node: ast.expr, text: _Text, depth: int) -> Any:
 
 
 def _number(value: Any) -> Any:
+    """A constant; a whole number may be written with an exponent, as ``1e6``."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
     if isinstance(value, int) and abs(value) >= _LARGEST:
         raise _too_much("hold numbers below 2**62", f"one of {value.bit_length()} bits")
     return value
+
+
+def _power(base: int, power: int) -> int:
+    """``10**6``, without working out what is too large."""
+    if base > 1 and power > _LARGEST.bit_length():
+        raise _too_much("hold numbers below 2**62", _cut(f"{base}**{power}"))
+    return _number(base**power)
 
 
 def _is_whole(value: Any) -> bool:
@@ -228,9 +246,12 @@ _CALCULATIONS: dict[str, Callable[..., Any]] = {"max": _greatest, "min": _least}
 def _call_named(name: str, names: Mapping[str, int]) -> Callable[..., Any]:
     calls = {**_CALLS, **_CALCULATIONS} if names else _CALLS
     if name not in calls:
+        by_lower = {each.lower(): each for each in calls}
+        near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
+        meant = f"Did you mean {by_lower[near[0]]}? " if near else ""
         raise GraphError(
             f"read_graph: a call must be one of {', '.join(calls)}, got {_cut(name)}(...). "
-            f"Build other graphs in Python."
+            f"{meant}Build other graphs in Python."
         )
     return calls[name]
 

@@ -164,4 +164,6 @@ def _square(cuts: Cuts) -> bool:
 def _pairs_below(cuts: Cuts) -> int:
     """Pairs of square blocks whose source is not after its target."""
     sizes = cuts.target_sizes
+    if sizes.sum() >= 1 << 31:  # products that 64 bits may not hold
+        sizes = sizes.astype(object)
     return int((sizes * (sizes + 1) // 2).sum())

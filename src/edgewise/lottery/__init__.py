@@ -13,5 +13,7 @@ from edgewise.lottery.run import (
     Findings as Findings,
     Lottery as Lottery,
     Watcher as Watcher,
+    remove_constants as remove_constants,
     save_constants as save_constants,
 )
+from edgewise.lottery.trust import Quality as Quality, Ruling as Ruling

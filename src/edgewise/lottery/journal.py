@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgewise.atomic import read_regular
+from edgewise.errors import DataError
 from edgewise.planning.machine import identity, measured_path
 
 __all__ = ["Journal", "journal_path"]
 
-_FORMAT = "edgewise lottery 1"
+_FORMAT = "edgewise lottery 2"
+_LARGEST = 64 << 20  # bytes of a file; a full lottery has a third of a megabyte
+_SHORTEST, _LONGEST = 1e-9, 1e6  # seconds that a call can have taken
 
 
 def journal_path(*, quick: bool) -> Path:
@@ -41,8 +44,7 @@ class Journal:
         self.times: dict[str, dict[str, float]] = {}
         lines = [] if fresh else _lines(path)
         if not lines or lines[0] != _header():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(_header()) + "\n", encoding="utf-8")
+            _start(path)
             return
         for line in lines[1:]:
             self._remember(line)
@@ -51,16 +53,19 @@ class Journal:
         """Keep what was measured, in memory and in the file."""
         self.times.setdefault(trial, {}).update(seconds)
         line = json.dumps({"trial": trial, "seconds": dict(seconds)})
-        with self.path.open("a", encoding="utf-8") as file:
-            # A line break first: what was cut off before must not spoil this one.
-            file.write(f"\n{line}\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                # A line break first: what was cut off before must not spoil this one.
+                file.write(f"\n{line}\n")
+        except OSError as error:  # of a full disk: it does not say which file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _remember(self, line: Any) -> None:
         try:
             found = {str(name): float(value) for name, value in line["seconds"].items()}
-            if all(math.isfinite(value) and value > 0 for value in found.values()):
+            if all(_SHORTEST <= value <= _LONGEST for value in found.values()):
                 self.times.setdefault(str(line["trial"]), {}).update(found)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return
 
 
@@ -68,14 +73,28 @@ def _header() -> dict[str, Any]:
     return {"format": _FORMAT, "edgewise": metadata.version("edgewise"), "machine": identity()}
 
 
+def _start(path: Path) -> None:
+    """Begin a file; one that cannot be written is found before anything is measured."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_header()) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"the cache directory must be a folder that can be written to, got {path.parent} "
+            f"({error.strerror or error}). Set EDGEWISE_CACHE to another folder."
+        ) from error
+
+
 def _lines(path: Path) -> list[Any]:
-    """The lines that are JSON."""
-    if not path.exists():
+    """The lines that are JSON; none of a file that cannot be read or is far too large."""
+    try:
+        text = read_regular(path, _LARGEST)
+    except (OSError, ValueError):
         return []
     found: list[Any] = []
-    for line in path.read_bytes().splitlines():
+    for line in text.splitlines():
         try:
             found.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return found

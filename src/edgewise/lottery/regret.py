@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Regret:
 
     Attributes:
         count: How many choices there were.
+        mean: On average.
         median: Half of them are no worse.
         most: 95 % of them are no worse.
         worst: None is worse.
@@ -54,11 +56,17 @@ class Regret:
     """
 
     count: int
+    mean: float
     median: float
     most: float
     worst: float
     right: float
     examples: tuple[Choice, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON types."""
+        names = ("count", "mean", "median", "most", "worst", "right")
+        return {name: getattr(self, name) for name in names}
 
 
 def regret_of(choices: Iterable[Choice], examples: int = 5) -> Regret | None:
@@ -70,4 +78,5 @@ def regret_of(choices: Iterable[Choice], examples: int = 5) -> Regret | None:
     values = [choice.regret for choice in ordered]
     median, most = (float(np.quantile(values, share)) for share in (0.5, 0.95))
     right = sum(choice.chosen == choice.best for choice in real) / len(real)
-    return Regret(len(real), median, most, values[0], right, tuple(ordered[:examples]))
+    mean = float(np.mean(values))
+    return Regret(len(real), mean, median, most, values[0], right, tuple(ordered[:examples]))

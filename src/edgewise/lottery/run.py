@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,24 @@ from edgewise.lottery.measure import DEFINITION, Candidate, Pace, candidates, ti
 from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.regret import Choice, Regret, regret_of
 from edgewise.lottery.trials import Trial
+from edgewise.lottery.trust import Quality, Ruling, folds, ruling
 from edgewise.planning.machine import Constants, constants, identity, measured_path, shipped
 from edgewise.training.threads import threads_set
 
-__all__ = ["FULL", "QUICK", "Extent", "Findings", "Lottery", "Watcher", "save_constants"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Extent",
+    "Findings",
+    "Lottery",
+    "Watcher",
+    "remove_constants",
+    "save_constants",
+]
 
 _FOR_PRICES = 0.7  # share of the time; the rest is for the map
 _LEAST = 0.01  # seconds for a backend, however late it is
+_TWICE = 16  # trials that are measured once more, to learn how far times can be trusted
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,8 @@ class Findings:
         cells: The map.
         done: How many trials were measured.
         total: How many there are.
+        quality: How well they were measured.
+        ruling: Which prices are used from now on.
     """
 
     table: Constants
@@ -80,6 +94,8 @@ class Findings:
     cells: tuple[Cell, ...]
     done: int
     total: int
+    quality: Quality
+    ruling: Ruling
 
     def machine_line(self) -> str:
         """On what it was measured, in one line."""
@@ -105,14 +121,11 @@ class Findings:
             }
             for fit in self.fits
         ]
-        regret = None
-        if self.regret is not None:
-            names = ("count", "median", "most", "worst", "right")
-            regret = {name: getattr(self.regret, name) for name in names}
         return {
             "machine": dict(self.table.machine),
             "trials": {"measured": self.done, "all": self.total},
-            "regret": regret,
+            "prices": self.ruling.to_dict() | {"quality": self.quality.to_dict()},
+            "regret": None if self.regret is None else self.regret.to_dict(),
             "fits": fits,
             "crossovers": lines,
             "map": [cell.to_dict() for cell in self.cells],
@@ -129,7 +142,7 @@ class Lottery:
 
     def __init__(self, journal: Journal, extent: Extent = FULL) -> None:
         self.journal, self.extent = journal, extent
-        self.known = _known()
+        self.known = constants()
         self.trials = trials(extent.rounds)
         self.places = places(quick=extent.quick)
 
@@ -156,7 +169,22 @@ class Lottery:
                 for place, trial in enumerate(todo):
                     self._measure(trial, (deadline - time.monotonic()) / (len(todo) - place))
                     watcher.measured(trial.name)
-        return self._findings([*self.trials, *of_map])
+            quality = self._quality()
+        return self._findings([*self.trials, *of_map], quality)
+
+    def _quality(self) -> Quality:
+        """How much was measured, and how far times that are measured twice agree."""
+        done = [trial for trial in self.trials if trial.name in self.journal.times]
+        quality = Quality(len(done), len(self.trials))
+        if not quality.covers:
+            return quality
+        ratios: list[float] = []
+        for trial in done[:: max(1, len(done) // _TWICE)]:
+            first, pace = self.journal.times[trial.name], self.extent.pace
+            names = [each.backend for each in self._timed(trial)]
+            again = timed(trial, [name for name in names if first[name] <= pace.longest], pace)
+            ratios += [max(first[k] / again[k], again[k] / first[k]) for k in again]
+        return Quality(len(done), len(self.trials), tuple(ratios))
 
     def _measure(self, trial: Trial, share: float) -> None:
         """Time what is not in the journal; a trial whose time is up is left out."""
@@ -170,19 +198,12 @@ class Lottery:
         if left:
             self.journal.add(trial.name, timed(trial, left, pace))
 
-    def _findings(self, everything: Sequence[Trial]) -> Findings:
+    def _findings(self, everything: Sequence[Trial], quality: Quality) -> Findings:
         measured = [trial for trial in everything if trial.name in self.journal.times]
         if not measured:
             raise EdgewiseError("nothing was measured: the time was up. Run it again.")
         pairs = [(trial, each) for trial in measured for each in self._timed(trial)]
-        samples = (
-            (
-                Kind("cpu", each.way, trial.dtype, trial.training),
-                Sample(each.work, self.journal.times[trial.name][each.backend]),
-            )
-            for trial, each in pairs
-        )
-        table, fits = fitted(samples, shipped(), self.machine)
+        table, fits = self._fitted(pairs)
         cells = [self._cell(place, table) for place in self.places]
         return Findings(
             table,
@@ -191,7 +212,33 @@ class Lottery:
             tuple(cell for cell in cells if cell.seconds),
             len(measured),
             len(everything),
+            quality,
+            self._ruling(pairs, quality),
         )
+
+    def _fitted(self, pairs: Sequence[tuple[Trial, Candidate]]) -> tuple[Constants, list[Fit]]:
+        """The prices that explain the times of these trials best."""
+        samples = (
+            (
+                Kind("cpu", each.way, trial.dtype, trial.training),
+                Sample(each.work, self.journal.times[trial.name][each.backend]),
+            )
+            for trial, each in pairs
+        )
+        return fitted(samples, shipped(), self.machine)
+
+    def _ruling(self, pairs: Sequence[tuple[Trial, Candidate]], quality: Quality) -> Ruling:
+        """Compare measured and shipped prices on trials that neither were fitted to."""
+        if quality.doubt() is not None:
+            return ruling(quality, None, None)
+        held_out: list[Choice] = []
+        for fold in folds(list(dict.fromkeys(trial.name for trial, _ in pairs))):
+            table, _ = self._fitted([pair for pair in pairs if pair[0].name not in fold])
+            inside = [pair for pair in pairs if pair[0].name in fold]
+            held_out += self._choices(inside, table)
+        earlier = regret_of(self._choices(pairs, self.known)) if self.known.measured else None
+        before = regret_of(self._choices(pairs, shipped()))
+        return ruling(quality, regret_of(held_out), before, earlier)
 
     def _timed(self, trial: Trial) -> list[Candidate]:
         """The backends of a trial whose times are known."""
@@ -236,13 +283,14 @@ def save_constants(table: Constants) -> None:
     constants.cache_clear()
 
 
-def _known() -> Constants:
-    """What is known before: a damaged file, which would stop every plan, is deleted."""
-    try:
-        return constants()
-    except EdgewiseError:
-        measured_path().unlink()
-        return constants()
+def remove_constants() -> bool:
+    """Delete this machine's measured constants: the shipped ones serve. Whether there were any."""
+    path = measured_path()
+    there = os.path.lexists(path)
+    if there:
+        path.unlink()
+    constants.cache_clear()
+    return there
 
 
 def _seconds(found: Candidate, trial: Trial, table: Constants) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,27 +10,57 @@ import torch
 from torch import Tensor
 
 from edgewise.ops.inputs import Inputs
+from edgewise.planning.budget import as_text, free_memory
 from edgewise.planning.plan import Plan
 
-__all__ = ["measured"]
+__all__ = ["measured", "not_run"]
 
 _SECONDS = 0.2  # for each plan; a slower plan runs twice
 _FEWEST = 2
 _MOST = 100
+_ONCE = 10.0  # seconds; a plan whose first run took longer is not run again
+_FAR, _LONG = 10.0, 1.0  # estimated at so many times the choice, and so many seconds: not run
+
+_log = logging.getLogger(__name__)
+
+
+def not_run(plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Why each plan should not be run, in a few words; empty where it may be.
+
+    Args:
+        plans: The choice, and then the dearer plans.
+    """
+    choice, free = plans[0], free_memory(plans[0].problem.device)
+
+    def reason(plan: Plan) -> str:
+        if plan.memory > free:
+            return f"not run, as it needs {as_text(plan.memory)} and {as_text(free)} are free"
+        times = plan.seconds / max(choice.seconds, 1e-9)
+        return (
+            f"not run, as {times:.0f}x the choice" if times > _FAR and plan.seconds > _LONG else ""
+        )
+
+    return tuple(map(reason, plans))
 
 
 def measured(plans: Sequence[Plan], inputs: Inputs) -> tuple[float, ...]:
     """Seconds of each plan: the least of a few runs, taken in turn, forward and backward if asked.
 
-    The first run of each, which prepares the graph, does not count.
+    The first run of each, which prepares the graph, does not count, unless it is very long.
     """
     jobs = [_job(plan, inputs) for plan in plans]
-    for job in jobs:
-        job()
-    best = [float("inf")] * len(jobs)
-    spent = [0.0] * len(jobs)
+    best: list[float] = []
+    for plan, job in zip(plans, jobs, strict=True):
+        _log.info("running %s", plan.name)
+        first = _timed(job, inputs.query.device)
+        best.append(first if first > _ONCE else float("inf"))
+    spent, again = [0.0] * len(jobs), [seconds == float("inf") for seconds in best]
     for round_ in range(_MOST):
-        due = [i for i, taken in enumerate(spent) if round_ < _FEWEST or taken < _SECONDS]
+        due = [
+            i
+            for i, taken in enumerate(spent)
+            if again[i] and (round_ < _FEWEST or taken < _SECONDS)
+        ]
         if not due:
             break
         for i in due:

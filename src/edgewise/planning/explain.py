@@ -27,11 +27,14 @@ class Explanation:
 
     Attributes:
         decision: The choice and everything that was considered.
-        measured: Seconds that the choice and every dearer plan took; None where none was run.
+        measured: Seconds that the choice and every dearer plan took, None for one that was not
+            run; None where none was run.
+        not_run: Why each of them was not run; empty for those that were.
     """
 
     decision: Decision
-    measured: tuple[float, ...] | None = None
+    measured: tuple[float | None, ...] | None = None
+    not_run: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         decision = self.decision
@@ -61,8 +64,10 @@ class Explanation:
         decision = self.decision
         _ = list(_tree(decision.plan))  # looks for notes, of the choice alone
         plans = [plan.to_dict() for plan in (decision.plan, *decision.dearer)]
-        for plan, seconds in zip(plans, self.measured or (), strict=False):
+        for plan, seconds, why in zip(plans, self.measured or (), self.not_run, strict=False):
             plan["measured"] = seconds
+            if why:
+                plan["not_run"] = why
         return {
             "problem": str(decision.problem),
             "plan": plans[0],
@@ -72,7 +77,7 @@ class Explanation:
             ],
             "budget": decision.budget,
             "selection": decision.selection._asdict(),
-            "prices": "measured" if constants().measured else "shipped",
+            **_prices_as_dict(),
         }
 
     def to_json(self) -> str:
@@ -80,14 +85,22 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=2)
 
     def _took(self, index: int) -> str:
-        return "" if self.measured is None else f", took {_time(self.measured[index])}"
+        if self.measured is None:
+            return ""
+        seconds = self.measured[index]
+        return f", {self.not_run[index]}" if seconds is None else f", took {_time(seconds)}"
 
     def _regret(self) -> str:
         assert self.measured is not None
-        regret = self.measured[0] / min(self.measured)
+        choice, *_ = self.measured
+        if choice is None:
+            return f"the choice was {self.not_run[0]}"
+        least = min(seconds for seconds in self.measured if seconds is not None)
+        regret = choice / least
         if regret <= _NEAR:
-            return "the choice is the fastest, or as good"
-        best = (self.decision.plan, *self.decision.dearer)[self.measured.index(min(self.measured))]
+            left_out = " of those that were run" if None in self.measured else ""
+            return f"the choice is the fastest, or as good{left_out}"
+        best = (self.decision.plan, *self.decision.dearer)[self.measured.index(least)]
         return f"{best.name} was {regret:.2f}x as fast as the choice"
 
 
@@ -130,11 +143,18 @@ def _estimate(plan: Plan) -> str:
 
 
 def _prices(device: str) -> str:
-    known = priced_as(device)
+    known, table = priced_as(device), constants()
     of = "" if known == device else f"those of {known}, as {device} has none; "
-    if constants().measured:
-        return f"{of}measured on this machine"
-    return f"{of}shipped; 'edgewise lottery' measures those of this machine"
+    lottery = "'edgewise lottery' measures those of this machine"
+    return f"{of}{table.source}" if table.measured else f"{of}{table.source}; {lottery}"
+
+
+def _prices_as_dict() -> dict[str, Any]:
+    table = constants()
+    if table.measured:
+        return {"prices": "measured"}
+    name, basis = (table.machine.get(key) for key in ("set", "basis"))
+    return {"prices": "shipped", "price_set": name, "price_basis": basis}
 
 
 def _time(seconds: float) -> str:

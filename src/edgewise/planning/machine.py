@@ -2,16 +2,22 @@
 
 The constants are a small JSON file: for each device, way of computing, dtype and pass, the price
 of each kind of `Work` in nanoseconds. A measured file lies in the user's cache directory under a
-name made from the machine's identity; without one, the shipped file serves.
+name made from the machine's identity. Without one, one of a few shipped sets serves, chosen by
+what the processor is: its vector width, and whether it has matrix units.
+
+Prices are advice: they decide which exact plan runs, never whether one can. So a measured file
+that cannot be used is a warning with its path, and the shipped set serves.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,9 +27,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from edgewise.errors import EdgewiseError
+from edgewise.atomic import read_regular
+from edgewise.errors import EdgewiseError, printable
 
 __all__ = [
+    "PRICE_SETS",
     "Constants",
     "Price",
     "cache_directory",
@@ -31,10 +39,21 @@ __all__ = [
     "identity",
     "measured_path",
     "priced_as",
+    "price_set",
     "shipped",
 ]
 
 FORMAT = 1
+PRICE_SETS: Mapping[str, str] = {
+    "amx": "AVX-512 and matrix units",
+    "avx512": "AVX-512 without matrix units",
+    "avx2": "AVX2",
+}
+"""The shipped sets of prices, each a file in ``planning/prices``, and the processors they are for.
+"""
+
+_LARGEST_FILE = 1 << 20  # bytes; fifty times what a measured file has
+_LARGEST_PRICE = 1e15  # nanoseconds: eleven days
 _PASSES = {False: "forward", True: "training"}
 
 
@@ -70,7 +89,7 @@ class Constants:
     """The prices of a machine.
 
     Attributes:
-        machine: Where they were measured.
+        machine: Where they were measured; of a shipped set, also its name and its basis.
         prices: Device, way, dtype and pass, to named prices.
         measured: Whether on this machine, rather than shipped.
     """
@@ -95,6 +114,18 @@ class Constants:
             return table["float32"][pass_].times(2)
         return table.get("bfloat16", table["float32"])[pass_]
 
+    @property
+    def source(self) -> str:
+        """Where the prices come from, in a few words.
+
+        >>> shipped("avx512").source
+        'shipped for AVX-512 without matrix units'
+        """
+        if self.measured:
+            return "measured on this machine"
+        words = f"shipped for {PRICE_SETS.get(self.machine.get('set', ''), 'other processors')}"
+        return words if self.machine.get("basis") == "measured" else f"{words}, estimated"
+
     def to_dict(self) -> dict[str, Any]:
         """The constants as JSON types."""
         prices = {
@@ -118,7 +149,7 @@ class Constants:
         """
         try:
             if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']!r} is not {FORMAT}")
+                raise ValueError(f"format {found['format']!r:.40} is not {FORMAT}")
             prices = {
                 device: {
                     way: {
@@ -139,14 +170,18 @@ class Constants:
                 raise ValueError("a dtype or a pass is missing")
             return cls(dict(found["machine"]), prices, measured)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no constants of a machine ({error})") from error
+            raise ValueError(f"no constants of a machine ({error!r:.80})") from error
 
 
 def _checked(found: Mapping[str, float]) -> Price:
-    price = Price(**{name: float(value) for name, value in found.items()})
-    if not all(0 <= each < float("inf") for each in price):
-        raise ValueError(f"a price must be a number of at least 0, got {price}")
-    return price
+    price = Price(**found)
+    for each in price:
+        # bool is a number to Python; NaN fails every comparison.
+        if type(each) not in (int, float) or not 0 <= each <= _LARGEST_PRICE:
+            raise ValueError(f"a price must be a number from 0 to 1e15, got {each!r:.40}")
+    if not any(price):
+        raise ValueError("all five prices are 0, as if the work took no time")
+    return Price(*map(float, price))
 
 
 def identity() -> dict[str, Any]:
@@ -161,26 +196,43 @@ def identity() -> dict[str, Any]:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
+    except (OSError, StopIteration, IndexError):
         return platform.processor() or platform.machine()
 
 
 def cache_directory() -> Path:
-    """Where Edgewise keeps what it measured: ``EDGEWISE_CACHE``, or the user's cache directory."""
+    """Where Edgewise keeps what it measured: ``EDGEWISE_CACHE``, or the user's cache directory.
+
+    Raises:
+        EdgewiseError: the variable is not set, and the system names no home directory.
+    """
     given = os.environ.get("EDGEWISE_CACHE")
     if given:
         return Path(given)
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "edgewise"
+    if sys.platform != "darwin" and os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "edgewise"
+    try:
+        home = Path.home()
+    except (RuntimeError, KeyError) as error:
+        raise EdgewiseError(
+            "the cache directory must lie in a home directory, and this user has none. "
+            "Set EDGEWISE_CACHE to a folder."
+        ) from error
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "edgewise"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "edgewise"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewise"
+        return home / "Library" / "Caches" / "edgewise"
+    return home / "edgewise" if sys.platform == "win32" else home / ".cache" / "edgewise"
 
 
 def measured_path() -> Path:
-    """The file with this machine's constants, whether or not it is there."""
+    """The file with this machine's constants, whether or not it is there.
+
+    Raises:
+        EdgewiseError: there is no cache directory.
+    """
     digest = sha256(json.dumps(identity(), sort_keys=True).encode()).hexdigest()[:12]
     return cache_directory() / f"machine-{digest}.json"
 
@@ -189,25 +241,81 @@ def measured_path() -> Path:
 def constants() -> Constants:
     """This machine's constants, or the shipped ones; read once a process.
 
-    Raises:
-        EdgewiseError: the measured file is damaged.
+    A measured file that is there and cannot be used is one warning, which names it.
     """
-    path = measured_path()
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
+        path = measured_path()
+    except EdgewiseError:  # without a cache directory nothing was measured
         return shipped()
     try:
-        return Constants.from_dict(json.loads(text), measured=True)
-    except ValueError as error:
-        raise EdgewiseError(
-            f"{path.name} in the cache directory must hold the constants of this machine, got a "
-            f"damaged file ({error}). Run: edgewise lottery, or delete it."
-        ) from error
+        return Constants.from_dict(json.loads(read_regular(path, _LARGEST_FILE)), measured=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return shipped()
+    except (OSError, ValueError, RecursionError) as error:
+        _warn(
+            f"{printable(path)} must hold the prices that edgewise lottery measured on this "
+            f"machine, got {_reason(error)}. The shipped prices are used. Run: edgewise lottery, "
+            f"or delete it."
+        )
+        return shipped()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"a file that cannot be read ({error.strerror or error})"
+    if isinstance(error, RecursionError):
+        return "a damaged file (nested too deep)"
+    if isinstance(error, UnicodeDecodeError):
+        return "a damaged file (not UTF-8)"
+    return f"a damaged file ({printable(error):.160})"
+
+
+def _warn(words: str) -> None:
+    """Warn, but never raise: where warnings are errors, the words go to the log."""
+    try:
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        logging.getLogger("edgewise").warning(words)
+
+
+_has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+
+
+def price_set(capability: str | None = None, *, matrix_units: bool | None = None) -> str:
+    """The shipped set for a processor: the one it was made for, or else the nearest.
+
+    Args:
+        capability: Vector instructions in torch's words; those of this processor when None.
+        matrix_units: Whether torch uses matrix units (AMX); as it is on this processor when None.
+
+    Example:
+        >>> price_set("AVX512", matrix_units=True), price_set("AVX512", matrix_units=False)
+        ('amx', 'avx512')
+        >>> price_set("AVX2"), price_set("DEFAULT")  # ARM and others: 128 or 256 bits
+        ('avx2', 'avx2')
+    """
+    capability = torch.backends.cpu.get_cpu_capability() if capability is None else capability
+    if "AVX512" not in capability.upper().replace("-", "").replace("_", ""):
+        return "avx2"
+    return "amx" if (_has_matrix_units() if matrix_units is None else matrix_units) else "avx512"
 
 
 @cache
-def shipped() -> Constants:
-    """The constants that come with the package."""
-    text = files("edgewise.planning").joinpath("prices.json").read_text(encoding="utf-8")
-    return Constants.from_dict(json.loads(text), measured=False)
+def shipped(name: str | None = None) -> Constants:
+    """A set of constants that comes with the package; the one for this processor when None.
+
+    Other devices than the CPU have the same prices in all sets.
+    """
+    if name is None:
+        return shipped(price_set())
+    if name not in PRICE_SETS:
+        raise EdgewiseError(f"name must be one of {', '.join(PRICE_SETS)}, got {name!r}.")
+    found, others = (
+        Constants.from_dict(_packaged(each), measured=False) for each in (name, "cuda")
+    )
+    return Constants(found.machine, {**others.prices, **found.prices}, measured=False)
+
+
+def _packaged(name: str) -> Any:
+    file = files("edgewise.planning").joinpath("prices", f"{name}.json")
+    return json.loads(file.read_text(encoding="utf-8"))

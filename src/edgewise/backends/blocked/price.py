@@ -98,7 +98,8 @@ def _bounded(facts: Facts, block: int) -> Amount:
     column = min(height, near, block * facts.max_out_degree)
     sizes = np.stack([facts.cuts.target_sizes, facts.cuts.source_sizes])
     diagonal = ((sizes + block - 2) // block + 1) * (sizes.min(0) > 0)
-    inside = int((diagonal[0] * diagonal[1]).sum())
+    huge = height * width >= 1 << 62  # products that 64 bits do not hold
+    inside = int(np.prod(diagonal.astype(object) if huge else diagonal, axis=0).sum())
     tiles = min(height * row, width * column, facts.max_edges, inside)
     # As few edges as there may be fill so many tiles; the others have masks.
     full = max(0, facts.min_edges - tiles * (block * block - 1))

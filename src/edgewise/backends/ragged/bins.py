@@ -47,7 +47,7 @@ def bins(found: Ragged) -> tuple[Bin, ...]:
 
     Complexity: O(blocks * log(blocks)).
     """
-    large = found.targets * found.sources >= _LARGE
+    large = found.targets.astype(float) * found.sources >= _LARGE  # 64 bits may be too few
     rows = np.where(large, found.targets, _rounded(found.targets))
     columns = np.where(large, found.sources, _rounded(found.sources))
     parted: list[Bin] = []
