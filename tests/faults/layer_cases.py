@@ -1,4 +1,4 @@
-"""Every layer of `edgewise.nn` and every model of the cards, small, with inputs: for tests of tracers."""
+"""Every layer of `edgewise.nn` and every model that has a card, small, with inputs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from edgewise.graphs.facts import Facts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "recall"]
+__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "how_to_wrap", "recall"]
 
 R = TypeVar("R")
 
@@ -156,9 +156,18 @@ def check_graph(owner: str, value: object) -> None:
     """Check that an argument is a graph, not the tensor it could be made from."""
     if not isinstance(value, Graph):
         raise GraphError(
-            f"{owner} must be a graph, got {type(value).__name__}. "
-            f"Wrap edges in EdgeList(edge_index, num_nodes=...)."
+            f"{owner} must be a graph, got {type(value).__name__}. {how_to_wrap(value)}"
         )
+
+
+def how_to_wrap(value: object) -> str:
+    """The sentence that says which graph an object that is none could be made into."""
+    mask = getattr(value, "mask", None)
+    if getattr(mask, "ndim", None) == 2:
+        return "Use EdgeList.from_dense(mask) with its field mask."
+    if getattr(value, "ndim", None) == 2 and str(getattr(value, "dtype", "")).endswith("bool"):
+        return "Use EdgeList.from_dense(mask), which is True where there is an edge."
+    return "Wrap edges in EdgeList(edge_index, num_nodes=...)."
 
 
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:

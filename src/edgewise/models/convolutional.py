@@ -18,13 +18,14 @@ from edgewise.nn import (
     LightweightConvolution,
 )
 from edgewise.nn.inputs import check_choice, check_features, check_nodes
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "DYNAMIC_CARD", "Convolutional"]
 
 _KINDS = {"lightweight": LightweightConvolution, "dynamic": DynamicConvolution}
 
 
-class Convolutional(nn.Module):
+class Convolutional(Layer):
     r"""Blocks of gated convolutions and MLPs whose kernels grow from block to block.
 
     .. math::

@@ -17,11 +17,12 @@ from edgewise.nn.inputs import (
     check_size,
     edge_weight,
 )
+from edgewise.nn.layer import Layer
 
 __all__ = ["GINConvolution", "GINEConvolution"]
 
 
-class GINConvolution(nn.Module):
+class GINConvolution(Layer):
     r"""A plain sum over sources, then an MLP: it tells apart what any message passing can.
 
     .. math::  h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i + \sum_{j \in N(i)} w_{ij} h_j\Big)
@@ -76,7 +77,7 @@ class GINConvolution(nn.Module):
         return self.mlp((1.0 + self.eps) * x + heard)
 
 
-class GINEConvolution(nn.Module):
+class GINEConvolution(Layer):
     r"""The graph isomorphism layer with edge features: a source speaks through its edge.
 
     .. math::

@@ -12,6 +12,7 @@ from edgewise.functional import aggregate
 from edgewise.graphs import Complete, Graph, compose, reverse
 from edgewise.nn.incidence import from_sources, from_targets, incoming
 from edgewise.nn.inputs import check_choice, check_edges, check_nodes, check_square
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 from edgewise.problem import Reduce
 
@@ -32,7 +33,7 @@ class GraphFeatures(NamedTuple):
     u: Tensor | None
 
 
-class GraphNetwork(nn.Module):
+class GraphNetwork(Layer):
     r"""A graph network block: each edge is updated, then each node, then each graph.
 
     .. math::

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
-from edgewise.nn.inputs import check_size
+from edgewise.nn.inputs import check_size, has_numbers
+from edgewise.nn.layer import Layer
 
 __all__ = ["LearnedPositions"]
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(Layer):
     r"""A learned vector for every position.
 
     .. math::  p_i = W_{\text{position}(i)}
@@ -68,7 +69,7 @@ class LearnedPositions(nn.Module):
                 f"LearnedPositions: positions must be whole numbers, got {positions.dtype}. "
                 f"Use sinusoidal for broken ones."
             )
-        if not torch.compiler.is_compiling() and positions.numel():
+        if has_numbers(positions):
             low, high = (int(end) for end in positions.aminmax())
             if low < 0 or high >= self.max_nodes:
                 raise ArgumentError(self._too_far(f"position {low if low < 0 else high}"))

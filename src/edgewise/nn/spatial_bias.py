@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.nn.inputs import check_features, check_size
+from edgewise.nn.inputs import check_features, check_size, check_tensor
 
 __all__ = ["PathBias", "SpatialBias"]
 
@@ -59,6 +59,7 @@ class SpatialBias(nn.Module):
         nn.init.normal_(self.distance_encoder.weight, std=0.02)
 
     def forward(self, distance: Tensor) -> Tensor:
+        check_tensor("SpatialBias", "distance", distance)
         if distance.is_floating_point() or distance.dtype == torch.bool:
             raise ArgumentError(
                 f"SpatialBias: distance must hold whole numbers, got {distance.dtype}. Pass what "

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import nn as originals
-
 from torch_geometric.data.data import BaseData, Data
 
 from edgewise.errors import ArgumentError, GraphError
