@@ -250,9 +250,24 @@ def lasting() -> Generator[None]:
         torch.inference_mode(False),
         _disable_current_modes(),
         _without_transforms(),
+        _without_trace(),
         _on_cpu(),
     ):
         yield
+
+
+@contextmanager
+def _without_trace() -> Generator[None]:
+    """Where `torch.jit.trace` records nothing: what is worked out is a constant of the trace."""
+    state: Any = torch._C._get_tracing_state()  # pyright: ignore
+    if state is None:
+        yield
+        return
+    torch._C._set_tracing_state(None)  # pyright: ignore
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # pyright: ignore
 
 
 def _on_cpu() -> AbstractContextManager[object]:

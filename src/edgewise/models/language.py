@@ -103,6 +103,7 @@ class LanguageModel(Layer):
         **given: Any,
     ) -> Tensor:
         """What the head sees: ``[*batch, T, dim]``."""
+        check_tensor("LanguageModel", "tokens", tokens)
         first = caches[0].length if caches else 0
         T = tokens.shape[-1] if tokens.ndim else 0
         x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions, first=first)

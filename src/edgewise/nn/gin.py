@@ -15,6 +15,7 @@ from edgewise.nn.inputs import (
     check_features,
     check_nodes,
     check_size,
+    check_tensor,
     edge_weight,
 )
 from edgewise.nn.layer import Layer
@@ -172,6 +173,8 @@ def _register_eps(layer: nn.Module, eps: float, train: bool) -> None:
 
 
 def _check_alike(owner: str, x: Tensor, source: Tensor, graph: Graph) -> None:
+    check_tensor(owner, "x", x)
+    check_tensor(owner, "source", source)
     if x.ndim < 2 or source.ndim < 2 or x.shape[-1] != source.shape[-1]:
         raise ShapeError(  # adding would broadcast in silence
             f"{owner}: x and source must have shape [*batch, nodes, dim] with one dim, got "
