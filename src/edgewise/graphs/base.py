@@ -162,10 +162,10 @@ def check_graph(owner: str, value: object) -> None:
 
 def how_to_wrap(value: object) -> str:
     """The sentence that says which graph an object that is none could be made into."""
-    mask = getattr(value, "mask", None)
-    if getattr(mask, "ndim", None) == 2:
+    if type(value).__name__ == "DenseMask":
         return "Use EdgeList.from_dense(mask) with its field mask."
-    if getattr(value, "ndim", None) == 2 and str(getattr(value, "dtype", "")).endswith("bool"):
+    axes = getattr(value, "ndim", None)
+    if isinstance(axes, int) and axes == 2 and str(getattr(value, "dtype", "")).endswith("bool"):
         return "Use EdgeList.from_dense(mask), which is True where there is an edge."
     return "Wrap edges in EdgeList(edge_index, num_nodes=...)."
 
