@@ -33,7 +33,7 @@ class DisjointUnion(Graph):
     parts: tuple[Graph, ...]
 
     def __post_init__(self) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             raise GraphError(
                 "disjoint_union: cannot be built inside torch.compile unless all parts are "
                 "Complete. Build it outside, and pass it in or close over it."
