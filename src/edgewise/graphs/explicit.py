@@ -237,7 +237,8 @@ class EdgeList(Graph):
     @cached_property
     def _hash(self) -> int:
         step = max(1, self.num_edges // 16)
-        sample = self.edge_index[:, ::step].flatten().tolist()
+        with lasting():  # an exporter would put a symbol in the place of each number
+            sample = self.edge_index[:, ::step].flatten().tolist()
         return hash((self.num_targets, self.num_sources, self.num_edges, *sample))
 
     def __repr__(self) -> str:
