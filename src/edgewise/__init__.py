@@ -3,8 +3,12 @@
 A Transformer, a graph attention network, a causal language model and a long-context model are one
 layer on different graphs. This package is one operator (`attention`), one graph object and one
 planner for all of them. Importing it loads torch and nothing optional; layers are in
-`edgewise.nn`, models in `edgewise.models`, training in `edgewise.training`.
+`edgewise.nn`, models in `edgewise.models`, training in `edgewise.training`: attributes of this
+package that are loaded when they are first used.
 """
+
+import importlib as _importlib
+import typing as _typing
 
 from edgewise.errors import (
     ArgumentError as ArgumentError,
@@ -57,6 +61,7 @@ from edgewise.layouts import (
     draw as draw,
     edges as edges,
     lower as lower,
+    num_edges as num_edges,
 )
 from edgewise.ops import (
     Additive as Additive,
@@ -74,4 +79,27 @@ from edgewise.planning import (
     use_backend as use_backend,
 )
 
+if _typing.TYPE_CHECKING:
+    from edgewise import (
+        integrations as integrations,
+        lottery as lottery,
+        models as models,
+        nn as nn,
+        testing as testing,
+        training as training,
+    )
+
 __version__ = "0.1.0"
+
+_PACKAGES = ("integrations", "lottery", "models", "nn", "testing", "training")
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Load a package on first use: ``import edgewise as ew`` alone loads the operator."""
+    if name in _PACKAGES:
+        return _importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PACKAGES})

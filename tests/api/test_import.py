@@ -31,6 +31,14 @@ def added_by(snippet):
     return {name for name in packages.split() if "cython" not in name}, floors  # numpy.random
 
 
+def test_packages_are_attributes_that_load_on_first_use():
+    text = run("-c", "import edgewise as ew; print(ew.nn.MLP, ew.models.GCN, dir(ew)[-1])")
+    assert "edgewise.nn.mlp.MLP" in text
+    assert "edgewise.models" in text
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ew.nothing
+
+
 def test_importing_loads_nothing_optional():
     packages, floors = added_by("import edgewise")
     assert packages - {"torch", "numpy"} == {"edgewise"}

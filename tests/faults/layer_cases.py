@@ -1,4 +1,4 @@
-"""Every layer of `edgewise.nn` and every model of the cards, small, with inputs: for tests of tracers."""
+"""Every layer of `edgewise.nn` and every model that has a card, small, with inputs."""
 
 from __future__ import annotations
 
@@ -54,13 +54,11 @@ class Applied(nn.Module):
 
 def flat(result: Any) -> Any:
     """A result as a tensor or a tuple of tensors: the records of layers are opened."""
-    if isinstance(result, Tensor):
-        return result
     if isinstance(result, layers.NodesAndEdges):
         return result.x, result.edge
     if isinstance(result, layers.GraphFeatures):
         return tuple(part for part in (result.x, result.edge, result.u) if part is not None)
-    return tuple(part for part in result if part is not None)
+    return result
 
 
 def built(case: LayerCase, dtype: torch.dtype = torch.float32) -> tuple[Applied, tuple[Any, ...]]:

@@ -151,8 +151,14 @@ CASES = {
     "graph is a mask": (
         lambda: attend(graph=np.ones((5, 5), dtype=bool)),
         ew.ArgumentError,
-        "graph must be an edgewise graph, got ndarray. Wrap edges in EdgeList(edge_index, "
-        "num_nodes=...).",
+        "graph must be an edgewise graph, got ndarray. Use EdgeList.from_dense(mask), which is "
+        "True where there is an edge.",
+    ),
+    "graph is a layout": (
+        lambda: attend(graph=ew.lower(ew.Causal(5), ew.DenseMask)),
+        ew.ArgumentError,
+        "graph must be an edgewise graph, got DenseMask. Use EdgeList.from_dense(mask) with its "
+        "field mask.",
     ),
     "graph is missing": (
         lambda: ew.aggregate(V[0], None),

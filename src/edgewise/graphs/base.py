@@ -28,7 +28,7 @@ from edgewise.graphs.facts import Facts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "recall"]
+__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "how_to_wrap", "recall"]
 
 R = TypeVar("R")
 
@@ -164,9 +164,18 @@ def check_graph(owner: str, value: object) -> None:
     """Check that an argument is a graph, not the tensor it could be made from."""
     if not isinstance(value, Graph):
         raise GraphError(
-            f"{owner} must be a graph, got {type(value).__name__}. "
-            f"Wrap edges in EdgeList(edge_index, num_nodes=...)."
+            f"{owner} must be a graph, got {type(value).__name__}. {how_to_wrap(value)}"
         )
+
+
+def how_to_wrap(value: object) -> str:
+    """The sentence that says which graph an object that is none could be made into."""
+    if type(value).__name__ == "DenseMask":
+        return "Use EdgeList.from_dense(mask) with its field mask."
+    axes = getattr(value, "ndim", None)
+    if isinstance(axes, int) and axes == 2 and str(getattr(value, "dtype", "")).endswith("bool"):
+        return "Use EdgeList.from_dense(mask), which is True where there is an edge."
+    return "Wrap edges in EdgeList(edge_index, num_nodes=...)."
 
 
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
@@ -252,9 +261,24 @@ def lasting() -> Generator[None]:
         torch.inference_mode(False),
         _disable_current_modes(),
         _without_transforms(),
+        _without_trace(),
         _on_cpu(),
     ):
         yield
+
+
+@contextmanager
+def _without_trace() -> Generator[None]:
+    """Where `torch.jit.trace` records nothing: what is worked out is a constant of the trace."""
+    state: Any = torch._C._get_tracing_state()  # pyright: ignore
+    if state is None:
+        yield
+        return
+    torch._C._set_tracing_state(None)  # pyright: ignore
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # pyright: ignore
 
 
 def _on_cpu() -> AbstractContextManager[object]:

@@ -95,6 +95,33 @@ class EdgeList(Graph):
         object.__setattr__(self, "num_sources", S)
         object.__setattr__(self, "num_nodes", T if T == S else None)
 
+    @classmethod
+    def from_dense(cls, mask: Tensor | Sequence[Sequence[bool]]) -> EdgeList:
+        """The graph of a matrix that is True where there is an edge, by target, then source.
+
+        Args:
+            mask: ``[T, S]``, bool: rows are targets, columns sources. `torch.nn` masks of type
+                bool mean the opposite: pass ``~mask``.
+
+        Raises:
+            GraphError: another shape or dtype.
+
+        Complexity: O(T S).
+
+        Example:
+            >>> EdgeList.from_dense([[True, False, True], [False, True, False]])
+            EdgeList([[0, 2, 1], [0, 0, 1]], num_targets=2, num_sources=3)
+        """
+        found = torch.as_tensor(mask)
+        if found.ndim != 2 or found.dtype != torch.bool:
+            raise GraphError(
+                f"EdgeList.from_dense: mask must be [targets, sources] of dtype bool, got "
+                f"{list(found.shape)} of {found.dtype}. Compare numbers first, as in mask != 0."
+            )
+        target, source = found.nonzero(as_tuple=True)
+        T, S = found.shape
+        return cls(torch.stack([source, target]), num_targets=T, num_sources=S)
+
     def _given_sizes(self) -> tuple[int, int]:
         sizes: tuple[int | None, ...] = (self.num_nodes, self.num_targets, self.num_sources)
         if self.num_nodes is not None and sizes[1:] == (None, None):
@@ -210,7 +237,8 @@ class EdgeList(Graph):
     @cached_property
     def _hash(self) -> int:
         step = max(1, self.num_edges // 16)
-        sample = self.edge_index[:, ::step].flatten().tolist()
+        with lasting():  # an exporter would put a symbol in the place of each number
+            sample = self.edge_index[:, ::step].flatten().tolist()
         return hash((self.num_targets, self.num_sources, self.num_edges, *sample))
 
     def __repr__(self) -> str:

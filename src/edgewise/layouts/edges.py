@@ -57,7 +57,12 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
 
 
 def num_edges(graph: Graph) -> int:
-    """How many edges a graph has, copies counted; lowers it only when the facts do not say."""
+    """How many edges a graph has, copies counted; lists them only where facts do not say.
+
+    >>> from edgewise.graphs import Causal
+    >>> num_edges(Causal(4))
+    10
+    """
     facts = recall(graph, "facts", graph.facts)
     return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 

@@ -12,11 +12,13 @@ from edgewise.models.card import Card
 from edgewise.models.dropout import FeatureDropout
 from edgewise.models.pointwise import Pointwise
 from edgewise.nn import GATAttention, GCNConvolution
+from edgewise.nn.inputs import check_tensor
+from edgewise.nn.layer import Layer
 
 __all__ = ["GAT", "GAT_CARD", "GCN", "GCN_CARD", "Perceptron", "TwoLayers"]
 
 
-class TwoLayers(nn.Module):
+class TwoLayers(Layer):
     r"""Dropout, a layer, an activation, dropout, a layer; no residual and no norm.
 
     .. math::  y = f_2(\mathrm{drop}\,\phi(f_1(\mathrm{drop}\,x, G)), G)
@@ -47,6 +49,7 @@ class TwoLayers(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        check_tensor("TwoLayers", "x", x)
         hidden = self.activation(self.first(self.feature_dropout(x), graph))
         return self.second(self.dropout(hidden), graph)
 

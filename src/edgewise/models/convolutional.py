@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs import Graph, Window, disjoint_union, recall
+from edgewise.graphs import Graph, Window, disjoint_union
 from edgewise.models.card import Card
 from edgewise.models.sequences import sequences
 from edgewise.nn import (
@@ -18,13 +18,15 @@ from edgewise.nn import (
     LightweightConvolution,
 )
 from edgewise.nn.inputs import check_choice, check_features, check_nodes
+from edgewise.nn.layer import Layer
+from edgewise.nn.remembered import remembered
 
 __all__ = ["CARD", "DYNAMIC_CARD", "Convolutional"]
 
 _KINDS = {"lightweight": LightweightConvolution, "dynamic": DynamicConvolution}
 
 
-class Convolutional(nn.Module):
+class Convolutional(Layer):
     r"""Blocks of gated convolutions and MLPs whose kernels grow from block to block.
 
     .. math::
@@ -108,22 +110,18 @@ class Convolutional(nn.Module):
         check_features("Convolutional", "x", x, self.dim, "dim")
         check_nodes("Convolutional", x, graph)
         for block, kernel in zip(self.blocks, self.kernels, strict=True):
-            x = block(x, self._window(graph, kernel))
+            x = block(x, remembered(_windows, graph, kernel, self.causal))
         return x
-
-    def _window(self, graph: Graph, kernel: int) -> Graph:
-        """The window of a kernel within each sequence, made once for each graph."""
-        left = kernel - 1 if self.causal else kernel // 2
-
-        def windows() -> Graph:
-            _, sizes = sequences("Convolutional", graph, both_ways=not self.causal)
-            right = kernel - 1 - left
-            return disjoint_union([Window(n, left=left, right=right) for n in sizes.tolist()])
-
-        return recall(graph, ("windows", left, kernel), windows)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, kernels={self.kernels}, causal={self.causal}"
+
+
+def _windows(graph: Graph, kernel: int, causal: bool) -> Graph:
+    """The window of a kernel within each sequence."""
+    left = kernel - 1 if causal else kernel // 2
+    _, sizes = sequences("Convolutional", graph, both_ways=not causal)
+    return disjoint_union([Window(n, left=left, right=kernel - 1 - left) for n in sizes.tolist()])
 
 
 CARD = Card(

@@ -12,6 +12,7 @@ from edgewise.graphs import Causal, Complete, Graph
 from edgewise.models.transformer import BlockSettings, transformer_block
 from edgewise.nn import KVCache
 from edgewise.nn.inputs import check_features, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.norm import norm_named
 
 __all__ = ["Caches", "Decoder"]
@@ -19,7 +20,7 @@ __all__ = ["Caches", "Decoder"]
 Caches = Sequence[tuple[KVCache, KVCache]]
 
 
-class Decoder(nn.Module):
+class Decoder(Layer):
     r"""Pairs of blocks: one along the graph of the targets, one along edges from a memory.
 
     .. math::  x \leftarrow B^{self}_l(x, G), \qquad

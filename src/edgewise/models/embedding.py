@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.nn import sinusoidal as nn_sinusoidal
-from edgewise.nn.inputs import check_rate, check_size
+from edgewise.nn.inputs import check_rate, check_size, check_tensor
+from edgewise.nn.layer import Layer
 from edgewise.nn.norm import norm_named
 from edgewise.ops.tracing import looked_into
 
@@ -18,7 +19,7 @@ __all__ = ["TokenEmbedding", "positions_within"]
 _WHOLE = (torch.int64, torch.int32)
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(Layer):
     r"""A learned vector for every token, one for its position, and one for its segment, added up.
 
     .. math::  x_i = \mathrm{norm}(\mathrm{scale} \cdot E_{t_i} + P_{p_i} + S_{s_i})
@@ -107,6 +108,7 @@ class TokenEmbedding(nn.Module):
         positions: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
+        check_tensor("TokenEmbedding", "tokens", tokens)
         if not tokens.ndim:
             raise ShapeError(
                 "TokenEmbedding: tokens must have shape [*batch, nodes], got []. Add the missing "

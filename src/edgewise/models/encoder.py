@@ -13,12 +13,13 @@ from edgewise.models.card import Card
 from edgewise.models.transformer import BlockSettings, transformer_block
 from edgewise.nn import KVCache
 from edgewise.nn.inputs import check_features, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.norm import norm_named
 
 __all__ = ["CARD", "Encoder"]
 
 
-class Encoder(nn.Module):
+class Encoder(Layer):
     r"""A stack of equal blocks over one graph.
 
     .. math::  h = \mathrm{norm} \, (B_L \circ \dots \circ B_1)(x, G)

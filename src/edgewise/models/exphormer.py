@@ -23,6 +23,7 @@ from edgewise.models.card import Card
 from edgewise.models.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.models.gps import gps_block
 from edgewise.nn.inputs import check_nodes, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 
 __all__ = ["CARD", "Exphormer", "exphormer_graph"]
@@ -125,7 +126,7 @@ def _with_alone(graph: Graph, added: int) -> Graph:
     return disjoint_union([graph, alone]) if added else graph
 
 
-class Exphormer(nn.Module):
+class Exphormer(Layer):
     r"""`GPS` over nodes and hubs, whose attention runs on an `exphormer_graph`.
 
     .. math::

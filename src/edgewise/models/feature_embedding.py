@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError
 from edgewise.models.dropout import FeatureDropout
 from edgewise.nn.inputs import check_edge, check_features, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["EdgeEmbedding", "NodeEmbedding"]
 
 
-class NodeEmbedding(nn.Module):
+class NodeEmbedding(Layer):
     r"""Project the features of every node, and add its projected encoding.
 
     .. math::  h_i = W \, \mathrm{drop}(x_i) + b + U p_i
@@ -63,7 +64,7 @@ class NodeEmbedding(nn.Module):
         return x + self.encoding(encoding)
 
 
-class EdgeEmbedding(nn.Module):
+class EdgeEmbedding(Layer):
     r"""Project the features of every edge, if the model has any: ``e_ij = W b_ij + b``.
 
     Args:

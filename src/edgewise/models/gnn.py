@@ -21,6 +21,7 @@ from edgewise.nn import (
 )
 from edgewise.nn.activation import Activation, activation_named
 from edgewise.nn.inputs import check_choice, check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.norm import norm_named
 
 __all__ = ["CONVOLUTIONS", "GIN_CARD", "GNN", "MONET_CARD", "SAGE_CARD", "convolution_named"]
@@ -28,7 +29,7 @@ __all__ = ["CONVOLUTIONS", "GIN_CARD", "GNN", "MONET_CARD", "SAGE_CARD", "convol
 Convolution = Callable[[int, int], nn.Module]
 
 
-class GNN(nn.Module):
+class GNN(Layer):
     r"""Convolutions over one graph, each with a norm, an activation and dropout behind it.
 
     .. math::

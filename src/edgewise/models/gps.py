@@ -11,12 +11,13 @@ from edgewise.models.card import Card
 from edgewise.models.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.nn import MLP, DotAttention, GINConvolution, GINEConvolution, GPSBlock
 from edgewise.nn.inputs import check_size
+from edgewise.nn.layer import Layer
 from edgewise.ops.bias import Bias
 
 __all__ = ["CARD", "GPS", "gps_block"]
 
 
-class GPS(nn.Module):
+class GPS(Layer):
     r"""A stack of `GPSBlock` over features and encodings.
 
     .. math::

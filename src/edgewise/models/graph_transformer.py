@@ -9,11 +9,12 @@ from edgewise.models.card import Card
 from edgewise.models.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.nn import MLP, Block, DotAttention, EdgeAttention, EdgeBlock
 from edgewise.nn.inputs import check_edges, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "EDGES_CARD", "GraphTransformer"]
 
 
-class GraphTransformer(nn.Module):
+class GraphTransformer(Layer):
     r"""Attention along the edges of the data, in post-norm blocks.
 
     .. math::

@@ -24,12 +24,13 @@ from edgewise.nn import (
     shortest_paths,
 )
 from edgewise.nn.inputs import check_edge, check_edges, check_nodes, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 
 __all__ = ["CARD", "Graphormer", "Structure"]
 
 
-class Graphormer(nn.Module):
+class Graphormer(Layer):
     r"""A Transformer over each graph and a virtual node, with structure as biases.
 
     .. math::

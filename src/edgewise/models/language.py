@@ -15,13 +15,15 @@ from edgewise.models.encoder import Encoder
 from edgewise.models.sampling import continued
 from edgewise.models.text import check_widths, embedded
 from edgewise.nn import KVCache
+from edgewise.nn.inputs import check_tensor
+from edgewise.nn.layer import Layer
 
 __all__ = ["GraphRule", "LanguageModel", "check_writing"]
 
 GraphRule = Callable[[int, int], Graph]
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Layer):
     r"""What comes next, from what came before: an `Encoder` over `Causal`, and one linear map.
 
     .. math::  \ell_i = W_{head} \, \mathrm{trunk}(x, \mathrm{Causal})_i, \qquad
@@ -101,6 +103,7 @@ class LanguageModel(nn.Module):
         **given: Any,
     ) -> Tensor:
         """What the head sees: ``[*batch, T, dim]``."""
+        check_tensor("LanguageModel", "tokens", tokens)
         first = caches[0].length if caches else 0
         T = tokens.shape[-1] if tokens.ndim else 0
         x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions, first=first)
@@ -149,6 +152,7 @@ class LanguageModel(nn.Module):
 
 def check_writing(model: nn.Module, embedding: TokenEmbedding, tokens: Tensor, n: int) -> None:
     """Check that a model is ready to write ``n`` tokens after these."""
+    check_tensor("generate", "tokens", tokens)
     if model.training:
         raise ArgumentError(
             "generate: the model is in training mode, in which dropout acts. Call model.eval() "

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
 from edgewise.nn import MLP
+from edgewise.nn.layer import Layer
 
 __all__ = ["GraphModel", "NodeModel"]
 
 
-class NodeModel(nn.Module):
+class NodeModel(Layer):
     r"""Predict something about every node: ``y_i = W h_i``.
 
     Args:
@@ -49,7 +50,7 @@ class NodeModel(nn.Module):
         return self.head(self.trunk(x, graph, **_there(given)))
 
 
-class GraphModel(nn.Module):
+class GraphModel(Layer):
     r"""Predict something about every graph, from the mean of its nodes.
 
     .. math::  y_g = \mathrm{MLP}\Big(\frac{1}{N_g} \sum_{i \in g} h_i\Big)

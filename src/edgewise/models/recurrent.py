@@ -14,13 +14,14 @@ from edgewise.graphs import Graph, recall
 from edgewise.models.card import Card
 from edgewise.models.sequences import sequences
 from edgewise.nn.inputs import check_choice, check_features, check_nodes, check_rate, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
 
 _KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
-class Recurrent(nn.Module):
+class Recurrent(Layer):
     r"""A recurrent network along each sequence of a graph: `torch.nn.LSTM` or `torch.nn.GRU`.
 
     .. math::  h_i = \mathrm{cell}(x_i, h_{i - 1}), \qquad h_{-1} = 0

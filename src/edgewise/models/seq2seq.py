@@ -15,11 +15,12 @@ from edgewise.models.encoder import Encoder
 from edgewise.models.language import check_writing
 from edgewise.models.sampling import continued
 from edgewise.models.text import check_widths, embedded
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "EncoderDecoder", "transformer"]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Layer):
     r"""Sequence to sequence: an encoder, a decoder that reads it, and one linear map.
 
     .. math::  m = \mathrm{encoder}(x^{source}, G^{source}), \qquad

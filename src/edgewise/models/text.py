@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
@@ -13,11 +13,12 @@ from edgewise.models.card import Card
 from edgewise.models.embedding import TokenEmbedding
 from edgewise.models.encoder import Encoder
 from edgewise.models.initial import normal_weights
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "TextEncoder", "bert", "check_widths", "embedded"]
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Layer):
     """An `Encoder` on tokens: what BERT is.
 
     Args:

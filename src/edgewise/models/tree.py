@@ -9,11 +9,12 @@ from edgewise.models.card import Card
 from edgewise.models.words import Words
 from edgewise.nn import ChildSumTreeLSTM, NaryTreeLSTM
 from edgewise.nn.inputs import check_rate, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "NARY_CARD", "TreeClassifier"]
 
 
-class TreeClassifier(nn.Module):
+class TreeClassifier(Layer):
     r"""Predict the class of every node of a tree, which stands for the phrase below it.
 
     .. math::

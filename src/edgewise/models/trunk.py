@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from edgewise.graphs import Graph
 from edgewise.models.feature_embedding import NodeEmbedding
 from edgewise.nn import MLP, Block
+from edgewise.nn.layer import Layer
 
 __all__ = ["Trunk"]
 
 
-class Trunk(nn.Module):
+class Trunk(Layer):
     r"""Project the features, add the encodings, and pass them through one block a mixer.
 
     .. math::  h = \mathrm{norm}\,(B_L \circ \dots \circ B_1)(W x + U p)

@@ -10,14 +10,15 @@ from edgewise.graphs import Complete, Graph, Hubs, disjoint_union
 from edgewise.models.card import Card
 from edgewise.models.encoder import Encoder
 from edgewise.models.initial import normal_weights
-from edgewise.nn.inputs import check_rate, check_size
+from edgewise.nn.inputs import check_rate, check_size, check_tensor
+from edgewise.nn.layer import Layer
 
 __all__ = ["CARD", "VisionTransformer", "vit", "with_class_token"]
 
 Size = int | tuple[int, int]
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Layer):
     r"""Patches of an image as nodes, a class token in front, and an `Encoder` over their graph.
 
     .. math::  x = [c, W p_1, \dots, W p_n] + P, \qquad
@@ -93,6 +94,7 @@ class VisionTransformer(nn.Module):
 
     def features(self, images: Tensor, graph: Graph | None = None) -> Tensor:
         """Representations of the class token and of all patches: ``[*batch, 1 + n, dim]``."""
+        check_tensor("VisionTransformer", "images", images)
         if images.ndim < 3 or tuple(images.shape[-3:]) != self.image_size:
             raise ShapeError(
                 f"VisionTransformer: images must have shape [*batch, channels, height, width] "

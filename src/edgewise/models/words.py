@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
-from edgewise.nn.inputs import check_rate, check_size
-from edgewise.ops.blank import has_numbers
+from edgewise.nn.inputs import can_be_checked, check_rate, check_size, check_tensor
+from edgewise.nn.layer import Layer
 
 __all__ = ["WordModel", "Words"]
 
 
-class Words(nn.Module):
+class Words(Layer):
     r"""A vector for each word, and zeros for a node without one.
 
     Args:
@@ -43,22 +43,26 @@ class Words(nn.Module):
         self.embedding = nn.Embedding(num_words, check_size("Words", "dim", dim))
 
     def forward(self, words: Tensor) -> Tensor:
+        check_tensor("Words", "words", words)
         if words.is_floating_point() or words.is_complex():
             raise ArgumentError(
                 f"Words: words must hold whole numbers, got {words.dtype}. Convert them with "
                 f"words.long()."
             )
-        beyond = (words < -1) | (words >= self.embedding.num_embeddings)
-        unknown = words[beyond] if has_numbers(words) else words[:0]
+        if can_be_checked(words):
+            self._check_numbers(words)
+        return self.embedding(words.clamp(min=0)).masked_fill((words < 0)[..., None], 0.0)
+
+    def _check_numbers(self, words: Tensor) -> None:
+        unknown = words[(words < -1) | (words >= self.embedding.num_embeddings)]
         if unknown.numel():
             raise ArgumentError(
                 f"Words: words must lie below num_words={self.embedding.num_embeddings} and from "
                 f"-1, which is no word, got {int(unknown[0])}. Give unknown words a number too."
             )
-        return self.embedding(words.clamp(min=0)).masked_fill((words < 0)[..., None], 0.0)
 
 
-class WordModel(nn.Module):
+class WordModel(Layer):
     r"""Any model over graphs whose nodes are words: a language model, a classifier of sentences.
 
     .. math::  y = \mathrm{model}(\mathrm{drop}(E_{\text{words}}), G)

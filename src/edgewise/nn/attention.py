@@ -11,6 +11,7 @@ from edgewise.graphs import Graph
 from edgewise.nn.cache import KVCache
 from edgewise.nn.heads import edge_heads, merge_heads, reset_linear, split_heads
 from edgewise.nn.inputs import check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.rotary import Rotary
 from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Dot
@@ -18,7 +19,7 @@ from edgewise.ops.scores import Dot
 __all__ = ["DotAttention"]
 
 
-class DotAttention(nn.Module):
+class DotAttention(Layer):
     r"""Multi-head dot-product attention over any graph.
 
     .. math::

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.nn.inputs import check_choice, check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.norm import norm_named
 
 __all__ = ["Block"]
 
 
-class Block(nn.Module):
+class Block(Layer):
     r"""A mixer across nodes, then an MLP at every node, each with norm, dropout and residual.
 
     .. math::

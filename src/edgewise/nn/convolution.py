@@ -9,12 +9,13 @@ from edgewise.functional import aggregate
 from edgewise.graphs import Graph
 from edgewise.nn.activation import Activation, activation_named
 from edgewise.nn.inputs import check_choice, check_features, check_nodes, check_size, edge_weight
+from edgewise.nn.layer import Layer
 from edgewise.problem import Reduce
 
 __all__ = ["GraphConvolution"]
 
 
-class GraphConvolution(nn.Module):
+class GraphConvolution(Layer):
     r"""Message passing: what a node knows, plus what its sources say.
 
     .. math::

@@ -12,6 +12,7 @@ from edgewise.graphs import Graph, recall
 from edgewise.layouts import edges
 from edgewise.layouts.progression import progression
 from edgewise.nn.inputs import check_choice, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 
 __all__ = ["DegreeEncoding", "degrees"]
@@ -61,7 +62,7 @@ def _degrees(graph: Graph, direction: Direction) -> Tensor:
     return torch.bincount(edges(graph).target, minlength=graph.num_targets)
 
 
-class DegreeEncoding(nn.Module):
+class DegreeEncoding(Layer):
     r"""Graphormer's centrality encoding: a learned vector for each in- and each out-degree.
 
     .. math::  z_i = W^{in}_{\min(d^{in}_i, D)} + W^{out}_{\min(d^{out}_i, D)}

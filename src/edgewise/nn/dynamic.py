@@ -12,11 +12,12 @@ from edgewise.graphs import Graph
 from edgewise.nn.heads import merge_heads, reset_linear, split_heads
 from edgewise.nn.inputs import check_features, check_nodes, check_rate, check_size
 from edgewise.nn.kernel import kernel_places
+from edgewise.nn.layer import Layer
 
 __all__ = ["DynamicConvolution", "LightweightConvolution"]
 
 
-class LightweightConvolution(nn.Module):
+class LightweightConvolution(Layer):
     r"""A weighted sum over a window whose weights belong to distances, one kernel for each head.
 
     .. math::
@@ -98,7 +99,7 @@ class LightweightConvolution(nn.Module):
         return _described(self)
 
 
-class DynamicConvolution(nn.Module):
+class DynamicConvolution(Layer):
     r"""A weighted sum over a window whose weights the target predicts, without asking the sources.
 
     .. math::

@@ -13,6 +13,7 @@ from edgewise.nn.block import Block
 from edgewise.nn.heads import merge_heads, reset_linear, split_heads
 from edgewise.nn.incidence import from_sources, from_targets
 from edgewise.nn.inputs import check_edges, check_features, check_nodes, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.mlp import MLP
 
 __all__ = ["EdgeAttention", "EdgeBlock", "NodesAndEdges"]
@@ -30,7 +31,7 @@ class NodesAndEdges(NamedTuple):
     edge: Tensor
 
 
-class EdgeAttention(nn.Module):
+class EdgeAttention(Layer):
     r"""Dot-product attention whose every channel is scaled by the edge it crosses.
 
     .. math::
@@ -143,7 +144,7 @@ class EdgeAttention(nn.Module):
         )
 
 
-class EdgeBlock(nn.Module):
+class EdgeBlock(Layer):
     r"""A post-norm block of which both nodes and edges come out new.
 
     .. math::
@@ -222,7 +223,7 @@ class EdgeBlock(nn.Module):
         )
 
 
-class _Found(nn.Module):
+class _Found(Layer):
     """The mixer of a block for which what is mixed was found elsewhere."""
 
     def forward(self, x: Tensor, graph: Graph, *, found: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from edgewise.functional import attention
 from edgewise.graphs import Graph
 from edgewise.nn.heads import edge_heads, leading, merge_heads, reset_linear, split_heads
 from edgewise.nn.inputs import check_edge, check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.ops.scores import Additive, GATv2
 
 __all__ = ["GATAttention", "GATv2Attention"]
 
 
-class GATAttention(nn.Module):
+class GATAttention(Layer):
     r"""Graph attention: the score is a sum of what target and source say on their own.
 
     .. math::
@@ -153,7 +154,7 @@ def _said(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     return said.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
 
 
-class GATv2Attention(nn.Module):
+class GATv2Attention(Layer):
     r"""Graph attention in which the target decides which source it likes best.
 
     .. math::

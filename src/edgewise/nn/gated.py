@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from edgewise.graphs import Graph
 from edgewise.nn.heads import reset_linear
 from edgewise.nn.inputs import check_features, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["GatedConvolution"]
 
 
-class GatedConvolution(nn.Module):
+class GatedConvolution(Layer):
     r"""The module around a lightweight or dynamic convolution: gated before, mixed after.
 
     .. math::

@@ -12,12 +12,13 @@ from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
 from edgewise.nn.inputs import check_features, check_nodes, check_size, check_square, edge_weight
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 
 __all__ = ["GCNConvolution"]
 
 
-class GCNConvolution(nn.Module):
+class GCNConvolution(Layer):
     r"""The graph convolutional network's layer: a symmetric average over neighbors and itself.
 
     .. math::

@@ -15,13 +15,15 @@ from edgewise.nn.inputs import (
     check_features,
     check_nodes,
     check_size,
+    check_tensor,
     edge_weight,
 )
+from edgewise.nn.layer import Layer
 
 __all__ = ["GINConvolution", "GINEConvolution"]
 
 
-class GINConvolution(nn.Module):
+class GINConvolution(Layer):
     r"""A plain sum over sources, then an MLP: it tells apart what any message passing can.
 
     .. math::  h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i + \sum_{j \in N(i)} w_{ij} h_j\Big)
@@ -76,7 +78,7 @@ class GINConvolution(nn.Module):
         return self.mlp((1.0 + self.eps) * x + heard)
 
 
-class GINEConvolution(nn.Module):
+class GINEConvolution(Layer):
     r"""The graph isomorphism layer with edge features: a source speaks through its edge.
 
     .. math::
@@ -171,6 +173,8 @@ def _register_eps(layer: nn.Module, eps: float, train: bool) -> None:
 
 
 def _check_alike(owner: str, x: Tensor, source: Tensor, graph: Graph) -> None:
+    check_tensor(owner, "x", x)
+    check_tensor(owner, "source", source)
     if x.ndim < 2 or source.ndim < 2 or x.shape[-1] != source.shape[-1]:
         raise ShapeError(  # adding would broadcast in silence
             f"{owner}: x and source must have shape [*batch, nodes, dim] with one dim, got "

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from edgewise.graphs import Graph
 from edgewise.nn.block import Block
 from edgewise.nn.inputs import check_rate, check_size
+from edgewise.nn.layer import Layer
 from edgewise.nn.mlp import MLP
 from edgewise.nn.norm import norm_named
 from edgewise.ops.bias import Bias
@@ -14,7 +15,7 @@ from edgewise.ops.bias import Bias
 __all__ = ["GPSBlock"]
 
 
-class GPSBlock(nn.Module):
+class GPSBlock(Layer):
     r"""Two mixers over two graphs, added up, then an MLP.
 
     .. math::

@@ -11,7 +11,14 @@ from edgewise.errors import ShapeError
 from edgewise.functional import aggregate
 from edgewise.graphs import Complete, Graph, compose, reverse
 from edgewise.nn.incidence import from_sources, from_targets, incoming
-from edgewise.nn.inputs import check_choice, check_edges, check_nodes, check_square
+from edgewise.nn.inputs import (
+    check_choice,
+    check_edges,
+    check_nodes,
+    check_square,
+    check_tensor,
+)
+from edgewise.nn.layer import Layer
 from edgewise.nn.remembered import remembered
 from edgewise.problem import Reduce
 
@@ -32,7 +39,7 @@ class GraphFeatures(NamedTuple):
     u: Tensor | None
 
 
-class GraphNetwork(nn.Module):
+class GraphNetwork(Layer):
     r"""A graph network block: each edge is updated, then each node, then each graph.
 
     .. math::
@@ -169,6 +176,7 @@ def _side_by_side(*parts: Tensor | None) -> Tensor:
 
 
 def _check(x: Tensor, graph: Graph, edge: Tensor | None, u: Tensor | None, readout: Graph) -> None:
+    check_tensor("GraphNetwork", "x", x)
     check_square("GraphNetwork", graph, "Give both sides one numbering in an EdgeList.")
     if x.ndim < 2:
         raise ShapeError(

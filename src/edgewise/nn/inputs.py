@@ -10,8 +10,10 @@ from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
 from edgewise.ops.bias import check_per_edge
+from edgewise.ops.tracing import looked_into
 
 __all__ = [
+    "can_be_checked",
     "check_choice",
     "check_edge",
     "check_edges",
@@ -20,6 +22,7 @@ __all__ = [
     "check_rate",
     "check_size",
     "check_square",
+    "check_tensor",
     "edge_weight",
 ]
 
@@ -53,8 +56,34 @@ def check_choice(owner: str, name: str, value: object, known: Collection[object]
         raise ArgumentError(f"{owner}: {name} must be one of {listed}, got {value!r}.")
 
 
+def check_tensor(owner: str, name: str, value: object) -> None:
+    """Check that an input is a tensor, and not what ``torch.fx`` puts in its place."""
+    if isinstance(value, Tensor):
+        return
+    kind = type(value)
+    if kind.__module__.startswith("torch.fx"):
+        raise ArgumentError(
+            f"{owner}: torch.fx.symbolic_trace gives {name} no shape, and shapes are checked "
+            f"against the layer and the graph. Use torch.export.export."
+        )
+    raise ArgumentError(
+        f"{owner}: {name} must be a tensor, got {kind.__name__}. Use torch.as_tensor({name})."
+    )
+
+
+def can_be_checked(tensor: Tensor) -> bool:
+    """Whether a check may look at the numbers of a tensor: no tracer records it, and it has some.
+
+    >>> import torch
+    >>> can_be_checked(torch.arange(3)), can_be_checked(torch.arange(3, device="meta"))
+    (True, False)
+    """
+    return tensor.numel() > 0 and not tensor.is_meta and not looked_into((tensor,))
+
+
 def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:
     """Check that ``x`` is ``[*batch, nodes, dim]``; ``size`` is the argument that said ``dim``."""
+    check_tensor(owner, name, x)
     if x.ndim < 2:
         raise ShapeError(
             f"{owner}: {name} must have shape [*batch, nodes, {dim}], got {list(x.shape)}. "

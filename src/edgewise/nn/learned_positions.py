@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
-from edgewise.nn.inputs import check_size
-from edgewise.ops.blank import has_numbers
+from edgewise.nn.inputs import can_be_checked, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["LearnedPositions"]
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(Layer):
     r"""A learned vector for every position.
 
     .. math::  p_i = W_{\text{position}(i)}
@@ -69,8 +69,7 @@ class LearnedPositions(nn.Module):
                 f"LearnedPositions: positions must be whole numbers, got {positions.dtype}. "
                 f"Use sinusoidal for broken ones."
             )
-        seen = not torch.compiler.is_compiling() and has_numbers(positions)
-        if seen and positions.numel():
+        if can_be_checked(positions):
             low, high = (int(end) for end in positions.aminmax())
             if low < 0 or high >= self.max_nodes:
                 raise ArgumentError(self._too_far(f"position {low if low < 0 else high}"))

@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 from edgewise.nn.activation import ACTIVATIONS
 from edgewise.nn.inputs import check_choice, check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["MLP"]
 
 _GATED = "swiglu"
 
 
-class MLP(nn.Module):
+class MLP(Layer):
     r"""Two linear layers with an activation between them, at every node alike.
 
     .. math::

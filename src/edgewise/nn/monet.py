@@ -14,6 +14,7 @@ from edgewise.layouts import edges
 from edgewise.nn.heads import reset_linear, split_heads
 from edgewise.nn.incidence import from_sources, from_targets
 from edgewise.nn.inputs import check_choice, check_edges, check_features, check_nodes, check_size
+from edgewise.nn.layer import Layer
 from edgewise.ops.gaussian import gaussian_weight
 from edgewise.problem import Reduce
 
@@ -22,7 +23,7 @@ __all__ = ["MoNetConvolution", "degree_coordinates"]
 _EPS = 1e-15  # the variance never gets so small by itself
 
 
-class MoNetConvolution(nn.Module):
+class MoNetConvolution(Layer):
     r"""Gaussian kernels over pseudo-coordinates: a source counts by where its edge lies.
 
     .. math::

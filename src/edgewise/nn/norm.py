@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgewise.nn.inputs import check_choice
+from edgewise.nn.inputs import check_choice, check_tensor
+from edgewise.nn.layer import Layer
 
 __all__ = ["BatchNorm", "norm_named"]
 
@@ -12,7 +13,7 @@ _KNOWN = ("layer", "rms", "batch", None)
 _EPS = 1e-5
 
 
-class BatchNorm(nn.BatchNorm1d):
+class BatchNorm(Layer, nn.BatchNorm1d):
     r"""Batch normalization over all nodes of all graphs: ``[*batch, N, dim]``.
 
     .. math::  y = \gamma \, \frac{x - \mathrm{mean}_{b, n}\, x}
@@ -30,6 +31,7 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensor("BatchNorm", "input", input)
         return super().forward(input.flatten(0, -2)).reshape(input.shape)
 
 

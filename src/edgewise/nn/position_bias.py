@@ -10,6 +10,7 @@ from torch import nn
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, recall
 from edgewise.nn.inputs import check_size
+from edgewise.nn.layer import Layer
 from edgewise.ops.bias import RelativeBias
 
 __all__ = ["T5RelativeBias", "alibi"]
@@ -80,7 +81,7 @@ def _slopes(heads: int) -> list[float]:
     return slopes + between[: heads - power]
 
 
-class T5RelativeBias(nn.Module):
+class T5RelativeBias(Layer):
     r"""A learned number for every head and range of distances, as in T5.
 
     .. math::

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.nn.inputs import check_size
+from edgewise.nn.inputs import check_size, check_tensor
 
 __all__ = ["Rotary"]
 
@@ -65,6 +65,8 @@ class Rotary(nn.Module):
         self.interleaved = interleaved
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        check_tensor("Rotary", "x", x)
+        check_tensor("Rotary", "positions", positions)
         if x.ndim < 2 or x.shape[-1] < self.dim or positions.shape[-1:] != x.shape[-2:-1]:
             raise ShapeError(
                 f"Rotary: x must be [*batch, heads, nodes, head_dim] with head_dim at least "

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.nn.inputs import check_features, check_size
+from edgewise.nn.inputs import check_features, check_size, check_tensor
 
 __all__ = ["PathBias", "SpatialBias"]
 
@@ -59,6 +59,7 @@ class SpatialBias(nn.Module):
         nn.init.normal_(self.distance_encoder.weight, std=0.02)
 
     def forward(self, distance: Tensor) -> Tensor:
+        check_tensor("SpatialBias", "distance", distance)
         if distance.is_floating_point() or distance.dtype == torch.bool:
             raise ArgumentError(
                 f"SpatialBias: distance must hold whole numbers, got {distance.dtype}. Pass what "
@@ -141,7 +142,12 @@ class PathBias(nn.Module):
         place = torch.arange(self.length, device=path.device) * E
         entry = torch.where(path < 0, len(said), path + place)
         table = torch.cat([said, said.new_zeros(1, self.heads)])
-        return F.embedding_bag(entry, table, mode="mean", padding_idx=len(said)).T
+        # Place by place: `F.embedding_bag` would do it in one call, but has no second derivative.
+        total = table.new_zeros(len(path), self.heads)
+        for column in entry.unbind(1):
+            total = total + F.embedding(column, table, padding_idx=len(said))
+        steps = (path >= 0).sum(1, keepdim=True).clamp(min=1)
+        return (total / steps).T
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, edge_dim={self.edge_dim}, length={self.length}"

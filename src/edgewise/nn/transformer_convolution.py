@@ -10,11 +10,12 @@ from edgewise.functional import attention
 from edgewise.graphs import Graph
 from edgewise.nn.heads import edge_heads, merge_heads, split_heads
 from edgewise.nn.inputs import check_features, check_rate, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["TransformerConvolution"]
 
 
-class TransformerConvolution(nn.Module):
+class TransformerConvolution(Layer):
     r"""Dot-product attention over a graph, plus what a node itself knows.
 
     .. math::

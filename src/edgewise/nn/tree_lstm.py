@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError, GraphError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.nn.forest import Forest, forest
-from edgewise.nn.inputs import check_features, check_nodes, check_size
-from edgewise.ops.blank import has_numbers
+from edgewise.nn.inputs import can_be_checked, check_features, check_nodes, check_size
+from edgewise.nn.layer import Layer
 
 __all__ = ["ChildSumTreeLSTM", "NaryTreeLSTM"]
 
@@ -19,7 +19,7 @@ State = tuple[Tensor, Tensor]
 """Hidden state and memory cell of some nodes: each ``[*batch, nodes, out_dim]``."""
 
 
-class ChildSumTreeLSTM(nn.Module):
+class ChildSumTreeLSTM(Layer):
     r"""An LSTM from the leaves of trees to their roots, whose children are an unordered set.
 
     .. math::
@@ -99,7 +99,7 @@ class ChildSumTreeLSTM(nn.Module):
         return f"{self.in_dim}, {self.out_dim}"
 
 
-class NaryTreeLSTM(nn.Module):
+class NaryTreeLSTM(Layer):
     r"""An LSTM from the leaves of trees to their roots, with weights for each place of a child.
 
     .. math::
@@ -199,8 +199,8 @@ class NaryTreeLSTM(nn.Module):
                 f"NaryTreeLSTM: edge must hold whole numbers, the places of children, got "
                 f"{edge.dtype}. Convert it with edge.long()."
             )
-        if not has_numbers(edge):
-            return torch.empty_like(edge, dtype=torch.int64)
+        if not can_be_checked(edge):
+            return edge.long().index_select(0, trees.edge)
         outside = edge[(edge < 0) | (edge >= self.arity)]
         if outside.numel():
             raise ArgumentError(

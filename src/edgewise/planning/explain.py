@@ -21,7 +21,7 @@ _WIDTH = 60
 _NEAR = 1.05  # a plan that takes so much longer than the best is as good
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a problem runs the way it runs; print it, or take it as JSON.
 
@@ -58,6 +58,9 @@ class Explanation:
         lines.append(f"budget   {as_text(decision.budget)}")
         lines.append(f"prices   {_prices(device)}")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON types."""

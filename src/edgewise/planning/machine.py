@@ -38,8 +38,8 @@ __all__ = [
     "constants",
     "identity",
     "measured_path",
-    "priced_as",
     "price_set",
+    "priced_as",
     "shipped",
 ]
 

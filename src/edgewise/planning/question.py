@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
+from edgewise.graphs.base import how_to_wrap
 from edgewise.ops.bias import Bias, BiasKind, RelativeBias, as_bias, check_per_edge
 from edgewise.ops.dropout import draw_seed
 from edgewise.ops.inputs import Inputs
@@ -196,8 +197,7 @@ def check_graph(graph: object) -> None:
     """Check that the graph argument is a graph."""
     if not isinstance(graph, Graph):
         raise ArgumentError(
-            f"graph must be an edgewise graph, got {type(graph).__name__}. Wrap "
-            f"edges in EdgeList(edge_index, num_nodes=...)."
+            f"graph must be an edgewise graph, got {type(graph).__name__}. {how_to_wrap(graph)}"
         )
 
 

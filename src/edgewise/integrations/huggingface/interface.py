@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.extras import require
 from edgewise.functional import attention, attention_state, weights
 from edgewise.graphs import Complete
 from edgewise.integrations.huggingface import active

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import nn as originals
-
 from torch_geometric.data.data import BaseData, Data
 
 from edgewise.errors import ArgumentError, GraphError
@@ -78,6 +77,8 @@ class GPSConv(_GPSConv):
         arXiv:2205.12454, section 3.1.
         Shirzad et al. Exphormer. 2023, arXiv:2303.06147, section 3.
     """
+
+    original: ClassVar[Any] = _GPSConv
 
     def forward(
         self,

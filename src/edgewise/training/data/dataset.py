@@ -22,7 +22,7 @@ Task = Literal["node-classes", "graph-classes", "node-values", "graph-values"]
 TASKS: tuple[str, ...] = get_args(Task)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GraphDataset:
     """Many graphs (or one), with a label for each node or for each graph.
 
@@ -72,6 +72,14 @@ class GraphDataset:
                 f"is worth. Add edges, or train a network that needs none."
             )
         self._check_labels()
+
+    def __repr__(self) -> str:
+        classes = f", num_classes={self.num_classes}" if self.has_classes else ""
+        return (
+            f"GraphDataset({self.name!r}, task={self.task!r}, "
+            f"num_graphs={self.topology.num_graphs}, num_nodes={self.topology.num_nodes}, "
+            f"num_edges={self.topology.num_edges}, num_features={self.num_features}{classes})"
+        )
 
     def _check_labels(self) -> None:
         if self.y.ndim != 1 or self.y.numel() != self.num_labels:
