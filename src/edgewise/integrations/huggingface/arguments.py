@@ -24,7 +24,7 @@ _IRRELEVANT = frozenset(
 # Arguments that some attention function of Transformers reads, and this one does not.
 _MEANT = frozenset(
     {
-        *("block_indices", "block_table", "cache", "cu_seqlens", "graph", "k_cache"),
+        *("block_indices", "block_table", "cache", "cu_seqlens", "k_cache"),
         *("kernel_options", "sinks", "softmax_scale", "target_dtype", "use_top_left_mask"),
         "v_cache",
     }
@@ -40,6 +40,11 @@ def check_arguments(module: nn.Module, rest: dict[str, Any]) -> None:
     for name, value in rest.items():
         if name in _IRRELEVANT or name in _TEXTS or value is None or value is False:
             continue
+        if name == "graph":
+            raise ArgumentError(
+                "graph: a model takes a rule for one call after use(model). Prepare it so, or call "
+                "it inside `with graph(rule):`."
+            )
         of_layer = name in _MEANT or named_in_call(
             type(module).__module__, type(module).__qualname__, name
         )
