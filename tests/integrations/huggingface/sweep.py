@@ -12,6 +12,7 @@ import copy
 import importlib
 import inspect
 import json
+import math
 import sys
 import warnings
 import zlib
@@ -219,8 +220,9 @@ def _judged(
         found = output(ours, inputs)
         worst = max(worst, _difference(found, wanted))
         if held is not None and held.shape == found.shape[:2]:
-            found, wanted = found[held], wanted[held]
-        real = max(real, _difference(found, wanted))
+            real = max(real, _difference(found[held], wanted[held]))
+        else:
+            real = max(real, _difference(found, wanted))
     same = "equal with dense_masks" if settings else "equal"
     if worst <= BOUND:
         return Finding(kind, name, same, f"{reference}, every row, {worst:.1e}")
@@ -234,7 +236,7 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     if not wanted.dtype.is_floating_point or not torch.isfinite(wanted).all():
         return 0.0
     error = float((found - wanted).abs().max()) / float(wanted.abs().max().clamp(min=1e-3))
-    return error if error == error else float("inf")
+    return float("inf") if math.isnan(error) else error
 
 
 def _first(error: BaseException) -> str:
