@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -327,19 +325,3 @@ def test_a_model_within_a_module_is_prepared():
     assert model.inner.config._attn_implementation == "edgewise"
     with torch.no_grad():
         assert len(huggingface.weights(model, {"input_ids": ids()})) == 2
-
-
-def test_importing_registers_the_name():
-    program = (
-        "import sys, edgewise.integrations.huggingface\n"
-        "assert 'transformers' not in sys.modules\n"
-        "from transformers import BertConfig, BertModel\n"
-        "sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)\n"
-        "config = BertConfig(**sizes, intermediate_size=8, vocab_size=9)\n"
-        "model = BertModel._from_config(config, attn_implementation='edgewise')\n"
-        "print(model.config._attn_implementation)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "edgewise\n", done.stderr
