@@ -13,10 +13,13 @@ import importlib
 import inspect
 import json
 import math
+import signal
 import sys
+import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +70,8 @@ SIZES: dict[str, int] = {
     "n_shared_experts": 1,
 }
 DROPOUTS = ("dropout", "drop")
-MOST_WEIGHTS = 30_000_000
+MOST_WEIGHTS = 10_000_000
+MOST_SECONDS = 20.0  # of a processor, for one class
 BOUND = 2e-4
 PADDINGS = ("none", "left", "right", "holes")
 
@@ -188,12 +192,32 @@ def built(config: Any, model: Any) -> Any:
     return made
 
 
+@contextmanager
+def at_most(seconds: float) -> Generator[None]:
+    """Raise when a block has taken so much time of a processor; in the main thread alone."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"takes more than {seconds:.0f} seconds")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 def compared(kind: str, config: Any, model: Any) -> Finding:
     """One class with Edgewise and with its own attention."""
     name = model.__name__
     try:
-        theirs = built(config, model)
-        expected = {each: output(theirs, inputs_of(theirs, each)[0]) for each in PADDINGS}
+        with at_most(MOST_SECONDS):
+            theirs = built(config, model)
+            expected = {each: output(theirs, inputs_of(theirs, each)[0]) for each in PADDINGS}
     except Exception as error:  # whatever a class wants that is not built here
         return Finding(kind, name, "not built", _first(error))
     try:
