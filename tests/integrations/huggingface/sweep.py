@@ -301,9 +301,13 @@ def table(findings: list[Finding]) -> str:
         own = [each.outcome for each in findings if each.kind == kind]
         lines.append(f"| {kind} | {' | '.join(str(own.count(each)) for each in outcomes)} |")
     for outcome in ("differs", "refused"):
-        own = sorted(each.name + ": " + each.detail for each in findings if each.outcome == outcome)
-        if own:
-            lines += ["", f"**{outcome.capitalize()}**", "", *(f"- {each}" for each in own)]
+        reasons: dict[str, list[str]] = {}
+        for each in findings:
+            if each.outcome == outcome:
+                reasons.setdefault(each.detail.replace(each.name, "(class)"), []).append(each.name)
+        if reasons:
+            lines += ["", f"**{outcome.capitalize()}**", ""]
+            lines += [f"- {why} {', '.join(sorted(names))}." for why, names in reasons.items()]
     for outcome in ("equal", "equal with dense_masks", "not built"):
         names = ", ".join(sorted(each.name for each in findings if each.outcome == outcome))
         lines += ["", f"**{outcome.capitalize()}**: {names}."]
