@@ -58,7 +58,8 @@ def batches(texts: list[str], size: int, count: int) -> list[dict[str, Tensor]]:
 
 
 def model(implementation: str) -> Any:
-    return AutoModel.from_pretrained(PATH, attn_implementation=implementation).eval()
+    found = AutoModel.from_pretrained(PATH, attn_implementation=implementation).eval()
+    return huggingface.use(found, skip_padding=True) if implementation == OURS else found
 
 
 def in_turn(
@@ -98,7 +99,8 @@ def attention_alone(given: list[dict[str, Tensor]], passes: int) -> dict[str, di
 
     def ours(batch: tuple[Tensor, tuple[Tensor, ...]]) -> Tensor:
         real, rows = batch
-        graph = batch_graph(Layout(*real.shape, real.shape[1]), Pattern(), real)
+        layout = Layout(*real.shape, real.shape[1], skip_padding=True)
+        graph = batch_graph(layout, Pattern(), real)
         return [attend(layer, *rows, graph)[0] for _ in range(LAYERS)][-1]
 
     def theirs(batch: tuple[Tensor, tuple[Tensor, ...]]) -> Tensor:

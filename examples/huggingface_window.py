@@ -27,9 +27,9 @@ def main() -> dict[str, torch.Tensor]:
     """Print how far each graph moves the embeddings, and return them."""
     path = str(get_model_path())
     batch = dict(AutoTokenizer.from_pretrained(path)(SENTENCES, padding=True, return_tensors="pt"))
-    model = huggingface.use(AutoModel.from_pretrained(path).eval())
+    model = huggingface.use(AutoModel.from_pretrained(path).eval(), skip_padding=True)
 
-    # 1. The model's own graph. Padding has no edges, so it is never computed.
+    # 1. The model's own graph. Padding has no edges and is skipped: its rows are zeros.
     found = {"everything": embedded(model(**batch).last_hidden_state, batch["attention_mask"])}
 
     # 2. A graph of ours. In a config (model.config.graph_rule = RULE) it is saved with the model.

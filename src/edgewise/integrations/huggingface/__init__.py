@@ -20,8 +20,8 @@ from edgewise.integrations.huggingface.explaining import (
     LayerExplanation as LayerExplanation,
     explain as explain,
 )
-from edgewise.integrations.huggingface.model import use as use
 from edgewise.integrations.huggingface.patterns import Pattern as Pattern
+from edgewise.integrations.huggingface.prepare import use as use
 from edgewise.integrations.huggingface.registration import (
     register as register,
     register_on_import,

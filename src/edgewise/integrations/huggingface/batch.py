@@ -186,7 +186,15 @@ def batch_graph(
     texts, positions = _whole(pattern.texts), _whole(pattern.positions)
     key = (
         *(layout.batch, layout.queries, layout.keys, layout.query_offset, layout.key_offset),
-        *(layout.itself, layout.skip_padding, pattern.left, pattern.right, pattern.chunk, tuple(starts), tuple(real)),
+        *(
+            layout.itself,
+            layout.skip_padding,
+            pattern.left,
+            pattern.right,
+            pattern.chunk,
+            tuple(starts),
+            tuple(real),
+        ),
         *(None if t is None else (t.shape, t.tobytes()) for t in (texts, positions)),
         rule,
     )

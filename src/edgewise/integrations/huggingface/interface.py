@@ -6,7 +6,6 @@ import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +14,21 @@ from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional import attention, attention_state, weights
 from edgewise.graphs import Complete
 from edgewise.integrations.huggingface import active
+from edgewise.integrations.huggingface.arguments import check_arguments, check_texts
 from edgewise.integrations.huggingface.batch import BatchGraph, BatchMask
-from edgewise.integrations.huggingface.dense import dense_attention
+from edgewise.integrations.huggingface.dense_attention import dense_attention
 from edgewise.integrations.huggingface.frame import Frame
+from edgewise.integrations.huggingface.layer_rules import mask_in_trace, rule_for, source_for
 from edgewise.integrations.huggingface.masks import (
     config_rule,
     mask_function,
-    source_of,
     under_rule,
     without_mask,
 )
-from edgewise.integrations.huggingface.rules import Rule
-from edgewise.integrations.huggingface.tracing import (
+from edgewise.integrations.huggingface.traced_calls import (
     OTHERS,
     is_traced,
     log_once,
-    named_in_call,
     reads_others,
 )
 from edgewise.ops.bias import Bias, as_bias
@@ -40,25 +38,6 @@ from edgewise.ops.state import AttentionState
 __all__ = ["NAME", "Seen", "attend", "register_now"]
 
 NAME = "edgewise"
-
-# Arguments that layers give their attention and that it need not read: the graph, or another part
-# of the model, has taken care of all of them. `indices` are in the mask already.
-_IRRELEVANT = frozenset(
-    {
-        *("cache_position", "deterministic", "indices", "is_causal", "layer_head_mask"),
-        *("layer_idx", "max_length_k", "max_length_q", "output_attentions", "position_ids"),
-        *("sliding_window", "attn_implementation"),
-    }
-)
-# Arguments that some attention function of Transformers reads, and this one does not.
-_MEANT = frozenset(
-    {
-        *("block_indices", "block_table", "cache", "cu_seqlens", "graph", "k_cache"),
-        *("kernel_options", "sinks", "softmax_scale", "target_dtype", "use_top_left_mask"),
-        "v_cache",
-    }
-)
-_TEXTS = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
 
 
 def register_now(transformers: Any) -> None:
@@ -143,7 +122,7 @@ def attend(
         ArgumentError: something is said that would change the result, and is not known here.
         ShapeError: a mask of another size.
     """
-    _check_arguments(module, rest)
+    check_arguments(module, rest)
     _count_call()
     if query.shape[0] < key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)  # learned queries, the same for all
@@ -168,7 +147,7 @@ def attend(
     others = sys._getframe(1).f_locals if _asks_whose(attention_mask) else {}  # pyright: ignore[reportPrivateUsage]
     crosses = any(others.get(name) is not None for name in OTHERS)
     batch, given = _graph_of(module, query, key, attention_mask, bool(causal), crosses)
-    _check_texts(batch, rest)
+    check_texts(batch, rest)
     frame = Frame(batch, query.shape[0], query.shape[2], key.shape[2])
     tensors = frame.targets(query), frame.sources(key), frame.sources(value)
     score = Dot(scaling, softcap)
@@ -212,8 +191,8 @@ def _traced_mask(
     """The dense mask of a layer in traced code, under the rule that holds for it."""
     config = getattr(module, "config", None)
     if isinstance(mask, BatchMask):
-        return _followed_in_trace(module, mask)
-    source = _source_of(module, config)
+        return mask_in_trace(module, mask)
+    source = source_for(module, config)
     if isinstance(mask, Tensor):
         if source is not None:
             raise _plain_mask(module)
@@ -228,82 +207,16 @@ def _traced_mask(
     if source is None:
         return allowed
     if reads_others(type(module).__module__, type(module).__qualname__):
+        layer = type(module).__name__
         raise ArgumentError(
-            f"graph: a rule cannot hold in compiled or traced code of {_name(module)}, which may "
-            f"read tokens that are not its own. Call the model uncompiled, or leave the rule out."
+            f"graph: a rule cannot hold in compiled or traced code of {layer}, which may read "
+            f" tokens that are not its own. Call the model uncompiled, or leave the rule out."
         )
     log_once("the code is traced or compiled, where lengths cannot be read")
     base = query.new_ones(1, 1, Q, K, dtype=torch.bool) if allowed is None else allowed
     real = query.new_ones(query.shape[0], K, dtype=torch.bool)
     batch = BatchMask(base, base, queries + (K - Q), keys, real, True)
     return under_rule(batch, source, None).mask
-
-
-def _source_of(module: nn.Module, config: Any) -> str | None:
-    """The text of the rule that a layer follows, under a tracer."""
-    has_layers = (
-        active.has_layers if torch.compiler.is_compiling() else active.__getattr__("has_layers")
-    )
-    if has_layers:
-        own = getattr(active, f"source_{id(module)}")
-        if own is not None:
-            return own
-    return source_of(config)
-
-
-def _followed_in_trace(module: nn.Module, batch: BatchMask) -> Tensor:
-    has_layers = (
-        active.has_layers if torch.compiler.is_compiling() else active.__getattr__("has_layers")
-    )
-    if not has_layers:
-        return batch.mask
-    own = getattr(active, f"source_{id(module)}")
-    return batch.mask if own is None else under_rule(batch, own, None).mask
-
-
-# The rules that a layer followed in training: the backward pass may run it once more (gradient
-# checkpointing) when the block that set the rule is over.
-@dataclass
-class _Followed:
-    rules: list[Rule | None]
-    is_read: bool = False
-
-
-_FOLLOWED: WeakKeyDictionary[nn.Module, _Followed] = WeakKeyDictionary()
-
-
-def _rule_for(module: nn.Module, usual: Rule | None) -> Rule | None:
-    """The rule that a layer follows now.
-
-    Args:
-        module: The layer.
-        usual: The rule where no block covers the layer alone.
-    """
-    if torch._C._current_graph_task_id() != -1:  # pyright: ignore[reportPrivateUsage]
-        return _rule_again(module, usual)
-    rule = active.block_rule(module) or usual
-    if module.training:
-        followed = _FOLLOWED.setdefault(module, _Followed([]))
-        if followed.is_read:
-            followed.rules, followed.is_read = [], False
-        if rule not in followed.rules:
-            followed.rules.append(rule)
-    return rule
-
-
-def _rule_again(module: nn.Module, usual: Rule | None) -> Rule | None:
-    """The rule of a layer that runs once more, in the backward pass."""
-    followed = _FOLLOWED.get(module)
-    if followed is None:
-        return usual
-    if len(followed.rules) > 1:
-        raise ArgumentError(
-            f"graph: {_name(module)} followed several rules since the last backward pass, and "
-            f"gradient checkpointing cannot tell which one to follow again. Run the backward pass "
-            f"of one before the forward pass of the next, or train without checkpointing."
-        )
-    followed.is_read = True
-    return followed.rules[0]
 
 
 def _asks_whose(mask: Any) -> bool:
@@ -318,7 +231,7 @@ def _graph_of(
     shape = (B, 1, Q, K)
     if isinstance(mask, BatchGraph):
         if not torch.compiler.is_compiling() and mask.following is not None:
-            rule = _rule_for(module, mask.rule)
+            rule = rule_for(module, mask.rule)
             mask = mask if rule == mask.rule else mask.following(rule)
         if isinstance(mask, BatchGraph):
             _check_fits(module, mask, shape)
@@ -326,25 +239,26 @@ def _graph_of(
     config = getattr(module, "config", None)
     if isinstance(mask, BatchMask):
         if not torch.compiler.is_compiling():
-            rule = _rule_for(module, mask.rule)
+            rule = rule_for(module, mask.rule)
             mask = mask if rule == mask.rule else under_rule(mask, None, rule)
         mask = mask.mask
-    elif isinstance(mask, Tensor) and _rule_for(module, config_rule(config)) is not None:
+    elif isinstance(mask, Tensor) and rule_for(module, config_rule(config)) is not None:
         raise _plain_mask(module)
     if isinstance(mask, Tensor):
         mask = _checked(module, query, key, mask)
         graph = Complete(Q, K)
         return BatchGraph(graph, shape, True, (0, Q), (0, K)), mask.expand(-1, -1, Q, -1)
     _check_no_other(module, mask)
-    rule = None if crosses else _rule_for(module, config_rule(config))
+    rule = None if crosses else rule_for(module, config_rule(config))
     skip = bool(getattr(config, "graph_skip_padding", False))
     return without_mask(query, key, causal=causal, rule=rule, skip=skip), None
 
 
 def _plain_mask(module: nn.Module) -> ArgumentError:
+    layer = type(module).__name__
     return ArgumentError(
-        f"graph: a rule cannot be joined to a mask of four axes where {_name(module)} reads it, "
-        f"since that does not say which tokens are padding. Give attention_mask as [batch, tokens],"
+        f"graph: a rule cannot be joined to a mask of four axes where {layer} reads it, since "
+        f" that does not say which tokens are padding. Give attention_mask as [batch, tokens],"
         f" or write the rule into the mask and leave it out."
     )
 
@@ -353,7 +267,7 @@ def _check_fits(module: nn.Module, batch: BatchGraph, shape: tuple[int, int, int
     if batch.shape == shape or (batch.shared and batch.shape[2:] == shape[2:]):
         return
     raise ShapeError(
-        f"attention_mask is a graph of shape {list(batch.shape)} but {_name(module)} has "
+        f"attention_mask is a graph of shape {list(batch.shape)} but {type(module).__name__} has "
         f"queries and keys of {list(shape)}. Build it for this batch, or prepare a model that "
         f"joins masks with use(model, dense_masks=True)."
     )
@@ -364,7 +278,7 @@ def _checked(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor) -> Ten
     if mask.ndim != 4 or mask.shape[-2] not in (1, Q) or mask.shape[-1] != K:
         raise ShapeError(
             f"attention_mask must have shape [batch, heads, queries, keys] = "
-            f"{[B, query.shape[1], Q, K]} where {_name(module)} reads it, got "
+            f"{[B, query.shape[1], Q, K]} where {type(module).__name__} reads it, got "
             f"{list(mask.shape)}. Leave it to the model to make one."
         )
     return mask
@@ -372,8 +286,9 @@ def _checked(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor) -> Ten
 
 def _check_no_other(module: nn.Module, mask: Any) -> None:
     if mask is not None:
+        layer = type(module).__name__
         raise ArgumentError(
-            f"attention_mask must be a graph, a tensor or None where {_name(module)} reads it, got "
+            f"attention_mask must be a graph, a tensor or None where {layer} reads it, got "
             f"{type(mask).__name__}. Prepare the model with use(model)."
         )
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
@@ -383,42 +298,6 @@ def _check_no_other(module: nn.Module, mask: Any) -> None:
             f"attention_mask was lost: {NAME!r} is registered for attention but not for masks. "
             f"Call edgewise.integrations.huggingface.register()."
         )
-
-
-# --- Which arguments ------------------------------------------------------------------------------
-
-
-def _check_arguments(module: nn.Module, rest: dict[str, Any]) -> None:
-    """Refuse what would change the result here; what other attention functions ignore may pass.
-
-    Arguments of losses and of other parts of a model reach attention too, through ``**kwargs``.
-    """
-    for name, value in rest.items():
-        if name in _IRRELEVANT or name in _TEXTS or value is None or value is False:
-            continue
-        of_layer = name in _MEANT or named_in_call(
-            type(module).__module__, type(module).__qualname__, name
-        )
-        if of_layer:
-            raise ArgumentError(
-                f"{_name(module)} passes {name}, which Edgewise does not know and would ignore. "
-                f"Use another attn_implementation for this model."
-            )
-
-
-def _check_texts(batch: BatchGraph, rest: dict[str, Any]) -> None:
-    for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
-        value = rest.get(name)
-        if value is not None and len(value) - 1 != batch.texts:
-            raise ArgumentError(
-                f"{name} says that there are {len(value) - 1} texts but the graph of the batch has "
-                f"{batch.texts}. Give position_ids that start anew with each text, and no "
-                f"attention_mask."
-            )
-
-
-def _name(module: nn.Module) -> str:
-    return type(module).__name__
 
 
 def _weights_wanted(rest: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from edgewise.integrations.huggingface.batch import BatchGraph, BatchMask, Layou
 from edgewise.integrations.huggingface.patterns import Pattern, read_pattern
 from edgewise.integrations.huggingface.rule_mask import evaluated, rule_mask
 from edgewise.integrations.huggingface.rules import Rule
-from edgewise.integrations.huggingface.tracing import adds_masks, is_unreadable, log_once
+from edgewise.integrations.huggingface.traced_calls import adds_masks, is_unreadable, log_once
 
 __all__ = ["config_rule", "mask_function", "under_rule", "without_mask"]
 
@@ -113,7 +113,9 @@ def _dense(numbers: bool, **arguments: Any) -> Tensor:
     # Imported here and directly: a compiler cannot trace `require`.
     from transformers.masking_utils import eager_mask, sdpa_mask
 
-    return eager_mask(**arguments) if numbers else sdpa_mask(**arguments)
+    found = eager_mask(**arguments) if numbers else sdpa_mask(**arguments)
+    assert found is not None  # it may not be skipped
+    return found
 
 
 def _real(padding: Tensor | None, batch: int, positions: int, device: Any) -> Tensor:
@@ -171,10 +173,10 @@ def under_rule(batch: BatchMask, source: str | None, rule: Rule | None) -> Batch
             assert rule is not None
             allowed = evaluated(batch.queries, batch.keys, batch.real, rule)
         allowed = allowed.to(base.device)
-        mask = base & allowed if base.dtype == torch.bool else base.masked_fill(~allowed, -torch.inf)
-    return BatchMask(
-        mask, base, batch.queries, batch.keys, batch.real, batch.itself, source, rule
-    )
+        mask = (
+            base & allowed if base.dtype == torch.bool else base.masked_fill(~allowed, -torch.inf)
+        )
+    return BatchMask(mask, base, batch.queries, batch.keys, batch.real, batch.itself, source, rule)
 
 
 def without_mask(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from edgewise.errors import ArgumentError
 from edgewise.extras import require
@@ -107,7 +107,7 @@ def _check_settings() -> None:
 
     bases = [each for each in PreTrainedConfig.__mro__[1:] if "Config" in each.__name__]
     place: type = bases[-1] if bases else PreTrainedConfig
-    original: Callable[[Any, str, Any], None] = place.__setattr__
+    original = cast(Callable[[Any, str, Any], None], place.__setattr__)
     if getattr(original, "is_checked", False):
         return
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from edgewise.errors import ArgumentError, GraphError
 from edgewise.graphs import (
@@ -91,7 +91,7 @@ class Rule:
             case _ if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 2:
                 return _of_examples("edges", [value])
             case _ if callable(value):
-                return cls(function=value)
+                return cls(function=cast(Callable[[int], Graph], value))
             case _:
                 pass
         raise ArgumentError(
@@ -183,7 +183,7 @@ def _of_text(text: str) -> Rule:
         except (ValueError, RecursionError):
             raise ArgumentError(
                 f"graph: a rule that begins with a brace must be JSON, got {text[:60]!r}. Write it "
-                f"like {{\"parents\": [[1, 1, 1]]}}."
+                f'like {{"parents": [[1, 1, 1]]}}.'
             ) from None
     if re.search(r"\bn\b", text) is None:
         raise ArgumentError(

@@ -164,7 +164,8 @@ def _source_of(kind: type) -> str:
 
 def _watch_calls(model: nn.Module) -> None:
     """Check the first call of a model, and take the rule of each."""
-    if _before in model._forward_pre_hooks.values():
+    hooks = model._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
+    if _before in hooks.values():
         return
     model.register_forward_pre_hook(_before, with_kwargs=True)
     model.register_forward_hook(_after, always_call=True)

@@ -33,7 +33,7 @@ def is_unreadable(padding: Tensor | None) -> bool:
 
 
 def _is_wrapped(tensor: Tensor) -> bool:
-    functorch = torch._C._functorch  # pyright: ignore[reportPrivateUsage]
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
     return looked_into((tensor,)) and bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
@@ -48,7 +48,7 @@ def log_once(reason: str) -> None:
     _log_once(reason)
 
 
-# --- Facts about classes, from their names: constants for a tracer ---------------------------------
+# --- Facts about classes, from their names: constants for a tracer --------------------------------
 
 
 @torch.compiler.assume_constant_result
@@ -60,7 +60,7 @@ def adds_masks(config_module: str) -> bool:
 @lru_cache(maxsize=256)
 def _adds_masks(config_module: str) -> bool:
     modeling = sys.modules.get(config_module.replace("configuration_", "modeling_"))
-    models = [
+    models: list[Any] = [
         each
         for each in vars(modeling or object).values()
         if inspect.isclass(each)
@@ -86,7 +86,7 @@ def named_in_call(module: str, name: str, argument: str) -> bool:
 @lru_cache(maxsize=1024)
 def _words(module: str, name: str) -> frozenset[str]:
     """Names before an equals sign in the call of the attention function, in a class's forward."""
-    forward = getattr(_class_named(module, name), "forward", None)
+    forward: Any = getattr(_class_named(module, name), "forward", None)
     try:
         source = inspect.getsource(forward)
     except (OSError, TypeError):
