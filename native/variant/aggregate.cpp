@@ -60,57 +60,83 @@ struct RowOf {
 
 template <class T>
 struct SumsCall {
-    const Block *block;
-    const Accumulate<T> *p;          // weight of each entry
+    const edgewise_rows &rows;
     const T *y;
-    const int64_t *yo;
+    int64_t y_row;
+    const Accumulate<T> *weight;     // by edge, or null
+    int64_t weight_row;
     int width;                       // channels
-    T *out;                          // whole rows: written
+    T *out;
     int64_t out_row;
-    Accumulate<T> *sum;              // a part of one row: added to, in whole vectors; or null
-    Coming<T> coming;
+    int ask;                         // bytes of a row that is asked for; 0 for none
+
+    // Ask for the rows of the edges to come, as `Coming` does.
+    EDGEWISE_INLINE void prefetch(int64_t edge, int64_t num_edges) const {
+        constexpr int line = 64 / int(sizeof(T));
+        const int64_t first = smaller(edge + kAhead + kFirst, num_edges - 1);
+        const int64_t rest = smaller(edge + kAhead, num_edges - 1);
+        edgewise::EDGEWISE_VARIANT::ask(y + rows.indices[first] * y_row, 1);
+        edgewise::EDGEWISE_VARIANT::ask(y + rows.indices[rest] * y_row + line, ask - 64);
+    }
 };
 
-// Where a row has so few vectors that each addition would wait for the one before, every other edge
-// of a row is added to a sum of its own. Which those are follows from the row alone.
+constexpr int kPart = 256;  // edges that are added up before the sum is added to that of the others
+
+// The sum of a row's edges. Where a row has so few vectors that each addition would wait for the one
+// before, every other edge is added to a sum of its own. The order follows from the row alone.
 template <class T, int W, int NC, bool PART>
-void sums(const SumsCall<T> &c) {
+EDGEWISE_INLINE void sum_of_edges(const SumsCall<T> &c, const RowOf<T, W, NC, PART> &row,
+                                  int64_t begin, int64_t end, Vec<Accumulate<T>, W> *sum) {
     using A = Accumulate<T>;
     using V = Vec<A, W>;
     constexpr int kChains = NC <= 2 ? 2 : 1;
-    const RowOf<T, W, NC, PART> row(c.width);
-    const Block &b = *c.block;
-    for (int r = 0; r < b.rows; ++r) {
+    const int32_t *indices = c.rows.indices, *edge = c.rows.edge;
+    const int64_t num_edges = c.ask ? c.rows.indptr[c.rows.rows] : 0;
+    auto add = [&](int64_t e, V *acc) __attribute__((always_inline)) {
+        if (c.ask) c.prefetch(e, num_edges);
+        const T *y = c.y + indices[e] * c.y_row;
+        if (c.weight) {
+            const A p = c.weight[(edge ? edge[e] : e) * c.weight_row];
+#pragma GCC unroll 8
+            for (int i = 0; i < NC; ++i) acc[i] += p * row.load(y, i);
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < NC; ++i) acc[i] += row.load(y, i);
+        }
+    };
+    for (int i = 0; i < NC; ++i) sum[i] = V{};
+    for (int64_t e = begin; e < end;) {
+        const int64_t last = smaller(end, e + kPart);
         V acc[kChains][NC];
         for (int k = 0; k < kChains; ++k) {
             for (int i = 0; i < NC; ++i) acc[k][i] = V{};
         }
-        const int end = b.start[r + 1];
-        int e = b.start[r];
-        for (; e + kChains <= end; e += kChains) {
+        for (; e + kChains <= last; e += kChains) {
 #pragma GCC unroll 2
-            for (int k = 0; k < kChains; ++k) {
-                c.coming(e + k);
-                const T *y = c.y + c.yo[e + k];
-                const A p = c.p[e + k];
-#pragma GCC unroll 8
-                for (int i = 0; i < NC; ++i) acc[k][i] += p * row.load(y, i);
-            }
+            for (int k = 0; k < kChains; ++k) add(e + k, acc[k]);
         }
-        if (kChains == 2 && e < end) {
-            c.coming(e);
-            for (int i = 0; i < NC; ++i) acc[0][i] += c.p[e] * row.load(c.y + c.yo[e], i);
-        }
+        for (; e < last; ++e) add(e, acc[0]);
         for (int i = 0; i < NC; ++i) {
-            V sum = acc[0][i];
-            if constexpr (kChains == 2) sum += acc[1][i];
-            if (c.sum) {
-                A *to = c.sum + i * W;
-                store<W>(to, load<W>(to) + sum);
-            } else {
-                row.store(c.out + b.row[r] * c.out_row, i, sum);
-            }
+            if constexpr (kChains == 2) acc[0][i] += acc[1][i];
+            sum[i] += acc[0][i];
         }
+    }
+}
+
+// The rows of a task; or of a piece of a row, the sum into `part`, in whole vectors.
+template <class T, int W, int NC, bool PART>
+void sums(const SumsCall<T> &c, const int64_t *task, Accumulate<T> *part) {
+    const RowOf<T, W, NC, PART> row(c.width);
+    Vec<Accumulate<T>, W> sum[NC];
+    if (task[4] >= 0) {
+        sum_of_edges(c, row, task[2], task[3], sum);
+        for (int i = 0; i < NC; ++i) store<W>(part + i * W, sum[i]);
+        return;
+    }
+    for (int64_t r = task[0]; r < task[1]; ++r) {
+        sum_of_edges(c, row, c.rows.indptr[r], c.rows.indptr[r + 1], sum);
+        T *out = c.out + (c.rows.order ? c.rows.order[r] : r) * c.out_row;
+        for (int i = 0; i < NC; ++i) row.store(out, i, sum[i]);
     }
 }
 
@@ -271,7 +297,7 @@ typename Of<T, W, NC, false>::type pick_vectors(int vectors, bool part) {
 }
 template <class T, int W, int NC, bool PART>
 struct SumsOf {
-    using type = void (*)(const SumsCall<T> &);
+    using type = void (*)(const SumsCall<T> &, const int64_t *, Accumulate<T> *);
     static constexpr type loop = sums<T, W, NC, PART>;
 };
 template <class T, int W, int NC, bool PART>
@@ -322,6 +348,7 @@ struct Tile {
     }
 
     void run(const int64_t *task) {
+        if (call.reduce == EDGEWISE_SUM) return sums_of_rows(task);
         const int most = int(larger<int64_t>(
             32, smaller<int64_t>(kEntries, 65536 / (width * int64_t(sizeof(T))))));
         Walk walk(call.rows, task, 1, most, s.block);
@@ -333,10 +360,8 @@ struct Tile {
             column_offsets(s.block, call.value, s.column_at);
             if (call.reduce == EDGEWISE_MAX) {
                 maxima(whole);
-            } else if (call.reduce == EDGEWISE_WON) {
-                won(whole);
             } else {
-                sums_of_rows(whole);
+                won(whole);
             }
             if (whole) continue;
             open = !walk.finished_row();
@@ -357,11 +382,9 @@ struct Tile {
     void edge_weights() {
         const Block &b = s.block;
         const int32_t *edge = call.rows.edge;
-        if (call.weight.data || call.reduce != EDGEWISE_SUM) {
-            for (int e = 0; e < b.count; ++e) {
-                const int64_t place = b.place(e);
-                s.id[e] = edge ? edge[place] : int32_t(place);
-            }
+        for (int e = 0; e < b.count; ++e) {
+            const int64_t place = b.place(e);
+            s.id[e] = edge ? edge[place] : int32_t(place);
         }
         const A *weight = at<A>(call.weight, batch, 0);
         for (int e = 0; e < b.count; ++e) {
@@ -374,18 +397,21 @@ struct Tile {
         return {values(), s.column_at, far ? int(width * int64_t(sizeof(T))) : 0};
     }
 
-    void sums_of_rows(bool whole) {
-        SumsCall<T> c = {};
-        c.block = &s.block;
-        c.p = s.p;
-        c.y = values();
-        c.yo = s.column_at;
-        c.width = width;
-        c.out = at_mutable<T>(call.out, batch, 0) + column;
-        c.out_row = call.out.row;
-        c.sum = whole ? nullptr : s.sum;
-        c.coming = coming();
-        pick_loop<T, kVectors, SumsOf>(width)(c);
+    void sums_of_rows(const int64_t *task) const {
+        const bool far = is_far<T>(call.rows.columns, 1, call.channels);
+        const SumsCall<T> c = {
+            call.rows,
+            values(),
+            call.value.row,
+            call.weight.data ? at<A>(call.weight, batch, 0) : nullptr,
+            call.weight.row,
+            width,
+            at_mutable<T>(call.out, batch, 0) + column,
+            call.out.row,
+            far ? int(width * int64_t(sizeof(T))) : 0,
+        };
+        A *part = task[4] >= 0 ? partial + slot_at(task[4]) : nullptr;
+        pick_loop<T, kVectors, SumsOf>(width)(c, task, part);
     }
 
     void maxima(bool whole) {

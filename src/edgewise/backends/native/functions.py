@@ -169,6 +169,8 @@ def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: b
 
         assert not flip, "operators call themselves the other way round"
         return operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
+    if not (_needs_grad(tensors) or forward_mode()):
+        return reduce_rows("sum", layout.reversed if flip else layout.rows, value, weight)[0]
     return _Sum.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
 
 

@@ -450,20 +450,21 @@ def reduce_rows(
         winner: ``[batch, columns, C]``, int32, for ``"won"``.
     """
     batch, channels = value.shape[:-2], value.shape[-1]
+    number = batch.numel()
     out = _new((*batch, rows.num_rows, channels), value, value.dtype)
-    table = _table(value)
     if reduce == "max":
-        winner = torch.empty(table.shape[0], rows.num_rows, channels, dtype=torch.int32)
+        winner = torch.empty(number, rows.num_rows, channels, dtype=torch.int32)
     if out.numel():
+        table = _table(value)
         factors = None if weight is None else _factors(weight, batch)
         packed = AGGREGATE.pack(
             _DTYPES[value.dtype],
             _REDUCTIONS[reduce],
-            table.shape[0],
+            number,
             channels,
-            _threads(table.shape[0] * rows.num_edges * channels),
+            _threads(number * rows.num_edges * channels),
             *_table_view(table),
-            *_table_view(_three(out)),
+            *_table_view(_table(out)),
             *(_NO_VIEW if factors is None else _factors_view(factors)),
             pointer(winner),
             *rows.record,
@@ -496,11 +497,12 @@ def edge_products(
         spread = _factors(total, batch)
     if target.numel() and total.numel():
         table, other = _table(target), _table(source)
+        number, channels = batch.numel(), target.shape[-1]
         packed = PRODUCTS.pack(
             _DTYPES[target.dtype],
-            table.shape[0],
-            table.shape[-1],
-            _threads(table.shape[0] * rows.num_edges * table.shape[-1]),
+            number,
+            channels,
+            _threads(number * rows.num_edges * channels),
             *_table_view(table),
             *_table_view(other),
             pointer(winner),
@@ -512,20 +514,18 @@ def edge_products(
 
 
 def _table(value: Tensor) -> Tensor:
-    """``[batch, rows, channels]``, channels in one piece."""
+    """``[batch, rows, channels]``, or rows and channels alone; channels in one piece."""
     value = value.resolve_neg()
     if value.stride(-1) != 1 and value.shape[-1] > 1:
         value = value.contiguous()
-    return _three(value)
-
-
-def _three(table: Tensor) -> Tensor:
-    return table[None] if table.ndim == 2 else table.flatten(0, -3)
+    return value if value.ndim <= 3 else value.flatten(0, -3)
 
 
 def _table_view(table: Tensor) -> _View:
-    table = table[None] if table.ndim == 2 else table
-    return (table.data_ptr(), table.stride(0) if table.shape[0] > 1 else 0, 0, table.stride(1))
+    if table.ndim == 2:
+        return (table.data_ptr(), 0, 0, table.stride(0))
+    batch, row, _ = table.stride()
+    return (table.data_ptr(), batch if table.shape[0] > 1 else 0, 0, row)
 
 
 def _factors(weight: Tensor, batch: torch.Size) -> Tensor:
