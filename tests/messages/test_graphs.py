@@ -15,6 +15,12 @@ COPIES = ew.EdgeList([[0, 0], [1, 1]], num_nodes=5)
 SIMPLE = dataclasses.replace(COPIES.facts(), simple=True)
 
 CASES = {
+    "dense mask of numbers": (
+        lambda: ew.EdgeList.from_dense(torch.ones(2, 3)),
+        ew.GraphError,
+        "EdgeList.from_dense: mask must be [targets, sources] of dtype bool, got [2, 3] of "
+        "torch.float32. Compare numbers first, as in mask != 0.",
+    ),
     # Graphs: sizes
     "complete of a float": (
         lambda: ew.Complete(3.0),
