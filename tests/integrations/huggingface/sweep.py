@@ -18,7 +18,7 @@ import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,15 +275,19 @@ def _first(error: BaseException) -> str:
     return lines[0][:300]
 
 
-def swept(shard: int = 0, shards: int = 1) -> list[Finding]:
-    """All classes of a shard."""
+def swept(shard: int = 0, shards: int = 1, names: Collection[str] | None = None) -> list[Finding]:
+    """All classes of a shard, or those with some names."""
     logging = importlib.import_module("transformers.utils.logging")
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return [compared(*each) for each in classes(shard, shards)]
+            return [
+                compared(*each)
+                for each in classes(shard, shards)
+                if names is None or each[2].__name__ in names
+            ]
     finally:
         logging.set_verbosity(before)
 
