@@ -67,7 +67,9 @@ class Native(Backend):
             calls = _COPIES if _copied(problem) else 1 if _short(problem) else LONG_WAY
         else:
             assert isinstance(problem, AggregateProblem)
-            width, row = problem.channels, problem.channels * size
+            # The last vector of a row takes as long as a whole one.
+            width = -(-problem.channels // _SUM_LANES) * _SUM_LANES
+            row = problem.channels * size
             entry = 1 + (problem.reduce == "max")  # a maximum remembers whose it is
             nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
             taken = (T + S * problem.needs_grad) * problem.channels * size
@@ -168,6 +170,7 @@ class Native(Backend):
         return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 
+_SUM_LANES = 8  # channels that sums work on at a time, at least
 # What native/variant/tiles.cpp has room for.
 _LANES = 16
 _TILE_NUMBERS = 8192  # of a tile's keys or values
@@ -181,7 +184,7 @@ def _short(problem: AttentionProblem) -> bool:
 
 def _in_tiles(problem: AttentionProblem) -> bool:
     """Whether facts prove that the graph is small complete blocks, as `layout.tiles_of` finds."""
-    facts, dim = problem.facts, max(problem.head_dim, problem.value_dim)
+    facts, dim = problem.facts, -(-max(problem.head_dim, problem.value_dim) // 8) * 8
     rows, columns = facts.cuts.target_sizes, facts.cuts.source_sizes
     complete = facts.simple and facts.exact_edges and facts.max_edges == facts.cuts.num_pairs
     if not complete or not rows.all() or not columns.all():
