@@ -166,6 +166,15 @@ inline void store(BFloat16 *to, Vec<float, N> v) {
 }
 template <int N>
 inline void store(Float16 *to, Vec<float, N> v) {
+#if defined(__F16C__)
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT;
+    if constexpr (N == 8) return _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(v, nearest));
+#if defined(__AVX512F__)
+    if constexpr (N == 16) {
+        return _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(v, nearest));
+    }
+#endif
+#endif
     for (int i = 0; i < N; ++i) narrow(v[i], to + i);
 }
 
