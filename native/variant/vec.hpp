@@ -171,7 +171,7 @@ inline void store(Float16 *to, Vec<float, N> v) {
     if constexpr (N == 8) return _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(v, nearest));
 #if defined(__AVX512F__)
     if constexpr (N == 16) {
-        return _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(v, nearest));
+        return _mm256_storeu_si256((__m256i *)to, _mm512_maskz_cvtps_ph(0xffff, v, nearest));
     }
 #endif
 #endif
