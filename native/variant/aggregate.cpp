@@ -198,7 +198,8 @@ template <class T>
 int64_t aggregate(const edgewise_aggregate &call) {
     using A = Accumulate<T>;
     const edgewise_rows &rows = call.rows;
-    const int64_t most = 8 * lanes_for<T>(call.channels);
+    constexpr int full = lanes_of<T>();
+    const int64_t most = 8 * (call.channels % full ? full / 2 : full);
     const int64_t tiles = (call.channels + most - 1) / most;
     A *partial = nullptr;
     int32_t *winners = nullptr;
@@ -248,7 +249,6 @@ void edge_block(const edgewise_products &call, int64_t batch, EdgeScratch<Accumu
     c.y = at<T>(call.source, batch, 0);
     c.xo = s.row_at;
     c.yo = s.column_at;
-    c.chunks = int(call.channels / lanes_for<T>(call.channels));
     c.out = s.out;
     const bool far = is_far<T>(call.rows.columns, 1, call.channels);
     c.coming = {c.y, s.column_at, far ? int(call.channels * int64_t(sizeof(T))) : 0};

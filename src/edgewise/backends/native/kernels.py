@@ -33,7 +33,8 @@ __all__ = [
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
 _REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
 _DOT, _ADDITIVE, _GATV2 = range(3)
-_LANES = 8  # channels are padded to a multiple of this
+_LANES = 8  # channels of tables and tiles are padded to a multiple of this
+_SLOTS = 8  # numbers that a kernel may read beyond the last target's heads
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 _DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
@@ -167,9 +168,10 @@ def attention_backward(
             for place in range(len(operands))
         ]
     ready = _ready(settings, rows, operands)
+    lanes = _lanes(settings, rows, operands)
     out = out if out.dtype == accumulate else out.to(operands.query.dtype)
-    out = _whole_rows(out)
-    grad_out = _storage(rows, operands)(grad_out.to(operands.query.dtype))
+    out = _whole_rows(out, lanes)
+    grad_out = _storage(rows, operands)(grad_out.to(operands.query.dtype), lanes)
     lse = lse.contiguous()
     grad_lse = None if grad_lse is None else grad_lse.to(accumulate).resolve_neg().contiguous()
     dense = [empty_gradient(operands, place) if wanted[place] else None for place in range(_DENSE)]
@@ -184,7 +186,7 @@ def attention_backward(
     ]
     stats = None
     if out.nbytes >= _LARGE and rows.tiles is None:  # tiles read the output as they go
-        stats = _new((2 * lse.numel(),), lse, accumulate)
+        stats = _new((2 * lse.numel() + _SLOTS,), lse, accumulate)
     packed = BACKWARD.pack(
         *_record(settings, rows, operands, ready, seed, _view(out), lse, out.dtype),
         *columns.record,
@@ -306,25 +308,27 @@ def _ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
     """The operands as the kernels read them: four dimensions, rows in one piece."""
     query, key, value, vector, bias, edge_key, edge_value = operands
     lead = query.shape[:-2]
-    stored = _storage(rows, operands)
-    whole = _heads_together if settings.score == _ADDITIVE else stored
-    if vector is not None:
-        vector = _padded(vector).contiguous()
-    if edge_key is not None:
-        edge_key = edge_key if settings.score == _ADDITIVE else _padded(edge_key)
-        edge_key = _spread(edge_key, lead, 2)
+    stored, lanes = _storage(rows, operands), _lanes(settings, rows, operands)
+    additive = settings.score == _ADDITIVE
     return Operands(
-        whole(query),
-        whole(key),
-        stored(value),
-        vector,
+        _heads_together(query) if additive else stored(query, lanes),
+        _heads_together(key) if additive else stored(key, lanes),
+        stored(value, lanes),
+        None if vector is None else vector.resolve_neg().contiguous(),
         None if bias is None else _spread(bias, lead, 1),
-        edge_key,
-        None if edge_value is None else _spread(_padded(edge_value), lead, 2),
+        None if edge_key is None else _spread(_padded(edge_key, 1), lead, 2),
+        None if edge_value is None else _spread(_padded(edge_value, 1), lead, 2),
     )
 
 
-def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
+def _lanes(settings: Settings, rows: Rows, operands: Operands) -> int:
+    """Of what number channels are a multiple: only tiles are padded."""
+    features = operands.edge_key is not None or operands.edge_value is not None
+    tiles = rows.tiles is not None and settings.score == _DOT and not features
+    return _LANES if tiles else 1
+
+
+def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor, int], Tensor]:
     """How rows are best stored, which pays for a copy where each is read often.
 
     Heads that fit together into one step of the kernels want to be adjacent; wider rows are read a
@@ -338,14 +342,14 @@ def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
     return _by_node if widest <= STEP else _by_head
 
 
-def _by_node(tensor: Tensor) -> Tensor:
+def _by_node(tensor: Tensor, lanes: int) -> Tensor:
     if tensor.stride(-3) > tensor.stride(-2):
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
-    return _whole_rows(tensor)
+    return _whole_rows(tensor, lanes)
 
 
-def _by_head(tensor: Tensor) -> Tensor:
-    tensor = _padded(tensor)
+def _by_head(tensor: Tensor, lanes: int) -> Tensor:
+    tensor = _padded(tensor, lanes)
     return _four(tensor if tensor.stride(-3) > tensor.stride(-2) else tensor.contiguous())
 
 
@@ -356,12 +360,12 @@ def _four(tensor: Tensor) -> Tensor:
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)
 
 
-def _whole_rows(tensor: Tensor) -> Tensor:
-    """Four dimensions, rows in one piece, channels padded."""
+def _whole_rows(tensor: Tensor, lanes: int) -> Tensor:
+    """Four dimensions, rows in one piece, channels padded to a multiple of ``lanes``."""
     tensor = tensor.resolve_neg()
-    if tensor.shape[-1] % _LANES:
+    if tensor.shape[-1] % lanes:
         # Padding copies anyway: put the heads of a node side by side.
-        tensor = _padded(tensor.transpose(-3, -2)).transpose(-3, -2)
+        tensor = _padded(tensor.transpose(-3, -2), lanes).transpose(-3, -2)
     elif tensor.stride(-1) != 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
     return _four(tensor)
@@ -375,10 +379,10 @@ def _heads_together(tensor: Tensor) -> Tensor:
     return _four(tensor)
 
 
-def _padded(tensor: Tensor) -> Tensor:
-    """The last dimension in one piece, padded with zeros to whole vectors."""
+def _padded(tensor: Tensor, lanes: int) -> Tensor:
+    """The last dimension in one piece, padded with zeros to a multiple of ``lanes``."""
     tensor = tensor.resolve_neg()
-    extra = -tensor.shape[-1] % _LANES
+    extra = -tensor.shape[-1] % lanes
     if extra:
         wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] + extra)
         wide[..., : tensor.shape[-1]] = tensor  # `pad` may choose strides of its own
@@ -515,7 +519,7 @@ def edge_products(
 
 def _table(value: Tensor) -> Tensor:
     """``[batch, rows, channels]``, channels in one piece and padded."""
-    return _three(_padded(value))
+    return _three(_padded(value, _LANES))
 
 
 def _three(table: Tensor) -> Tensor:
