@@ -284,8 +284,9 @@ int64_t forward(const edgewise_attention &call) {
     const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
+    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
     const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                       adjacent || share > 1);
+                                       adjacent || near || share > 1);
     parallel(call.batch * groups.count * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks;

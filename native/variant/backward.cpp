@@ -662,8 +662,9 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
     const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
+    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
     const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                       adjacent || share > 1);
+                                       adjacent || near || share > 1);
     const int64_t planes = call.batch * groups.count;
     // Where heads or batches share an edge's gradient, one thread adds them up in order.
     const bool shared = is_shared(back.grad_bias, call) || is_shared(back.grad_edge_key, call) ||
@@ -709,7 +710,8 @@ void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffer
                           (call.score == EDGEWISE_ADDITIVE ? call.query.head == 1
                                                            : call.query.head == call.key_dim);
     const int64_t dim = larger(call.key_dim, call.value_dim);
-    const Groups groups = groups_of<T>(call.kv_heads, 1, dim, adjacent && share == 1);
+    const bool near = are_near<T>(call, rows.columns, call.heads);
+    const Groups groups = groups_of<T>(call.kv_heads, 1, dim, (adjacent || near) && share == 1);
     const Groups alone(call.kv_heads, 1, 1);
     auto heads_of = [&](int64_t plane, const Groups &g) {
         const int64_t group = plane % g.count, kv = g.first(group);

@@ -57,6 +57,12 @@ constexpr int lanes_of() {
     return int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
 }
 
+#if defined(__AVX512VL__) && defined(__AVX512BW__)
+constexpr bool kMasks = true;
+#else
+constexpr bool kMasks = false;
+#endif
+
 // Places for the heads of an edge: the next power of two.
 constexpr int slots_for(int heads) { return heads > 4 ? 8 : heads > 2 ? 4 : heads; }
 
@@ -218,14 +224,16 @@ template <class T, int W>
 EDGEWISE_INLINE void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
     if (count >= W) {
         store<W>(to, v);
+    } else if constexpr (W == lanes_of<T>()) {
+        Partial<T, W>(count).store(to, v);
     } else {
         for (int i = 0; i < count; ++i) narrow(v[i], to + i);
     }
 }
 
-// One vector of a row of totals, whose first number belongs to `column` of the row.
+// What is not stored side by side as it was computed. One vector of a row of totals, whose first number belongs to `column` of the row.
 template <class T, int W>
-EDGEWISE_INLINE void store_totals(const TotalsCall<T> &c, int32_t row, int column,
+__attribute__((noinline)) void store_totals(const TotalsCall<T> &c, int32_t row, int column,
                                   Vec<Accumulate<T>, W> v) {
     using A = Accumulate<T>;
     const int left = c.column + c.width - column;
@@ -242,11 +250,9 @@ EDGEWISE_INLINE void store_totals(const TotalsCall<T> &c, int32_t row, int colum
     if (c.heads == 1 || (c.out_head == c.dim && c.columns == c.dim)) {
         const int count = c.heads == 1 ? smaller(left, c.columns - column) : left;
         if (c.wide) {
-            Partial<A, W>(count).store(c.wide + first + column, v);
-        } else if (count >= W) {
-            store<W>(c.out + first + column, v);
+            store_some<A, W>(c.wide + first + column, v, count);
         } else {
-            Partial<T, W>(count).store(c.out + first + column, v);
+            store_some<T, W>(c.out + first + column, v, count);
         }
         return;
     }
@@ -262,18 +268,37 @@ EDGEWISE_INLINE void store_totals(const TotalsCall<T> &c, int32_t row, int colum
     }
 }
 
-// Adjacent heads are one long row of NC vectors. Where there are several, each lane is weighed by its
-// own head: SPREAD takes the weights of an edge into all lanes.
-template <class T, int W, int NC, bool SPREAD, bool EDGE>
+// The numbers of all slots of an edge, in the first lanes of a vector.
+template <int W, class A>
+EDGEWISE_INLINE Vec<A, W> load_slots(const A *from) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return _mm512_castps256_ps512(load<kHeads>(from));  // within a line
+#endif
+    return load<W>(from);
+}
+
+template <class T, int W, int NC>
+EDGEWISE_INLINE void store_row(T *to, const Vec<Accumulate<T>, W> *v, int last) {
+#pragma GCC unroll 8
+    for (int i = 0; i + 1 < NC; ++i) store<W>(to + i * W, v[i]);
+    store_some<T, W>(to + (NC - 1) * W, v[NC - 1], last);
+}
+
+// Adjacent heads are one long row of NC vectors. OF of them belong to each head; with OF = 0, heads end
+// anywhere, and the weights of an edge are moved to the lanes of their heads.
+template <class T, int W, int NC, int OF, bool EDGE>
 void totals(const TotalsCall<T> &c) {
     using A = Accumulate<T>;
     using V = Vec<A, W>;
     const Block &b = *c.block;
     const T *base = c.y + c.column;
     const Partial<T, W> last(c.width - (NC - 1) * W);
-    const bool whole = last.count == W;
+    // Where loads have masks, a whole vector takes no longer with one.
+    const bool whole = !kMasks && last.count == W;
+    const bool flat = !c.sum && c.columns == c.dim &&
+                      (c.heads == 1 || c.out_head == c.dim);
     Vec<int32_t, W> head[NC];
-    if constexpr (SPREAD) {
+    if constexpr (OF == 0) {
         for (int i = 0; i < NC; ++i) {
             for (int l = 0; l < W; ++l) {
                 const int of_lane = (c.column + i * W + l) / c.dim;
@@ -293,38 +318,39 @@ void totals(const TotalsCall<T> &c) {
             c.coming(e);
             const T *y = base + c.yo[e];
             const T *z = EDGE ? c.z + c.zo[e] + c.column : nullptr;
+            const A *weights = c.p + e * c.slots;
             V p = {};
-            if constexpr (SPREAD) {
-                p = load<W>(c.p + e * c.slots);
-            } else {
-                p = splat<A, W>(c.p[e * c.slots]);
-            }
+            if constexpr (OF == 0) p = load_slots<W>(weights);
 #pragma GCC unroll 8
             for (int i = 0; i < NC; ++i) {
                 V yi = load_at(y, i);
                 if constexpr (EDGE) yi += load_at(z, i);
-                if constexpr (SPREAD) {
+                if constexpr (OF == 0) {
                     acc[i] += permuted<A, W>(p, head[i]) * yi;
                 } else {
-                    acc[i] += p * yi;
+                    acc[i] += weights[i / OF] * yi;
                 }
             }
         }
         if (c.scale) {
-            V scale = {};
-            if constexpr (SPREAD) {
-                scale = load<W>(c.scale + r * c.slots);
-            } else {
-                scale = splat<A, W>(c.scale[r * c.slots]);
-            }
+            const A *scales = c.scale + r * c.slots;
 #pragma GCC unroll 8
             for (int i = 0; i < NC; ++i) {
-                if constexpr (SPREAD) {
-                    acc[i] *= permuted<A, W>(scale, head[i]);
+                if constexpr (OF == 0) {
+                    acc[i] *= permuted<A, W>(load_slots<W>(scales), head[i]);
                 } else {
-                    acc[i] *= scale;
+                    acc[i] *= scales[i / OF];
                 }
             }
+        }
+        if (flat) {
+            const int64_t to = b.row[r] * c.out_row + c.column;
+            if (c.wide) {
+                store_row<A, W, NC>(c.wide + to, acc, last.count);
+            } else {
+                store_row<T, W, NC>(c.out + to, acc, last.count);
+            }
+            continue;
         }
 #pragma GCC unroll 8
         for (int i = 0; i < NC; ++i) {
@@ -337,6 +363,8 @@ void totals(const TotalsCall<T> &c) {
 
 template <class T>
 using Products = void (*)(const ProductsCall<T> &);
+template <class T>
+using Totals = void (*)(const TotalsCall<T> &);
 
 // Of HC heads whose rows are whole vectors or less than one; null where there is none.
 template <class T, class F, int W, int HC>
@@ -417,19 +445,21 @@ void all_products(ProductsCall<T> c, int heads, int64_t width) {
     pick_of_slots<T, F, W, 1>(heads, dim, edge, packed)(c);
 }
 
+constexpr int kAllVectors = 8;  // of a row: it has one head
+
 // Vectors of a row that are added up at a time: as many as there are registers for.
 constexpr int most_vectors(bool edge) { return edge ? 4 : 8; }
 
-template <class T, int W, bool SPREAD, bool EDGE, int NC = most_vectors(EDGE)>
+template <class T, int W, int OF, bool EDGE, int NC = most_vectors(EDGE)>
 void run_totals(const TotalsCall<T> &c) {
     if constexpr (NC > 1) {
-        if (c.width <= (NC - 1) * W) return run_totals<T, W, SPREAD, EDGE, NC - 1>(c);
+        if (c.width <= (NC - 1) * W) return run_totals<T, W, OF, EDGE, NC - 1>(c);
     }
-    totals<T, W, NC, SPREAD, EDGE>(c);
+    totals<T, W, NC, OF, EDGE>(c);
 }
 
 // Totals of adjacent heads, or of one.
-template <class T, bool SPREAD, bool EDGE>
+template <class T, int OF, bool EDGE>
 void row_totals(TotalsCall<T> c, int heads, int dim) {
     constexpr int W = lanes_of<T>(), most = most_vectors(EDGE) * W;
     c.heads = heads;
@@ -438,23 +468,47 @@ void row_totals(TotalsCall<T> c, int heads, int dim) {
     for (int passes = (heads * dim + most - 1) / most; passes; --passes, c.column += c.width) {
         const int left = heads * dim - c.column, vectors = (left + W - 1) / W;
         c.width = smaller((vectors + passes - 1) / passes * W, left);
-        run_totals<T, W, SPREAD, EDGE>(c);
+        run_totals<T, W, OF, EDGE>(c);
         c.coming.bytes = 0;  // the first of several has asked for whole rows
     }
+}
+
+// A power of two of adjacent heads that have whole vectors each, the most that there are registers for.
+template <class T>
+Totals<T> pick_even_totals(int heads, int dim) {
+    constexpr int W = lanes_of<T>();
+    if (heads == 8 && dim == W) return totals<T, W, 8, 1, false>;
+    if (heads == 4 && dim == W) return totals<T, W, 4, 1, false>;
+    if (heads == 2 && dim == W) return totals<T, W, 2, 1, false>;
+    if (heads == 4 && dim == 2 * W) return totals<T, W, 8, 2, false>;
+    if (heads == 2 && dim == 2 * W) return totals<T, W, 4, 2, false>;
+    if (heads == 2 && dim == 4 * W) return totals<T, W, 8, 4, false>;
+    return nullptr;
 }
 
 template <class T>
 void all_totals(TotalsCall<T> c, int heads, int64_t width) {
     const int dim = int(width);
-    if constexpr (sizeof(T) != 8 && kWidth > 4) {
-        if (heads > 1 && c.yh == dim && !c.z) return row_totals<T, true, false>(c, heads, dim);
-        if (heads > 1 && c.yh == dim && c.zh == dim) return row_totals<T, true, true>(c, heads, dim);
+    if constexpr (sizeof(T) != 8) {
+        if (heads > 1 && c.yh == dim && !c.z) {
+            if (Totals<T> found = pick_even_totals<T>(heads, dim)) {
+                c.heads = heads;
+                c.dim = dim;
+                c.column = 0;
+                c.width = heads * dim;
+                return found(c);
+            }
+        }
+        if constexpr (kWidth > 4) {
+            if (heads > 1 && c.yh == dim && !c.z) return row_totals<T, 0, false>(c, heads, dim);
+            if (heads > 1 && c.yh == dim && c.zh == dim) return row_totals<T, 0, true>(c, heads, dim);
+        }
     }
     for (int h = 0; h < heads; ++h) {
         if (c.z) {
-            row_totals<T, false, true>(c, 1, dim);
+            row_totals<T, kAllVectors, true>(c, 1, dim);
         } else {
-            row_totals<T, false, false>(c, 1, dim);
+            row_totals<T, kAllVectors, false>(c, 1, dim);
         }
         c.p += 1;
         if (c.scale) c.scale += 1;
@@ -492,9 +546,10 @@ struct Groups {
     }
 };
 
+// Heads that are not adjacent come one after the other where their tables are too large to stay near.
 template <class T>
-inline Groups groups_of(int64_t heads, int64_t share, int64_t dim, bool adjacent) {
-    if (sizeof(T) == 8 || !adjacent) return Groups(heads, 1, 1);
+inline Groups groups_of(int64_t heads, int64_t share, int64_t dim, bool together) {
+    if (sizeof(T) == 8 || !together) return Groups(heads, 1, 1);
     constexpr int64_t lanes = lanes_of<T>(), most = kHeads < lanes ? kHeads : lanes;
     const int64_t fit = smaller<int64_t>(8 * lanes / dim, most);
     return Groups(heads, share > 1 ? share : heads, larger<int64_t>(fit, 1));

@@ -33,6 +33,12 @@ struct Scratch {
     alignas(64) A sum_b[kMostDim];
 };
 
+// Whether the columns of all heads stay near a core.
+template <class T>
+inline bool are_near(const edgewise_attention &call, int64_t columns, int64_t heads) {
+    return !is_far<T>(columns, heads, call.key_dim + call.value_dim);
+}
+
 // The heads of a plane: of a batch and a group, in the pass by target.
 inline Heads heads_by_target(const Groups &groups, int64_t plane, int64_t share) {
     const int64_t group = plane % groups.count, head = groups.first(group);
