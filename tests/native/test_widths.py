@@ -200,7 +200,7 @@ def guarded(t):
     return new.view(dense.shape).transpose(-3, -2).requires_grad_(t.requires_grad)
 
 
-SHAPES = [(1, 1), (3, 2), (7, 7), (6, 12), (3, 20), (5, 24), (1, 100), (12, 10), (4, 33)]
+SHAPES = [(1, 1), (3, 2), (5, 7), (7, 7), (6, 12), (3, 20), (5, 24), (1, 100), (12, 10), (4, 33)]
 graph = draw_edges()
 for dtype in DTYPES:
     for heads, width in SHAPES:
