@@ -208,7 +208,7 @@ struct TotalsCall {
     const T *y, *z;                  // z: edge features added to y, or null
     const int64_t *yo, *zo;
     int64_t yh, zh;
-    int slots;                       // from edge to edge of p, and from row to row of scale
+    int slots = 1;                   // from edge to edge of p, and from row to row of scale
     int columns;                     // channels of the output that count
     T *out;                          // whole rows: written
     Accumulate<T> *wide;             // instead of `out`, where the rows are kept exact
