@@ -4,7 +4,8 @@
  * pack it without knowing the padding rules of a compiler. `edgewise_sizes` lets it check.
  *
  * Strides count elements. The last dimension of every tensor is contiguous. In attention, a head
- * dimension is padded: `dim` elements may be read where `true_dim` count, and the rest must be zero.
+ * dimension may be padded: `dim` elements are read where `true_dim` count, and the rest must be zero.
+ * Nothing beyond them is read, and any number of channels will do.
  */
 #ifndef EDGEWISE_H
 #define EDGEWISE_H
@@ -51,7 +52,7 @@ typedef struct {
 
 typedef struct {
     int64_t dtype, score, batch, heads, kv_heads;
-    int64_t key_dim, value_dim;           /* padded */
+    int64_t key_dim, value_dim;           /* with padding, if any */
     int64_t true_key_dim, true_value_dim;
     int64_t threads;
     int64_t wide_out;                     /* `out` is float32 though the rest is half precision */
@@ -73,8 +74,8 @@ typedef struct {
     edgewise_rows reversed;               /* by source; `edge` is never null where it is needed */
     edgewise_view grad_out;               /* padded like value */
     void *grad_lse;                       /* [batch, heads, targets], or null for zeros */
-    /* What `edgewise_attention_statistics` left, [batch, targets, 2, heads], float32 or float64; the
-     * output, log-sum-exp and its gradient are then not read. Or null. */
+    /* What `edgewise_attention_statistics` left, [batch, targets, 2, heads] and room for 8 more numbers,
+     * float32 or float64; the output, log-sum-exp and its gradient are then not read. Or null. */
     void *stats;
     edgewise_view grad_query, grad_key, grad_value; /* written; null where not wanted */
     /* Added to, in float32 or float64; zeros before the call. */

@@ -73,7 +73,7 @@ struct Forward {
     }
 
     void run(const int64_t *task) {
-        switch (heads.count) {
+        switch (heads.slots) {
             case 8: return walk<8>(task);
             case 4: return walk<4>(task);
             case 2: return walk<2>(task);
@@ -81,11 +81,12 @@ struct Forward {
         }
     }
 
+    // HC: slots of an edge, of which the last ones may hold no head.
     template <int HC>
     void walk(const int64_t *task) {
-        const int most = block_entries<T>(larger(call.key_dim, call.value_dim), HC);
+        const int most = block_entries<T>(larger(call.key_dim, call.value_dim), heads.count);
         Walk walk(call.rows, task, 1, most, s.block);
-        A top[HC], total[HC];
+        A top[HC] = {}, total[HC] = {};
         bool open = false;
         while (!walk.done()) {
             const bool whole = walk.next(s.block);
@@ -111,7 +112,7 @@ struct Forward {
     void whole_rows() {
         Block &b = s.block;
         alignas(64) A shift[kRows * HC + kWidth], total[kRows * HC + kWidth];
-        alignas(64) A inverse[kRows * HC];
+        alignas(64) A inverse[kRows * HC + kWidth];
         const int n = b.rows * HC;
         for (int i = 0; i < n; ++i) shift[i] = -infinity<A>();
         for (int i = 0; i < n; ++i) total[i] = 0;
@@ -130,7 +131,7 @@ struct Forward {
         for (int i = 0; i < n; ++i) {
             shift[i] = inverse[i] == 0 ? -infinity<A>() : shift[i] + total[i];
         }
-        for (int h = 0; h < HC; ++h) {
+        for (int h = 0; h < heads.count; ++h) {
             A *to = lse_at(0, h);
             for (int r = 0; r < b.rows; ++r) to[b.row[r]] = shift[r * HC + h];
         }
@@ -140,7 +141,7 @@ struct Forward {
 
     void drop_weights() {
         dropout_factors(call, call.rows, heads, s.block, s.factors);
-        for (int i = 0; i < s.block.count * heads.count; ++i) s.scores[i] *= s.factors[i];
+        for (int i = 0; i < s.block.count * heads.slots; ++i) s.scores[i] *= s.factors[i];
     }
 
     // Weighted values: of whole rows to the output, of a part of a row to a sum.
@@ -149,6 +150,7 @@ struct Forward {
         c.block = &s.block;
         c.p = s.scores;
         c.scale = scale;
+        c.slots = heads.slots;
         c.y = columns.values;
         c.yh = columns.value_step;
         c.yo = s.value_at;
@@ -176,7 +178,7 @@ struct Forward {
             top[h] = -infinity<A>();
             total[h] = 0;
         }
-        for (int i = 0; i < HC * call.value_dim; ++i) s.sum[i] = 0;
+        for (int i = 0; i < heads.count * call.value_dim; ++i) s.sum[i] = 0;
     }
 
     template <int HC>
@@ -193,8 +195,8 @@ struct Forward {
         exponentials_of<HC>(factor, before);
         subtract<A, HC>(s.scores, 0, b.count, shift);
         exponentials(s.scores, int64_t(b.count) * HC);
-        for (int h = 0; h < HC; ++h) {
-            total[h] *= factor[h];
+        for (int h = 0; h < HC; ++h) total[h] *= factor[h];
+        for (int h = 0; h < heads.count; ++h) {
             if (factor[h] == 1) continue;
             for (int64_t i = 0; i < call.value_dim; ++i) s.sum[h * call.value_dim + i] *= factor[h];
         }
@@ -216,7 +218,7 @@ struct Forward {
     template <int HC>
     void finish(const A *top, const A *total) {
         const int32_t row = s.block.row[0];
-        for (int h = 0; h < HC; ++h) {
+        for (int h = 0; h < heads.count; ++h) {
             write_row(row, h, finite(top[h]), total[h], s.sum + h * call.value_dim);
         }
     }
@@ -240,7 +242,7 @@ struct Forward {
 
     template <int HC>
     void keep(int64_t slot, const A *top, const A *total) {
-        for (int h = 0; h < HC; ++h) {
+        for (int h = 0; h < heads.count; ++h) {
             A *to = slot_at(slot, h);
             to[0] = top[h];
             to[1] = total[h];
@@ -282,15 +284,13 @@ int64_t forward(const edgewise_attention &call) {
     const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
-    const int together =
-        heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                          adjacent || share > 1);
-    const int64_t chunks = call.heads / together;
-    parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
+    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
+    const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
+                                       adjacent || near || share > 1);
+    parallel(call.batch * groups.count * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks;
-        const int64_t head = plane % chunks * together;
-        Heads heads = {plane / chunks, head, head / share, together, share, false};
+        const Heads heads = heads_by_target(groups, plane, share);
         Forward<T>{call, heads, partial, scratch,
                    Columns<T>(call, call.value, heads, rows.columns)}
            .run(rows.tasks + 5 * task);
@@ -299,7 +299,7 @@ int64_t forward(const edgewise_attention &call) {
         Scratch<A> scratch;
         const int64_t cut = cell % rows.num_cuts, plane = cell / rows.num_cuts;
         const int64_t head = plane % call.heads;
-        Heads heads = {plane / call.heads, head, head / share, 1, share, false};
+        Heads heads = {plane / call.heads, head, head / share, 1, 1, share, false};
         Forward<T>{call, heads, partial, scratch,
                    Columns<T>(call, call.value, heads, rows.columns)}
            .merge(rows.cuts + 3 * cut);

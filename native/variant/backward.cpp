@@ -20,8 +20,8 @@ template <class T>
 struct LeakyTotals {
     using A = Accumulate<T>;
     const Block *block;
-    int heads;                      // heads together
-    const A *p;                     // [count, heads]
+    int heads, slots;               // heads together, and their places
+    const A *p;                     // [count, slots]
     const T *x, *y, *z, *a;         // z: edge features, or null; a: the vector
     const int64_t *xo, *yo, *zo;
     int64_t xh, yh, zh, ah;
@@ -36,34 +36,48 @@ struct LeakyTotals {
     int64_t vector_head;
 };
 
-template <class T, int W, int NC>
-void leaky_tile(const LeakyTotals<T> &c, int column) {
+template <class A, int W>
+inline void add_some(A *to, Vec<A, W> v, int count) {
+    if (count >= W) {
+        store<W>(to, load<W>(to) + v);
+    } else {
+        for (int i = 0; i < count; ++i) to[i] += v[i];
+    }
+}
+
+template <class T, int W, int NC, bool PART>
+void leaky_tile(const LeakyTotals<T> &c, int column, int width) {
     using A = Accumulate<T>;
     using V = Vec<A, W>;
+    const Partial<T, W> last(width - (NC - 1) * W);
+    auto load_at = [&](const T *from, int i) EDGEWISE_INLINE_LAMBDA {
+        if (!PART || i + 1 < NC) return load<W>(from + column + i * W);
+        return last.load(from + column + i * W);
+    };
     const Block &b = *c.block;
     const V slope = splat<A, W>(c.slope), one = splat<A, W>(1);
     for (int h = 0; h < c.heads; ++h) {
         V a[NC], of_vector[NC];
         for (int i = 0; i < NC; ++i) {
-            a[i] = c.shared ? one : load<W>(c.a + h * c.ah + column + i * W);
+            a[i] = c.shared ? one : load_at(c.a + h * c.ah, i);
             of_vector[i] = V{};
         }
         for (int r = 0; r < b.rows; ++r) {
             V x[NC], acc[NC];
             const T *row = c.x + (b.start[r] < b.start[r + 1] ? c.xo[b.start[r]] : 0);
             for (int i = 0; i < NC; ++i) {
-                x[i] = load<W>(row + h * c.xh + column + i * W);
+                x[i] = load_at(row + h * c.xh, i);
                 acc[i] = V{};
             }
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
-                const A p = c.p[e * c.heads + h];
-                const T *y = c.y + c.yo[e] + h * c.yh + column;
-                const T *z = c.z ? c.z + c.zo[e] + h * c.zh + column : nullptr;
+                const A p = c.p[e * c.slots + h];
+                const T *y = c.y + c.yo[e] + h * c.yh;
+                const T *z = c.z ? c.z + c.zo[e] + h * c.zh : nullptr;
                 for (int i = 0; i < NC; ++i) {
-                    V v = x[i] + load<W>(y + i * W);
-                    if (z) v += load<W>(z + i * W);
+                    V v = x[i] + load_at(y, i);
+                    if (z) v += load_at(z, i);
                     V slopes = p * select(v > 0, one, slope);
-                    if (c.shared) slopes *= load<W>(c.a + b.head[e] * c.ah + column + i * W);
+                    if (c.shared) slopes *= load_at(c.a + b.head[e] * c.ah, i);
                     acc[i] += slopes;
                     of_vector[i] += slopes * v;
                 }
@@ -71,47 +85,43 @@ void leaky_tile(const LeakyTotals<T> &c, int column) {
             for (int i = 0; i < NC; ++i) {
                 const int at = column + i * W;
                 if (c.sum) {
-                    A *to = c.sum + h * c.sum_head + at;
-                    store<W>(to, load<W>(to) + acc[i] * a[i]);
+                    add_some<A, W>(c.sum + h * c.sum_head + at, acc[i] * a[i], width - i * W);
                 } else {
                     T *to = c.out + b.row[r] * c.out_row + h * c.out_head + at;
-                    store_some<T, W>(to, acc[i] * a[i], c.columns - at);
+                    const int count = smaller(width - i * W, c.columns - at);
+                    if (PART && i + 1 == NC) {
+                        Partial<T, W>(count).store(to, acc[i] * a[i]);
+                    } else {
+                        store_some<T, W>(to, acc[i] * a[i], count);
+                    }
                 }
             }
         }
         if (!c.vector) continue;
         for (int i = 0; i < NC; ++i) {
-            A *to = c.vector + h * c.vector_head + column + i * W;
-            store<W>(to, load<W>(to) + of_vector[i]);
+            add_some<A, W>(c.vector + h * c.vector_head + column + i * W, of_vector[i],
+                           width - i * W);
         }
     }
 }
 
-template <class T, int W>
-void leaky_tiles(const LeakyTotals<T> &c, int chunks) {
-    for (int done = 0; done < chunks;) {
-        const int left = chunks - done;
-        if (left >= 4) {
-            leaky_tile<T, W, 4>(c, done * W);
-            done += 4;
-        } else if (left >= 2) {
-            leaky_tile<T, W, 2>(c, done * W);
-            done += 2;
-        } else {
-            leaky_tile<T, W, 1>(c, done * W);
-            done += 1;
-        }
-    }
+template <class T, int W, int NC>
+void leaky_width(const LeakyTotals<T> &c, int column, int width) {
+    if (width == NC * W) return leaky_tile<T, W, NC, false>(c, column, width);
+    leaky_tile<T, W, NC, true>(c, column, width);
 }
 
 template <class T>
 void leaky_totals(const LeakyTotals<T> &c, int64_t dim) {
-    constexpr int full = int(kWidth * sizeof(float) / sizeof(Accumulate<T>));
-    const int lanes = lanes_for<T>(dim);
-    if (lanes == full) {
-        leaky_tiles<T, full>(c, int(dim / lanes));
-    } else if constexpr (full > 8) {
-        leaky_tiles<T, full / 2>(c, int(dim / lanes));
+    constexpr int W = lanes_of<T>();
+    for (int column = 0; column < dim; column += 4 * W) {
+        const int width = smaller(4 * W, int(dim) - column);
+        switch ((width + W - 1) / W) {
+            case 4: leaky_width<T, W, 4>(c, column, width); break;
+            case 3: leaky_width<T, W, 3>(c, column, width); break;
+            case 2: leaky_width<T, W, 2>(c, column, width); break;
+            default: leaky_width<T, W, 1>(c, column, width);
+        }
     }
 }
 
@@ -187,10 +197,11 @@ struct Pass {
         }
     }
 
-    // Call f for each entry with its target's log-sum-exp; delta stands `heads` numbers further.
+    // Call f for each entry with its target's log-sum-exp; delta stands `heads` numbers further. As many
+    // are read as there are slots: those of other heads, and some beyond the last.
     template <class F>
     void each(F f) const {
-        switch (heads.count) {
+        switch (heads.slots) {
             case 8: return each_of<8>(f);
             case 4: return each_of<4>(f);
             case 2: return each_of<2>(f);
@@ -209,21 +220,20 @@ struct Pass {
     // Weights w in scores, from the scores.
     void weights() {
         const Block &b = s.block;
-        const int HC = heads.count;
         each([&](auto width, int e, const A *stats) {
             constexpr int W = width;
             if (heads.by_source) ask_stats(b.column[e + kAhead]);
             A *to = s.scores + e * W;
             store_row<W>(to, load_row<W>(to) - load_row<W>(stats));
         });
-        exponentials(s.scores, int64_t(b.count) * HC);
+        exponentials(s.scores, int64_t(b.count) * heads.slots);
         if (call.drops) dropout_factors(call, rows, heads, b, s.factors);
     }
 
     // dout . v in changes, then gradients of scores.
     void changes() {
         const Block &b = s.block;
-        const int HC = heads.count, n = b.count * HC;
+        const int n = b.count * heads.slots;
         const edgewise_view &row_view = heads.by_source ? call.value : back.grad_out;
         row_offsets(b, row_view, s.row_at);
         const T *x = at<T>(row_view, heads.batch, heads.by_source ? heads.kv : heads.head);
@@ -244,10 +254,9 @@ struct Pass {
         c.yh = swap ? xh : yh;
         c.zo = s.edge_at;
         c.zh = call.edge_value.head;
-        c.chunks = int(call.value_dim / lanes_for<T>(call.value_dim));
         c.out = s.changes;
-        c.coming = columns.coming_values(s, HC);
-        all_products<T, DotProduct>(c, HC, call.value_dim);
+        c.coming = columns.coming_values(s, heads.count);
+        all_products<T, DotProduct>(c, heads.count, call.value_dim);
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.changes[i] *= s.factors[i];
         }
@@ -261,7 +270,7 @@ struct Pass {
 
     // From gradients of scores with bias to gradients of what the score is made of.
     void through_score() {
-        const int n = s.block.count * heads.count;
+        const int n = s.block.count * heads.slots;
         if (has_slopes(call)) {
             for (int i = 0; i < n; ++i) s.changes[i] *= s.slopes[i];
         }
@@ -288,6 +297,7 @@ struct Pass {
             LeakyTotals<T> c;
             c.block = &s.block;
             c.heads = heads.count;
+            c.slots = heads.slots;
             c.p = s.changes;
             c.x = at<T>(own, heads.batch, heads.by_source ? heads.kv : heads.head);
             c.y = y;
@@ -323,6 +333,7 @@ struct Pass {
         TotalsCall<T> c;
         c.block = &s.block;
         c.p = p;
+        c.slots = heads.slots;
         c.scale = nullptr;
         c.wide = nullptr;
         c.y = y;
@@ -347,7 +358,7 @@ struct Pass {
         for (int r = 0; r < b.rows; ++r) {
             A total[kHeads] = {};
             for (int e = b.start[r]; e < b.start[r + 1]; ++e) {
-                for (int h = 0; h < HC; ++h) total[h] += s.changes[e * HC + h];
+                for (int h = 0; h < HC; ++h) total[h] += s.changes[e * heads.slots + h];
             }
             for (int h = 0; h < HC; ++h) {
                 if (sum) {
@@ -425,7 +436,7 @@ struct ByTarget : Pass<T> {
         edge_offsets(b, rows, view, s.edge_at);
         for (int e = 0; e < b.count; ++e) {
             for (int h = 0; h < heads.count; ++h) {
-                to[s.edge_at[e] + h * view.head] += values[e * heads.count + h];
+                to[s.edge_at[e] + h * view.head] += values[e * heads.slots + h];
             }
         }
     }
@@ -450,7 +461,7 @@ struct ByTarget : Pass<T> {
                     at<T>(call.edge_key, heads.batch, head) + place * call.edge_key.row;
                 const T *a = at<T>(call.vector, 0, head);
                 A *out = to + place * view.row + h * view.head;
-                const A p = s.changes[e * heads.count + h];
+                const A p = s.changes[e * heads.slots + h];
                 for (int64_t i = 0; i < call.true_key_dim; ++i) {
                     const A v = A(widen(q[i])) + widen(k[i]) + widen(f[i]);
                     out[i] += p * widen(a[i]) * (v > 0 ? A(1) : slope);
@@ -460,7 +471,7 @@ struct ByTarget : Pass<T> {
     }
 
     void edge_value_gradient() {
-        const int n = s.block.count * heads.count;
+        const int n = s.block.count * heads.slots;
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
         }
@@ -477,7 +488,7 @@ struct ByTarget : Pass<T> {
             for (int h = 0; h < heads.count; ++h) {
                 const T *x = base + b.row_of[e] * from.row + h * from.head;
                 A *out = to + s.edge_at[e] + h * view.head;
-                const A factor = p[e * heads.count + h];
+                const A factor = p[e * heads.slots + h];
                 for (int64_t i = 0; i < dim; ++i) out[i] += factor * widen(x[i]);
             }
         }
@@ -549,7 +560,7 @@ struct BySource : Pass<T> {
         }
         if (!back.grad_value.data) return;
         const bool first = !back.grad_key.data;  // otherwise they are asked for already
-        const int n = s.block.count * heads.count;
+        const int n = s.block.count * heads.slots;
         if (call.drops) {
             for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
         }
@@ -604,9 +615,12 @@ int64_t statistics(const edgewise_attention_backward &back, Accumulate<T> *stats
     const edgewise_attention &call = back.call;
     const int64_t T_ = call.rows.rows, H = call.heads, band = 256;
     const int64_t bands = (T_ + band - 1) / band;
+    const int64_t whole = call.value_dim / 8 * 8;
+    const int rest = int(call.value_dim - whole);
     auto dot = [&](const T *g, auto *o) {  // in eight lanes
         Vec<A, 8> sum = {};
-        for (int64_t i = 0; i < call.value_dim; i += 8) sum += load<8>(g + i) * load<8>(o + i);
+        for (int64_t i = 0; i < whole; i += 8) sum += load<8>(g + i) * load<8>(o + i);
+        if (rest) sum += load_first<8>(g + whole, rest) * load_first<8>(o + whole, rest);
         return sum;
     };
     parallel(call.batch * bands, call.threads, [&](int64_t cell) {
@@ -648,9 +662,10 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
     const bool adjacent =
         call.value.head == call.value_dim &&
         (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
-    const int together = heads_together<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                           adjacent || share > 1);
-    const int64_t chunks = call.heads / together, planes = call.batch * chunks;
+    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
+    const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
+                                       adjacent || near || share > 1);
+    const int64_t planes = call.batch * groups.count;
     // Where heads or batches share an edge's gradient, one thread adds them up in order.
     const bool shared = is_shared(back.grad_bias, call) || is_shared(back.grad_edge_key, call) ||
                         is_shared(back.grad_edge_value, call);
@@ -658,9 +673,7 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
     parallel(outside * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         for (int64_t i = 0; i < inside; ++i) {
-            const int64_t plane = cell / rows.num_tasks + i;
-            const int64_t head = plane % chunks * together;
-            Heads heads = {plane / chunks, head, head / share, together, share, false};
+            const Heads heads = heads_by_target(groups, cell / rows.num_tasks + i, share);
             ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
                               Columns<T>(call, call.value, heads, rows.columns)}};
             pass.run(cell % rows.num_tasks);
@@ -670,7 +683,7 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
         parallel(rows.num_cuts * call.batch * call.heads, call.threads, [&](int64_t cell) {
             Scratch<A> scratch;
             const int64_t plane = cell / rows.num_cuts, head = plane % call.heads;
-            Heads heads = {plane / call.heads, head, head / share, 1, share, false};
+            Heads heads = {plane / call.heads, head, head / share, 1, 1, share, false};
             ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
                               Columns<T>(call, call.value, heads, rows.columns)}};
             pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
@@ -696,24 +709,25 @@ void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffer
     const bool adjacent = back.grad_out.head == call.value_dim &&
                           (call.score == EDGEWISE_ADDITIVE ? call.query.head == 1
                                                            : call.query.head == call.key_dim);
-    const int together =
-        heads_together<T>(call.heads, 1, larger(call.key_dim, call.value_dim),
-                          adjacent && share == 1);
-    const int64_t chunks = call.kv_heads / together;
-    auto heads_of = [&](int64_t plane, int64_t count, int64_t step) {
-        const int64_t kv = plane % count * step;
-        return Heads{plane / count, kv * share, kv, int(step), share, true};
+    const int64_t dim = larger(call.key_dim, call.value_dim);
+    const bool near = are_near<T>(call, rows.columns, call.heads);
+    const Groups groups = groups_of<T>(call.kv_heads, 1, dim, (adjacent || near) && share == 1);
+    const Groups alone(call.kv_heads, 1, 1);
+    auto heads_of = [&](int64_t plane, const Groups &g) {
+        const int64_t group = plane % g.count, kv = g.first(group);
+        const int count = g.size(group);
+        return Heads{plane / g.count, kv * share, kv, count, slots_for(count), share, true};
     };
-    parallel(call.batch * chunks * rows.num_tasks, call.threads, [&](int64_t cell) {
+    parallel(call.batch * groups.count * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
-        Heads heads = heads_of(cell / rows.num_tasks, chunks, together);
+        Heads heads = heads_of(cell / rows.num_tasks, groups);
         BySource<T> pass{{back, call, rows, heads, buffers, scratch,
                           Columns<T>(call, back.grad_out, heads, rows.columns)}};
         pass.run(cell % rows.num_tasks);
     });
     parallel(rows.num_cuts * call.batch * call.kv_heads, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
-        Heads heads = heads_of(cell / rows.num_cuts, call.kv_heads, 1);
+        Heads heads = heads_of(cell / rows.num_cuts, alone);
         BySource<T> pass{{back, call, rows, heads, buffers, scratch,
                           Columns<T>(call, back.grad_out, heads, rows.columns)}};
         pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
@@ -725,7 +739,7 @@ int64_t backward(const edgewise_attention_backward &back) {
     using A = Accumulate<T>;
     const edgewise_attention &call = back.call;
     const int64_t planes = call.batch * call.heads;
-    const int64_t stats = back.stats ? 0 : 2 * planes * call.rows.rows;
+    const int64_t stats = back.stats ? 0 : 2 * planes * call.rows.rows + kHeads;
     const int64_t vectors = back.grad_vector ? call.rows.num_tasks * planes * call.key_dim : 0;
     const int64_t targets = call.rows.num_slots * planes * call.key_dim;
     const int64_t sources = back.reversed.num_slots * call.batch * call.kv_heads *

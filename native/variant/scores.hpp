@@ -13,6 +13,7 @@ constexpr int kScores = (kEntries + kSpill) * kHeads;
 struct Heads {
     int64_t batch, head, kv;  // first query head, first key head
     int count;                // heads together
+    int slots;                // places for them in what is stored for an edge
     int64_t share;            // query heads that share a key head
     bool by_source;
 };
@@ -31,6 +32,19 @@ struct Scratch {
     alignas(64) A sum[kMostDim];
     alignas(64) A sum_b[kMostDim];
 };
+
+// Whether the columns of all heads stay near a core.
+template <class T>
+inline bool are_near(const edgewise_attention &call, int64_t columns, int64_t heads) {
+    return !is_far<T>(columns, heads, call.key_dim + call.value_dim);
+}
+
+// The heads of a plane: of a batch and a group, in the pass by target.
+inline Heads heads_by_target(const Groups &groups, int64_t plane, int64_t share) {
+    const int64_t group = plane % groups.count, head = groups.first(group);
+    const int count = groups.size(group);
+    return {plane / groups.count, head, head / share, count, slots_for(count), share, false};
+}
 
 // How far apart the heads of the columns are: 0 where all heads read one key.
 inline int64_t column_step(const edgewise_view &view, const Heads &heads) {
@@ -83,16 +97,17 @@ void adjacent_sums(const AdditiveCall<T> &c, Accumulate<T> *out) {
 }
 
 template <class T>
-void additive_sums(const AdditiveCall<T> &c, int heads, Accumulate<T> *out) {
+void additive_sums(const AdditiveCall<T> &c, const Heads &heads, Accumulate<T> *out) {
     const bool adjacent = c.xh == 1 && c.yh == 1 && (!c.z || c.zh == 1);
-    if (adjacent && heads == 8) return adjacent_sums<T, 8>(c, out);
+    if (adjacent && heads.count == 8) return adjacent_sums<T, 8>(c, out);
     for (int e = 0; e < c.count; ++e) {
         c.coming(e);
-        for (int h = 0; h < heads; ++h) {
+        for (int h = 0; h < heads.count; ++h) {
             Accumulate<T> v = widen(c.x[c.xo[e] + h * c.xh]) + widen(c.y[c.yo[e] + h * c.yh]);
             if (c.z) v += widen(c.z[c.zo[e] + h * c.zh]);
-            out[e * heads + h] = v;
+            out[e * heads.slots + h] = v;
         }
+        for (int h = heads.count; h < heads.slots; ++h) out[e * heads.slots + h] = 0;
     }
 }
 
@@ -116,7 +131,7 @@ void add_bias(const edgewise_attention &call, const edgewise_rows &rows, const H
     edge_offsets(b, rows, call.bias, s.edge_at);
     for (int e = 0; e < b.count; ++e) {
         for (int h = 0; h < heads.count; ++h) {
-            s.scores[e * heads.count + h] += bias[s.edge_at[e] + h * call.bias.head];
+            s.scores[e * heads.slots + h] += bias[s.edge_at[e] + h * call.bias.head];
         }
     }
 }
@@ -159,7 +174,9 @@ struct Columns {
     Coming<T> coming(const T *from, const int64_t *at, int64_t step, int64_t dim,
                      int heads) const {
         const int64_t together = step == dim ? heads : 1;  // adjacent heads are one piece
-        return {from, at, far ? int(together * dim * int64_t(sizeof(T))) : 0};
+        const int bytes = int(together * dim * int64_t(sizeof(T)));
+        // A row that begins within a line may end in one more.
+        return {from, at, far ? bytes + (bytes % 64 ? 32 : 0) : 0};
     }
 };
 
@@ -181,11 +198,11 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
     const T *y = columns.scores;
     const int64_t xh = row_view.head, yh = columns.score_step;
     const Coming<T> coming = columns.coming_scores(s, heads.count);
-    const int n = b.count * heads.count;
+    const int n = b.count * heads.slots;
     if (call.score == EDGEWISE_ADDITIVE) {
         additive_sums<T>({x, y, z, s.row_at, s.score_at, s.edge_at, xh, yh, call.edge_key.head,
                           b.count, coming},
-                         heads.count, s.scores);
+                         heads, s.scores);
         leaky(s.scores, wants_slopes ? s.slopes : nullptr, n, A(call.slope));
     } else {
         const bool dot = call.score == EDGEWISE_DOT;
@@ -207,7 +224,6 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         c.a = dot ? nullptr : at<T>(call.vector, 0, heads.head);
         c.ah = call.vector.head;
         c.head = b.head;
-        c.chunks = int(dim / lanes_for<T>(dim));
         c.slope = A(call.slope);
         c.out = s.scores;
         c.coming = coming;
@@ -264,8 +280,9 @@ void dropout_factors(const edgewise_attention &call, const edgewise_rows &rows, 
         for (int h = 0; h < heads.count; ++h) {
             uint32_t hash = mix(mix(hash_of_head(call, first + h) ^ target) ^ source);
             if (copy) hash = mix(hash ^ copy);
-            factors[e * heads.count + h] = factor_of<A>(call, hash);
+            factors[e * heads.slots + h] = factor_of<A>(call, hash);
         }
+        for (int h = heads.count; h < heads.slots; ++h) factors[e * heads.slots + h] = A(1);
     }
 }
 

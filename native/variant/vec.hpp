@@ -57,6 +57,7 @@ using Vec = typename VecOf<T, N>::type;
 // For what inner loops are made of: in a file with kernels for four dtypes, GCC runs out of what it is
 // ready to inline.
 #define EDGEWISE_INLINE __attribute__((always_inline)) inline
+#define EDGEWISE_INLINE_LAMBDA __attribute__((always_inline))
 
 template <class V>
 inline V raw_load(const void *from) {

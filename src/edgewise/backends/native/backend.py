@@ -52,8 +52,8 @@ class Native(Backend):
         size = problem.dtype.itemsize
         if isinstance(problem, AttentionProblem):
             key, value = problem.heads * problem.head_dim, problem.heads * problem.value_dim
-            # A row of one number takes as long as a whole vector of them.
-            width = problem.heads * (max(problem.head_dim, 8) + max(problem.value_dim, 8)) / 2
+            worked_on = _worked_on(problem.head_dim) + _worked_on(problem.value_dim)
+            width = problem.heads * worked_on / 2
             row = (key + value) * size
             entry = _entry(problem)
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
@@ -175,6 +175,16 @@ _SUM_LANES = 8  # channels that sums work on at a time, at least
 _LANES = 16
 _TILE_NUMBERS = 8192  # of a tile's keys or values
 _TILE_COLUMNS = 512
+
+
+def _worked_on(dim: int) -> float:
+    """Channels that the kernels work on for those of a head.
+
+    Half of the work is products, which take whole vectors; totals take a row as it is. Short heads
+    share vectors, but what is done for each of them takes as long as eight channels.
+    """
+    short = max(dim, _LANES // 2)
+    return (short + (short if dim <= _LANES // 2 else -(-dim // _LANES) * _LANES)) / 2
 
 
 def _short(problem: AttentionProblem) -> bool:

@@ -33,7 +33,7 @@ __all__ = [
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
 _REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
 _DOT, _ADDITIVE, _GATV2 = range(3)
-_LANES = 8  # channels are padded to a multiple of this
+_SLOTS = 8  # numbers that a kernel may read beyond the last target's heads
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 _DENSE = 3  # query, key, value: their gradients are written, those of the others added up
 _NO_VIEW = (0, 0, 0, 0)
@@ -184,7 +184,7 @@ def attention_backward(
     ]
     stats = None
     if out.nbytes >= _LARGE and rows.tiles is None:  # tiles read the output as they go
-        stats = _new((2 * lse.numel(),), lse, accumulate)
+        stats = _new((2 * lse.numel() + _SLOTS,), lse, accumulate)
     packed = BACKWARD.pack(
         *_record(settings, rows, operands, ready, seed, _view(out), lse, out.dtype),
         *columns.record,
@@ -307,20 +307,15 @@ def _ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
     query, key, value, vector, bias, edge_key, edge_value = operands
     lead = query.shape[:-2]
     stored = _storage(rows, operands)
-    whole = _heads_together if settings.score == _ADDITIVE else stored
-    if vector is not None:
-        vector = _padded(vector).contiguous()
-    if edge_key is not None:
-        edge_key = edge_key if settings.score == _ADDITIVE else _padded(edge_key)
-        edge_key = _spread(edge_key, lead, 2)
+    additive = settings.score == _ADDITIVE
     return Operands(
-        whole(query),
-        whole(key),
+        _heads_together(query) if additive else stored(query),
+        _heads_together(key) if additive else stored(key),
         stored(value),
-        vector,
+        None if vector is None else vector.resolve_neg().contiguous(),
         None if bias is None else _spread(bias, lead, 1),
-        edge_key,
-        None if edge_value is None else _spread(_padded(edge_value), lead, 2),
+        None if edge_key is None else _spread(_in_one_piece(edge_key), lead, 2),
+        None if edge_value is None else _spread(_in_one_piece(edge_value), lead, 2),
     )
 
 
@@ -345,7 +340,7 @@ def _by_node(tensor: Tensor) -> Tensor:
 
 
 def _by_head(tensor: Tensor) -> Tensor:
-    tensor = _padded(tensor)
+    tensor = _in_one_piece(tensor)
     return _four(tensor if tensor.stride(-3) > tensor.stride(-2) else tensor.contiguous())
 
 
@@ -357,12 +352,9 @@ def _four(tensor: Tensor) -> Tensor:
 
 
 def _whole_rows(tensor: Tensor) -> Tensor:
-    """Four dimensions, rows in one piece, channels padded."""
+    """Four dimensions, rows in one piece."""
     tensor = tensor.resolve_neg()
-    if tensor.shape[-1] % _LANES:
-        # Padding copies anyway: put the heads of a node side by side.
-        tensor = _padded(tensor.transpose(-3, -2)).transpose(-3, -2)
-    elif tensor.stride(-1) != 1:
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
     return _four(tensor)
 
@@ -375,14 +367,9 @@ def _heads_together(tensor: Tensor) -> Tensor:
     return _four(tensor)
 
 
-def _padded(tensor: Tensor) -> Tensor:
-    """The last dimension in one piece, padded with zeros to whole vectors."""
+def _in_one_piece(tensor: Tensor) -> Tensor:
+    """The last dimension in one piece."""
     tensor = tensor.resolve_neg()
-    extra = -tensor.shape[-1] % _LANES
-    if extra:
-        wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] + extra)
-        wide[..., : tensor.shape[-1]] = tensor  # `pad` may choose strides of its own
-        return wide
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
