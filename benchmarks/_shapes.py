@@ -17,6 +17,8 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.errors import EdgewiseError
+from edgewise.functional.planned import planned
+from edgewise.planning.question import ask_aggregate
 
 Kind = Literal["attention", "sums"]
 
@@ -204,7 +206,7 @@ class Work:
     def rivals(self) -> tuple[str, list[str]]:
         """The backend that `auto` chooses, and those that it might as well have chosen."""
         if self.point.kind == "sums":
-            return "", [name for name in ("native", "gather") if self._runs(name)]
+            return self._plan_of_sums(), [name for name in ("native", "gather") if self._runs(name)]
         inputs = self.ours("auto").inputs
         inputs = inputs if self.training else tuple(tensor.detach() for tensor in inputs)
         chosen = ew.plan(*inputs, self.graph)
@@ -217,6 +219,13 @@ class Work:
             if name == "gather" or plan.seconds <= _NEAR * chosen.seconds:
                 near.append(name)
         return chosen.name, near
+
+    def _plan_of_sums(self) -> str:
+        (value,) = self.ours("auto").inputs
+        reduce = "sum" if self.point.reduce == "weighted" else self.point.reduce
+        with torch.set_grad_enabled(self.training):
+            question = ask_aggregate(value, self.graph, reduce, self.weight, len(self.target))  # type: ignore[arg-type]
+            return planned(self.graph, question, "auto").name
 
     def _runs(self, backend: str) -> bool:
         contender = self.ours(backend)
