@@ -117,7 +117,9 @@ LAYERS: dict[str, LayerCase] = {
     "path bias": LayerCase(
         lambda: layers.PathBias(2, 3, 2),
         lambda: (torch.randn(4, 3),),
-        lambda layer, edge: layer(edge, torch.tensor([[0, 3], [1, -1], [2, 2]])),
+        lambda layer, edge: layer(
+            edge, torch.tensor([[0, 3], [1, -1], [2, 2]], device=edge.device)
+        ),
     ),
     "convolution": _layer(lambda: layers.GraphConvolution(6, 6, activation="gelu")),
     "pooling": _layer(
@@ -154,7 +156,7 @@ LAYERS: dict[str, LayerCase] = {
     "mlp": LayerCase(lambda: _MLP(6, 9), _nodes, lambda layer, x: layer(x)),
     "batch norm": LayerCase(lambda: layers.BatchNorm(6), _nodes, lambda layer, x: layer(x)),
     "rotary": LayerCase(
-        lambda: layers.Rotary(6), _nodes, lambda layer, x: layer(x, torch.arange(N))
+        lambda: layers.Rotary(6), _nodes, lambda layer, x: layer(x, torch.arange(N, device=x.device))
     ),
     "learned positions": LayerCase(
         lambda: layers.LearnedPositions(9, 6), _nodes, lambda layer, x: x + layer(N)

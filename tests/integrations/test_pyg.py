@@ -140,7 +140,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 def elsewhere(tmp_path, monkeypatch):
     """A machine without the data sets, with an empty cache."""
     monkeypatch.delenv("EDGEWISE_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEWISE_CACHE", str(tmp_path / "edgewise"))
     return tmp_path / "edgewise"
 
 

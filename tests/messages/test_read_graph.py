@@ -87,9 +87,24 @@ SAID = {
         "Python.",
     ),
 }
+SAID_OF_NAMES = {
+    "a division by zero": (
+        "Causal(n // 0)",
+        "a number must be divided by another than 0, got 7 divided by 0. Write max(1, ...) around "
+        "the divisor.",
+    ),
+    "a product of graphs": (
+        "Causal(n) * Causal(n)",
+        "+ * // % must stand between two whole numbers, got Causal(n) * Causal(n). Join graphs by "
+        "|, & or -.",
+    ),
+}
 CASES = {
     name: (lambda text=text: read_graph(text), ew.GraphError, f"read_graph: {said}")
     for name, (text, said) in SAID.items()
+} | {
+    name: (lambda text=text: read_graph(text, {"n": 7}), ew.GraphError, f"read_graph: {said}")
+    for name, (text, said) in SAID_OF_NAMES.items()
 }
 
 

@@ -29,8 +29,8 @@ def parts_only(monkeypatch):
 
     real = planner._all
 
-    def parts_first(problem, budget, depth):
-        plans, refused = real(problem, budget, depth)
+    def parts_first(*arguments):
+        plans, refused = real(*arguments)
         return sorted(plans, key=lambda plan: "merge" not in plan.name), refused
 
     monkeypatch.setattr(planner, "_all", parts_first)

@@ -29,6 +29,7 @@ from edgewise.ops.scores import Score, score_from
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active, in_onnx_export
 from edgewise.planning import Run
+from edgewise.planning.checked import Checked
 from edgewise.planning.question import ask_aggregate, ask_attention
 from edgewise.problem import Reduce
 
@@ -263,7 +264,7 @@ def _aggregate_plain(
     if weight is not None and weight.ndim >= value.ndim:
         weight = weight.reshape(-1)
     plan = planned(built, asked, backend)
-    assert isinstance(plan, Run), "sums are not split"
+    assert isinstance(plan, Run | Checked), "sums are not split"
     return (plan.aggregate(value, weight),)
 
 
