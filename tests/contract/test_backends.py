@@ -10,6 +10,7 @@ from tests.pairwise import crossed
 
 # FlexAttention trains on GPUs only; tests/flex holds what it does on CPUs.
 NAMES = [backend.name for backend in BACKENDS if backend.name != "flex"]
+TWICE = [backend.name for backend in BACKENDS if backend.twice_differentiable]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 # What each backend refuses, as (settings, graphs) of the table: any other refusal is a failure.
@@ -82,8 +83,7 @@ def test_backend_gives_the_reference_numbers(backend, setting, dtype):
             raise AssertionError(f"on {name}: {error}") from error
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize(("backend", "setting"), crossed(NAMES, SETTINGS, strength=1))
 def test_gradcheck(backend, setting):
     for name in ("window | hubs", "edge list, isolated", "edge list, copies", "causal, wide",
                  "dilated"):  # fmt: skip
@@ -98,8 +98,7 @@ def test_gradcheck(backend, setting):
         assert torch.autograd.gradcheck(outputs, tuple(used.values()), fast_mode=True), name
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("backend", [b.name for b in BACKENDS if b.twice_differentiable])
+@pytest.mark.parametrize(("backend", "setting"), crossed(TWICE, SETTINGS, strength=1))
 def test_second_derivatives(backend, setting):
     families = ("window | hubs", "edge list, copies", "causal, tall: isolated targets", "causal",
                 "dilated", "blocks, one empty")  # fmt: skip

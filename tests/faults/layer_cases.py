@@ -156,7 +156,9 @@ LAYERS: dict[str, LayerCase] = {
     "mlp": LayerCase(lambda: _MLP(6, 9), _nodes, lambda layer, x: layer(x)),
     "batch norm": LayerCase(lambda: layers.BatchNorm(6), _nodes, lambda layer, x: layer(x)),
     "rotary": LayerCase(
-        lambda: layers.Rotary(6), _nodes, lambda layer, x: layer(x, torch.arange(N, device=x.device))
+        lambda: layers.Rotary(6),
+        _nodes,
+        lambda layer, x: layer(x, torch.arange(N, device=x.device)),
     ),
     "learned positions": LayerCase(
         lambda: layers.LearnedPositions(9, 6), _nodes, lambda layer, x: x + layer(N)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from edgewise.backends.native.library import why_missing
+from tests.pairwise import crossed
 
 # Each case runs alone: the peak of a process is that of all it ever did.
 PROGRAM = """
@@ -75,8 +76,7 @@ CASES = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")
-@pytest.mark.parametrize("training", [False, True], ids=["forward", "training"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "training"), crossed(CASES, [False, True], strength=1))
 def test_estimates_are_near_what_is_measured(name, training):
     small, large, backend = CASES[name]
     if backend == "native" and why_missing() is not None:

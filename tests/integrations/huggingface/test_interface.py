@@ -25,6 +25,7 @@ from edgewise.integrations.huggingface.interface import attend
 from edgewise.integrations.huggingface.patterns import read_pattern
 from edgewise.layouts import edges
 from tests.integrations.huggingface.families import BY_NAME, B, N, batch_of, built, features
+from tests.pairwise import crossed
 
 
 @pytest.fixture(autouse=True)
@@ -219,8 +220,7 @@ def test_weights_of_a_model_without_edgewise():
 
 
 @pytest.mark.parametrize(
-    ("name", "compiler"),
-    [("BERT", "aot_eager"), ("Llama", "aot_eager"), ("BERT", "inductor"), ("Llama", "inductor")],
+    ("name", "compiler"), crossed(["BERT", "Llama"], ["aot_eager", "inductor"], strength=1)
 )
 def test_compiled_code_takes_a_graph_that_was_built_before(name, compiler):
     family = BY_NAME[name]
@@ -236,8 +236,9 @@ def test_compiled_code_takes_a_graph_that_was_built_before(name, compiler):
     torch.testing.assert_close(found[held], expected[held], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["none", "right"])
-@pytest.mark.parametrize("name", ["BERT", "Llama"])
+@pytest.mark.parametrize(
+    ("name", "kind"), crossed(["BERT", "Llama"], ["none", "right"], strength=1)
+)
 def test_compiled_code_makes_its_own_mask(name, kind):
     family = BY_NAME[name]
     inputs, held = batch_of(family, kind)
