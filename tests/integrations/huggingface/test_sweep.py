@@ -4,7 +4,7 @@ import pytest
 
 from tests.integrations.huggingface.sweep import swept
 
-SHARDS = 8
+SHARDS = 24
 FEW = {
     *("AlbertModel", "BertForMaskedLM", "DebertaV2Model", "FalconForCausalLM", "GemmaForCausalLM"),
     *("OPTForCausalLM", "Phi3ForCausalLM", "Qwen2MoeForCausalLM", "Starcoder2ForCausalLM"),
@@ -23,4 +23,4 @@ def test_a_few_architectures_are_equal_or_refused():
 def test_every_architecture_is_equal_or_refused(shard):
     found = swept(shard, SHARDS)
     assert [each for each in found if each.outcome == "differs"] == []
-    assert sum(each.outcome.startswith("equal") for each in found) >= 15
+    assert sum(each.outcome.startswith("equal") for each in found) >= 5
