@@ -231,7 +231,8 @@ EDGEWISE_INLINE void store_some(T *to, Vec<Accumulate<T>, W> v, int count) {
     }
 }
 
-// What is not stored side by side as it was computed. One vector of a row of totals, whose first number belongs to `column` of the row.
+// One vector of a row of totals, whose first number belongs to `column` of the row: where the numbers
+// are not stored side by side, as they were computed.
 template <class T, int W>
 __attribute__((noinline)) void store_totals(const TotalsCall<T> &c, int32_t row, int column,
                                   Vec<Accumulate<T>, W> v) {

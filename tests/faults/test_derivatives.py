@@ -514,11 +514,32 @@ def _compiled():
     torch.testing.assert_close(torch.compile(inside, backend="eager")(q), expected)
 
 
+def _one_block_in_two_threads():
+    block, other = ew.use_backend("gather"), threading.Barrier(2)
+    outcomes = []
+
+    def work():
+        with block:
+            other.wait()
+            outcomes.append(ew.plan(*[torch.zeros(1, N, 4)] * 3, ew.Causal(N)).name == "gather")
+            other.wait()
+        outcomes.append(ew.plan(*[torch.zeros(1, N, 4)] * 3, ew.Causal(N)).name == "gather")
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False, False, True, True]
+
+
 def _bad_names():
     for wrong in ("fast", 3, None, ["gather"]):
         for function in (ew.use_backend, ew.set_default_backend):
             with pytest.raises(ew.PlanError, match="backend must be"):
                 function(wrong)
+    with pytest.raises(ew.ArgumentError, match="Decorate its methods"):
+        ew.use_backend("gather")(type("Model", (), {}))
     with pytest.raises(ew.DerivativeError, match="'flex' has no second derivative"):
         ew.use_backend("flex", twice_differentiable=True)
 
@@ -589,6 +610,7 @@ KINDS = (
             for function in (
                 *(_operators, _nested, _raising, _one_block_twice, _threads, _tasks, _decorator),
                 *(_process, _shortcuts, _explained, _compiled, _bad_names),
+                _one_block_in_two_threads,
             )
         },
     ),

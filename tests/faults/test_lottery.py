@@ -82,6 +82,9 @@ def _spoilt(*path: str, value: Any = None, remove: bool = False) -> bytes:
 
 SDPA = ("prices", "cpu", "sdpa", "float32", "forward")
 DAMAGED: dict[str, bytes] = {
+    "no prices": b'{"format": 1, "machine": {}, "prices": {}}',
+    "a device without prices": b'{"format": 1, "machine": {}, "prices": {"cpu": {}}}',
+    "a format that is a boolean": b'{"format": true, "machine": {}, "prices": {}}',
     "a brace": b"{",
     "empty": b"",
     "a list": b"[]",

@@ -2,6 +2,7 @@
 
 import math
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -418,7 +419,69 @@ def _check_nested_blocks(_):
         torch.testing.assert_close(ew.attention(each, each, each, ew.Complete(len(part))), found)
 
 
+def _check_refused_without_numbers(device):
+    """A call without numbers is planned, and refused, as any other."""
+    shape = (1, 2, 9, 4)
+    if device == "fake":
+        with FakeTensorMode() as mode:
+            like = mode.from_tensor(torch.zeros(shape))
+    else:
+        like = torch.empty(shape, device=device)
+    with pytest.raises(ew.PlanError, match="no such"):
+        ew.attention(like, like, like, ew.Causal(9), backend="no such name")
+    with pytest.raises(ew.BackendRefused, match="banded"):
+        ew.attention(like, like, like, ew.EdgeList([[0], [1]], num_nodes=9), backend="banded")
+
+
+def _check_batched_gradients(graph):
+    """Gradients of many outputs at once, by torch's older vmap."""
+    q, k, v = (t.double().requires_grad_() for t in _qkv(2, graph.num_targets, 4))
+    pushes = torch.randn(3, 2, graph.num_targets, 4, dtype=torch.float64)
+    for _ in range(2):  # the second call is a shortcut
+        out = ew.attention(q, k, v, graph)
+        many = torch.autograd.grad(out, (q, k, v), pushes, is_grads_batched=True, retain_graph=True)
+        for i, push in enumerate(pushes):
+            for found, right in zip(
+                many, torch.autograd.grad(out, (q, k, v), push, retain_graph=True), strict=True
+            ):
+                torch.testing.assert_close(found[i], right)
+
+
+def _check_freed(graph):
+    """Large tensors are not kept once the backward pass has used them."""
+    leaves = [t.requires_grad_() for t in _qkv(4, graph.num_targets, 64)]
+    tensors = [leaf * 1 for leaf in leaves]
+    assert tensors[0].numel() > 1 << 20
+    kept = [weakref.ref(t) for t in tensors]
+    loss = ew.attention(*tensors, graph).sum()
+    del tensors
+    loss.backward()
+    assert [each() for each in kept] == [None] * 3
+
+
 KINDS = (
+    Kind(
+        "a backend that refuses is accepted where there are no numbers",
+        _check_refused_without_numbers,
+        {"meta": "meta", "fake": "fake"},
+    ),
+    Kind(
+        "a check of gradients that come in batches",
+        _check_batched_gradients,
+        {
+            str(graph): graph
+            for graph in (
+                *(ew.Causal(12), ew.Complete(9), ew.Window(30, left=4, right=2)),
+                *(ew.Causal(300), ew.Window(2000, left=40, right=40)),
+                ew.Window(2000, left=40, right=40) | ew.Hubs(2000, [0]),
+            )
+        },
+    ),
+    Kind(
+        "a check that keeps tensors alive",
+        _check_freed,
+        {"causal": ew.Causal(5000), "window": ew.Window(5000, left=64, right=64)},
+    ),
     Kind(
         "scale of zero or less",
         _check_reported,

@@ -179,7 +179,7 @@ CASES = {
     "soft cap of zero": (
         lambda: ew.Dot(softcap=0.0),
         ew.ArgumentError,
-        "Dot: softcap must be positive, 1.2e-38 at least, got 0.0. Leave it out for no limit.",
+        "Dot: softcap must lie between 1.2e-38 and 1e+30, got 0.0. Leave it out for no limit.",
     ),
     "bias is a list": (
         lambda: attend(bias=[0.5]),

@@ -187,7 +187,7 @@ def _nothing_runs(problem: Problem, error: PlanError, budget: int, *, json: bool
 
 @contextmanager
 def _spinning(analyze: bool) -> Generator[None]:
-    """Show somebody who watches which plan is running; a file or a pipe gets nothing."""
+    """Show on a terminal which plan is running; a file or a pipe gets nothing."""
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     if not (analyze and console.is_terminal):
         yield

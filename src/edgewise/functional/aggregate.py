@@ -8,7 +8,7 @@ from edgewise.functional import at_run_time
 from edgewise.functional.planned import num_edges_of, planned
 from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
-from edgewise.ops.blank import has_numbers
+from edgewise.ops.without_numbers import has_numbers
 from edgewise.planning import Run
 from edgewise.planning.blank import blank_aggregate
 from edgewise.planning.checked import Checked
@@ -71,7 +71,7 @@ def aggregate(
     node = recorded(aggregate, (value, graph, reduce), {"weight": weight, "backend": backend})
     if node is not None:
         return node
-    if at_run_time.takes_over(graph, value):
+    if at_run_time.takes_over(graph):
         return at_run_time.reduce(value, graph, reduce, weight, backend)
     num_edges = None if weight is None else num_edges_of(graph)
     question = ask_aggregate(value, graph, reduce, weight, num_edges)

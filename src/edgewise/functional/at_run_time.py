@@ -39,18 +39,11 @@ MaybeTensor = Tensor | None
 _NAMES = ("query", "key", "value", "vector", "bias", "edge_key", "edge_value")  # of `Inputs`
 
 
-def takes_over(graph: Graph, tensor: Tensor) -> bool:
-    """Whether a call has to be recorded as one operator that plans when it runs.
-
-    Args:
-        graph: Of the call.
-        tensor: The query, or the value that is added up.
-    """
+def takes_over(graph: Graph) -> bool:
+    """Whether a call on a graph has to be recorded as one operator that plans when it runs."""
     if torch.compiler.is_compiling():
         spec = graph.spec()
         return spec is not None and is_symbolic(spec) and not _inside_transforms()
-    if without_numbers(tensor):
-        return True
     return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
 
 
@@ -59,11 +52,6 @@ def _inside_transforms() -> bool:
 
 
 _inside_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def without_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor is a shape and a dtype alone: on the meta device, or fake."""
-    return isinstance(tensor, Tensor) and (tensor.is_meta or type(tensor).__name__ == "FakeTensor")  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 def attend(
@@ -79,9 +67,6 @@ def attend(
         backend: A backend's name, or ``"auto"``.
         wants_lse: Whether the log-sum-exp is used; it is empty otherwise.
     """
-    if without_numbers(inputs.query):  # nothing will run, so this is the only check
-        count = num_edges_of(graph) if inputs.has_edge_tensors else None
-        ask_attention(inputs, graph, score, count, dropout, wants_lse=wants_lse)
     bias = inputs.bias
     first = bias.first if isinstance(bias, RelativeBias) else 0
     kind = None if bias is None else bias.kind
@@ -92,18 +77,15 @@ def attend(
     )
     settings = (score.spec(), kind, first, dropout, backend, wants_lse, _needs_grad(given))
     settings = as_text(constant(settings))
-    text, sizes, tensors = _recorded(graph, inputs.query)
+    text, sizes, tensors = _recorded(graph)
     out, lse = torch.ops.edgewise.attention_planned(*given, tensors, sizes, text, settings)
     return AttentionState(out, lse)
 
 
 def reduce(value: Tensor, graph: Graph, how: Reduce, weight: Tensor | None, backend: str) -> Tensor:
     """An aggregation, recorded as one operator."""
-    if without_numbers(value):
-        count = None if weight is None else num_edges_of(graph)
-        ask_aggregate(value, graph, how, weight, count)
     settings = as_text((how, backend, _needs_grad((value, weight))))
-    text, sizes, tensors = _recorded(graph, value)
+    text, sizes, tensors = _recorded(graph)
     return torch.ops.edgewise.aggregate_planned(
         value, weight, graph.num_targets, tensors, sizes, text, settings
     )
@@ -116,12 +98,11 @@ def _needs_grad(tensors: Sequence[MaybeTensor]) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def _recorded(graph: Graph, tensor: Tensor) -> tuple[str, list[Any], list[Tensor]]:
+def _recorded(graph: Graph) -> tuple[str, list[Any], list[Tensor]]:
     """A graph as an operator takes it: text, open sizes, tensors."""
     if not torch.compiler.is_compiling():
         text, tensors = record_of(graph)
-        # Nothing reads them where nothing runs, and fake tensors do not mix with real ones.
-        return text, [], [] if without_numbers(tensor) else tensors
+        return text, [], tensors
     sizes: list[Any] = []
     return as_text(constant(with_sizes(graph.spec(), sizes))), sizes, []
 
@@ -324,7 +305,7 @@ def _nothing(ctx: Any, start: int) -> tuple[Any, ...]:
 
 
 def _own(result: Tensor, inputs: Sequence[Any]) -> Tensor:
-    """A result in one piece, which shares no memory with an argument: what torch asks for."""
+    """A result in one piece that shares no memory with an argument, as torch requires."""
     shared = any(
         isinstance(each, Tensor)
         and each.untyped_storage()._cdata == result.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
@@ -335,7 +316,7 @@ def _own(result: Tensor, inputs: Sequence[Any]) -> Tensor:
 
 @contextmanager
 def _autograd() -> Generator[None]:
-    """Record gradients inside an operator, where torch has left its autograd behind."""
+    """Record gradients inside an operator, where torch has switched its autograd off."""
     include = torch._C._dispatch_tls_local_include_set()  # pyright: ignore[reportPrivateUsage]
     exclude = torch._C._dispatch_tls_local_exclude_set()  # pyright: ignore[reportPrivateUsage]
     for key in ("AutogradFunctionality", "AutogradOther", "AutogradNestedTensor"):

@@ -16,10 +16,10 @@ from edgewise.functional.planned import (
 from edgewise.functional.tracers import not_scriptable, recorded
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
-from edgewise.ops.blank import has_numbers
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
+from edgewise.ops.without_numbers import has_numbers
 from edgewise.planning import Explanation, Plan, choose
 from edgewise.planning.analyze import measured, not_run
 from edgewise.planning.blank import blank_attention
@@ -128,7 +128,7 @@ def attention(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph, query):
+    if at_run_time.takes_over(graph):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
     question = _ask(inputs, graph, score, dropout, wants_lse=False)
     if not has_numbers(query):
@@ -181,7 +181,7 @@ def attention_state(
     inputs = inputs_of(
         query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
     )
-    if at_run_time.takes_over(graph, query):
+    if at_run_time.takes_over(graph):
         return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
     question = _ask(inputs, graph, score, dropout, wants_lse=True)
     if not has_numbers(query):

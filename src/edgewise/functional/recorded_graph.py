@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
@@ -55,24 +54,7 @@ def record_of(graph: Graph) -> tuple[str, list[Tensor]]:
         tensors: list[Tensor] = []
         return as_text(_record_of(graph, tensors)), tensors
 
-    with _untraced():
-        return recall(graph, "record", compute)
-
-
-@contextmanager
-def _untraced() -> Generator[None]:
-    """Let ``torch.jit.trace`` take what is worked out inside for a constant."""
-    state = _tracing_state()
-    _set_tracing_state(None)
-    try:
-        yield
-    finally:
-        _set_tracing_state(state)
-
-
-_C: Any = torch._C  # pyright: ignore[reportPrivateUsage]  # torch has no public way
-_tracing_state: Any = _C._get_tracing_state
-_set_tracing_state: Any = _C._set_tracing_state
+    return recall(graph, "record", compute)
 
 
 def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
@@ -107,6 +89,8 @@ def as_text(record: Any) -> str:
 def graph_of(text: str, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
     """The graph of a record; the same object for the same record, so that plans are remembered."""
     numbers = tuple(int(size) for size in sizes)
+    if any(tensor.is_inference() for tensor in tensors):  # which count no changes
+        return _built(json.loads(text), numbers, tensors)
     key = (text, numbers, *((t.data_ptr(), t._version, t.shape) for t in tensors))
     with _LOCK:
         known = _KNOWN.get(key)

@@ -11,9 +11,9 @@ from edgewise.functional.tracers import not_scriptable
 from edgewise.graphs import Graph
 from edgewise.layouts import csr, edges as edges_of
 from edgewise.ops.bias import Bias
-from edgewise.ops.blank import blank, has_numbers
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import finite
+from edgewise.ops.without_numbers import blank, has_numbers
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.shapes import check_floating
 

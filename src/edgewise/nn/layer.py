@@ -12,7 +12,7 @@ __all__ = ["Layer"]
 
 
 class Layer(nn.Module):
-    """A `torch.nn.Module` that `torch.jit.script` cannot compile, and that says so in a sentence.
+    """A `torch.nn.Module` that `torch.jit.script` cannot compile: the error has one sentence.
 
     TorchScript compiles a part of Python that has no type for a graph. Compilers and exporters that
     run the code (`torch.compile`, `torch.export`, `torch.jit.trace`) take it.

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from edgewise.ops.double_backward import differentiable_gradients
+from edgewise.ops.tracing import many_at_once
 
 __all__ = [
     "BACKWARD",
@@ -143,7 +144,7 @@ class _Attention(Function):
         query, key, value, out, lse = ctx.saved_tensors
         grad_out, grad_lse = grads
         found: Any
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or many_at_once(grads):
             plain: Callable[[Tables], tuple[Tensor, Tensor]] = ctx.plain
             found = differentiable_gradients(
                 lambda *tensors: plain(tensors),

@@ -33,6 +33,7 @@ __all__ = ["Additive", "Dot", "GATv2", "Score"]
 
 _LARGEST = torch.finfo(torch.float32).max
 _SMALLEST = torch.finfo(torch.float32).tiny
+_LARGEST_CAP = 1e30  # a gradient is multiplied by it before it is divided by it
 _LEARNED = "Multiply query by a learned scale instead, or take its .item()."
 
 
@@ -88,10 +89,11 @@ class Dot(Score):
 
     Args:
         scale: Factor of the dot product, of any sign; ``1 / sqrt(head_dim)`` when None.
-        softcap: Limit ``c`` of the scores, ``c tanh(s / c)``; no limit when None.
+        softcap: Limit ``c`` of the scores, ``c tanh(s / c)``, at most 1e30; no limit when None.
 
     Raises:
-        ArgumentError: a setting is no finite number of float32, or ``softcap`` is not positive.
+        ArgumentError: a setting is no finite number of float32, or ``softcap`` is not positive or
+            above 1e30.
 
     References:
         Vaswani et al. 2017, arXiv:1706.03762, equation 1. Soft cap: Gemma team. Gemma 2. 2024,
@@ -106,10 +108,10 @@ class Dot(Score):
             _set(self, "scale", _number("Dot", "scale", self.scale, _LEARNED))
         if self.softcap is not None:
             cap = _number("Dot", "softcap", self.softcap, "Take its .item().")
-            if cap < _SMALLEST:
+            if not _SMALLEST <= cap <= _LARGEST_CAP:
                 raise ArgumentError(
-                    f"Dot: softcap must be positive, {_SMALLEST:.2g} at least, got {self.softcap}. "
-                    f"Leave it out for no limit."
+                    f"Dot: softcap must lie between {_SMALLEST:.2g} and {_LARGEST_CAP:.2g}, got "
+                    f"{self.softcap}. Leave it out for no limit."
                 )
             _set(self, "softcap", cap)
 

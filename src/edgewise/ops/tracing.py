@@ -16,6 +16,7 @@ __all__ = [
     "forward_mode",
     "in_onnx_export",
     "looked_into",
+    "many_at_once",
     "overridden",
 ]
 
@@ -32,6 +33,9 @@ _transforms: Callable[[], Sequence[Any] | None] = getattr(
 )
 _is_wrapped: Callable[[Tensor], bool] = getattr(
     _functorch, "is_functorch_wrapped_tensor", lambda _: False
+)
+_is_batched: Callable[[Tensor], bool] = getattr(
+    _functorch, "is_legacy_batchedtensor", lambda _: False
 )
 _unwrapped: Callable[[Tensor], Tensor] = getattr(_functorch, "get_unwrapped", lambda t: t)
 _count_of_overrides: Callable[[], int] = getattr(_C, "_len_torch_function_stack", int)
@@ -53,6 +57,11 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
         if type(tensor) not in _PLAIN or tensor.is_neg() or _has_no_memory(tensor):
             return True
     return False
+
+
+def many_at_once(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether gradients stand for many at once (``is_grads_batched``), as for a Jacobian."""
+    return any(_is_batched(tensor) for tensor in tensors if tensor is not None)
 
 
 def differentiated_again(tensors: Sequence[Tensor | None]) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor
 
 from edgewise.graphs import Graph
-from edgewise.ops.blank import blank
+from edgewise.graphs.base import lasting
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype
+from edgewise.ops.without_numbers import blank
 from edgewise.planning.planner import choose
 from edgewise.planning.question import AggregateQuestion, AttentionQuestion
 
@@ -23,7 +27,7 @@ def blank_attention(
         BackendRefused: the named backend cannot run this problem.
         PlanError: no backend can, or there is none of this name.
     """
-    _ = choose(question.about(graph), backend)
+    _check_chosen(question, graph, backend)
     query, value = inputs.query, inputs.value
     out = ((*query.shape[:-1], value.shape[-1]), query.dtype)
     lse = (query.shape[:-1], accumulate_dtype(query.dtype))
@@ -41,7 +45,15 @@ def blank_aggregate(
         BackendRefused: the named backend cannot run this problem.
         PlanError: no backend can, or there is none of this name.
     """
-    _ = choose(question.about(graph), backend)
+    _check_chosen(question, graph, backend)
     shape = (*value.shape[:-2], graph.num_targets, value.shape[-1])
     tensors = (value,) if weight is None else (value, weight)
     return blank([(shape, value.dtype)], tensors)[0]
+
+
+def _check_chosen(
+    question: AttentionQuestion | AggregateQuestion, graph: Graph, backend: str
+) -> None:
+    """Plan on real tensors, whatever mode makes those of the call fake."""
+    with nullcontext() if torch.compiler.is_compiling() else lasting():
+        _ = choose(question.about(graph), backend)

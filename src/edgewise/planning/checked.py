@@ -6,7 +6,7 @@ A plan of those that do not is checked: where its result or a gradient is not fi
 exact plan computes it again. A NaN that is really read costs that second pass.
 
 Numbers can be looked at in eager code on the CPU. Compilers, tracers, ``torch.func`` and other
-devices get the plan as it is, and so does who names a backend.
+devices get the plan as it is, and so does a call that names a backend.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch.utils.checkpoint import checkpoint
 
 from edgewise.graphs import Graph, Predicate, graph_from, recall
 from edgewise.graphs.base import lasting
-from edgewise.ops.checked import Checks, all_finite, trains
+from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
-from edgewise.ops.tracing import forward_mode, looked_into
+from edgewise.ops.tracing import looked_into
 from edgewise.planning.plan import Plan, Run
 from edgewise.planning.planner import exact
 from edgewise.problem import AttentionProblem, Problem
@@ -34,7 +34,6 @@ from edgewise.problem import AttentionProblem, Problem
 __all__ = ["Checked", "checked"]
 
 _PAIRS = 1 << 26  # of a piece, where no exact plan fits into memory as a whole
-_SMALL = 1 << 20  # numbers: of larger tensors, autograd decides where they are kept
 
 
 def checked(plan: Plan, graph: Graph) -> Plan:
@@ -88,7 +87,7 @@ def _sum_of(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _unseen(tensors: Sequence[Tensor]) -> bool:
     """Whether the numbers cannot be looked at."""
-    return looked_into(tensors) or forward_mode()
+    return looked_into(tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +133,9 @@ class Checked(Plan):
         names, tensors = tuple(named), tuple(named.values())
         if _unseen(tensors):
             return compute(self.inner, inputs)
+        if are_large(tensors):  # what follows may outlive the backward pass
+            nodes = [name for name in names if name != "bias"]
+            inputs = inputs.with_tensors(dict.fromkeys(nodes, tensors[0].new_empty(0)))
 
         def with_tensors(own: Sequence[Tensor]) -> Inputs:
             return inputs.with_tensors(dict(zip(names, own, strict=True)))
@@ -170,7 +172,7 @@ class Checked(Plan):
     def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         inner = self.inner.shortcut(inputs)
         # Larger tensors may be kept elsewhere until the backward pass, so autograd keeps them.
-        large = max(inputs.query.numel(), inputs.key.numel()) > _SMALL
+        large = are_large((inputs.query, inputs.key, inputs.value))
         if inner is None or (self.inner.problem.needs_grad and (large or not self.checks.at_node)):
             return None
         attend, hides = inner, self._hides

@@ -148,7 +148,7 @@ class Constants:
             ValueError: this is not what `to_dict` makes.
         """
         try:
-            if found["format"] != FORMAT:
+            if type(found["format"]) is not int or found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']!r:.40} is not {FORMAT}")
             prices = {
                 device: {
@@ -160,6 +160,8 @@ class Constants:
                 }
                 for device, ways in found["prices"].items()
             }
+            if not any(prices.values()):
+                raise ValueError("it holds no prices")
             complete = all(
                 dtype in ("float32", "float64", "bfloat16") and set(passes) == {*_PASSES.values()}
                 for ways in prices.values()

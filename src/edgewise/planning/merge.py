@@ -22,7 +22,7 @@ from edgewise.ops.bias import EdgeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype, finite, merge
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import looked_into, many_at_once
 from edgewise.planning.plan import Plan, Run, attention_of
 from edgewise.planning.split import Part
 from edgewise.problem import AttentionProblem
@@ -282,7 +282,7 @@ class _Merged(Function):
         plan: Merge = ctx.plan
         inputs: Inputs = ctx.inputs.with_tensors(dict(zip(ctx.names, tensors, strict=True)))
         grad_out, grad_lse = grads
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or many_at_once(grads):
 
             def plain(*read: Tensor) -> tuple[Tensor, Tensor]:
                 named = dict(zip(ctx.names, read, strict=True))

@@ -23,10 +23,10 @@ from edgewise.graphs import Complete, Graph, recall
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
-from edgewise.ops.blank import blank, has_numbers
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score
 from edgewise.ops.state import AttentionState
+from edgewise.ops.without_numbers import blank, has_numbers
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 

@@ -17,7 +17,7 @@ from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece
 from edgewise.planning.plan import Plan, Run, backend_named
 from edgewise.planning.rules import simplify
-from edgewise.planning.selection import Selection, check_fits, selected
+from edgewise.planning.selection import Selection, check_backend_fits, selected
 from edgewise.planning.split import Part, Split, repeated, splits
 from edgewise.problem import AttentionProblem, Problem
 
@@ -99,7 +99,7 @@ def _named(problem: Problem, selection: Selection, budget: int) -> Decision:
     """The plan of the backend that was asked for; there is no other."""
     name = selection.backend
     backend = backend_named(name)
-    check_fits(backend, selection)
+    check_backend_fits(backend, selection)
     asked = problem if name == _DEFINITION else _simply(problem)
     outcome = _judged(backend, asked, budget)
     if isinstance(outcome, Refusal):

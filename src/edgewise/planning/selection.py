@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -24,7 +24,7 @@ __all__ = [
     "BackendBlock",
     "Selection",
     "around",
-    "check_fits",
+    "check_backend_fits",
     "guarded_selection",
     "selected",
     "selection_around",
@@ -75,13 +75,15 @@ class Selection(NamedTuple):
         return name.format(self.backend, twice)
 
 
-_CONTEXT: ContextVar[Selection | None] = ContextVar("edgewise.use_backend", default=None)
+# The selections of the blocks around, outermost first.
+_CONTEXT: ContextVar[tuple[Selection, ...]] = ContextVar("edgewise.use_backend", default=())
 _DEFAULT = [Selection(origin="default")]  # one entry, replaced as a whole
 
 
 def around() -> Selection:
     """The selection of a call that names no backend: of the context, or of the process."""
-    return _CONTEXT.get() or _DEFAULT[0]
+    blocks = _CONTEXT.get()
+    return blocks[-1] if blocks else _DEFAULT[0]
 
 
 def selection_around() -> str:
@@ -162,7 +164,7 @@ def set_default_backend(backend: str = "auto", *, twice_differentiable: bool = F
     _DEFAULT[0] = _checked(backend, twice_differentiable, "default")
 
 
-def check_fits(backend: Backend, selection: Selection) -> None:
+def check_backend_fits(backend: Backend, selection: Selection) -> None:
     """Refuse a named backend that lacks what a call needs.
 
     Raises:
@@ -190,7 +192,7 @@ def _checked(
         raise PlanError(f"backend must be a name, got {backend!r}. Use 'auto'.")
     selection = Selection(backend, bool(twice_differentiable), origin=origin)
     if backend != "auto":
-        check_fits(backend_named(backend), selection)
+        check_backend_fits(backend_named(backend), selection)
     return selection
 
 
@@ -199,10 +201,9 @@ class BackendBlock(AbstractContextManager[None]):
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._tokens: list[Token[Selection | None]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_CONTEXT.set(self._selection))
+        _CONTEXT.set((*_CONTEXT.get(), self._selection))
 
     def __exit__(
         self,
@@ -210,10 +211,20 @@ class BackendBlock(AbstractContextManager[None]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _CONTEXT.reset(self._tokens.pop())
+        # By identity, not by a token: a block object may be entered in several threads at once.
+        blocks = list(_CONTEXT.get())
+        own = [place for place, each in enumerate(blocks) if each is self._selection]
+        if own:
+            del blocks[own[-1]]
+        _CONTEXT.set(tuple(blocks))
 
     def __call__(self, function: F) -> F:
         selection = self._selection
+        if isinstance(function, type):
+            raise ArgumentError(
+                f"use_backend: {function.__qualname__} is a class, and a block belongs to calls. "
+                f"Decorate its methods, such as forward."
+            )
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ArgumentError(
                 f"use_backend: {function.__qualname__} is a generator, whose block would stay open "

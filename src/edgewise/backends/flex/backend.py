@@ -26,7 +26,7 @@ from edgewise.graphs import recall
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, finite
-from edgewise.ops.tracing import forward_mode, looked_into
+from edgewise.ops.tracing import looked_into
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = ["Flex"]
@@ -134,7 +134,7 @@ def _pushes(
 def _check(problem: AttentionProblem, inputs: Inputs) -> None:
     """Say what torch would say in its own words, or not at all."""
     tensors = tuple(inputs.tensors().values())
-    if not torch.compiler.is_compiling() and (looked_into(tensors) or forward_mode()):
+    if not torch.compiler.is_compiling() and looked_into(tensors):
         raise BackendRefused(
             "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
             "derivatives cannot look into it. Use backend='auto'."

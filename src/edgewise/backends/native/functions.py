@@ -24,9 +24,9 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import Layout, Rows
 from edgewise.backends.native.plain import gradients_again
-from edgewise.ops.checked import all_finite
+from edgewise.ops.computed_again import all_finite
 from edgewise.ops.once import refuse_forward_mode
-from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into
+from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into, many_at_once
 
 __all__ = [
     "attention",
@@ -92,7 +92,7 @@ class _Attention(Function):
         ctx.maybe_clear_saved_tensors()  # unless the graph is kept for another time
         grad_out, grad_lse = grads
         wanted, operands = tuple(ctx.needs_input_grad[3:]), Operands(*tensors)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or many_at_once(grads):
             rows: Rows = ctx.layout.rows
             found = gradients_again(
                 ctx.settings, rows, operands, seed, (grad_out, grad_lse), wanted
@@ -169,7 +169,7 @@ def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: b
 
         assert not flip, "operators call themselves the other way round"
         return operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
-    if not (_needs_grad(tensors) or forward_mode()):
+    if not _needs_grad(tensors):
         return reduce_rows("sum", layout.reversed if flip else layout.rows, value, weight)[0]
     return _Sum.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
 

@@ -28,7 +28,7 @@ from edgewise.backends.native.kernels import (
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
 from edgewise.backends.native.plain import gradients_again
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import looked_into, many_at_once
 
 __all__ = ["Shortcut"]
 
@@ -184,7 +184,7 @@ class _Shortcut(Function):
         (grad_out,) = grads
         tensors, shortcut = ctx.saved_tensors, ctx.shortcut
         wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or many_at_once(grads):
             operands, rows = Operands(*tensors[:3]), shortcut.layout.rows
             wanted = (*wanted, False, False, False, False)
             again = gradients_again(

@@ -210,7 +210,7 @@ def _traced_mask(
         layer = type(module).__name__
         raise ArgumentError(
             f"graph: a rule cannot hold in compiled or traced code of {layer}, which may read "
-            f" tokens that are not its own. Call the model uncompiled, or leave the rule out."
+            f"tokens that are not its own. Call the model uncompiled, or leave the rule out."
         )
     log_once("the code is traced or compiled, where lengths cannot be read")
     base = query.new_ones(1, 1, Q, K, dtype=torch.bool) if allowed is None else allowed
@@ -258,7 +258,7 @@ def _plain_mask(module: nn.Module) -> ArgumentError:
     layer = type(module).__name__
     return ArgumentError(
         f"graph: a rule cannot be joined to a mask of four axes where {layer} reads it, since "
-        f" that does not say which tokens are padding. Give attention_mask as [batch, tokens],"
+        f"that does not say which tokens are padding. Give attention_mask as [batch, tokens],"
         f" or write the rule into the mask and leave it out."
     )
 

@@ -57,7 +57,7 @@ def _rule_again(module: nn.Module, usual: Rule | None) -> Rule | None:
         layer = type(module).__name__
         raise ArgumentError(
             f"graph: {layer} followed several rules since the last backward pass, and gradient "
-            f" checkpointing cannot tell which one to follow again. Run the backward pass of "
+            f"checkpointing cannot tell which one to follow again. Run the backward pass of "
             f"one before the forward pass of the next, or train without checkpointing."
         )
     followed.is_read = True

@@ -201,7 +201,7 @@ def _before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
                 "`with graph(rule):`."
             )
         return None
-    if rule is None and getattr(module, "_edgewise_came", False):
+    if "graph" not in kwargs and getattr(module, "_edgewise_came", False):
         return None
     block = None
     if rule is not None:

@@ -70,8 +70,8 @@ class DropIn(nn.Module):
     different ones in each call of a ``vmap``
     forward-mode derivatives of attention          the original's operations have them
     ``dropout=1.0`` in training                    every weight is dropped
-    hooks on all modules of the process            they want to see what is never called
-    ``with originals():``                          you said so
+    hooks on all modules of the process            they are for calls that Edgewise does not make
+    ``with originals():``                          it is asked for
     ``torch_sparse.SparseTensor``                  another library's matrices
     torch's sparse matrices, without attention     torch multiplies them already; attention layers
                                                    take them, unless values are edge features

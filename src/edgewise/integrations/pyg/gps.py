@@ -130,7 +130,7 @@ class GPSConv(_GPSConv):
         return "hooks want to see padded nodes" if has_hooks(module) else None
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """An original with the same parameters, about which `torch.jit.script` has its say."""
+        """An original with the same parameters: what `torch.jit.script` compiles, or refuses."""
         return scriptable(self)
 
     def _attention(self, x: Tensor, graph: Graph, bias: Tensor | Bias | None) -> Tensor:

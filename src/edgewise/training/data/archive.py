@@ -1,4 +1,4 @@
-"""Read files of arrays without running anything in them, and without believing their headers.
+"""Read files of arrays without running anything in them, and check sizes before allocating.
 
 A header says how large an array is. Before anything of that size is allocated, it is compared
 with the length of the file, and with the memory that is free.

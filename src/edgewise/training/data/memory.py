@@ -14,6 +14,7 @@ __all__ = ["available_memory", "check_fits"]
 
 _PAGE = 4096
 _CGROUP = Path("/sys/fs/cgroup")
+_CACHED = ("active_file ", "inactive_file ")
 
 
 def available_memory() -> int:
@@ -64,7 +65,12 @@ def _left_of_limit() -> int:
 def _left_of_group() -> int:
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = (_CGROUP / "memory.current").read_text(encoding="ascii").strip()
-        return sys.maxsize if limit == "max" else int(limit) - int(used)
-    except (OSError, ValueError):
+        if limit == "max":
+            return sys.maxsize
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Cached files count as used, and make room when memory is asked for.
+        cached = sum(int(line.split()[1]) for line in stat if line.startswith(_CACHED))
+        return int(limit) - used + cached
+    except (OSError, ValueError, IndexError):
         return sys.maxsize

@@ -17,7 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["Checks", "Compute", "all_finite", "trains"]
+from edgewise.ops.tracing import looked_into, many_at_once
+
+__all__ = ["Checks", "Compute", "all_finite", "are_large", "trains"]
+
+_SMALL = 1 << 20  # numbers of a tensor that a hook may keep
 
 Compute = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 
@@ -72,7 +76,7 @@ class Checks:
         if not trains(tensors):
             found = fast(tensors)
             return found if all_finite((found[0], *also)) else exact(tensors)
-        if self._place is not None or not self._looked:
+        if not are_large(tensors) and (self._place is not None or not self._looked):
             found = fast(tensors)
             if not all_finite((found[0], *also)):
                 return exact(tensors)
@@ -114,6 +118,14 @@ class Checks:
         tells = self._first_tells and place.edges[0] == 0
         node.register_hook(partial(_checked_gradients, exact, tensors, place.edges, shapes, tells))
         return True
+
+
+def are_large(tensors: Sequence[Tensor]) -> bool:
+    """Whether autograd decides where the tensors are kept until a backward pass, and how long.
+
+    A hook would keep them as long as the output, and in memory where autograd may have moved them.
+    """
+    return any(tensor.numel() > _SMALL for tensor in tensors)
 
 
 def trains(tensors: Sequence[Tensor]) -> bool:
@@ -284,6 +296,8 @@ def _checked_gradients(
 
 
 def _trusted(grads: Sequence[Tensor | None], first_tells: bool) -> bool:
+    if looked_into(grads) or many_at_once(grads):
+        return True  # no numbers can be read
     if first_tells and grads[0] is not None:
         return all_finite((grads[0],))
     return all_finite(grad for grad in grads if grad is not None)
