@@ -420,6 +420,8 @@ def test_no_fault(check, case):
 
 
 @pytest.mark.slow
+# The compiler looks at gradients of tensors between the parts that a model is compiled in.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @each_case(SLOW)
 def test_no_fault_in_compiled_code(check, case):
     check(case)

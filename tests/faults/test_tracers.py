@@ -22,6 +22,7 @@ N, HEADS, DIM = 12, 2, 4
 _random = torch.Generator().manual_seed(3)
 EDGES = torch.randint(0, N, (2, 40), generator=_random)
 EDGE_LIST = ew.EdgeList(EDGES, num_nodes=N)
+NUM_EDGES = ew.num_edges(EDGE_LIST)
 
 
 def _thirds(target, source):
@@ -56,20 +57,17 @@ def _lse(q, graph, backend):
 
 
 def _biased(q, _, backend):
-    count = ew.edges(EDGE_LIST).num_edges
-    bias = q.mean() * torch.arange(count, dtype=q.dtype, device=q.device)
+    bias = q.mean() * torch.arange(NUM_EDGES, dtype=q.dtype, device=q.device)
     return ew.attention(q, q, q, EDGE_LIST, bias=bias, backend=backend)
 
 
 def _weighted(q, _, backend):
-    count = ew.edges(EDGE_LIST).num_edges
-    weight = q.mean() * torch.arange(count, dtype=q.dtype, device=q.device)
+    weight = q.mean() * torch.arange(NUM_EDGES, dtype=q.dtype, device=q.device)
     return ew.aggregate(q, EDGE_LIST, weight=weight, backend=backend)
 
 
 def _edge_features(q, _, backend):
-    count = ew.edges(EDGE_LIST).num_edges
-    own = q.mean() * torch.ones(HEADS, count, DIM, dtype=q.dtype, device=q.device)
+    own = q.mean() * torch.ones(HEADS, NUM_EDGES, DIM, dtype=q.dtype, device=q.device)
     return ew.attention(q, q, q, EDGE_LIST, edge_key=own, edge_value=own, backend=backend)
 
 

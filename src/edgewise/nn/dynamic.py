@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,11 +90,18 @@ class LightweightConvolution(Layer):
         place = _places(self, graph, source, of_targets=False)
         weight = F.dropout(self.weight.softmax(-1), self.dropout, self.training)
         weight = weight.gather(-1, place.expand(self.heads, -1))
-        # Kernels know no batch, so the batch goes to the features: a row of weights is read once.
         batch, size = source.shape[:-2], self.dim // self.heads
-        value = source.reshape(batch.numel(), source.shape[-2], self.heads, size)
+        count = prod(batch)  # numel() would make it a constant of a program
+        value = source.reshape(count, source.shape[-2], self.heads, size)
+        if torch.compiler.is_exporting():  # a program for any batch, and channels are constants
+            return (
+                aggregate(value.transpose(1, 2), graph, weight=weight)
+                .transpose(1, 2)
+                .reshape(*batch, graph.num_targets, self.dim)
+            )
+        # Kernels know no batch, so the batch goes to the features: a row of weights is read once.
         out = aggregate(value.permute(2, 1, 0, 3).flatten(-2), graph, weight=weight)
-        out = out.unflatten(-1, (batch.numel(), size)).permute(2, 1, 0, 3)
+        out = out.unflatten(-1, (count, size)).permute(2, 1, 0, 3)
         return out.reshape(*batch, graph.num_targets, self.dim)
 
     def extra_repr(self) -> str:
