@@ -6,7 +6,6 @@ Nothing may run on sizes, numbers or addresses that a tracer met at its first ca
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from edgewise.errors import ArgumentError, EdgewiseError
+from tests.faults.child_process import in_a_child
 from tests.faults.kinds import Kind, each_case
 from tests.faults.layer_cases import CASES, LAYERS, LayerCase, built, flat
 
@@ -50,26 +50,6 @@ def others(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Other numbers of the same shapes."""
     torch.manual_seed(1)
     return tuple(torch.randn_like(t) if t.is_floating_point() else t.roll(1, -1) for t in inputs)
-
-
-def in_a_child(check: Callable[[], None]) -> None:
-    """Run a check in a forked process: a crash is a failure of this test alone."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        try:
-            check()
-            said = "right"
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writer, said.encode()[:60_000])
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    _, status = os.waitpid(child, 0)
-    assert said == "right", said or f"the process ended with status {status}"
 
 
 # --- Tracers --------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ What an original cannot do either is compared as well: the same kind of error, o
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ from edgewise import Blocks, EdgeList, Hubs, Window
 from edgewise.errors import ArgumentError, DataError, EdgewiseError, GraphError
 from edgewise.integrations import pyg
 from edgewise.integrations.pyg import accelerate, originals, restore
+from tests.faults.child_process import in_a_child
 from tests.faults.kinds import Kind, each_case
 
 Build = Callable[[Any], nn.Module]
@@ -100,26 +100,6 @@ class Case:
                 compute(self.ours)
         else:
             torch.testing.assert_close(compute(self.ours), expected, **tolerance)
-
-
-def in_a_child(check: Callable[[], None]) -> None:
-    """Run a check in a forked process: a crash is a failure of this test alone."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        try:
-            check()
-            said = "right"
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writer, said.encode()[:60_000])
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    _, status = os.waitpid(child, 0)
-    assert said == "right", said or f"the process ended with status {status}"
 
 
 # --- Tracers --------------------------------------------------------------------------------------
