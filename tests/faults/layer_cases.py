@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import edgewise as ew
 import edgewise.nn as layers
 from edgewise import models
-from edgewise.graphs import Blocks, EdgeList, Window
+from edgewise.graphs import Blocks, EdgeList, Graph, Window, base
 from edgewise.models.cards import CARDS
 
 __all__ = ["CASES", "Applied", "LayerCase", "built", "flat"]
@@ -62,11 +62,26 @@ def flat(result: Any) -> Any:
 
 
 def built(case: LayerCase, dtype: torch.dtype = torch.float32) -> tuple[Applied, tuple[Any, ...]]:
-    """A module in evaluation mode and its inputs, the same at every call."""
+    """A module in evaluation mode and its inputs, the same at every call.
+
+    Its graphs remember nothing, so no test depends on what another one left on them.
+    """
+    _forget(case)
     torch.manual_seed(0)
     module = Applied(case.build(), case.call).eval().to(dtype)
     inputs = tuple(t.to(dtype) if t.is_floating_point() else t for t in case.inputs())
     return module, inputs
+
+
+def _forget(case: LayerCase) -> None:
+    """Remove what was worked out for the graphs of a case."""
+    base._RECENT.clear()
+    held = [cell.cell_contents for cell in getattr(case.call, "__closure__", None) or ()]
+    listed = [part for item in held if isinstance(item, list) for part in item]
+    named = [part for item in held if isinstance(item, dict) for part in item.values()]
+    for graph in (EDGES, WINDOW, TREE, *held, *listed, *named):
+        if isinstance(graph, Graph):
+            graph.__dict__.pop("_memory", None)
 
 
 def _nodes() -> tuple[Tensor, ...]:

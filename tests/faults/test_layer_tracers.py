@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edgewise.errors import ArgumentError, EdgewiseError
 from tests.faults.child_process import in_a_child
 from tests.faults.kinds import Kind, each_case
-from tests.faults.layer_cases import CASES, LAYERS, LayerCase, built, flat
+from tests.faults.layer_cases import CASES, LAYERS, Applied, LayerCase, built, flat
 
 SCRIPTABLE = {"rotary", "spatial bias", "path bias"}  # they read no graph
 
@@ -135,6 +135,16 @@ def check_fake(case: LayerCase) -> None:
         found = module(*(mode.from_tensor(t) for t in inputs))
     assert_same_shapes(found, expected)
     assert_same(module(*inputs), expected)  # nothing fake is remembered
+
+
+def check_only_fake(case: LayerCase) -> None:
+    """Nothing real is left on graphs that calls on real tensors used before."""
+    module, inputs = built(case)
+    expected = module(*inputs)
+    with FakeTensorMode() as mode:
+        fake = Applied(case.build(), case.call).eval()
+        found = fake(*(mode.from_tensor(t) for t in inputs))
+    assert_same_shapes(found, expected)
 
 
 def check_meta(case: LayerCase) -> None:
@@ -292,6 +302,8 @@ KINDS = (
     Kind("jit.script", check_jit_script, chosen(CASES, *SCRIPTABLE)),
     Kind("fx", check_fx, chosen(CASES)),
     Kind("fake tensors", check_fake, chosen(CASES, *PACKED)),
+    # torch.nn.init.trunc_normal_ reads numbers.
+    Kind("fake tensors alone", check_only_fake, chosen(CASES, *PACKED, "Vision Transformer")),
     Kind("meta", check_meta, chosen(CASES, *PACKED)),
     Kind("vmap", check_vmap, LAYERS),
     Kind("vmap over weights", check_ensemble, chosen(LAYERS, "rotary")),  # it has none

@@ -694,8 +694,6 @@ def test_matrix_units_gain_in_half_precision_alone():
 @pytest.mark.slow
 def test_a_processor_with_less_has_another_set():
     """A new process, because torch reads what it may use once."""
-    if price_set() == "avx2":
-        pytest.skip("this processor has no more than AVX2")
     code = "from edgewise.planning.machine import shipped; print(shipped().machine['set'])"
     words = [sys.executable, "-c", code]
     env = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.sequences import sequences
 from edgewise.nn.inputs import check_choice, check_features, check_nodes, check_rate, check_size
 from edgewise.nn.layer import Layer
+from edgewise.nn.remembered import remembered
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
 
@@ -107,11 +108,7 @@ class Recurrent(Layer):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         check_features("Recurrent", "x", x, self.dim, "dim")
         check_nodes("Recurrent", x, graph)
-        packing = recall(
-            graph,
-            ("sequences", self.bidirectional, str(x.device)),
-            lambda: _packing(graph, self.bidirectional, x.device),
-        )
+        packing = remembered(_packing, graph, self.bidirectional, str(x.device))
         if not x.numel():
             return x.new_zeros(x.shape)
         # Steps first, then sequences, then batch entries: each step of a pack lies in one piece.
@@ -141,7 +138,7 @@ class _Packing:
     steps: Tensor
 
 
-def _packing(graph: Graph, bidirectional: bool, device: torch.device) -> _Packing:
+def _packing(graph: Graph, bidirectional: bool, device: str) -> _Packing:
     first, sizes = sequences("Recurrent", graph, both_ways=bidirectional)
     falling = np.argsort(-sizes, kind="stable")
     first, sizes = first[falling], sizes[falling]

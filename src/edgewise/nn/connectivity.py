@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Graph
 from edgewise.layouts import edges
+from edgewise.nn.remembered import remembered
 
 __all__ = ["Components", "components"]
 
@@ -60,7 +61,7 @@ def components(graph: Graph) -> Components:
             f"components: the graph must be square, got {graph.num_targets} targets and "
             f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
         )
-    return recall(graph, "components", lambda: _components(graph))
+    return remembered(_components, graph)
 
 
 def _components(graph: Graph) -> Components:

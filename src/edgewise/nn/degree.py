@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import GraphError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.layouts.progression import progression
 from edgewise.nn.inputs import check_choice, check_size
@@ -50,7 +50,7 @@ def degrees(graph: Graph, direction: Direction = "in") -> Tensor:
         ([3, 0, 0, 0], [0, 1, 1, 1])
     """
     check_choice("degrees", "direction", direction, ("in", "out"))
-    return recall(graph, f"{direction}-degrees", lambda: _degrees(graph, direction))
+    return remembered(_degrees, graph, direction)
 
 
 def _degrees(graph: Graph, direction: Direction) -> Tensor:
@@ -116,8 +116,8 @@ class DegreeEncoding(Layer):
                 f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
             )
         device = self.in_degree_encoder.weight.device
-        arriving = remembered(degrees, graph, "in").to(device).clamp(max=self.max_degree)
-        leaving = remembered(degrees, graph, "out").to(device).clamp(max=self.max_degree)
+        arriving = degrees(graph, "in").to(device).clamp(max=self.max_degree)
+        leaving = degrees(graph, "out").to(device).clamp(max=self.max_degree)
         return self.in_degree_encoder(arriving) + self.out_degree_encoder(leaving)
 
     def extra_repr(self) -> str:

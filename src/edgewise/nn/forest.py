@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Graph
 from edgewise.layouts import edges
+from edgewise.nn.remembered import remembered
 
 __all__ = ["Forest", "forest"]
 
@@ -81,13 +82,12 @@ def forest(owner: str, graph: Graph, device: torch.device) -> Forest:
             f"{owner}: the graph must be square, got {graph.num_targets} targets and "
             f"{graph.num_sources} sources. Number the nodes of all trees once, in an EdgeList."
         )
-    found = recall(graph, "forest", lambda: _forest(owner, graph))
-    if device.type == "cpu":
-        return found
-    return recall(graph, ("forest", str(device)), lambda: _moved(found, device))
+    return remembered(_forest, graph, owner, str(device))
 
 
-def _forest(owner: str, graph: Graph) -> Forest:
+def _forest(graph: Graph, owner: str, device: str) -> Forest:
+    if device != "cpu":
+        return _moved(remembered(_forest, graph, owner, "cpu"), device)
     N, pairs = graph.num_targets, edges(graph, "cpu")
     parent_of, edge_of = _parents(owner, N, pairs.source, pairs.target)
     depth = _depths(owner, parent_of)
@@ -166,6 +166,6 @@ def _siblings(target: Tensor) -> Tensor:
     return before
 
 
-def _moved(found: Forest, device: torch.device) -> Forest:
+def _moved(found: Forest, device: str) -> Forest:
     tensors = ("order", "place", "parent", "row", "edge", "sibling")
     return replace(found, **{name: getattr(found, name).to(device) for name in tensors})

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, recall
+from edgewise.graphs.base import lasting
 from edgewise.nn.inputs import check_size
 from edgewise.nn.layer import Layer
 from edgewise.ops.bias import RelativeBias
@@ -202,9 +203,8 @@ def _bucket_starts(buckets: int, max_distance: int) -> list[int]:
     so they are those that trained weights were trained with, on every device.
     """
     exact = buckets // 2
-    far = torch.arange(exact, max_distance + 1, dtype=torch.float32, device="cpu")
-    share = torch.log(far / exact) / math.log(max_distance / exact)
-    bucket = torch.cat(
-        [torch.arange(exact, device="cpu"), exact + (share * (buckets - exact)).long()]
-    )
-    return torch.searchsorted(bucket, torch.arange(buckets, device="cpu")).tolist()
+    with lasting():
+        far = torch.arange(exact, max_distance + 1, dtype=torch.float32)
+        share = torch.log(far / exact) / math.log(max_distance / exact)
+        bucket = torch.cat([torch.arange(exact), exact + (share * (buckets - exact)).long()])
+        return torch.searchsorted(bucket, torch.arange(buckets)).tolist()

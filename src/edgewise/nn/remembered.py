@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from edgewise.functional.planned import portable, real_graph
 from edgewise.graphs import Graph, recall
@@ -22,7 +24,8 @@ _COMPILED = SimpleNamespace()
 def remembered(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
     """``compute(graph, *given)``, worked out once for each graph and for what is given besides.
 
-    A tracer does not look into it: to compiled code the result is a constant.
+    A tracer does not look into it: to compiled code the result is a constant. Under a
+    `FakeTensorMode` its tensors are fake, because real ones cannot meet fake ones there.
 
     Args:
         compute: A function of a module, whose name stands for it.
@@ -38,7 +41,26 @@ def remembered(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
     if torch.compiler.is_compiling():
         name = _compiled_name(compute, portable(graph), *(_plain(item) for item in given))
         return getattr(_COMPILED, name)
-    return _recalled(compute, graph, *given)
+    found = _recalled(compute, graph, *given)
+    return found if not torch._C._len_torch_dispatch_stack() else _in_mode(found)  # pyright: ignore
+
+
+def _in_mode(found: R) -> R:
+    """The same with fake tensors where all tensors are fake; a tracer holds real ones constant."""
+    from torch._guards import active_fake_mode  # loads what nobody else needs
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    mode: Any = active_fake_mode()
+    return found if mode is None or get_proxy_mode() is not None else _faked(found, mode)
+
+
+def _faked(found: Any, mode: Any) -> Any:
+    if isinstance(found, Tensor):
+        return mode.from_tensor(found)
+    if isinstance(found, Graph) or not is_dataclass(found) or isinstance(found, type):
+        return found
+    parts = {field.name: _faked(getattr(found, field.name), mode) for field in fields(found)}
+    return replace(found, **parts)
 
 
 def _recalled(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
