@@ -16,8 +16,8 @@ from _workloads import data_folder
 from torch import Tensor, nn
 
 import edgewise as ew
-from edgewise.integrations import huggingface_names, pyg_names, torch_names
-from edgewise.integrations.renaming import Name, to_theirs, within
+from edgewise.integrations.names import huggingface_names, pyg_names, torch_names
+from edgewise.integrations.names.table import Name, to_theirs, within
 from edgewise.models import (
     GNN,
     GPS,

@@ -33,7 +33,7 @@ from _measure import interleaved, markdown, save
 from _peers import largest_error
 from torch import Tensor, nn
 
-from edgewise.integrations.renaming import to_theirs
+from edgewise.integrations.names.table import to_theirs
 
 OURS, NEW, COMPILED = "ours", "ours, new batch", "compiled"
 PEER_NEW = "original, new batch"

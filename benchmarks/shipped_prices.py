@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import edgewise
-from edgewise.cli.draw import Draw
+from edgewise.cli.lottery_display import Draw
 from edgewise.lottery import FULL, QUICK, Journal, Lottery, journal_path
 from edgewise.planning.machine import PRICE_SETS, Constants, Price, price_set, shipped
 

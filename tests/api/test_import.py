@@ -33,7 +33,7 @@ def added_by(snippet):
 
 def test_packages_are_attributes_that_load_on_first_use():
     text = run("-c", "import edgewise as ew; print(ew.nn.MLP, ew.models.GCN, dir(ew)[-1])")
-    assert "edgewise.nn.mlp.MLP" in text
+    assert "edgewise.nn.blocks.mlp.MLP" in text
     assert "edgewise.models" in text
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = ew.nothing

@@ -9,10 +9,10 @@ import torch
 
 import edgewise as ew
 import edgewise.nn as layers
+from edgewise.claims import CLAIMS, DTYPES, LEAST, RUNGS, Claim, Sides, missing, outcome
+from edgewise.claims.page import ladder_page, models_page
 from edgewise.cli.main import main
 from edgewise.models.cards import CARDS
-from edgewise.testing.claims import CLAIMS, DTYPES, LEAST, RUNGS, Claim, Sides, missing, outcome
-from edgewise.testing.claims.page import ladder_page, models_page
 
 NAMES = [f"{claim.name} = {claim.original}" for claim in CLAIMS]
 

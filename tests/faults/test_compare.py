@@ -17,8 +17,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgewise.cli import display as display_module
-from edgewise.cli.display import Display, results_table
+from edgewise.cli import compare_display as display_module
+from edgewise.cli.compare_display import Display, results_table
 from edgewise.cli.main import main
 from edgewise.errors import ArgumentError, DataError, printable
 from edgewise.models import FeatureDropout

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.graphs import expander
+from edgewise.graphs import random_regular
 
 CASES = [
     (0, 0),
@@ -69,7 +69,7 @@ def test_nothing_is_drawn_before_it_is_needed(monkeypatch):
     def fail(*_):
         raise AssertionError("the edges were drawn")
 
-    monkeypatch.setattr(expander, "_pairs", fail)
+    monkeypatch.setattr(random_regular, "_pairs", fail)
     graph = ew.RandomRegular(10**6, degree=8)
     assert graph.facts().max_edges == 8 * 10**6
     assert repr(graph) == "RandomRegular(1000000, degree=8)"
@@ -77,9 +77,9 @@ def test_nothing_is_drawn_before_it_is_needed(monkeypatch):
 
 
 def test_a_draw_that_cannot_be_repaired_is_an_error(monkeypatch):
-    monkeypatch.setattr(expander, "_swap_ends", lambda *_: None)
-    monkeypatch.setattr(expander, "_MAX_DRAWS", 3)
-    monkeypatch.setattr(expander, "_MAX_ROUNDS", 3)
+    monkeypatch.setattr(random_regular, "_swap_ends", lambda *_: None)
+    monkeypatch.setattr(random_regular, "_MAX_DRAWS", 3)
+    monkeypatch.setattr(random_regular, "_MAX_ROUNDS", 3)
     with pytest.raises(
         ew.GraphError,
         match=r"no simple graph of 101 nodes and degree 50 was found in 3 draws\. Try another seed",

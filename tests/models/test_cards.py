@@ -9,8 +9,8 @@ import torch
 import edgewise as ew
 import edgewise.nn as layers
 from edgewise import models
+from edgewise.claims.page import models_page
 from edgewise.models.cards import CARDS
-from edgewise.testing.claims.page import models_page
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)

@@ -9,8 +9,8 @@ import torch
 import transformers as peers
 from torch import nn
 
-from edgewise.integrations import huggingface_names as names
-from edgewise.integrations.renaming import to_ours, to_theirs
+from edgewise.integrations.names import huggingface_names as names
+from edgewise.integrations.names.table import to_ours, to_theirs
 from edgewise.models import bert, gpt2, llama, transformer, vit
 
 SIZES = {  # as the papers and the model cards of the originals count

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edgewise.extras import require
+from edgewise.optional_packages import require
 
 OPTIONAL = (
     "lightning",
@@ -39,7 +39,7 @@ def test_importing_loads_nothing_optional(module):
 
 
 def test_this_test_can_fail():
-    assert loaded_by("import edgewise.cli.display") == ["rich"]
+    assert loaded_by("import edgewise.cli.compare_display") == ["rich"]
 
 
 def test_a_missing_package_is_one_sentence():

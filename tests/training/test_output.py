@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.training import Comparison, draw_picture, rungs_named
 from edgewise.training.machine import describe_machine, machine
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgewise.errors import DataError
-from edgewise.nn.forest import forest
+from edgewise.nn.recurrent.tree_levels import forest
 from edgewise.training.data import SENTIMENTS, read_conllu, read_trees
 from edgewise.training.data.conllu import sentence_from
 from edgewise.training.data.trees import tree_from

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
+from edgewise.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
+from edgewise.claims.page import ladder_page, models_page, number, outcomes_table
 from edgewise.cli.options import shown
 from edgewise.errors import ArgumentError, printable
 from edgewise.models.cards import CARDS
-from edgewise.testing.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
-from edgewise.testing.claims.page import ladder_page, models_page, number, outcomes_table
 
 __all__ = ["check"]
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from edgewise.cli.display import Display
+from edgewise.cli.compare_display import Display
 from edgewise.cli.options import device_named, shown
 from edgewise.errors import ArgumentError, EdgewiseError, printable
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.training import Comparison, draw_picture, load, rungs_named
 from edgewise.training.recipe import Network
 

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from edgewise.atomic import replacing
-from edgewise.cli.draw import Draw
+from edgewise.atomic_file import replacing
+from edgewise.cli.lottery_display import Draw
 from edgewise.errors import ArgumentError, DataError, printable
-from edgewise.extras import require
 from edgewise.lottery import (
     FULL,
     QUICK,
@@ -25,6 +24,7 @@ from edgewise.lottery import (
     remove_constants,
     save_constants,
 )
+from edgewise.optional_packages import require
 from edgewise.planning.machine import constants, measured_path
 
 __all__ = ["lottery"]

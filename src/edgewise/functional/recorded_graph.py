@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs import Assume, EdgeList, Graph, recall
-from edgewise.graphs.disjoint import DisjointUnion
+from edgewise.graphs.disjoint_union import DisjointUnion
 from edgewise.graphs.permutation import Permutation
-from edgewise.graphs.symbolic import FAMILIES
+from edgewise.graphs.spec import FAMILIES
 from edgewise.layouts import edges
 
 __all__ = ["as_text", "graph_of", "is_symbolic", "record_of", "with_sizes"]

@@ -15,22 +15,23 @@ from edgewise.graphs.composition import (
     receptive_field as receptive_field,
 )
 from edgewise.graphs.cuts import Cuts as Cuts
-from edgewise.graphs.disjoint import (
+from edgewise.graphs.disjoint_union import (
     DisjointUnion as DisjointUnion,
     disjoint_union as disjoint_union,
 )
-from edgewise.graphs.expander import RandomRegular as RandomRegular
-from edgewise.graphs.explicit import EdgeList as EdgeList
+from edgewise.graphs.edge_list import EdgeList as EdgeList
 from edgewise.graphs.facts import Facts as Facts
 from edgewise.graphs.grid import Grid as Grid
 from edgewise.graphs.hubs import Hubs as Hubs
 from edgewise.graphs.induced import Induced as Induced, induced as induced
+from edgewise.graphs.parse import read_graph as read_graph
 from edgewise.graphs.permutation import Permutation as Permutation, permute as permute
 from edgewise.graphs.predicate import (
     Assume as Assume,
     Predicate as Predicate,
     check_facts as check_facts,
 )
+from edgewise.graphs.random_regular import RandomRegular as RandomRegular
 from edgewise.graphs.sequence import (
     Causal as Causal,
     Complete as Complete,
@@ -39,5 +40,4 @@ from edgewise.graphs.sequence import (
     SelfLoops as SelfLoops,
     Window as Window,
 )
-from edgewise.graphs.symbolic import graph_from as graph_from
-from edgewise.graphs.written import read_graph as read_graph
+from edgewise.graphs.spec import graph_from as graph_from

@@ -15,11 +15,11 @@ from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
 from edgewise.graphs.base import Graph, OverOne, check_graph
 from edgewise.graphs.blocks import Blocks
-from edgewise.graphs.expander import RandomRegular
-from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.edge_list import EdgeList
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
+from edgewise.graphs.random_regular import RandomRegular
 from edgewise.graphs.sequence import Complete, Dilated, SelfLoops, Window
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
 from edgewise.graphs.base import Graph, OverOne, check_graph
-from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.edge_list import EdgeList
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.sequence import Complete
 

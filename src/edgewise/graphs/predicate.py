@@ -12,8 +12,8 @@ from edgewise.errors import GraphError
 from edgewise.graphs.algebra import Reverse
 from edgewise.graphs.base import Graph, OverOne, check_graph, count
 from edgewise.graphs.cuts import Cuts
-from edgewise.graphs.disjoint import DisjointUnion
-from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.disjoint_union import DisjointUnion
+from edgewise.graphs.edge_list import EdgeList
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.induced import Induced
 from edgewise.graphs.permutation import Permutation

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import DataError
-from edgewise.extras import require
 from edgewise.graphs import EdgeList, Graph
 from edgewise.graphs.base import check_graph
 from edgewise.layouts import edges as edges_of
+from edgewise.optional_packages import require
 
 __all__ = ["Numbered", "from_networkx", "to_networkx"]
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
 from edgewise.graphs.base import Graph, check_graph, recall
 from edgewise.graphs.composition import Composition
-from edgewise.graphs.disjoint import DisjointUnion
-from edgewise.graphs.expander import RandomRegular
-from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.disjoint_union import DisjointUnion
+from edgewise.graphs.edge_list import EdgeList
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.hubs import Hubs
 from edgewise.graphs.induced import Induced
 from edgewise.graphs.permutation import Permutation
 from edgewise.graphs.predicate import Assume
+from edgewise.graphs.random_regular import RandomRegular
 from edgewise.layouts.formats import Edges
 from edgewise.layouts.progression import progression
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs.base import Graph, check_graph, recall
-from edgewise.graphs.explicit import EdgeList
+from edgewise.graphs.edge_list import EdgeList
 from edgewise.layouts.edges import edges, has_closed_form, has_free_order
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr
 from edgewise.layouts.progression import Progression, progression

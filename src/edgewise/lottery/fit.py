@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from edgewise.backends import Work
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.planning.machine import Constants, Price
 
 __all__ = ["Fit", "Kind", "Sample", "fitted", "price_of"]

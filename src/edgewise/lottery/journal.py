@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgewise.atomic import read_regular
+from edgewise.atomic_file import read_regular
 from edgewise.errors import DataError
 from edgewise.planning.machine import identity, measured_path
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgewise.atomic import replacing
-from edgewise.extras import require
+from edgewise.atomic_file import replacing
 from edgewise.lottery.map import Cell
+from edgewise.optional_packages import require
 
 __all__ = ["draw_map"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.errors import EdgewiseError
 from edgewise.lottery.fit import Fit, Kind, Sample, estimate, fitted
 from edgewise.lottery.journal import Journal

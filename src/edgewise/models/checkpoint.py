@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.errors import DataError
-from edgewise.extras import require
+from edgewise.optional_packages import require
 
 __all__ = ["load_weights", "save_weights"]
 

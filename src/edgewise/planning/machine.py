@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from edgewise.atomic import read_regular
+from edgewise.atomic_file import read_regular
 from edgewise.errors import EdgewiseError, printable
 
 __all__ = [

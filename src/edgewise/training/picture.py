@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.errors import printable
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.training.results import Results
 from edgewise.training.writing import writing
 

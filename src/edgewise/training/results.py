@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.errors import DataError
 from edgewise.training.machine import describe_machine
 from edgewise.training.run import Run

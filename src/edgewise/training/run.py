@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.training.batches import Batch, Batches
 from edgewise.training.cost import count_parameters, peak_memory
 from edgewise.training.data import GraphDataset

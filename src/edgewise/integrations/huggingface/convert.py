@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Blocks, Causal, Graph, Window, disjoint_union
-from edgewise.integrations import huggingface_names as names
 from edgewise.integrations.huggingface.batch import Layout, real_intervals
-from edgewise.integrations.renaming import Name, to_ours
+from edgewise.integrations.names import huggingface_names as names
+from edgewise.integrations.names.table import Name, to_ours
 from edgewise.models import bert, gpt2, llama, positions_within, vit
 
 __all__ = ["Unpadded", "convert", "unpadded"]

@@ -13,11 +13,11 @@ from torch import nn
 
 from edgewise.backends import BACKENDS
 from edgewise.errors import ArgumentError
-from edgewise.extras import require
 from edgewise.integrations.huggingface import active
 from edgewise.integrations.huggingface.interface import CALLS, NAME
 from edgewise.integrations.huggingface.registration import register
 from edgewise.integrations.huggingface.rules import Rule
+from edgewise.optional_packages import require
 
 __all__ = ["use"]
 

@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any, cast
 
 from edgewise.errors import ArgumentError
-from edgewise.extras import require
 from edgewise.integrations.huggingface.interface import NAME, register_now
 from edgewise.integrations.huggingface.rules import Rule
+from edgewise.optional_packages import require
 
 __all__ = ["register", "register_on_import"]
 

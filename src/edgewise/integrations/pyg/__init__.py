@@ -20,12 +20,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from edgewise.extras import require
 from edgewise.integrations.pyg.files import (
     arrays as arrays,
     download as download,
     save as save,
 )
+from edgewise.optional_packages import require
 
 if TYPE_CHECKING:
     from edgewise.integrations.pyg.convolution import (
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
         to_edge_index as to_edge_index,
     )
     from edgewise.integrations.pyg.dropin import DropIn as DropIn, originals as originals
+    from edgewise.integrations.pyg.edge_cache import forget as forget
     from edgewise.integrations.pyg.gat import GATConv as GATConv, GATv2Conv as GATv2Conv
     from edgewise.integrations.pyg.gmm import GMMConv as GMMConv
     from edgewise.integrations.pyg.gps import GPSConv as GPSConv
-    from edgewise.integrations.pyg.memory import forget as forget
     from edgewise.integrations.pyg.swap import (
         Swaps as Swaps,
         accelerate as accelerate,

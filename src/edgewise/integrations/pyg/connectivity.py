@@ -13,7 +13,7 @@ from torch_geometric.utils.loop import compute_loop_attr
 
 from edgewise.errors import GraphError
 from edgewise.graphs import EdgeList
-from edgewise.integrations.pyg.memory import recall_about
+from edgewise.integrations.pyg.edge_cache import recall_about
 from edgewise.integrations.pyg.tracers import has_no_numbers, unreadable
 
 __all__ = ["Connectivity", "connectivity", "is_sparse", "node_counts", "plain_edges"]

@@ -20,7 +20,7 @@ from edgewise.integrations.pyg.connectivity import (
     plain_edges,
 )
 from edgewise.integrations.pyg.dropin import DropIn, is_plain_linear, on_both_sides
-from edgewise.integrations.pyg.memory import recall_about
+from edgewise.integrations.pyg.edge_cache import recall_about
 from edgewise.problem import Reduce
 
 __all__ = ["GCNConv", "GINConv", "SAGEConv", "neighborhood", "reduce_named"]

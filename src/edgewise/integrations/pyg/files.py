@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.atomic import replacing
+from edgewise.atomic_file import replacing
 from edgewise.errors import DataError
 
 __all__ = ["arrays", "download", "save"]

@@ -16,10 +16,10 @@ from edgewise.graphs import Blocks, Complete, Graph, recall
 from edgewise.graphs.base import check_graph
 from edgewise.integrations.pyg.data import from_data, from_edge_index
 from edgewise.integrations.pyg.dropin import has_hooks, scriptable, why_everywhere
-from edgewise.integrations.pyg.memory import recall_about
+from edgewise.integrations.pyg.edge_cache import recall_about
 from edgewise.integrations.pyg.tracers import has_no_numbers, is_traced, unreadable
 from edgewise.layouts import edges
-from edgewise.nn.heads import merge_heads, split_heads
+from edgewise.nn.attention.heads import merge_heads, split_heads
 from edgewise.ops.bias import Bias, DenseBias
 
 __all__ = ["GPSConv", "blocks_of"]

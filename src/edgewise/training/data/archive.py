@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from edgewise.errors import DataError
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.training.data.memory import check_fits
 
 __all__ = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgewise.errors import DataError
-from edgewise.extras import require
+from edgewise.optional_packages import require
 from edgewise.planning.budget import as_text
 from edgewise.planning.machine import cache_directory
 from edgewise.training.data.archive import first_line, read_npz

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from edgewise.extras import require
 from edgewise.graphs import Grid
+from edgewise.optional_packages import require
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.split import Drawn
 from edgewise.training.data.topology import Shared

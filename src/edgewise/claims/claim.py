@@ -1,0 +1,66 @@
+"""A claim: two ways to compute the same numbers, and how far apart they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["BOUNDS", "Claim", "Sides", "without"]
+
+Weights = Mapping[str, Tensor]
+Side = Callable[[Weights], "Tensor | tuple[Tensor, ...]"]
+
+BOUNDS: Mapping[torch.dtype, float] = {torch.float32: 2e-5, torch.float64: 1e-11}
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Both sides of a claim, as functions of the same tensors.
+
+    A side that is a module takes its weights from these tensors too, renamed and reshaped by
+    ordinary differentiable operations (`torch.func.functional_call`): so both have the same
+    weights, and their gradients can be compared one by one, whatever the parameters are called.
+
+    Attributes:
+        weights: Inputs and parameters by name; gradients are compared for those with floating
+            numbers.
+        ours: Edgewise.
+        theirs: The original, or the equation written out.
+    """
+
+    weights: Weights
+    ours: Side
+    theirs: Side
+
+
+def without(given: Weights, *inputs: str) -> dict[str, Tensor]:
+    """What is given but for the inputs: the parameters."""
+    return {name: tensor for name, tensor in given.items() if name not in inputs}
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """Something that is said of Edgewise, and can be tried.
+
+    Attributes:
+        name: What is compared, in a few words.
+        rung: The rung of the ladder it belongs to; see `edgewise.claims.RUNGS`.
+        original: What it is compared with.
+        sides: From a dtype to both sides; draws everything from torch's generator.
+        source: Author, year, arXiv number and section, where the claim is a paper's equation.
+        needs: Packages that have to be installed for it, by the name they are imported by.
+        differ: Whether the sides must **not** agree: then they must differ by `LEAST`.
+        bounds: Largest difference, relative to the largest number of the other side (or 1).
+    """
+
+    name: str
+    rung: str
+    original: str
+    sides: Callable[[torch.dtype], Sides]
+    source: str = ""
+    needs: tuple[str, ...] = ()
+    differ: bool = False
+    bounds: Mapping[torch.dtype, float] = field(default_factory=lambda: BOUNDS)

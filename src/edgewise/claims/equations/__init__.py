@@ -1,0 +1,1 @@
+"""Claims that a layer computes an equation, written out with plain torch."""

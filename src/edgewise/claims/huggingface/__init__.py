@@ -1,0 +1,1 @@
+"""Claims that models equal those of Hugging Face Transformers."""

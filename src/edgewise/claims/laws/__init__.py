@@ -1,0 +1,1 @@
+"""Claims about symmetry, batches and receptive fields."""

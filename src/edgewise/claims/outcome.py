@@ -1,0 +1,133 @@
+"""Trying a claim: the largest difference of outputs and of gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import isnan
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.claims.claim import Claim, Side, Weights
+
+__all__ = ["DTYPES", "LEAST", "Outcome", "missing", "outcome"]
+
+DTYPES = (torch.float32, torch.float64)
+LEAST = 1e-3  # by so much do sides differ that must not agree
+_SEED = 20_250_601
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What trying a claim in one dtype gave.
+
+    Attributes:
+        claim: What was tried.
+        dtype: In which precision.
+        output: Largest difference of the outputs, relative to the largest number (or 1).
+        gradient: The same of all gradients; None if nothing has one.
+    """
+
+    claim: Claim
+    dtype: torch.dtype
+    output: float
+    gradient: float | None
+
+    @property
+    def bound(self) -> float:
+        """The largest difference that is allowed; the smallest, for sides that must differ."""
+        return LEAST if self.claim.differ else self.claim.bounds[self.dtype]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is true; a NaN on either side makes it false."""
+        if self.claim.differ:
+            return self.output >= LEAST
+        return self.output <= self.bound and (self.gradient is None or self.gradient <= self.bound)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON types."""
+        return {
+            "claim": self.claim.name,
+            "rung": self.claim.rung,
+            "original": self.claim.original,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "output": self.output,
+            "gradient": self.gradient,
+            "must": "differ" if self.claim.differ else "agree",
+            "bound": self.bound,
+            "holds": self.holds,
+        }
+
+
+def missing(claim: Claim) -> tuple[str, ...]:
+    """The packages a claim needs that are not installed."""
+    return tuple(name for name in claim.needs if find_spec(name) is None)
+
+
+def outcome(claim: Claim, dtype: torch.dtype = torch.float64) -> Outcome:
+    """Try a claim: both sides on the same numbers, forward and backward.
+
+    The numbers are the same each time; torch's generator is left as it was.
+
+    Example:
+        >>> from edgewise.claims import CLAIMS
+        >>> outcome(CLAIMS[0]).holds
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        sides = claim.sides(dtype)
+        weights = {
+            name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+            for name, tensor in sides.weights.items()
+        }
+        ours, own = _tried(sides.ours, weights)
+        theirs, other = _tried(sides.theirs, weights)
+    output = max(_difference(*pair) for pair in zip(ours, theirs, strict=True))
+    pairs = [
+        (own[name], other[name])
+        for name in weights
+        if own[name] is not None or other[name] is not None
+    ]
+    gradient = max((_difference(*pair) for pair in pairs), default=None)
+    return Outcome(claim, dtype, output, gradient)
+
+
+def _tried(side: Side, weights: Weights) -> tuple[tuple[Tensor, ...], dict[str, Tensor | None]]:
+    """What a side returns, and the gradients of its weights for the same random directions."""
+    returned = side(weights)
+    outs = returned if isinstance(returned, tuple) else (returned,)
+    generator = torch.Generator().manual_seed(_SEED)
+    total = sum(
+        (out * torch.randn(out.shape, generator=generator, dtype=out.dtype)).sum()
+        for out in outs
+        if out.requires_grad
+    )
+    leaves = {name: tensor for name, tensor in weights.items() if tensor.requires_grad}
+    grads: tuple[Tensor | None, ...] = (None,) * len(leaves)
+    if isinstance(total, Tensor) and leaves:
+        grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    found = dict(zip(leaves, grads, strict=True))
+    return tuple(out.detach() for out in outs), {name: found.get(name) for name in weights}
+
+
+def _difference(ours: Tensor | None, theirs: Tensor | None) -> float:
+    """Largest difference over the largest number of the other side (or 1); NaN is infinite."""
+    if ours is None or theirs is None:
+        given = theirs if ours is None else ours
+        assert given is not None
+        return _largest(given)  # no gradient is a gradient of zero
+    if ours.shape != theirs.shape:
+        return torch.inf
+    difference = _largest(ours.double() - theirs.double())
+    return difference / max(1.0, _largest(theirs))
+
+
+def _largest(tensor: Tensor) -> float:
+    if not tensor.numel():
+        return 0.0
+    largest = float(tensor.detach().abs().max())
+    return torch.inf if isnan(largest) else largest

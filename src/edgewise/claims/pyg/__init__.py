@@ -1,0 +1,1 @@
+"""Claims that layers equal those of PyTorch Geometric."""

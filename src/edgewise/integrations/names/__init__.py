@@ -1,0 +1,1 @@
+"""Which weights of a peer are which of ours: tables of names."""

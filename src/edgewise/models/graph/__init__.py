@@ -1,0 +1,1 @@
+"""Models over graphs, and the parts that only they have."""

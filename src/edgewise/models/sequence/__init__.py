@@ -1,0 +1,1 @@
+"""Models over sequences and trees that are not Transformers."""

@@ -1,0 +1,1 @@
+"""Transformers over text, images and pairs of sequences."""

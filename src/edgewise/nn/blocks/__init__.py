@@ -1,0 +1,1 @@
+"""Blocks that wrap a layer: residual connections, normalization, MLPs."""

@@ -1,0 +1,1 @@
+"""Layers that sum messages with weights that no softmax makes."""

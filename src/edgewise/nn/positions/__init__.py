@@ -1,0 +1,1 @@
+"""Positions and structure as features of nodes or scores of edges."""
