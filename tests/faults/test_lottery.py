@@ -38,12 +38,12 @@ from edgewise.lottery.problems import trials
 from edgewise.lottery.regret import Regret
 from edgewise.lottery.trials import Attends, Trial
 from edgewise.lottery.trust import folds, ruling
+from edgewise.measure.cache_directory import cache_directory
 from edgewise.planning import choose, cost, machine
 from edgewise.planning.machine import (
     PRICE_SETS,
     Constants,
     Price,
-    cache_directory,
     constants,
     measured_path,
     price_set,

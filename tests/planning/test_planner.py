@@ -9,8 +9,9 @@ import torch
 import edgewise as ew
 from edgewise.backends import BACKENDS
 from edgewise.graphs import base
+from edgewise.measure.memory import as_text, free_memory
 from edgewise.planning import planner
-from edgewise.planning.budget import as_text, free_memory, memory_budget
+from edgewise.planning.budget import memory_budget
 from edgewise.planning.machine import shipped
 
 BUDGET = 1_000_000_000

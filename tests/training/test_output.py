@@ -5,8 +5,8 @@ import stat
 import pytest
 
 from edgewise.atomic_file import replacing
+from edgewise.measure.machine import describe_machine, machine
 from edgewise.training import Comparison, draw_picture, rungs_named
-from edgewise.training.machine import describe_machine, machine
 
 
 def test_a_failed_write_changes_nothing(tmp_path):

@@ -20,11 +20,12 @@ from edgewise.cli.graph import graph_named
 from edgewise.cli.options import at_least_one, bytes_of, device_named, shown
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph
+from edgewise.measure.memory import as_text, free_memory
+from edgewise.measure.threads import check_threads, threads_set
 from edgewise.ops import Dot
-from edgewise.planning.budget import as_text, free_memory, memory_budget as memory_budget_of
+from edgewise.planning.budget import memory_budget as memory_budget_of
 from edgewise.planning.question import ask_attention, inputs_of
 from edgewise.problem import Problem
-from edgewise.training.threads import check_threads, threads_set
 
 __all__ = ["explain"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgewise.errors import ArgumentError, DataError
 from edgewise.graphs import EdgeList, Graph, disjoint_union, read_graph
-from edgewise.planning.budget import as_text, free_memory
+from edgewise.measure.memory import as_text, free_memory
 from edgewise.training import CATALOG, load
 from edgewise.training.data import EDGE_SUFFIXES, edges_from_file
 from edgewise.training.data.topology import Separate, Shared

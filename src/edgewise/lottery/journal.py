@@ -10,7 +10,8 @@ from typing import Any
 
 from edgewise.atomic_file import read_regular
 from edgewise.errors import DataError
-from edgewise.planning.machine import identity, measured_path
+from edgewise.measure.machine import identity
+from edgewise.planning.machine import measured_path
 
 __all__ = ["Journal", "journal_path"]
 

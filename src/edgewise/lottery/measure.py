@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from edgewise.backends import BACKENDS, Accepts, Work
 from edgewise.lottery.trials import Call, Trial
+from edgewise.measure.timing import seconds_of
 from edgewise.planning.cost import seconds
 from edgewise.planning.machine import Constants
 from edgewise.problem import Problem
@@ -24,6 +28,7 @@ _BUDGET = 2 << 30  # bytes of extra memory
 # where that clock is too coarse (Windows counts in 16 ms), the clock on the wall has to do.
 _FINE = time.get_clock_info("thread_time").resolution <= 1e-6
 _clock = time.thread_time if _FINE else time.perf_counter
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,4 @@ def _after_warm_up(call: Call, backend: str, pace: Pace) -> float:
 
 
 def _clocked(call: Call, backend: str) -> float:
-    before = _clock()
-    call(backend)
-    return max(_clock() - before, 1e-9)  # a coarse clock may not have moved
+    return seconds_of(partial(call, backend), _CPU, _clock)

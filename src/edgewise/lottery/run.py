@@ -19,8 +19,9 @@ from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.regret import Choice, Regret, regret_of
 from edgewise.lottery.trials import Trial
 from edgewise.lottery.trust import Quality, Ruling, folds, ruling
-from edgewise.planning.machine import Constants, constants, identity, measured_path, shipped
-from edgewise.training.threads import threads_set
+from edgewise.measure.machine import identity
+from edgewise.measure.threads import threads_set
+from edgewise.planning.machine import Constants, constants, measured_path, shipped
 
 __all__ = [
     "FULL",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from edgewise.measure.memory import as_text, free_memory
+from edgewise.measure.timing import seconds_of
 from edgewise.ops.inputs import Inputs
-from edgewise.planning.budget import as_text, free_memory
 from edgewise.planning.plan import Plan
 
 __all__ = ["measured", "not_run"]
@@ -52,7 +52,7 @@ def measured(plans: Sequence[Plan], inputs: Inputs) -> tuple[float, ...]:
     best: list[float] = []
     for plan, job in zip(plans, jobs, strict=True):
         _log.info("running %s", plan.name)
-        first = _timed(job, inputs.query.device)
+        first = seconds_of(job, inputs.query.device)
         best.append(first if first > _ONCE else float("inf"))
     spent, again = [0.0] * len(jobs), [seconds == float("inf") for seconds in best]
     for round_ in range(_MOST):
@@ -64,7 +64,7 @@ def measured(plans: Sequence[Plan], inputs: Inputs) -> tuple[float, ...]:
         if not due:
             break
         for i in due:
-            seconds = _timed(jobs[i], inputs.query.device)
+            seconds = seconds_of(jobs[i], inputs.query.device)
             best[i], spent[i] = min(best[i], seconds), spent[i] + seconds
     return tuple(best)
 
@@ -86,16 +86,3 @@ def _job(plan: Plan, inputs: Inputs) -> Callable[[], object]:
         return torch.autograd.grad(out, wanted, torch.ones_like(out), allow_unused=True)
 
     return training
-
-
-def _timed(job: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    before = time.perf_counter()
-    job()
-    _wait(device)
-    return time.perf_counter() - before
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

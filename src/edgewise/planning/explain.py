@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgewise.planning.budget import as_text
+from edgewise.measure.memory import as_text
 from edgewise.planning.fold import Fold
 from edgewise.planning.machine import constants, priced_as
 from edgewise.planning.merge import Merge

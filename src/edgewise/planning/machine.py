@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,14 +26,14 @@ import torch
 
 from edgewise.atomic_file import read_regular
 from edgewise.errors import EdgewiseError, printable
+from edgewise.measure.cache_directory import cache_directory
+from edgewise.measure.machine import identity
 
 __all__ = [
     "PRICE_SETS",
     "Constants",
     "Price",
-    "cache_directory",
     "constants",
-    "identity",
     "measured_path",
     "price_set",
     "priced_as",
@@ -184,49 +181,6 @@ def _checked(found: Mapping[str, float]) -> Price:
     if not any(price):
         raise ValueError("all five prices are 0, as if the work took no time")
     return Price(*map(float, price))
-
-
-def identity() -> dict[str, Any]:
-    """What the constants depend on: the processor, and how torch uses it."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__.split("+")[0],
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration, IndexError):
-        return platform.processor() or platform.machine()
-
-
-def cache_directory() -> Path:
-    """Where Edgewise keeps what it measured: ``EDGEWISE_CACHE``, or the user's cache directory.
-
-    Raises:
-        EdgewiseError: the variable is not set, and the system names no home directory.
-    """
-    given = os.environ.get("EDGEWISE_CACHE")
-    if given:
-        return Path(given)
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"]) / "edgewise"
-    if sys.platform != "darwin" and os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "edgewise"
-    try:
-        home = Path.home()
-    except (RuntimeError, KeyError) as error:
-        raise EdgewiseError(
-            "the cache directory must lie in a home directory, and this user has none. "
-            "Set EDGEWISE_CACHE to a folder."
-        ) from error
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "edgewise"
-    return home / "edgewise" if sys.platform == "win32" else home / ".cache" / "edgewise"
 
 
 def measured_path() -> Path:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from edgewise.backends import BACKENDS, Accepts, Backend, Work
 from edgewise.errors import BackendRefused, PlanError
-from edgewise.planning.budget import as_text, memory_budget
+from edgewise.measure.memory import as_text
+from edgewise.planning.budget import memory_budget
 from edgewise.planning.cost import seconds
 from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece

@@ -11,16 +11,16 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
+from edgewise.measure.machine import machine
+from edgewise.measure.threads import check_threads
 from edgewise.training.cost import check_network_fits, fitting
 from edgewise.training.data import GraphDataset
 from edgewise.training.encoding import laplacian_encoding
 from edgewise.training.interrupt import Interrupt
-from edgewise.training.machine import machine
 from edgewise.training.recipe import Recipe, recipe_for
 from edgewise.training.results import Results
 from edgewise.training.run import Run, score_of, train
 from edgewise.training.rungs import RUNGS, Rung
-from edgewise.training.threads import check_threads
 from edgewise.training.verdict import verdict
 from edgewise.training.writing import check_writable
 

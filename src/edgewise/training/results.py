@@ -11,7 +11,7 @@ from typing import Any
 
 from edgewise.atomic_file import replacing
 from edgewise.errors import DataError
-from edgewise.training.machine import describe_machine
+from edgewise.measure.machine import describe_machine
 from edgewise.training.run import Run
 from edgewise.training.run_record import checked_run
 from edgewise.training.writing import writing

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgewise.measure.memory import peak_memory
+from edgewise.measure.threads import threads_set
 from edgewise.optional_packages import require
 from edgewise.training.batches import Batch, Batches
-from edgewise.training.cost import count_parameters, peak_memory
+from edgewise.training.cost import count_parameters
 from edgewise.training.data import GraphDataset
 from edgewise.training.recipe import Recipe
 from edgewise.training.rungs import Rung, build
-from edgewise.training.threads import threads_for, threads_set
+from edgewise.training.threads import threads_for
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -1,39 +1,15 @@
-"""How many threads a training step is worth, and how many torch may be given."""
+"""How many threads a training step is worth."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import torch
 
-from edgewise.errors import ArgumentError
 from edgewise.training.batches import Batch
 from edgewise.training.recipe import Recipe
 
-__all__ = ["check_threads", "threads_for", "threads_set"]
+__all__ = ["threads_for"]
 
 _ENOUGH = 1 << 32  # operations of one layer that pay for waking up other threads
-_THREADS_PER_CORE = 4  # torch's own kernels crash at some thousand threads
-
-
-def check_threads(threads: int | None) -> None:
-    """Refuse a number of threads below one, or far above the number of cores.
-
-    Raises:
-        ArgumentError: it is not from 1 to four times the cores of this machine.
-    """
-    if threads is None:
-        return
-    if threads < 1:
-        raise ArgumentError(f"threads must be at least 1, got {threads}.")
-    cores = os.cpu_count() or 1
-    if threads > _THREADS_PER_CORE * cores:
-        raise ArgumentError(
-            f"threads must be at most {_THREADS_PER_CORE * cores}, four for each of {cores} "
-            f"cores, got {threads}. Use --threads {cores}, or leave it out."
-        )
 
 
 def threads_for(batch: Batch, recipe: Recipe) -> int:
@@ -48,14 +24,3 @@ def threads_for(batch: Batch, recipe: Recipe) -> int:
     nodes, edges = batch.x.shape[-2], batch.graph.facts().max_edges
     work = copies * (8 * nodes * recipe.hidden**2 + 4 * edges * recipe.hidden)
     return torch.get_num_threads() if work >= _ENOUGH else 1
-
-
-@contextmanager
-def threads_set(count: int) -> Generator[None]:
-    """So many threads inside, as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from edgewise.errors import DataError
+from edgewise.measure.cache_directory import cache_directory
+from edgewise.measure.memory import as_text, available_memory
 from edgewise.optional_packages import require
-from edgewise.planning.budget import as_text
-from edgewise.planning.machine import cache_directory
 from edgewise.training.data.archive import first_line, read_npz
 from edgewise.training.data.citation import citation, citation_arrays
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.digits import digits
 from edgewise.training.data.files import SUFFIXES, from_arrays, from_file
-from edgewise.training.data.memory import available_memory
 from edgewise.training.data.molecules import esol
 from edgewise.training.data.tu import tu
 

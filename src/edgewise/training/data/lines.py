@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgewise.errors import DataError
-from edgewise.planning.budget import as_text
+from edgewise.measure.memory import as_text, available_memory
 from edgewise.training.data.archive import check_file, first_line
-from edgewise.training.data.memory import available_memory
 
 __all__ = ["bounded_lines", "read_lines"]
 

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import torch
-
 from edgewise.errors import DataError
-from edgewise.planning.budget import as_text, free_memory
+from edgewise.measure.memory import as_text, available_memory
 
-__all__ = ["available_memory", "check_fits"]
-
-_PAGE = 4096
-_CGROUP = Path("/sys/fs/cgroup")
-_CACHED = ("active_file ", "inactive_file ")
-
-
-def available_memory() -> int:
-    """Bytes that this process may still allocate on the CPU.
-
-    What is free on the machine, and no more than the process's limit on its address space
-    (``ulimit -v``) and the limit of its control group (as containers have it) leave.
-    """
-    return max(0, min(free_memory(torch.device("cpu")), _left_of_limit(), _left_of_group()))
+__all__ = ["check_fits"]
 
 
 def check_fits(name: str, size: int, what: str = "its arrays", copies: float = 2.0) -> None:
@@ -45,32 +27,3 @@ def check_fits(name: str, size: int, what: str = "its arrays", copies: float = 2
             f"got {as_text(size)}, and reading takes {copies:g} times as much. Save fewer nodes, "
             f"edges or features."
         )
-
-
-def _left_of_limit() -> int:
-    if sys.platform == "win32":
-        return sys.maxsize
-    import resource
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return sys.maxsize
-    try:
-        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * _PAGE
-    except (OSError, ValueError, IndexError):
-        used = 0
-    return limit - used
-
-
-def _left_of_group() -> int:
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        if limit == "max":
-            return sys.maxsize
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-        # Cached files count as used, and make room when memory is asked for.
-        cached = sum(int(line.split()[1]) for line in stat if line.startswith(_CACHED))
-        return int(limit) - used + cached
-    except (OSError, ValueError, IndexError):
-        return sys.maxsize

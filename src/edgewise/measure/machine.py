@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_machine", "machine"]
+__all__ = ["describe_machine", "identity", "machine", "processor"]
 
 _PACKAGES = ("edgewise", "torch", "numpy", "lightning", "torchmetrics")
 
@@ -29,7 +29,7 @@ def machine(device: str, threads: int | None = None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads or torch.get_num_threads(),
         "threads_chosen": threads is not None,
@@ -56,13 +56,23 @@ def describe_machine(found: dict[str, Any], threads: Iterable[int]) -> str:
     return f"{place}, {words}, torch {found['versions']['torch']}, Python {found['python']}"
 
 
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def identity() -> dict[str, Any]:
+    """What measured prices depend on: the processor, and how torch uses it."""
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def processor() -> str:
+    """The name of the CPU as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration, IndexError):
+        return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Measures of this machine: its name, memory, threads, clock and cache folder."""

@@ -1,0 +1,118 @@
+"""Memory in bytes: what is free, what a process may still allocate, what a call takes at most."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["as_text", "available_memory", "free_memory", "peak_memory"]
+
+_UNKNOWN = 4 << 30  # bytes, where the system does not say
+_PAGE = 4096
+_CGROUP = Path("/sys/fs/cgroup")
+_CACHED = ("active_file ", "inactive_file ")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a device (for the CPU: available without swapping).
+
+    A device whose module in torch does not say, or that this machine has not, is taken to share
+    the memory of the CPU.
+    """
+    module: Any = None if device.type == "cpu" else getattr(torch, device.type, None)
+    if hasattr(module, "mem_get_info") and module.is_available():
+        return int(module.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(kilobytes) * 1024
+    except (OSError, StopIteration, ValueError):
+        return _UNKNOWN
+
+
+def available_memory() -> int:
+    """Bytes that this process may still allocate on the CPU.
+
+    What is free on the machine, and no more than the process's limit on its address space
+    (``ulimit -v``) and the limit of its control group (as containers have it) leave.
+    """
+    return max(0, min(free_memory(torch.device("cpu")), _left_of_limit(), _left_of_group()))
+
+
+def _left_of_limit() -> int:
+    if sys.platform == "win32":
+        return sys.maxsize
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        used = 0
+    return limit - used
+
+
+def _left_of_group() -> int:
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        if limit == "max":
+            return sys.maxsize
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Cached files count as used, and make room when memory is asked for.
+        cached = sum(int(line.split()[1]) for line in stat if line.startswith(_CACHED))
+        return int(limit) - used + cached
+    except (OSError, ValueError, IndexError):
+        return sys.maxsize
+
+
+def peak_memory(step: Callable[[], object], device: torch.device) -> int:
+    """Bytes that one call allocates at its worst moment, beyond what was there before.
+
+    On a GPU this is what the allocator counts. On a CPU the profiler replays every allocation, so
+    that the answer does not depend on what the process held before; memory that an operation
+    takes and gives back inside itself is not seen.
+    """
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to standard error
+    profile: Any = torch.autograd.profiler.profile(profile_memory=True)
+    collects = gc.isenabled()
+    gc.disable()  # or something old might be freed inside the profile, which warns about that
+    try:
+        with profile:
+            step()
+    finally:
+        if collects:
+            gc.enable()
+    now = peak = 0
+    events: list[Any] = list(profile.function_events or [])
+    for event in sorted(events, key=_end):
+        now += event.self_cpu_memory_usage
+        peak = max(peak, now)
+    return int(peak)
+
+
+def _end(event: Any) -> float:
+    return event.time_range.end
+
+
+def as_text(size: float) -> str:
+    """Bytes for people: ``1.5 GB``."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.0f} TB"
