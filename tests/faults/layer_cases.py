@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import edgewise as ew
 import edgewise.nn as layers
 from edgewise import models
-from edgewise.graphs import Blocks, EdgeList, Graph, Window, base
+from edgewise.graphs import Blocks, EdgeList, Graph, Window, cache
 from edgewise.models.cards import CARDS
 
 __all__ = ["CASES", "Applied", "LayerCase", "built", "flat"]
@@ -75,7 +75,7 @@ def built(case: LayerCase, dtype: torch.dtype = torch.float32) -> tuple[Applied,
 
 def _forget(case: LayerCase) -> None:
     """Remove what was worked out for the graphs of a case."""
-    base._RECENT.clear()
+    cache._RECENT.clear()
     held = [cell.cell_contents for cell in getattr(case.call, "__closure__", None) or ()]
     listed = [part for item in held if isinstance(item, list) for part in item]
     named = [part for item in held if isinstance(item, dict) for part in item.values()]

@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import edgewise as ew
-from edgewise.graphs import base, graph_from
+from edgewise.graphs import cache, graph_from
 
 N = 10**6
 MOST = 2**20  # bytes
@@ -37,11 +37,11 @@ IMPLICIT = {
 
 def footprint(work):
     """Most bytes that Python and NumPy held at once, or that one torch operation allocated."""
-    base._RECENT.clear()
+    cache._RECENT.clear()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
     tensors = max((event.cpu_memory_usage for event in seen.events()), default=0)
-    base._RECENT.clear()
+    cache._RECENT.clear()
     tracemalloc.start()
     try:
         work()

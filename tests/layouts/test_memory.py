@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.graphs import base, recall
+from edgewise.graphs import cache, recall
 from edgewise.layouts import (
     PaddedRows,
     block_mask,
@@ -36,7 +36,7 @@ WITH_TENSORS = [
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch):
-    monkeypatch.setattr(base, "_RECENT", type(base._RECENT)())
+    monkeypatch.setattr(cache, "_RECENT", type(cache._RECENT)())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -99,17 +99,17 @@ def test_recently_used_values_are_kept():
         often += 1
         return object()
 
-    for n in range(base._RECENT_SIZE * 3):
+    for n in range(cache._RECENT_SIZE * 3):
         recall(ew.Causal(7), "anything", compute)  # a new object each time, as in a training loop
         recall(ew.Complete(n), "anything", object)
     assert often == 1
-    assert len(base._RECENT) == base._RECENT_SIZE
+    assert len(cache._RECENT) == cache._RECENT_SIZE
 
 
 def test_an_object_remembers_after_the_value_is_forgotten():
     graph = ew.Causal(7)
     first = recall(graph, "anything", object)
-    for n in range(base._RECENT_SIZE + 1):
+    for n in range(cache._RECENT_SIZE + 1):
         recall(ew.Complete(n), "anything", object)
     assert recall(graph, "anything", object) is first
     assert recall(ew.Causal(7), "anything", object) is not first

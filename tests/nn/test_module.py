@@ -111,7 +111,7 @@ def test_a_layer_is_built_without_memory_and_filled_later(name):
 @pytest.mark.parametrize("graph", GRAPHS, ids=["window", "edges"])
 def test_a_layer_compiles_in_one_piece(layer, graph, monkeypatch):
     torch.compiler.reset()
-    monkeypatch.setattr("edgewise.graphs.base._RECENT", OrderedDict())
+    monkeypatch.setattr("edgewise.graphs.cache._RECENT", OrderedDict())
     graph = pickle.loads(pickle.dumps(graph))  # an equal one, about which nothing is known yet
     x = torch.randn(7, 6, requires_grad=True)
     layer.eval()

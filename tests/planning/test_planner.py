@@ -8,7 +8,7 @@ import torch
 
 import edgewise as ew
 from edgewise.backends import BACKENDS
-from edgewise.graphs import base
+from edgewise.graphs import cache
 from edgewise.measure.memory import as_text, free_memory
 from edgewise.planning import planner
 from edgewise.planning.budget import memory_budget
@@ -156,7 +156,7 @@ def test_a_call_is_planned_once(graph, monkeypatch):
         return real(*args, **options)
 
     monkeypatch.setattr(planner, "_judged", counting)
-    base._RECENT.clear()
+    cache._RECENT.clear()
     graph.__dict__.pop("_memory", None)
     like = q(32)
     for _ in range(3):
@@ -172,14 +172,14 @@ def test_equal_symbolic_graphs_share_their_plans():
     ew.attention(like, like, like, ew.Window(33, left=1, right=1))
     memory = ew.Window(33, left=1, right=1)
     ew.attention(like, like, like, memory)
-    assert memory.__dict__["_memory"] is base._RECENT[ew.Window(33, left=1, right=1)]
+    assert memory.__dict__["_memory"] is cache._RECENT[ew.Window(33, left=1, right=1)]
 
 
 def test_memory_of_symbolic_graphs_is_bounded():
     like = q(3)
     for n in range(100):
         ew.attention(like, like, like, ew.Window(3, left=n, right=0))
-    assert len(base._RECENT) <= base._RECENT_SIZE
+    assert len(cache._RECENT) <= cache._RECENT_SIZE
 
 
 def test_a_plan_is_a_value():

@@ -108,7 +108,7 @@ def test_every_rule_has_a_law_and_is_reached(monkeypatch):
         )
         for graph, _ in SIMPLER.values():
             graph.__dict__.pop("_memory", None)
-            ew.graphs.base._RECENT.clear()
+            ew.graphs.cache._RECENT.clear()
             simplify(graph)
     assert reached == {rule.name for rule in RULES}
 

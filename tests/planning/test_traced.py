@@ -69,7 +69,7 @@ def test_compiled_in_one_graph(name):
 def test_gradients_by_transform(name):
     graph, (q, k, v) = GRAPHS[name], (t.detach() for t in tensors())
     graph.__dict__.pop("_memory", None)
-    ew.graphs.base._RECENT.clear()
+    ew.graphs.cache._RECENT.clear()
 
     def loss(which, query):
         return sum(t.sin().sum() for t in which(graph, query, k, v))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, graph_from, recall
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score

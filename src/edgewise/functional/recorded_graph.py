@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs import Assume, EdgeList, Graph, recall
+from edgewise.graphs.base import FAMILIES, family_name
 from edgewise.graphs.disjoint_union import DisjointUnion
 from edgewise.graphs.permutation import Permutation
-from edgewise.graphs.spec import FAMILIES
 from edgewise.layouts import edges
 
 __all__ = ["as_text", "graph_of", "is_symbolic", "record_of", "with_sizes"]
@@ -67,13 +67,15 @@ def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
         inner = _record_of(graph.graph, tensors)
         return ("Permutation", inner, *(_place(t, tensors) for t in (graph.targets, graph.sources)))
     fields = [(name, getattr(graph, name)) for name in graph.__dataclass_fields__]  # type: ignore[attr-defined]
-    known = type(graph).__name__ in FAMILIES
-    if known and all(isinstance(value, int | tuple | Graph | None) for _, value in fields):
+    name = family_name(type(graph))
+    if name in FAMILIES and all(
+        isinstance(value, int | tuple | Graph | None) for _, value in fields
+    ):
         return (
-            type(graph).__name__,
+            name,
             *(
-                (name, _record_of(value, tensors) if isinstance(value, Graph) else value)
-                for name, value in fields
+                (field, _record_of(value, tensors) if isinstance(value, Graph) else value)
+                for field, value in fields
             ),
         )
     found = edges(graph)  # in edge order, which is the order of an edge list's columns

@@ -1,14 +1,15 @@
 """What attends to what: symbolic graphs, frozen values without kernels."""
 
-from edgewise.graphs.algebra import (
+from edgewise.graphs.base import (
     Difference as Difference,
+    Graph as Graph,
     Intersection as Intersection,
     Reverse as Reverse,
     Union as Union,
     reverse as reverse,
 )
-from edgewise.graphs.base import Graph as Graph, recall as recall
 from edgewise.graphs.blocks import Blocks as Blocks
+from edgewise.graphs.cache import facts_of as facts_of, recall as recall, recalled as recalled
 from edgewise.graphs.composition import (
     Composition as Composition,
     compose as compose,

@@ -4,37 +4,76 @@ A graph says *which target reads which source*. Targets are query rows (the node
 updated), sources are key and value columns (the nodes that are read). A graph is a value: frozen,
 hashable, comparable, and printed the way it is written. It holds no kernels and, unless it is an
 `EdgeList`, no edges.
+
+Set operations and reversal simplify where a law allows it (``reverse(Window(n, left=2, right=0))``
+is a `Window` again) and otherwise are a node of an expression tree, which stays symbolic: nothing
+is materialised. Set operations forget multiplicity: their result never holds an edge twice.
 """
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch.utils._python_dispatch import (
-    _disable_current_modes,  # pyright: ignore[reportPrivateUsage]  # torch has no public way
-)
+from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.facts import Facts
+from edgewise.graphs.facts import (
+    Facts,
+    facts_of_difference,
+    facts_of_intersection,
+    facts_of_reverse,
+    facts_of_union,
+)
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = [
+    "FAMILIES",
+    "Difference",
+    "Graph",
+    "Intersection",
+    "OfTwo",
+    "OverOne",
+    "Reverse",
+    "Union",
+    "check_graph",
+    "difference",
+    "family_name",
+    "how_to_wrap",
+    "intersection",
+    "is_simple",
+    "reverse",
+    "union",
+]
 
-__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "how_to_wrap", "recall"]
+FAMILIES: dict[str, type[Graph]] = {}
+"""Every family of graphs by its name: families of other packages with their module."""
 
-R = TypeVar("R")
+
+def family_name(family: type[Graph]) -> str:
+    """The name of a family: that of its class, and for other packages its module too."""
+    package = family.__module__.partition(".")[0]
+    own = package == __name__.partition(".")[0]
+    return family.__name__ if own else f"{family.__module__}.{family.__qualname__}"
 
 
 class Graph(ABC):
     """Which target reads which source: abstract or final, never in between."""
+
+    parsed: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, parsed: bool = False, **settings: Any) -> None:
+        """Register a family under the name that `spec` gives it.
+
+        Args:
+            parsed: Whether `read_graph` accepts a call of the family, the way its values print.
+            settings: For other base classes.
+        """
+        super().__init_subclass__(**settings)
+        cls.parsed = parsed
+        if "contains" in cls.__dict__:  # bases of several families have none of their own
+            FAMILIES[family_name(cls)] = cls
 
     # Subclasses provide num_targets and num_sources as dataclass fields or as properties; they
     # are declared, not defined, here because a property could not be overridden by a field.
@@ -72,19 +111,17 @@ class Graph(ABC):
     def facts(self) -> Facts:
         """Sound bounds on this graph, without looking at its edges where possible."""
 
-    def __or__(self, other: Graph) -> Graph:
-        from edgewise.graphs.algebra import union  # algebra builds on this module
+    def reversed(self) -> Graph:
+        """The graph with every edge turned around; a family overrides it where it has a law."""
+        return Reverse(self)
 
+    def __or__(self, other: Graph) -> Graph:
         return union(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def __and__(self, other: Graph) -> Graph:
-        from edgewise.graphs.algebra import intersection
-
         return intersection(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def __sub__(self, other: Graph) -> Graph:
-        from edgewise.graphs.algebra import difference
-
         return difference(self, other) if isinstance(other, Graph) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def spec(self) -> tuple[Any, ...] | None:
@@ -93,7 +130,7 @@ class Graph(ABC):
         ``graph_from(graph.spec())`` is the graph again. ``torch.compile`` keeps the numbers
         constant where it could not keep an object.
         """
-        items: list[Any] = [type(self).__name__]
+        items: list[Any] = [family_name(type(self))]
         for name in self.__dataclass_fields__:  # type: ignore[attr-defined]  # dataclasses all
             value = getattr(self, name)
             plain = value.spec() if isinstance(value, Graph) else value
@@ -178,117 +215,164 @@ def how_to_wrap(value: object) -> str:
     return "Wrap edges in EdgeList(edge_index, num_nodes=...)."
 
 
-def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
-    """Check that a size is a whole number of at least ``minimum``."""
-    if torch.compiler.is_compiling() and isinstance(value, int | torch.SymInt):
-        number: Any = value  # operator.index would fix a size that a compiler holds open
-    else:
-        try:
-            number = operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            number = None
-    if number is None or _is_bool(value):
+# --- Set operations and reversal ------------------------------------------------------------------
+
+
+def _check_same_size(word: str, a: Graph, b: Graph) -> None:
+    for graph in (a, b):
+        check_graph(f"{word}: each operand", graph)
+    if (a.num_targets, a.num_sources) != (b.num_targets, b.num_sources):
         raise GraphError(
-            f"{owner}: {name} must be a whole number, got {value!r} "
-            f"({type(value).__name__}). Pass an int."
+            f"{word}: both graphs must have the same sizes, got {a.num_targets} x "
+            f"{a.num_sources} and {b.num_targets} x {b.num_sources} (targets x sources). "
+            f"Build them over the same nodes."
         )
-    if number < minimum:
-        raise GraphError(
-            f"{owner}: {name} must be at least {minimum}, got {number}. Pass a larger number."
-        )
-    return number
 
 
-def _is_bool(value: object) -> bool:
-    """Whether a value is a bool, or an array of them: Python takes those for whole numbers."""
-    if isinstance(value, int):
-        return isinstance(value, bool)
-    return "bool" in str(getattr(value, "dtype", ""))
+@dataclass(frozen=True, repr=False)
+class OfTwo(Graph):
+    """Two graphs over the same nodes."""
+
+    a: Graph
+    b: Graph
+
+    def __post_init__(self) -> None:
+        _check_same_size(type(self).__name__.lower(), self.a, self.b)
+
+    @property
+    def num_targets(self) -> int:
+        """Rows; the same for both operands."""
+        return self.a.num_targets
+
+    @property
+    def num_sources(self) -> int:
+        """Columns; the same for both operands."""
+        return self.a.num_sources
+
+    def children(self) -> tuple[Graph, ...]:
+        return (self.a, self.b)
+
+    def reversed(self) -> Graph:
+        return type(self)(self.a.reversed(), self.b.reversed())
 
 
-def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
-    """Check that an argument lists whole numbers of at least zero."""
-    listed: Any = values.tolist() if hasattr(values, "tolist") else values  # type: ignore[attr-defined]
-    if not isinstance(listed, Iterable):
-        raise GraphError(
-            f"{owner}: {name} must list whole numbers, got {values!r} "
-            f"({type(values).__name__}). Pass a list, like [{listed}]."
-        )
-    sizes = tuple(listed)
-    if all(type(size) is int and size >= 0 for size in sizes):  # thousands of graphs: no messages
-        return sizes
-    return tuple(count(owner, f"{name}[{i}]", value) for i, value in enumerate(sizes))
+@dataclass(frozen=True, repr=False)
+class Union(OfTwo):
+    r"""Edges of either graph, each once: ``a | b``."""
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return self.a.contains(target, source) | self.b.contains(target, source)
+
+    def facts(self) -> Facts:
+        return facts_of_union(self.a.facts(), self.b.facts())
+
+    def __repr__(self) -> str:
+        return f"({self.a!r} | {self.b!r})"
 
 
-# Recently used values without tensors share what was worked out for an equal value: writing
-# `attention(q, k, v, Causal(n))` in a loop must not plan again. Graphs with tensors keep theirs
-# on the object alone, so that it dies with them.
-_RECENT: OrderedDict[Graph, dict[Hashable, Any]] = OrderedDict()
-_RECENT_SIZE = 16
-_LOCK = Lock()
+@dataclass(frozen=True, repr=False)
+class Intersection(OfTwo):
+    r"""Edges that both graphs have, each once: ``a & b``."""
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return self.a.contains(target, source) & self.b.contains(target, source)
+
+    def facts(self) -> Facts:
+        return facts_of_intersection(self.a.facts(), self.b.facts())
+
+    def __repr__(self) -> str:
+        return f"({self.a!r} & {self.b!r})"
 
 
-def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
-    """What ``compute()`` returns, worked out once per graph value and key."""
-    memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
-    if memory is None:
-        memory = {} if graph.holds_tensors else _shared(graph)
-        object.__setattr__(graph, "_memory", memory)
-    if key not in memory:
-        with lasting():
-            memory[key] = compute()
-    return memory[key]
+@dataclass(frozen=True, repr=False)
+class Difference(OfTwo):
+    r"""Edges that the first graph has and the second has not, each once: ``a - b``."""
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return self.a.contains(target, source) & ~self.b.contains(target, source)
+
+    def facts(self) -> Facts:
+        return facts_of_difference(self.a.facts(), self.b.facts())
+
+    def __repr__(self) -> str:
+        return f"({self.a!r} - {self.b!r})"
 
 
-def _shared(graph: Graph) -> dict[Hashable, Any]:
-    """What equal values worked out before."""
-    with _LOCK:
-        memory = _RECENT.setdefault(graph, {})
-        _RECENT.move_to_end(graph)
-        while len(_RECENT) > _RECENT_SIZE:
-            _RECENT.popitem(last=False)
-        return memory
+def is_simple(graph: Graph) -> bool:
+    """Whether no edge occurs twice, as far as the facts tell."""
+    return not graph.may_repeat or graph.facts().simple
 
 
-@contextmanager
-def lasting() -> Generator[None]:
-    """Make real tensors that anyone may use later, whatever mode the caller is in.
+def union(a: Graph, b: Graph) -> Graph:
+    """Edges of either graph, each once; also written ``a | b``.
 
-    What an evaluation works out, training must be able to save; what an export works out on fake
-    tensors, the real call must not find.
+    >>> from edgewise.graphs import Window
+    >>> union(Window(4, left=1, right=0), Window(4, left=0, right=1))
+    (Window(4, left=1, right=0) | Window(4, left=0, right=1))
     """
-    with (
-        torch.inference_mode(False),
-        _disable_current_modes(),
-        _without_transforms(),
-        _without_trace(),
-        _on_cpu(),
-    ):
-        yield
+    _check_same_size("union", a, b)
+    return a if a == b and is_simple(a) else Union(a, b)
 
 
-@contextmanager
-def _without_trace() -> Generator[None]:
-    """Where `torch.jit.trace` records nothing: what is worked out is a constant of the trace."""
-    state: Any = torch._C._get_tracing_state()  # pyright: ignore
-    if state is None:
-        yield
-        return
-    torch._C._set_tracing_state(None)  # pyright: ignore
-    try:
-        yield
-    finally:
-        torch._C._set_tracing_state(state)  # pyright: ignore
+def intersection(a: Graph, b: Graph) -> Graph:
+    """Edges that both graphs have, each once; also written ``a & b``.
+
+    >>> from edgewise.graphs import Causal, Window
+    >>> intersection(Causal(4), Window(4, left=2, right=2)).facts().max_edges
+    9
+    """
+    _check_same_size("intersection", a, b)
+    return a if a == b and is_simple(a) else Intersection(a, b)
 
 
-def _on_cpu() -> AbstractContextManager[object]:
-    """Where new tensors go to the CPU; nothing where they do so anyway, as it slows each call."""
-    elsewhere = torch.get_default_device().type != "cpu"
-    return torch.device("cpu") if elsewhere else nullcontext()
+def difference(a: Graph, b: Graph) -> Graph:
+    """Edges of ``a`` that ``b`` has not, each once; also written ``a - b``.
+
+    >>> from edgewise.graphs import Complete, SelfLoops
+    >>> difference(Complete(3), SelfLoops(3)).facts().max_edges
+    6
+    """
+    return Difference(a, b)
 
 
-_without_transforms: Callable[[], AbstractContextManager[object]] = getattr(
-    torch._C,  # pyright: ignore[reportPrivateUsage]  # torch has no public way
-    "_DisableFuncTorch",
-    nullcontext,
-)
+@dataclass(frozen=True, repr=False)
+class Reverse(OverOne):
+    r"""Every edge points the other way; targets and sources change places."""
+
+    @property
+    def num_targets(self) -> int:
+        """Rows: the sources of the original."""
+        return self.graph.num_sources
+
+    @property
+    def num_sources(self) -> int:
+        """Columns: the targets of the original."""
+        return self.graph.num_targets
+
+    def contains(self, target: Tensor, source: Tensor) -> Tensor:
+        return self.graph.contains(source, target)
+
+    def facts(self) -> Facts:
+        return facts_of_reverse(self.graph.facts())
+
+    def reversed(self) -> Graph:
+        return self.graph
+
+    def __repr__(self) -> str:
+        return f"reverse({self.graph!r})"
+
+
+def reverse(graph: Graph) -> Graph:
+    r"""Turn every edge around: the graph of the backward pass.
+
+    .. math::  (s \to t) \in \mathrm{reverse}(G) \iff (t \to s) \in G
+
+    The edges of a reversed `EdgeList` keep their order; so per-edge tensors stay valid.
+
+    Example:
+        >>> from edgewise.graphs import Window
+        >>> reverse(Window(8, left=2, right=0))
+        Window(8, left=0, right=2)
+    """
+    check_graph("reverse: graph", graph)
+    return graph.reversed()

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, counts
+from edgewise.graphs.base import Graph
+from edgewise.graphs.counts import counts
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.facts import Facts
 
@@ -19,7 +20,7 @@ __all__ = ["Blocks"]
 
 
 @dataclass(frozen=True, repr=False)
-class Blocks(Graph):
+class Blocks(Graph, parsed=True):
     r"""Block-diagonal: every target reads every source of its own block.
 
     Packed documents, or a batch of complete graphs. Blocks may be rectangular: with one target
@@ -112,6 +113,9 @@ class Blocks(Graph):
             ),
             cuts=cuts,
         )
+
+    def reversed(self) -> Graph:
+        return Blocks(self.source_sizes, self.sizes)
 
     def __repr__(self) -> str:
         sizes, columns = list(self.sizes), list(self.source_sizes)

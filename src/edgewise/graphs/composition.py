@@ -9,9 +9,9 @@ from torch import Tensor
 
 from edgewise.errors import GraphError
 from edgewise.graphs import facts as known
-from edgewise.graphs.algebra import is_simple
-from edgewise.graphs.base import Graph, check_graph, count
+from edgewise.graphs.base import Graph, check_graph, is_simple
 from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.base import Graph, check_graph
 from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.cache import recall
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.edge_list import EdgeList
 from edgewise.graphs.facts import Facts, facts_of_disjoint_union

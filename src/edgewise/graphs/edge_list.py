@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count, lasting
+from edgewise.graphs.base import Graph
+from edgewise.graphs.cache import lasting
+from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts
 
 __all__ = ["EdgeList"]
@@ -25,7 +27,7 @@ _PRINTED = 32
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class EdgeList(Graph):
+class EdgeList(Graph, parsed=True):
     r"""A graph given by its edges, as graph-learning libraries store them.
 
     ``edge_index[0]`` are the sources (read), ``edge_index[1]`` the targets (updated), as in
@@ -184,6 +186,10 @@ class EdgeList(Graph):
 
     def facts(self) -> Facts:
         return self._facts
+
+    def reversed(self) -> Graph:
+        flipped = self.edge_index.flip(0)
+        return EdgeList(flipped, num_targets=self.num_sources, num_sources=self.num_targets)
 
     @cached_property
     def _facts(self) -> Facts:

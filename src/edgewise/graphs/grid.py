@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count, counts
+from edgewise.graphs.base import Graph
+from edgewise.graphs.counts import count, counts
 from edgewise.graphs.facts import Facts
 
 __all__ = ["Grid"]
 
 
 @dataclass(frozen=True, repr=False)
-class Grid(Graph):
+class Grid(Graph, parsed=True):
     r"""Each cell reads itself and the cells within ``radius`` along every axis.
 
     .. math::  (s \to t) \in E \iff |t_a - s_a| \le r_a \text{ for every axis } a
@@ -155,6 +156,9 @@ class Grid(Graph):
             in_degree=(lowest, highest),
             out_degree=(lowest, highest),
         )
+
+    def reversed(self) -> Graph:
+        return self
 
     def __repr__(self) -> str:
         same = len(set(self.radii)) == 1

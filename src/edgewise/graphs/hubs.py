@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count, counts
+from edgewise.graphs.base import Graph
+from edgewise.graphs.counts import count, counts
 from edgewise.graphs.facts import Facts
 
 __all__ = ["Hubs"]
 
 
 @dataclass(frozen=True, repr=False)
-class Hubs(Graph):
+class Hubs(Graph, parsed=True):
     r"""Some nodes read everyone and are read by everyone (global tokens, virtual nodes).
 
     .. math::  (s \to t) \in E \iff t \in \text{hubs} \;\lor\; s \in \text{hubs}
@@ -80,6 +81,9 @@ class Hubs(Graph):
             in_degree=degrees,
             out_degree=degrees,
         )
+
+    def reversed(self) -> Graph:
+        return self
 
     def __repr__(self) -> str:
         return f"Hubs({self.num_targets}, {list(self.hubs)})"

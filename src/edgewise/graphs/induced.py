@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, check_graph, counts
+from edgewise.graphs.base import Graph, check_graph
+from edgewise.graphs.counts import counts
 from edgewise.graphs.facts import Facts
 
 __all__ = ["Induced", "induced"]

@@ -16,18 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewise.errors import EdgewiseError, GraphError
-from edgewise.graphs.algebra import reverse
-from edgewise.graphs.base import Graph
-from edgewise.graphs.blocks import Blocks
+from edgewise.graphs.base import FAMILIES, Graph, reverse
 from edgewise.graphs.composition import compose, receptive_field
 from edgewise.graphs.disjoint_union import disjoint_union
-from edgewise.graphs.edge_list import EdgeList
-from edgewise.graphs.grid import Grid
-from edgewise.graphs.hubs import Hubs
 from edgewise.graphs.induced import induced
 from edgewise.graphs.permutation import permute
-from edgewise.graphs.random_regular import RandomRegular
-from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 
 __all__ = ["read_graph"]
 
@@ -214,14 +207,7 @@ def _field(graph: Graph, layers: int) -> Graph:
     return receptive_field(graph, layers)
 
 
-_CALLS: dict[str, Callable[..., Any]] = {
-    **{
-        family.__name__: family
-        for family in (
-            *(Blocks, Causal, Complete, Dilated, EdgeList, Grid, Hubs, PrefixCausal),
-            *(RandomRegular, SelfLoops, Window),
-        )
-    },
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "compose": compose,
     "disjoint_union": disjoint_union,
     "induced": induced,
@@ -230,6 +216,14 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "receptive_field": _field,
     "reverse": reverse,
 }
+
+
+def _calls() -> dict[str, Callable[..., Any]]:
+    """What a text may call: parsed families, Edgewise's own before others, and functions."""
+    parsed = {name: family for name, family in FAMILIES.items() if family.parsed}
+    others = {family.__name__: family for name, family in parsed.items() if "." in name}
+    own = {name: parsed[name] for name in sorted(parsed) if "." not in name}
+    return {**others, **own, **_FUNCTIONS}
 
 
 def _least(a: int, b: int, /, *more: int) -> int:
@@ -244,7 +238,7 @@ _CALCULATIONS: dict[str, Callable[..., Any]] = {"max": _greatest, "min": _least}
 
 
 def _call_named(name: str, names: Mapping[str, int]) -> Callable[..., Any]:
-    calls = {**_CALLS, **_CALCULATIONS} if names else _CALLS
+    calls = {**_calls(), **_CALCULATIONS} if names else _calls()
     if name not in calls:
         by_lower = {each.lower(): each for each in calls}
         near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.algebra import Reverse
-from edgewise.graphs.base import Graph, OverOne, check_graph, count
+from edgewise.graphs.base import Graph, OverOne, Reverse, check_graph
+from edgewise.graphs.counts import count
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.disjoint_union import DisjointUnion
 from edgewise.graphs.edge_list import EdgeList

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph
+from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts
 
 __all__ = ["RandomRegular"]
@@ -21,7 +22,7 @@ _MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True, repr=False)
-class RandomRegular(Graph):
+class RandomRegular(Graph, parsed=True):
     r"""An undirected random graph in which every node has exactly ``degree`` neighbours.
 
     No self-loops, no repeated edges. Random regular graphs are expanders with high probability:
@@ -120,6 +121,9 @@ class RandomRegular(Graph):
             in_degree=(degree, degree),
             out_degree=(degree, degree),
         )
+
+    def reversed(self) -> Graph:
+        return self
 
 
 Pairs = npt.NDArray[np.int64]

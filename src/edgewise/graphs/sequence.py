@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs.base import Graph, count
+from edgewise.graphs.base import Graph
+from edgewise.graphs.counts import count
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.facts import Facts, band_pairs, causal_pairs
 
@@ -25,7 +26,7 @@ def _sizes(graph: Graph, num_targets: object, num_sources: object | None) -> Non
 
 
 @dataclass(frozen=True, repr=False)
-class Complete(Graph):
+class Complete(Graph, parsed=True):
     r"""Every target reads every source: a Transformer's graph.
 
     .. math::  E = T \times S
@@ -61,9 +62,12 @@ class Complete(Graph):
         T, S = self.num_targets, self.num_sources
         return Facts.bounded(T, S, min_edges=T * S, in_degree=(S, S), out_degree=(T, T))
 
+    def reversed(self) -> Graph:
+        return Complete(self.num_sources, self.num_targets)
+
 
 @dataclass(frozen=True, repr=False)
-class Causal(Graph):
+class Causal(Graph, parsed=True):
     r"""Each target reads itself and all earlier sources; rectangles align at the end.
 
     .. math::  (s \to t) \in E \iff s \le t + (S - T)
@@ -109,7 +113,7 @@ class Causal(Graph):
 
 
 @dataclass(frozen=True, repr=False)
-class Window(Graph):
+class Window(Graph, parsed=True):
     r"""Each target reads itself, ``left`` sources before it and ``right`` after it.
 
     .. math::  (s \to t) \in E \iff -\text{right} \le t + (S - T) - s \le \text{left}
@@ -173,6 +177,11 @@ class Window(Graph):
             out_degree=(_lowest(S, T, -offset - self.right, -offset + self.left), None),
         )
 
+    def reversed(self) -> Graph:
+        if self.num_targets != self.num_sources:
+            return super().reversed()
+        return Window(self.num_targets, left=self.right, right=self.left)
+
 
 def _lowest(rows: int, columns: int, first: int, last: int) -> int:
     """Shortest ``[row + first, row + last]`` inside ``[0, columns)``: the first or last row's."""
@@ -182,7 +191,7 @@ def _lowest(rows: int, columns: int, first: int, last: int) -> int:
 
 
 @dataclass(frozen=True, repr=False)
-class Dilated(Graph):
+class Dilated(Graph, parsed=True):
     r"""A window with gaps: sources at multiples of ``dilation`` from the target.
 
     .. math::  (s \to t) \in E \iff t - s = k d, \; -\text{right} \le k \le \text{left}
@@ -252,9 +261,12 @@ class Dilated(Graph):
             out_degree=(lowest, highest),
         )
 
+    def reversed(self) -> Graph:
+        return Dilated(self.num_targets, left=self.right, right=self.left, dilation=self.dilation)
+
 
 @dataclass(frozen=True, repr=False)
-class PrefixCausal(Graph):
+class PrefixCausal(Graph, parsed=True):
     r"""Causal, except that everyone reads the whole prefix.
 
     .. math::  (s \to t) \in E \iff s \le t \;\lor\; s < \text{prefix}
@@ -313,7 +325,7 @@ class PrefixCausal(Graph):
 
 
 @dataclass(frozen=True, repr=False)
-class SelfLoops(Graph):
+class SelfLoops(Graph, parsed=True):
     r"""Each target reads only itself.
 
     .. math::  (s \to t) \in E \iff s = t
@@ -353,3 +365,6 @@ class SelfLoops(Graph):
             out_degree=(min(1, N), 1),
             cuts=Cuts(range(N + 1), range(N + 1)) if 0 < N <= 4096 else None,
         )
+
+    def reversed(self) -> Graph:
+        return self

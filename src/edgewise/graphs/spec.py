@@ -5,39 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgewise.errors import GraphError
-from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
-from edgewise.graphs.base import Graph
-from edgewise.graphs.blocks import Blocks
-from edgewise.graphs.composition import Composition
-from edgewise.graphs.grid import Grid
-from edgewise.graphs.hubs import Hubs
-from edgewise.graphs.induced import Induced
-from edgewise.graphs.random_regular import RandomRegular
-from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
+from edgewise.graphs.base import FAMILIES, Graph
 
-__all__ = ["FAMILIES", "graph_from"]
-
-FAMILIES: dict[str, type[Graph]] = {
-    family.__name__: family
-    for family in (
-        Blocks,
-        Causal,
-        Complete,
-        Composition,
-        Difference,
-        Dilated,
-        Grid,
-        Hubs,
-        Induced,
-        Intersection,
-        PrefixCausal,
-        RandomRegular,
-        Reverse,
-        SelfLoops,
-        Union,
-        Window,
-    )
-}
+__all__ = ["graph_from"]
 
 
 def graph_from(spec: tuple[Any, ...]) -> Graph:
@@ -47,6 +17,7 @@ def graph_from(spec: tuple[Any, ...]) -> Graph:
         GraphError: the spec names no family.
 
     Example:
+        >>> from edgewise.graphs import Hubs, Window
         >>> graph_from((Window(8, left=1, right=0) | Hubs(8, [0])).spec())
         (Window(8, left=1, right=0) | Hubs(8, [0]))
     """

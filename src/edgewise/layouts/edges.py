@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
-from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.base import Difference, Graph, Intersection, Reverse, Union, check_graph
+from edgewise.graphs.cache import recall
 from edgewise.graphs.composition import Composition
 from edgewise.graphs.disjoint_union import DisjointUnion
 from edgewise.graphs.edge_list import EdgeList

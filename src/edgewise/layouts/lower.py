@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.base import Graph, check_graph
+from edgewise.graphs.cache import recall
 from edgewise.graphs.edge_list import EdgeList
 from edgewise.layouts.edges import edges, has_closed_form, has_free_order
 from edgewise.layouts.formats import BlockMask, Csr, DenseMask, Edges, PaddedRows, ReversedCsr

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs import Graph
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.without_numbers import blank

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from edgewise.graphs import Graph, Predicate, graph_from, recall
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState

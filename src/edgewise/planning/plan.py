@@ -20,7 +20,7 @@ from torch import Tensor
 from edgewise.backends import BACKENDS, Backend
 from edgewise.errors import PlanError
 from edgewise.graphs import Complete, Graph, recall
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
 from edgewise.ops.inputs import Inputs

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.ragged.bins import Bin
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.layouts import Ragged
 
 __all__ = ["Bucket", "Slots", "forbidden"]

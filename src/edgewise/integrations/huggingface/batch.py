@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Complete, Graph, disjoint_union
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.integrations.huggingface.patterns import Pattern
 from edgewise.integrations.huggingface.pieces import Interval, Piece, band, chunks, side_by_side
 from edgewise.integrations.huggingface.rules import Rule, both, newest

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 
 __all__ = ["forget", "recall_about"]
 

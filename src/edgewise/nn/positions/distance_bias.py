@@ -9,7 +9,7 @@ from torch import nn
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, recall
-from edgewise.graphs.base import lasting
+from edgewise.graphs.cache import lasting
 from edgewise.nn.checks import check_size
 from edgewise.nn.layer import Layer
 from edgewise.ops.bias import RelativeBias
