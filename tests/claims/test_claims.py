@@ -9,7 +9,7 @@ import torch
 
 import edgewise as ew
 import edgewise.nn as layers
-from edgewise.claims import CLAIMS, DTYPES, LEAST, RUNGS, Claim, Sides, missing, outcome
+from edgewise.claims import CLAIMS, DTYPES, LEAST, STEPS, Claim, Sides, missing, outcome
 from edgewise.claims.page import ladder_page, models_page
 from edgewise.cli.main import main
 from edgewise.models.cards import CARDS
@@ -25,16 +25,16 @@ def test_it_holds(claim, dtype):
     assert found.holds, f"outputs {found.output:.1e}, gradients {found.gradient}"
 
 
-def test_every_claim_is_named_once_and_stands_on_a_rung():
+def test_every_claim_is_named_once_and_stands_on_a_step():
     assert len(set(NAMES)) == len(NAMES)
-    assert {claim.rung for claim in CLAIMS} <= set(RUNGS)
-    assert all(claim.source or claim.rung == "laws" for claim in CLAIMS)
+    assert {claim.step for claim in CLAIMS} <= set(STEPS)
+    assert all(claim.source or claim.step == "laws" for claim in CLAIMS)
 
 
-@pytest.mark.parametrize("rung", [r for r in RUNGS.values() if r.setting], ids=lambda r: r.name)
-def test_the_setting_of_a_rung_runs(rung):
+@pytest.mark.parametrize("step", [r for r in STEPS.values() if r.setting], ids=lambda r: r.name)
+def test_the_setting_of_a_step_runs(step):
     names = {**vars(layers), **vars(ew)}
-    layer, graph = eval(rung.setting, names), eval(rung.graph, names)
+    layer, graph = eval(step.setting, names), eval(step.graph, names)
     assert layer(torch.randn(6, 16), graph).shape == (6, 16)
 
 

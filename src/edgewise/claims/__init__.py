@@ -13,7 +13,7 @@ from edgewise.claims.equations.kv_cache_decoding import LANGUAGE
 from edgewise.claims.equations.position_biases import POSITION_BIASES
 from edgewise.claims.huggingface.converted import CONVERTED
 from edgewise.claims.huggingface.encoders import HUGGINGFACE
-from edgewise.claims.ladder import RUNGS as RUNGS, Rung as Rung
+from edgewise.claims.ladder import STEPS as STEPS, Step as Step
 from edgewise.claims.laws.disjoint_batches import BATCHES
 from edgewise.claims.laws.receptive_fields import RECEPTIVE_FIELDS
 from edgewise.claims.laws.symmetry import LAWS

@@ -47,7 +47,7 @@ class Claim:
 
     Attributes:
         name: What is compared, in a few words.
-        rung: The rung of the ladder it belongs to; see `edgewise.claims.RUNGS`.
+        step: The step of the ladder it belongs to; see `edgewise.claims.STEPS`.
         original: What it is compared with.
         sides: From a dtype to both sides; draws everything from torch's generator.
         source: Author, year, arXiv number and section, where the claim is a paper's equation.
@@ -57,7 +57,7 @@ class Claim:
     """
 
     name: str
-    rung: str
+    step: str
     original: str
     sides: Callable[[torch.dtype], Sides]
     source: str = ""

@@ -1,29 +1,29 @@
-"""The ladder: from a plain GNN to a Transformer, each rung one visible setting of one block."""
+"""The ladder: from a plain GNN to a Transformer, each step one visible setting of one block."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["RUNGS", "Rung"]
+__all__ = ["STEPS", "Step"]
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One rung: what a layer is there, as an equation and as code.
+class Step:
+    """One step: what a layer is there, as an equation and as code.
 
     Attributes:
         name: How claims refer to it.
         title: What it is, in a few words.
-        step: What changed since the rung below.
+        change: What changed since the step before.
         equation: LaTeX.
         setting: The layer as code: an expression that can be evaluated, and then called as
-            ``layer(x, graph)``; none where a rung is not one layer.
+            ``layer(x, graph)``; none where a step is not one layer.
         graph: The graph as code, for six nodes.
     """
 
     name: str
     title: str
-    step: str
+    change: str
     equation: str
     setting: str = ""
     graph: str = ""
@@ -31,10 +31,10 @@ class Rung:
 
 _RING = "EdgeList([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]], num_nodes=6)"
 
-RUNGS: dict[str, Rung] = {
-    rung.name: rung
-    for rung in (
-        Rung(
+STEPS: dict[str, Step] = {
+    step.name: step
+    for step in (
+        Step(
             "message passing",
             "Message passing",
             "A node adds up what its neighbors say; all of them count alike.",
@@ -42,7 +42,7 @@ RUNGS: dict[str, Rung] = {
             'GraphConvolution(16, 16, reduce="sum", activation="relu")',
             _RING,
         ),
-        Rung(
+        Step(
             "attention",
             "Attention over neighbors",
             "A weighted sum: two numbers, of target and source, say how much an edge counts.",
@@ -51,7 +51,7 @@ RUNGS: dict[str, Rung] = {
             "GATAttention(16, 16, heads=1)",
             f"{_RING} | SelfLoops(6)",
         ),
-        Rung(
+        Step(
             "heads",
             "Many heads, and a dot product",
             "Several weighted sums side by side, each with queries and keys of its own.",
@@ -60,16 +60,16 @@ RUNGS: dict[str, Rung] = {
             "DotAttention(16, heads=4)",
             f"{_RING} | SelfLoops(6)",
         ),
-        Rung(
+        Step(
             "block",
             "Norm, residual and MLP: a graph Transformer",
-            "The same attention inside a block: what a node was is kept, and every node thinks.",
+            "The same attention inside a block: a residual connection, and an MLP at every node.",
             r"x \leftarrow x + \mathrm{attention}(\mathrm{norm}(x), G), \quad"
             r" x \leftarrow x + \mathrm{mlp}(\mathrm{norm}(x))",
             "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
             f"{_RING} | SelfLoops(6)",
         ),
-        Rung(
+        Step(
             "transformer",
             "The complete graph: a Transformer encoder",
             "Nothing but the graph: now every node reads every node.",
@@ -77,7 +77,7 @@ RUNGS: dict[str, Rung] = {
             "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
             "Complete(6)",
         ),
-        Rung(
+        Step(
             "language model",
             "The causal graph: a language model",
             "Nothing but the graph: now every node reads what came before it, and itself.",
@@ -85,14 +85,14 @@ RUNGS: dict[str, Rung] = {
             "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
             "Causal(6)",
         ),
-        Rung(
+        Step(
             "positions",
             "Where a node is",
             "Attention sees a set: encodings of nodes, or biases of pairs, say what is where.",
             r"x_i \leftarrow x_i + p_i \quad \text{or} \quad s_{ij} \leftarrow s_{ij} + b_{ij}"
             r" \quad \text{or} \quad q_i^\top R_{j - i} k_j",
         ),
-        Rung(
+        Step(
             "baselines",
             "Without pairs",
             "Layers over the same graphs whose weights do not come from pairs of nodes.",
@@ -101,10 +101,10 @@ RUNGS: dict[str, Rung] = {
             "LightweightConvolution(16, heads=4, kernel=3)",
             "Window(6, left=1, right=1)",
         ),
-        Rung(
+        Step(
             "laws",
             "What follows from the graph",
-            "True of every rung, whatever its weights.",
+            "True of every step, whatever its weights.",
             r"f(\pi x, \pi G) = \pi f(x, G), \qquad"
             r" \partial h_i^{(L)} / \partial x_j = 0 \text{ beyond } L \text{ hops}",
         ),

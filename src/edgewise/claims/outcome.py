@@ -51,7 +51,7 @@ class Outcome:
         """The outcome as JSON types."""
         return {
             "claim": self.claim.name,
-            "rung": self.claim.rung,
+            "step": self.claim.step,
             "original": self.claim.original,
             "dtype": str(self.dtype).removeprefix("torch."),
             "output": self.output,

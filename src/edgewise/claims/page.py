@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgewise.claims.claim import Claim
-from edgewise.claims.ladder import RUNGS, Rung
+from edgewise.claims.ladder import STEPS, Step
 from edgewise.claims.outcome import LEAST, Outcome
 from edgewise.models.card import Card
 
@@ -13,7 +13,7 @@ __all__ = ["ladder_page", "models_page", "number", "outcomes_table"]
 
 _HEAD = """# The ladder
 
-A plain graph neural network and a Transformer are the two ends of one ladder. Each rung below is
+A plain graph neural network and a Transformer are the two ends of one ladder. Each step below is
 one visible setting of the same block (`edgewise.nn.Block`), and each is proved equal to the
 layers that it stands for: `edgewise check` computes both sides with the same weights, forward and
 backward, and fails if a difference exceeds its bound. This page is written by
@@ -22,18 +22,18 @@ backward, and fails if a difference exceeds its bound. This page is written by
 
 
 def ladder_page(claims: Sequence[Claim]) -> str:
-    """The page "The ladder": every rung with its equation, its setting and its claims."""
+    """The page "The ladder": every step with its equation, its setting and its claims."""
     sections = [_HEAD]
-    for place, rung in enumerate(RUNGS.values(), 1):
-        own = [claim for claim in claims if claim.rung == rung.name]
-        sections.append(_section(place, rung, own))
+    for place, step in enumerate(STEPS.values(), 1):
+        own = [claim for claim in claims if claim.step == step.name]
+        sections.append(_section(place, step, own))
     return "\n".join(sections)
 
 
-def _section(place: int, rung: Rung, claims: Sequence[Claim]) -> str:
-    lines = [f"## {place}. {rung.title}", "", rung.step, "", "$$", rung.equation, "$$", ""]
-    if rung.setting:
-        lines += ["```python", f"layer = {rung.setting}", f"graph = {rung.graph}", "```", ""]
+def _section(place: int, step: Step, claims: Sequence[Claim]) -> str:
+    lines = [f"## {place}. {step.title}", "", step.change, "", "$$", step.equation, "$$", ""]
+    if step.setting:
+        lines += ["```python", f"layer = {step.setting}", f"graph = {step.graph}", "```", ""]
     if claims:
         lines += ["| claim | equals | differs at most, float32 / float64 | source |"]
         lines += ["|---|---|---|---|"]

@@ -84,13 +84,13 @@ def _chosen(words: Sequence[str]) -> list[Claim]:
         claim
         for claim in CLAIMS
         if not words
-        or any(w.lower() in f"{claim.name} {claim.rung} {claim.original}".lower() for w in words)
+        or any(w.lower() in f"{claim.name} {claim.step} {claim.original}".lower() for w in words)
     ]
     if not chosen:
-        rungs = ", ".join(dict.fromkeys(claim.rung for claim in CLAIMS))
+        steps = ", ".join(dict.fromkeys(claim.step for claim in CLAIMS))
         raise ArgumentError(
             f"only: no claim speaks of {' or '.join(words)}. Choose by a layer's or a library's "
-            f"name, or by a rung: {rungs}."
+            f"name, or by a step: {steps}."
         )
     return chosen
 

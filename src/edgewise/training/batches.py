@@ -13,7 +13,15 @@ from edgewise.graphs import Blocks, Complete, EdgeList, Graph, SelfLoops
 from edgewise.training.data import GraphDataset, Separate, Shared
 from edgewise.training.data.topology import Part
 
-__all__ = ["Batch", "Batches", "GraphRule", "complete", "given", "given_with_self", "nodes_alone"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "GraphOfNodes",
+    "complete",
+    "given",
+    "given_with_self",
+    "nodes_alone",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +55,7 @@ class Batch:
         return replace(self, **tensors)
 
 
-GraphRule = Callable[[Part | Graph], Graph]
+GraphOfNodes = Callable[[Part | Graph], Graph]
 
 
 def nodes_alone(nodes: Part | Graph) -> Graph:
@@ -102,7 +110,7 @@ class Batches:
 
     data: GraphDataset
     index: Tensor
-    rule: GraphRule
+    rule: GraphOfNodes
     size: int
     encoding: Tensor | None = None
     generator: torch.Generator | None = None

@@ -1,4 +1,4 @@
-"""The ladder: from no graph to the complete graph, one change at a time.
+"""The rungs of a comparison: from no graph to the complete graph, one change at a time.
 
 ========================  ===================  =====================  ==============
 rung                      who reads whom       how it is mixed        where am I
@@ -24,7 +24,7 @@ from edgewise.models import GAT, GCN, GraphModel, NodeModel, Perceptron, Pointwi
 from edgewise.nn import DotAttention, GATAttention, GraphConvolution
 from edgewise.training.batches import (
     Batch,
-    GraphRule,
+    GraphOfNodes,
     complete,
     given,
     given_with_self,
@@ -56,7 +56,7 @@ class Rung:
 
     name: str
     title: str
-    graph: GraphRule
+    graph: GraphOfNodes
     mixer: Mixer
     plan: Callable[[Recipe, Batch], str] | None
     encodings: bool = False

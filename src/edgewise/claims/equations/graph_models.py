@@ -184,13 +184,13 @@ GRAPH_MODELS = (
     *(
         Claim(
             f"{name} with 2 layers, batch norm",
-            rung,
+            step,
             f"torch_geometric.nn.models.{name}",
             partial(_stack, name=name, convolution=convolution),
             source,
             _PYG,
         )
-        for name, convolution, rung, source in (
+        for name, convolution, step, source in (
             ("GCN", "gcn", "message passing", "Kipf, Welling 2016, arXiv:1609.02907"),
             ("GraphSAGE", "sage", "message passing", "Hamilton et al. 2017, arXiv:1706.02216"),
             ("GIN", "gin", "message passing", "Xu et al. 2018, arXiv:1810.00826"),

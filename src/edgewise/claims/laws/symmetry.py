@@ -58,7 +58,7 @@ def _side_by_side(dtype: torch.dtype, *, family: str) -> Sides:
     return Sides(parameters | inputs_of(together, sum(links), has_edges, dtype), ours, theirs)
 
 
-# --- One rung is a setting of another ------------------------------------------------------------
+# --- One step is a setting of another ------------------------------------------------------------
 
 
 def _uniform(dtype: torch.dtype) -> Sides:

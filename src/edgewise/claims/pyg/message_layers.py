@@ -206,10 +206,10 @@ _SHI = "Shi et al. 2020, arXiv:2009.03509, section 3.1"
 
 
 def _claims(
-    rung: str, *rows: tuple[str, str, str, Callable[..., Sides], dict[str, Any]]
+    step: str, *rows: tuple[str, str, str, Callable[..., Sides], dict[str, Any]]
 ) -> tuple[Claim, ...]:
     return tuple(
-        Claim(name, rung, f"torch_geometric.nn.{of}", partial(sides, **given), source, _NEEDS)
+        Claim(name, step, f"torch_geometric.nn.{of}", partial(sides, **given), source, _NEEDS)
         for name, of, source, sides, given in rows
     )
 
