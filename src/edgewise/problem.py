@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from edgewise.graphs import Facts, Graph, recall
+from edgewise.graphs import Facts, Graph, facts_of
 from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
 from edgewise.ops.state import accumulate_dtype
@@ -123,7 +123,7 @@ class Problem(Signature):
     @property
     def facts(self) -> Facts:
         """Bounds on the graph, computed once."""
-        return recall(self.graph, "facts", self.graph.facts)
+        return facts_of(self.graph)
 
 
 @dataclass(frozen=True, kw_only=True)

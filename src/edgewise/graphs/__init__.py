@@ -7,7 +7,12 @@ from edgewise.graphs.algebra import (
     Union as Union,
     reverse as reverse,
 )
-from edgewise.graphs.base import Graph as Graph, recall as recall
+from edgewise.graphs.base import (
+    Graph as Graph,
+    facts_of as facts_of,
+    recall as recall,
+    recalled as recalled,
+)
 from edgewise.graphs.blocks import Blocks as Blocks
 from edgewise.graphs.composition import (
     Composition as Composition,

@@ -28,7 +28,17 @@ from edgewise.graphs.facts import Facts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Graph", "OverOne", "check_graph", "count", "counts", "how_to_wrap", "recall"]
+__all__ = [
+    "Graph",
+    "OverOne",
+    "check_graph",
+    "count",
+    "counts",
+    "facts_of",
+    "how_to_wrap",
+    "recall",
+    "recalled",
+]
 
 R = TypeVar("R")
 
@@ -238,6 +248,17 @@ def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
         with lasting():
             memory[key] = compute()
     return memory[key]
+
+
+def facts_of(graph: Graph) -> Facts:
+    """The facts of a graph, computed once per graph value."""
+    return recall(graph, "facts", graph.facts)
+
+
+def recalled(graph: Graph, key: Hashable) -> Any:
+    """What `recall` remembers under a key; None if there is nothing, which computes nothing."""
+    memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
+    return None if memory is None else memory.get(key)
 
 
 def _shared(graph: Graph) -> dict[Hashable, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs.algebra import Difference, Intersection, Reverse, Union
-from edgewise.graphs.base import Graph, check_graph, recall
+from edgewise.graphs.base import Graph, check_graph, facts_of, recall
 from edgewise.graphs.composition import Composition
 from edgewise.graphs.disjoint import DisjointUnion
 from edgewise.graphs.expander import RandomRegular
@@ -63,7 +63,7 @@ def num_edges(graph: Graph) -> int:
     >>> num_edges(Causal(4))
     10
     """
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from edgewise.graphs import Graph, Predicate, graph_from, recall
+from edgewise.graphs import Graph, Predicate, facts_of, graph_from
 from edgewise.graphs.base import lasting
 from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
@@ -57,7 +57,7 @@ def _query_tells(problem: Problem, graph: Graph) -> bool:
     """
     if not isinstance(problem, AttentionProblem) or problem.bias is not None:
         return False
-    return recall(graph, "facts", graph.facts).min_in_degree > 0
+    return facts_of(graph).min_in_degree > 0
 
 
 def _link(graph: Graph) -> Callable[[], Graph | None]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from edgewise.errors import PlanError
-from edgewise.graphs import Complete, Graph, recall
+from edgewise.graphs import Complete, Graph, facts_of
 from edgewise.layouts import csr, edges
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.double_backward import differentiable_gradients
@@ -76,7 +76,7 @@ class Merge(Plan):
             PlanError: the parts share an edge, miss one, or add one.
         """
         whole, device = self.problem.graph, self.problem.device
-        if not recall(whole, "facts", whole.facts).simple:
+        if not facts_of(whole).simple:
             raise PlanError(
                 "merge: the graph holds copies of an edge, which cannot be told "
                 "apart when it is split. Merge the copies first."

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edgewise.backends import BACKENDS, AggregateBackend, AttentionBackend, Backend
 from edgewise.errors import PlanError
-from edgewise.graphs import Complete, Graph, recall
+from edgewise.graphs import Complete, Graph, facts_of
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
@@ -272,7 +272,7 @@ def _full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 def edge_bounds(graph: Graph) -> list[int]:
     """At least and at most so many edges."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     return [facts.min_edges, facts.max_edges]
 
 

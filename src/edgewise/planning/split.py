@@ -29,6 +29,7 @@ from edgewise.graphs import (
     Permutation,
     Union,
     disjoint_union,
+    facts_of,
     induced,
     recall,
 )
@@ -189,7 +190,7 @@ _LONG_ROWS = 16  # edges of a row, on average: fewer fill no tile in any order
 
 def _clusters(graph: Graph) -> Split | None:
     """Full tiles run as tiles, and the edges around them one by one."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     least = _FULL * _TILE  # edges of some row, and of some column, in a full tile
     few = facts.max_edges < _FEWEST or min(facts.max_in_degree, facts.max_out_degree) < least
     if few or not isinstance(graph, EdgeList) or not facts.simple:
@@ -206,7 +207,7 @@ _TRANSITIVE = 0.4  # share of pairs of sources that read each other, from which 
 
 def _reordered(graph: Graph) -> Split | None:
     """Nodes of one community get numbers beside each other, so that their edges fill tiles."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     least = _FULL * _TILE
     few = facts.max_edges < max(_FEWEST, _LONG_ROWS * graph.num_targets)
     few = few or min(facts.max_in_degree, facts.max_out_degree) < least
