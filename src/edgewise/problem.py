@@ -94,6 +94,10 @@ class AttentionSignature(Signature):
         """
         return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
 
+    def about(self, graph: Graph) -> AttentionProblem:
+        """The problem: this signature and a graph."""
+        return AttentionProblem(graph=graph, **_signature_fields(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateSignature(Signature):
@@ -108,6 +112,10 @@ class AggregateSignature(Signature):
     reduce: Reduce
     channels: int
     weighted: bool = False
+
+    def about(self, graph: Graph) -> AggregateProblem:
+        """The problem: this signature and a graph."""
+        return AggregateProblem(graph=graph, **_signature_fields(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +141,7 @@ class AttentionProblem(Problem, AttentionSignature):
     @property
     def signature(self) -> AttentionSignature:
         """The same without the graph."""
-        return AttentionSignature(**_without_graph(self))
+        return AttentionSignature(**_signature_fields(self))
 
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
@@ -157,7 +165,7 @@ class AggregateProblem(Problem, AggregateSignature):
     @property
     def signature(self) -> AggregateSignature:
         """The same without the graph."""
-        return AggregateSignature(**_without_graph(self))
+        return AggregateSignature(**_signature_fields(self))
 
     def __str__(self) -> str:
         reduce = f"weighted {self.reduce}" if self.weighted else self.reduce
@@ -166,8 +174,8 @@ class AggregateProblem(Problem, AggregateSignature):
         )
 
 
-def _without_graph(problem: Problem) -> dict[str, Any]:
-    return {f.name: getattr(problem, f.name) for f in fields(problem) if f.name != "graph"}
+def _signature_fields(signature: Signature) -> dict[str, Any]:
+    return {f.name: getattr(signature, f.name) for f in fields(signature) if f.name != "graph"}
 
 
 def _size(problem: Problem) -> str:

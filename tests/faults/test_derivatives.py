@@ -173,7 +173,9 @@ def _check_merge(case):
     plan = Merge.of(question.about(ew.Complete(N)), runs)
 
     def merged(q):
-        state = plan.forward(inputs.with_tensors({"query": q, "key": q.cos(), "value": q + 1}))
+        state = plan.prepared.forward(
+            inputs.with_tensors({"query": q, "key": q.cos(), "value": q + 1})
+        )
         return state.out + state.lse.clamp(min=-9)[..., None] if wants_lse else state.out
 
     assert_alike(penalty(merged, x), penalty(whole, x))

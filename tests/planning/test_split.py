@@ -123,7 +123,7 @@ def test_merged_plans_give_the_reference_numbers(name, setting, dtype):
     inputs = inputs_of_call(call)
     question = ask_attention(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
     (plan, *_) = merges(question.about(graph))
-    state = plan.forward(inputs)
+    state = plan.prepared.forward(inputs)
     _assert_alike(state, oracle, call, dtype)
 
 
@@ -172,7 +172,7 @@ def test_parts_keep_what_belongs_to_nodes_and_edges(name, setting):
     question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=True)
     (plan,) = merges(question.about(graph))
     whole = planner.choose(question.about(graph), "reference").plan
-    found, wanted = (each.forward(inputs) for each in (plan, whole))
+    found, wanted = (each.prepared.forward(inputs) for each in (plan, whole))
     torch.testing.assert_close(found.out, wanted.out, rtol=0, atol=1e-11)
     torch.testing.assert_close(found.lse, wanted.lse, rtol=0, atol=1e-11)
     used = list(call.used().values())

@@ -185,7 +185,7 @@ def test_gradients_from_a_global_state(name):
     grads = pushes(state)
     expected = torch.autograd.grad((state.out, state.lse), leaves[1:], grads)
     plan = ew.plan(*leaves, graph, backend="ragged")
-    found = plan.backward(
+    found = plan.prepared.backward(
         Inputs(*leaves), ew.AttentionState(state.out.detach(), state.lse.detach()), *grads
     )
     assert found["key"].shape[-2] == S

@@ -1,8 +1,7 @@
-"""From the tensors of a call to the question behind it.
+"""Questions: the signature of a call as plain numbers and names, read off its arguments.
 
-A `Question` is the part of a problem that can be read off the arguments: plain numbers and names,
-no tensors and no graph. It is the key under which a graph remembers its plans, and it is all that
-``torch.compile`` has to keep constant.
+A question holds no tensors and no graph. It is the key under which a graph remembers its plans, and
+all that ``torch.compile`` has to keep constant.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
-from edgewise.graphs.base import how_to_wrap
+from edgewise.graphs.base import check_graph
 from edgewise.ops.bias import Bias, BiasKind, RelativeBias, as_bias, check_per_edge
 from edgewise.ops.dropout import draw_seed
 from edgewise.ops.inputs import Inputs
@@ -24,6 +23,9 @@ from edgewise.problem import AggregateProblem, AttentionProblem, Reduce
 from edgewise.shapes import check_attention, check_floating, check_rows
 
 __all__ = ["AggregateQuestion", "AttentionQuestion", "ask_aggregate", "ask_attention", "inputs_of"]
+
+
+_CHECKED = ("query", "key", "value")  # by `check_attention`
 
 
 class AttentionQuestion(NamedTuple):
@@ -76,7 +78,7 @@ def ask_attention(
     *,
     wants_lse: bool,
 ) -> AttentionQuestion:
-    """Check the tensors of a call against each other and the graph, and put the question.
+    """Check the tensors of a call against each other and the graph; return its question.
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -107,7 +109,8 @@ def ask_attention(
         )
     needs_grad = False
     for name, tensor in inputs.tensors().items():
-        _check_alike(name, tensor, query)
+        if name not in _CHECKED:
+            _check_alike(name, tensor, query)
         needs_grad = needs_grad or tensor.requires_grad
     batch = 1
     for size in sizes.batch:
@@ -133,7 +136,7 @@ def ask_attention(
 def ask_aggregate(
     value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | None, num_edges: int | None
 ) -> AggregateQuestion:
-    """Check the tensors of an aggregation, and put the question.
+    """Check the tensors of an aggregation; return its question.
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -193,14 +196,6 @@ def _check_dropout(dropout: object) -> None:
         )
 
 
-def check_graph(graph: object) -> None:
-    """Check that the graph argument is a graph."""
-    if not isinstance(graph, Graph):
-        raise ArgumentError(
-            f"graph must be an edgewise graph, got {type(graph).__name__}. {how_to_wrap(graph)}"
-        )
-
-
 def inputs_of(
     query: Tensor,
     key: Tensor,
@@ -216,9 +211,10 @@ def inputs_of(
     """The arguments of a call as one value, with a seed if anything is dropped.
 
     Raises:
-        ArgumentError: the graph is no graph, or the score no score with its tensor.
+        GraphError: the graph is no graph.
+        ArgumentError: the score is no score with its tensor.
     """
-    check_graph(graph)
+    check_graph("graph", graph)
     check_score(score)
     wrapped = as_bias(bias)
     if isinstance(wrapped, RelativeBias):  # positions count from the end
