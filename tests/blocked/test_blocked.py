@@ -8,7 +8,7 @@ from edgewise.backends.blocked import flash
 from edgewise.layouts import split_by_fill
 from edgewise.ops import Inputs
 from edgewise.planning import Merge, Run, choose
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from tests.blocked.graphs import GRAPHS, communities
 from tests.pairwise import crossed, first_of
 

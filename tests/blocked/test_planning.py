@@ -11,7 +11,7 @@ from edgewise.backends.blocked.price import _bounded, _counted, counted
 from edgewise.backends.blocked.tiling import Tiling, padded
 from edgewise.layouts import dense_mask, edges, fill_of_clusters
 from edgewise.ops import Inputs
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from edgewise.testing import GRAPHS as SMALL
 from tests.blocked.graphs import GRAPHS, communities
 

@@ -19,7 +19,7 @@ import edgewise as ew
 from edgewise import nn
 from edgewise.backends import BACKENDS
 from edgewise.planning import Merge, choose
-from edgewise.planning.question import ask_attention, inputs_of
+from edgewise.planning.call import ask_attention, inputs_of
 from edgewise.testing.calls import SETTINGS
 from edgewise.testing.graphs import GRAPHS
 from tests.faults.kinds import Kind, each_case

@@ -10,7 +10,7 @@ from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.ops import Inputs
 from edgewise.planning import Merge, Run, choose
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from edgewise.testing import GRAPHS, SETTINGS, expected_refusal
 
 N = 12

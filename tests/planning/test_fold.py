@@ -5,8 +5,8 @@ import torch
 
 import edgewise as ew
 from edgewise.planning import planner
+from edgewise.planning.call import ask_attention
 from edgewise.planning.fold import Fold
-from edgewise.planning.question import ask_attention
 from edgewise.planning.split import repeated
 from edgewise.testing import SETTINGS
 from tests.laws.test_merge import inputs_of_call

@@ -7,8 +7,8 @@ import edgewise as ew
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.planning import planner
+from edgewise.planning.call import ask_attention
 from edgewise.planning.merge import Merge
-from edgewise.planning.question import ask_attention
 from edgewise.planning.split import Split, splits
 from edgewise.testing import SETTINGS
 from tests.graphs.expressions import expressions
@@ -72,11 +72,11 @@ def assert_partition(graph: Graph, split: Split) -> None:
     for part in split.parts:
         found = edges(part.graph)
         target, source = (
-            _numbers(part.targets, T)[found.target],
-            _numbers(part.sources, S)[found.source],
+            _numbers(part.place.targets, T)[found.target],
+            _numbers(part.place.sources, S)[found.source],
         )
-        if part.left_out is not None:
-            kept = ~torch.isin(target, part.left_out)
+        if part.place.left_out is not None:
+            kept = ~torch.isin(target, part.place.left_out)
             target, source = target[kept], source[kept]
         counts += torch.bincount(target * S + source, minlength=T * S)
     expected = torch.bincount(wanted.target * S + wanted.source, minlength=T * S)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edgewise.functional import at_run_time
-from edgewise.functional.tracers import not_scriptable, recorded
+from edgewise.functional.tracers import not_scriptable, traced_aggregate
 from edgewise.graphs import Graph
 from edgewise.planning.call import read_aggregate
 from edgewise.planning.plan_cache import prepared_aggregate
@@ -63,10 +62,8 @@ def aggregate(
         Gilmer et al. Neural Message Passing for Quantum Chemistry. 2017, arXiv:1704.01212;
         Hamilton, Ying, Leskovec. GraphSAGE. 2017, arXiv:1706.02216, section 3.3.
     """
-    node = recorded(aggregate, (value, graph, reduce), {"weight": weight, "backend": backend})
-    if node is not None:
-        return node
-    if at_run_time.takes_over(graph):
-        return at_run_time.reduce(value, graph, reduce, weight, backend)
+    traced = traced_aggregate(aggregate, value, graph, reduce, weight, backend)
+    if traced is not None:
+        return traced
     call = read_aggregate(value, graph, reduce, weight)
     return prepared_aggregate(call, backend).aggregate(call.value, call.weight)

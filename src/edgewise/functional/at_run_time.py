@@ -27,11 +27,10 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, score_from
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active, in_onnx_export
-from edgewise.planning.call import AttentionOptions, call_of, read_aggregate
+from edgewise.planning.call import AttentionOptions, call_of, inputs_of, read_aggregate
 from edgewise.planning.compiled import constant
 from edgewise.planning.plan_cache import prepared_aggregate, prepared_attention
 from edgewise.planning.prepared import Prepared
-from edgewise.planning.question import inputs_of
 from edgewise.problem import Reduce
 
 __all__ = ["attend", "reduce", "takes_over"]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from edgewise.functional import at_run_time
-from edgewise.functional.tracers import not_scriptable, recorded
+from edgewise.functional.tracers import not_scriptable, traced_attention
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Dot, Score
@@ -119,9 +115,10 @@ def attention(
     if fast is not None:
         return fast(query, key, value)
     options = _options(score, bias, edge_key, edge_value, dropout, generator)
-    traced = _traced(attention, query, key, value, graph, backend, options)
-    if traced is not None:
-        return traced
+    if path_key is None or not isinstance(graph, Graph):  # else no argument belongs to a tracer
+        traced = traced_attention(attention, query, key, value, graph, backend, options)
+        if traced is not None:
+            return traced
     call = read_call(query, key, value, graph, **options)
     prepared = prepared_attention(call, backend)
     out = prepared.attend(call.inputs)
@@ -164,7 +161,9 @@ def attention_state(
         True
     """
     options = _options(score, bias, edge_key, edge_value, dropout, generator)
-    traced = _traced(attention_state, query, key, value, graph, backend, options)
+    traced = traced_attention(
+        attention_state, query, key, value, graph, backend, options, wants_lse=True
+    )
     if traced is not None:
         return traced
     call = read_call(query, key, value, graph, wants_lse=True, **options)
@@ -268,24 +267,3 @@ def _options(
         "dropout": dropout,
         "generator": generator,
     }
-
-
-def _traced(
-    function: Callable[..., Any],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    graph: Graph,
-    backend: str,
-    options: AttentionOptions,
-) -> Any:
-    """What a tracer records of a call: a node of torch.fx, or an operator that plans when it runs.
-
-    None where the call is planned now.
-    """
-    node = recorded(function, (query, key, value, graph), {**options, "backend": backend})
-    if node is not None or not at_run_time.takes_over(graph):
-        return node
-    wants_lse = function is attention_state
-    state = at_run_time.attend(query, key, value, graph, backend, options, wants_lse=wants_lse)
-    return state if wants_lse else state.out

@@ -182,7 +182,7 @@ def _in_memory(tensor: Tensor | None) -> bool:
 
 def fast_path(graph: Graph, key: Key | None) -> FastPath | None:
     """The fast path that an earlier call of this key left on the graph, if any."""
-    if key is None or not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if key is None:
         return None
     paths = recalled(graph, "shortcuts")
     return None if paths is None else paths.get(key)
