@@ -115,7 +115,8 @@ def attention(
     if fast is not None:
         return fast(query, key, value)
     options = _options(score, bias, edge_key, edge_value, dropout, generator)
-    if path_key is None or not isinstance(graph, Graph):  # else no argument belongs to a tracer
+    # Where there is a key and a graph, no argument belongs to a tracer.
+    if path_key is None or not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
         traced = traced_attention(attention, query, key, value, graph, backend, options)
         if traced is not None:
             return traced

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from edgewise.backends import BACKENDS
 from edgewise.errors import EdgewiseError, PlanError
 from edgewise.graphs import Graph, facts_of, read_graph
 from edgewise.graphs.base import check_graph
@@ -206,7 +207,10 @@ def _plan(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
 
 
 def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> Run:
-    outcome = judged(backend_named(_typed(saved, "backend", str)), problem, budget, Run)
+    name = _typed(saved, "backend", str)
+    if all(name != backend.name for backend in BACKENDS):
+        _refuse(f"backend is {_short(name)}")
+    outcome = judged(backend_named(name), problem, budget, Run)
     if isinstance(outcome, Refusal):
         reasons = "; ".join(outcome.reasons)
         raise PlanError(
