@@ -19,39 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.functional.recorded_graph import as_text, graph_of, is_symbolic, record_of, with_sizes
+from edgewise.functional.recorded_graph import as_text, graph_of, record_of, with_sizes
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias, DenseBias, EdgeBias, RelativeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, score_from
 from edgewise.ops.state import AttentionState, accumulate_dtype
-from edgewise.ops.tracing import are_transforms_active, in_onnx_export
 from edgewise.planning.call import AttentionOptions, call_of, inputs_of, read_aggregate
 from edgewise.planning.compiled import constant
 from edgewise.planning.plan_cache import prepared_aggregate, prepared_attention
 from edgewise.planning.prepared import Prepared
 from edgewise.problem import Reduce
 
-__all__ = ["attend", "reduce", "takes_over"]
+__all__ = ["attend", "reduce"]
 
 MaybeTensor = Tensor | None
 _NAMES = ("query", "key", "value", "vector", "bias", "edge_key", "edge_value")  # of `Inputs`
-
-
-def takes_over(graph: Graph) -> bool:
-    """Whether a call on a graph has to be recorded as one operator that plans when it runs."""
-    if torch.compiler.is_compiling():
-        spec = graph.spec() if isinstance(graph, Graph) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-        return spec is not None and is_symbolic(spec) and not _inside_transforms()
-    return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _inside_transforms() -> bool:
-    return are_transforms_active()
-
-
-_inside_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def attend(

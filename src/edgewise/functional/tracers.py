@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+import torch
 import torch.fx
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import at_run_time
+from edgewise.functional.recorded_graph import is_symbolic
 from edgewise.graphs import Graph
+from edgewise.ops.tracing import are_transforms_active, in_onnx_export
 from edgewise.planning.call import AttentionOptions
 from edgewise.problem import Reduce
 
@@ -56,7 +59,7 @@ def traced_attention(
         wants_lse: Whether the log-sum-exp is part of the answer.
     """
     node = _fx_node(function, (query, key, value, graph), options, backend)
-    if node is not None or not at_run_time.takes_over(graph):
+    if node is not None or not _takes_over(graph):
         return node
     state = at_run_time.attend(query, key, value, graph, backend, options, wants_lse=wants_lse)
     return state if wants_lse else state.out
@@ -72,7 +75,7 @@ def traced_aggregate(
 ) -> Any:
     """What a tracer records of `edgewise.aggregate`; None where the call is planned now."""
     node = _fx_node(function, (value, graph, reduce), {"weight": weight}, backend)
-    if node is not None or not at_run_time.takes_over(graph):
+    if node is not None or not _takes_over(graph):
         return node
     return at_run_time.reduce(value, graph, reduce, weight, backend)
 
@@ -94,3 +97,18 @@ def _fx_node(
                 "call_function", function, tuple(arguments), settings
             )
     return None
+
+
+def _takes_over(graph: Graph) -> bool:
+    """Whether a call on a graph has to be recorded as one operator; see `at_run_time`."""
+    if torch.compiler.is_compiling():
+        spec = graph.spec() if isinstance(graph, Graph) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+        return spec is not None and is_symbolic(spec) and not _inside_transforms()
+    return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _inside_transforms() -> bool:
+    return are_transforms_active()
+
+
+_inside_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
