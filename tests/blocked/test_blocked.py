@@ -8,7 +8,7 @@ from edgewise.backends.blocked import flash
 from edgewise.layouts import split_by_fill
 from edgewise.ops import Inputs
 from edgewise.planning import Merge, Run, choose
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from tests.blocked.graphs import GRAPHS, communities
 from tests.pairwise import crossed, first_of
 
@@ -115,7 +115,7 @@ def test_dense_tiles_and_leftovers_are_the_whole(name):
         assert isinstance(run, Run)
         runs.append(run)
     plan = Merge.of(question.about(graph), runs)
-    state = plan.forward(inputs)
+    state = plan.prepared.forward(inputs)
     expected = ew.attention_state(*tensors, graph, backend="reference")
     outputs, wanted = ((s.out, s.lse.nan_to_num(neginf=0)) for s in (state, expected))
     pushes = [torch.randn_like(t) for t in wanted]

@@ -11,7 +11,7 @@ from edgewise.backends.blocked.price import _bounded, _counted, counted
 from edgewise.backends.blocked.tiling import Tiling, padded
 from edgewise.layouts import dense_mask, edges, fill_of_clusters
 from edgewise.ops import Inputs
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from edgewise.testing import GRAPHS as SMALL
 from tests.blocked.graphs import GRAPHS, communities
 
@@ -121,7 +121,7 @@ def test_what_it_refuses_is_a_sentence():
         ew.attention(q, q, q, ew.Causal(8), edge_key=edge_key, backend="blocked")
     with pytest.raises(ew.BackendRefused, match="set dropout=0"):
         ew.attention(q, q, q, ew.Causal(8), dropout=0.1, backend="blocked")
-    with pytest.raises(ew.BackendRefused, match="sums without scores"):
+    with pytest.raises(ew.BackendRefused, match="computes attention alone"):
         ew.aggregate(q, ew.Causal(8), backend="blocked")
     with FakeTensorMode():
         far = torch.empty(2, 8, 4, device="cuda")

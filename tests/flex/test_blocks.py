@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 import edgewise as ew
 from edgewise.backends.flex import blocks as listing, mask as masking
 from edgewise.backends.flex.backend import Flex, _mask_memory
-from edgewise.graphs import recall
+from edgewise.graphs import facts_of
 from edgewise.layouts import BlockMask, block_mask
 from edgewise.planning.question import AttentionQuestion
 from edgewise.testing import GRAPHS
@@ -52,7 +52,7 @@ def block(request, monkeypatch):
 
 
 def mask_of(graph):
-    return masking.mask_of(graph, recall(graph, "facts", graph.facts), CPU, backward=True)
+    return masking.mask_of(graph, facts_of(graph), CPU, backward=True)
 
 
 def kinds(counts, columns, others):

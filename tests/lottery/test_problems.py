@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from edgewise.backends.native.library import why_missing
-from edgewise.functional import planned
 from edgewise.graphs import Hubs, Window
 from edgewise.layouts import edges
 from edgewise.lottery.measure import candidates
 from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.topologies import FAMILIES, Topology
 from edgewise.lottery.trials import Attends, Sums, Trial
+from edgewise.planning import plan_cache
 from edgewise.planning.machine import shipped
 
 NOT_A_BACKEND = {"merge", "flex blocks"}  # parts of plans, and what nobody takes unasked
@@ -64,13 +64,13 @@ def test_graphs_are_the_same_each_time(family):
 def test_what_is_planned_is_what_is_called(setting, training, monkeypatch):
     """The problem that is judged and the problem of the call are the same."""
     asked = []
-    choose = planned.choose
+    choose = plan_cache.choose
 
     def noted(problem, *args):
         asked.append(problem)
         return choose(problem, *args)
 
-    monkeypatch.setattr(planned, "choose", noted)
+    monkeypatch.setattr(plan_cache, "choose", noted)
     graph = Window(12, left=2, right=1) | Hubs(12, [0])  # a new one, which remembers no plan
     setting.call(graph, torch.float32, training=training)("gather")
     assert asked == [setting.problem(graph, torch.float32, training=training)]

@@ -141,27 +141,24 @@ CASES = {
     ),
     "graph is an edge index": (
         lambda: attend(graph=torch.zeros(2, 3, dtype=torch.int64)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got Tensor. Wrap edges in EdgeList(edge_index, "
-        "num_nodes=...).",
+        ew.GraphError,
+        "graph must be a graph, got Tensor. Wrap edges in EdgeList(edge_index, num_nodes=...).",
     ),
     "graph is a mask": (
         lambda: attend(graph=np.ones((5, 5), dtype=bool)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got ndarray. Use EdgeList.from_dense(mask), which is "
+        ew.GraphError,
+        "graph must be a graph, got ndarray. Use EdgeList.from_dense(mask), which is "
         "True where there is an edge.",
     ),
     "graph is a layout": (
         lambda: attend(graph=ew.lower(ew.Causal(5), ew.DenseMask)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got DenseMask. Use EdgeList.from_dense(mask) with its "
-        "field mask.",
+        ew.GraphError,
+        "graph must be a graph, got DenseMask. Use EdgeList.from_dense(mask) with its field mask.",
     ),
     "graph is missing": (
         lambda: ew.aggregate(V[0], None),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got NoneType. Wrap edges in EdgeList(edge_index, "
-        "num_nodes=...).",
+        ew.GraphError,
+        "graph must be a graph, got NoneType. Wrap edges in EdgeList(edge_index, num_nodes=...).",
     ),
     "vector of another shape": (
         lambda: attend(score=ew.GATv2(torch.ones(4, 7))),

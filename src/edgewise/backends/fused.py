@@ -11,7 +11,7 @@ from edgewise.ops import fused
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
-from edgewise.problem import AttentionProblem
+from edgewise.problem import AttentionProblem, AttentionSignature
 
 __all__ = ["above_zero", "attention", "gradients", "hides", "refusals", "scale_of"]
 
@@ -44,10 +44,10 @@ def refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[
     return reasons
 
 
-def scale_of(problem: AttentionProblem) -> float:
+def scale_of(signature: AttentionSignature) -> float:
     """The factor of the scores."""
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
+    assert isinstance(signature.score, Dot)
+    return signature.score.factor(signature.head_dim)
 
 
 def hides(problem: AttentionProblem, columns: int) -> bool:
@@ -79,7 +79,7 @@ def above_zero(query: Tensor, scale: float) -> tuple[Tensor, float]:
 
 def attention(
     plain: Callable[[fused.Tables, float], tuple[Tensor, Tensor]],
-    problem: AttentionProblem,
+    signature: AttentionSignature,
     pieces: fused.Pieces,
     inputs: Inputs,
 ) -> AttentionState:
@@ -88,11 +88,11 @@ def attention(
     Args:
         plain: The same from query, key, value and scale in plain torch operations, for second
             derivatives.
-        problem: What was planned.
+        signature: Of the problem that was planned.
         pieces: Of the graph.
         inputs: The tensors of the call.
     """
-    query, scale = above_zero(inputs.query, scale_of(problem))
+    query, scale = above_zero(inputs.query, scale_of(signature))
     found = fused.attention(
         lambda tables: plain(tables, scale), pieces, scale, (query, inputs.key, inputs.value)
     )
@@ -100,16 +100,16 @@ def attention(
 
 
 def gradients(
-    problem: AttentionProblem,
+    signature: AttentionSignature,
     pieces: fused.Pieces,
     inputs: Inputs,
     state: AttentionState,
     grad_out: Tensor,
     grad_lse: Tensor,
 ) -> Mapping[str, Tensor]:
-    """What `Backend.backward` returns, for a graph cut into pieces."""
+    """What `AttentionBackend.backward` returns, for a graph cut into pieces."""
     tensors, known = (inputs.query, inputs.key, inputs.value), (state.out, state.lse)
-    given = scale_of(problem)
+    given = scale_of(signature)
     query, scale = above_zero(inputs.query, given)
     own = (query, inputs.key, inputs.value)
     of_query, of_key, of_value = fused.gradients(pieces, scale, own, known, grad_out, grad_lse)

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
 from edgewise.ops.bias import check_per_edge
 from edgewise.ops.tracing import looked_into
+from edgewise.planning.compiled import num_edges_of
 
 __all__ = [
     "can_be_checked",

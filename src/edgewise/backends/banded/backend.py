@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgewise.backends.banded import flash, written
 from edgewise.backends.banded.tiles import Tiles
-from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.base import Accepts, AttentionBackend, Refuses, Work
 from edgewise.backends.fused import attention, gradients, refusals, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Band, band
@@ -20,7 +20,7 @@ from edgewise.ops.fused import Tables, every_head, on_matrix_units
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.ops.tracing import looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import AttentionProblem, AttentionSignature
 
 __all__ = ["Banded"]
 
@@ -86,18 +86,17 @@ class _Strands:
         return found
 
 
-class Banded(Backend):
+class Banded(AttentionBackend):
     """Windows as dense tiles: torch's fused attention on overlapping views of keys and values."""
 
     name: ClassVar[str] = "banded"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
-        assert isinstance(problem, AttentionProblem)
         found = band(problem.graph)
         assert found is not None
         dim = max(problem.head_dim, problem.value_dim)
@@ -117,7 +116,7 @@ class Banded(Backend):
         work = Work(pairs * planes * dim, pairs * planes, numbers, calls=found.step + ends)
         return Accepts(work, memory, way="tiles", pairs=pairs, spreads=True, hides=True)
 
-    def prepare(self, problem: Problem) -> _Strands:
+    def prepare_attention(self, problem: AttentionProblem) -> _Strands:
         found = band(problem.graph)
         assert found is not None
 
@@ -138,37 +137,30 @@ class Banded(Backend):
         return recall(problem.graph, ("banded", on_matrix_units(problem.dtype)), cut)
 
     def forward(
-        self, problem: AttentionProblem, prepared: _Strands, inputs: Inputs
+        self, signature: AttentionSignature, prepared: _Strands, inputs: Inputs
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         plain = partial(_written, prepared)
         if looked_into(tensors):
-            return AttentionState(*plain(tensors, scale_of(problem)))
-        return attention(plain, problem, prepared, inputs)
+            return AttentionState(*plain(tensors, scale_of(signature)))
+        return attention(plain, signature, prepared, inputs)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: _Strands,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        return gradients(problem, prepared, inputs, state, grad_out, grad_lse)
-
-    def aggregate(
-        self, problem: AggregateProblem, prepared: _Strands, value: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        raise AssertionError("judge accepts no aggregation")
+        return gradients(signature, prepared, inputs, state, grad_out, grad_lse)
 
 
 # --- What it accepts -----------------------------------------------------------------------------
 
 
-def _refusals(problem: Problem) -> list[str]:
-    if not isinstance(problem, AttentionProblem):
-        return ["sums without scores gain nothing from tiles; use native or gather"]
+def _refusals(problem: AttentionProblem) -> list[str]:
     graph = None
     if band(problem.graph) is None:
         graph = "the graph is not known to be a window; use Window, Dilated or Causal"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses
+from edgewise.backends.base import Accepts, AttentionBackend, Refuses
 from edgewise.backends.blocked import written
 from edgewise.backends.blocked.flash import Flash
 from edgewise.backends.blocked.price import amount, counted, memory_of, work_of
@@ -19,23 +19,22 @@ from edgewise.layouts import band, ragged
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import AttentionProblem, AttentionSignature, Problem
 
 __all__ = ["Blocked"]
 
 
-class Blocked(Backend):
+class Blocked(AttentionBackend):
     """Clusters of edges as dense tiles: torch's fused attention on the tiles that hold an edge."""
 
     name: ClassVar[str] = "blocked"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
-        assert isinstance(problem, AttentionProblem)
         found = amount(problem.graph, problem.facts)
         return Accepts(
             work_of(problem, found),
@@ -47,7 +46,7 @@ class Blocked(Backend):
             hides=True,
         )
 
-    def prepare(self, problem: Problem) -> Flash:
+    def prepare_attention(self, problem: AttentionProblem) -> Flash:
         graph = problem.graph
 
         def cut() -> Flash:
@@ -55,33 +54,28 @@ class Blocked(Backend):
 
         return recall(graph, "blocked", cut)
 
-    def forward(self, problem: AttentionProblem, prepared: Flash, inputs: Inputs) -> AttentionState:
+    def forward(
+        self, signature: AttentionSignature, prepared: Flash, inputs: Inputs
+    ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         plain = partial(written.forward, prepared.tiling)
         if looked_into(tensors):
-            return AttentionState(*plain(tensors, scale_of(problem)))
-        return attention(plain, problem, prepared, inputs)
+            return AttentionState(*plain(tensors, scale_of(signature)))
+        return attention(plain, signature, prepared, inputs)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: Flash,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        return gradients(problem, prepared, inputs, state, grad_out, grad_lse)
-
-    def aggregate(
-        self, problem: AggregateProblem, prepared: Flash, value: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        raise AssertionError("judge accepts no aggregation")
+        return gradients(signature, prepared, inputs, state, grad_out, grad_lse)
 
 
-def _refusals(problem: Problem) -> list[str]:
-    if not isinstance(problem, AttentionProblem):
-        return ["sums without scores gain nothing from tiles; use native or gather"]
+def _refusals(problem: AttentionProblem) -> list[str]:
     copies = "the graph may hold copies of an edge, and a tile holds one; merge the copies"
     graph = None if problem.facts.simple else copies
     return refusals(problem, "tiles", graph)

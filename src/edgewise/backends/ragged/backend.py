@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from edgewise import layouts
-from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.base import Accepts, AttentionBackend, Refuses, Work
 from edgewise.backends.fused import attention, gradients, hides, refusals, scale_of
 from edgewise.backends.ragged.bins import Bin, bins
 from edgewise.backends.ragged.buckets import Bucket
@@ -19,7 +19,7 @@ from edgewise.graphs import recall
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import AttentionProblem, AttentionSignature, Problem
 
 __all__ = ["Ragged"]
 
@@ -36,18 +36,17 @@ class _Cut:
 _ONE = "a single block is dense as it is; ask for it with backend='ragged'"
 
 
-class Ragged(Backend):
+class Ragged(AttentionBackend):
     """Batches of complete and causal graphs: torch's fused attention on blocks of alike sizes."""
 
     name: ClassVar[str] = "ragged"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
-        assert isinstance(problem, AttentionProblem)
         found = _bins(problem)
         planes = problem.batch * problem.heads
         dim = max(problem.head_dim, problem.value_dim)
@@ -68,7 +67,7 @@ class Ragged(Backend):
             hides=hidden,
         )
 
-    def prepare(self, problem: Problem) -> _Cut:
+    def prepare_attention(self, problem: AttentionProblem) -> _Cut:
         found, parted = layouts.ragged(problem.graph), _bins(problem)
         assert found is not None
 
@@ -79,27 +78,24 @@ class Ragged(Backend):
 
         return recall(problem.graph, "buckets", cut)
 
-    def forward(self, problem: AttentionProblem, prepared: _Cut, inputs: Inputs) -> AttentionState:
+    def forward(
+        self, signature: AttentionSignature, prepared: _Cut, inputs: Inputs
+    ) -> AttentionState:
         tensors, plain = (inputs.query, inputs.key, inputs.value), prepared.written.forward
         if looked_into(tensors):
-            return AttentionState(*plain(tensors, scale_of(problem)))
-        return attention(plain, problem, prepared.buckets, inputs)
+            return AttentionState(*plain(tensors, scale_of(signature)))
+        return attention(plain, signature, prepared.buckets, inputs)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: _Cut,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        return gradients(problem, prepared.buckets, inputs, state, grad_out, grad_lse)
-
-    def aggregate(
-        self, problem: AggregateProblem, prepared: _Cut, value: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        raise AssertionError("judge accepts no aggregation")
+        return gradients(signature, prepared.buckets, inputs, state, grad_out, grad_lse)
 
 
 def _bins(problem: Problem) -> tuple[Bin, ...]:
@@ -116,9 +112,7 @@ def _is_dense(problem: AttentionProblem) -> bool:
     return one and problem.head_dim == problem.value_dim
 
 
-def _refusals(problem: Problem) -> list[str]:
-    if not isinstance(problem, AttentionProblem):
-        return ["sums without scores gain nothing from blocks; use native or gather"]
+def _refusals(problem: AttentionProblem) -> list[str]:
     unknown = "the graph is not known to be blocks; use Blocks, or disjoint_union of Causal graphs"
     graph = unknown if layouts.ragged(problem.graph) is None else None
     return refusals(problem, "blocks", graph)
