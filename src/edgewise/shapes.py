@@ -26,7 +26,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 
-__all__ = ["Sizes", "check_attention", "check_rows"]
+__all__ = ["Sizes", "check_attention", "check_rows", "is_shape_only"]
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -112,6 +112,15 @@ def check_attention(
             f"(query: {list(query.shape)}). Reshape both to [*batch, heads, nodes, {key_dim}]."
         )
     return Sizes(tuple(batch), heads, kv_heads, head_dim, value_dim)
+
+
+def is_shape_only(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape but no numbers: on ``meta``, or a ``FakeTensor``.
+
+    >>> is_shape_only(torch.zeros(2, 0)), is_shape_only(torch.zeros(2, 0, device="meta"))
+    (False, True)
+    """
+    return tensor.is_meta or (type(tensor) is not Tensor and hasattr(tensor, "fake_device"))
 
 
 def check_floating(name: str, tensor: object) -> None:

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgewise.errors import GraphError
 from edgewise.functional.planned import constant, num_edges_of, planned
-from edgewise.functional.recorded_graph import as_text, graph_of, is_symbolic, record_of, with_sizes
+from edgewise.functional.recorded_graph import as_text, graph_of, record_of, with_sizes
 from edgewise.graphs import Graph
+from edgewise.graphs.open_sizes import has_open_sizes
 from edgewise.ops.bias import Bias, DenseBias, EdgeBias, RelativeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
@@ -40,10 +42,20 @@ _NAMES = ("query", "key", "value", "vector", "bias", "edge_key", "edge_value")  
 
 
 def takes_over(graph: Graph) -> bool:
-    """Whether a call on a graph has to be recorded as one operator that plans when it runs."""
+    """Whether a call on a graph has to be recorded as one operator that plans when it runs.
+
+    Raises:
+        GraphError: a graph of open sizes holds what cannot be recorded.
+    """
     if torch.compiler.is_compiling():
-        spec = graph.spec()
-        return spec is not None and is_symbolic(spec) and not _inside_transforms()
+        is_open = has_open_sizes(graph)
+        if is_open and graph.spec() is None:
+            raise GraphError(
+                f"{type(graph).__name__}: cannot be built inside traced code of an open number of "
+                f"nodes, because it holds tensors or a function. Build it outside, of a fixed "
+                f"size, or make that size static."
+            )
+        return is_open and not _inside_transforms()
     return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, graph_from, recall
+from edgewise.graphs.open_sizes import is_open
 from edgewise.graphs.base import lasting
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
@@ -150,7 +151,8 @@ _MOST_EXPORTED = 1 << 20  # beyond, the range of a batch is not searched
 def _power_of_two(batch: int) -> int:
     """Round a batch up, so that compiled code is made again only when it doubles."""
     rounded = 1
-    if torch.compiler.is_exporting():  # one program for every batch: of the largest it may have
+    # One program for every batch: of the largest it may have.
+    if torch.compiler.is_exporting() and is_open(batch):
         from torch.fx.experimental.symbolic_shapes import statically_known_true
 
         while rounded < _MOST_EXPORTED and not statically_known_true(batch <= rounded):

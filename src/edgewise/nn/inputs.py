@@ -11,6 +11,7 @@ from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
 from edgewise.ops.bias import check_per_edge
 from edgewise.ops.tracing import looked_into
+from edgewise.shapes import is_shape_only
 
 __all__ = [
     "can_be_checked",
@@ -78,7 +79,7 @@ def can_be_checked(tensor: Tensor) -> bool:
     >>> can_be_checked(torch.arange(3)), can_be_checked(torch.arange(3, device="meta"))
     (True, False)
     """
-    return tensor.numel() > 0 and not tensor.is_meta and not looked_into((tensor,))
+    return tensor.numel() > 0 and not looked_into((tensor,)) and not is_shape_only(tensor)
 
 
 def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:

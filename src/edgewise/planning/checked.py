@@ -46,7 +46,9 @@ def checked(plan: Plan, graph: Graph) -> Plan:
     if not (plan.chosen and plan.spreads) or plan.problem.device.type != "cpu":
         return plan
     checks = Checks(first_tells=_query_tells(plan.problem, graph))
-    return Checked(plan.problem, plan.seconds, plan.memory, plan, _link(graph), checks)
+    # A plan that is called again does not look for the exact one again.
+    exact_plan = plan.__dict__.setdefault("_exact_plan", {})
+    return Checked(plan.problem, plan.seconds, plan.memory, plan, _link(graph), checks, exact_plan)
 
 
 def _query_tells(problem: Problem, graph: Graph) -> bool:
@@ -98,11 +100,13 @@ class Checked(Plan):
         inner: The plan.
         graph: Finds the graph, when the exact plan has to be made.
         checks: How gradients are checked.
+        exact_plan: The exact plan under ``"plan"``, as soon as it was needed; None if none fits.
     """
 
     inner: Plan
     graph: Callable[[], Graph | None]
     checks: Checks
+    exact_plan: dict[str, Plan | None]
 
     @property
     def name(self) -> str:
@@ -208,11 +212,11 @@ class Checked(Plan):
 
     def _exact_plan(self, held: Graph | None) -> Plan | None:
         """The cheapest plan that keeps a NaN to its readers; None if none fits into memory."""
-        if "_known" not in self.__dict__:
+        if "plan" not in self.exact_plan:
             found = exact(self._problem(held))
             with lasting():
-                object.__setattr__(self, "_known", None if found is None else found.without_graph())
-        return self.__dict__["_known"]
+                self.exact_plan["plan"] = None if found is None else found.without_graph()
+        return self.exact_plan["plan"]
 
     def _problem(self, held: Graph | None) -> Problem:
         graph = self.graph() if held is None else held

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -42,8 +43,12 @@ def backend_named(name: str) -> Backend:
     for backend in BACKENDS:
         if backend.name == name:
             return backend
-    known = ", ".join(repr(backend.name) for backend in BACKENDS)
-    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}. Use 'auto'.")
+    known = [backend.name for backend in BACKENDS]
+    near = get_close_matches(name.lower(), ("auto", *known), n=1)
+    cure = f"Did you mean {near[0]!r}?" if near else "Use 'auto'."
+    raise PlanError(
+        f"backend must be 'auto' or one of {', '.join(map(repr, known))}, got {name!r}. {cure}"
+    )
 
 
 @dataclass(frozen=True)

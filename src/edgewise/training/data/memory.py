@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,11 +12,12 @@ import torch
 from edgewise.errors import DataError
 from edgewise.planning.budget import as_text, free_memory
 
-__all__ = ["available_memory", "check_fits"]
+__all__ = ["available_memory", "check_fits", "memory_errors_as"]
 
 _PAGE = 4096
 _CGROUP = Path("/sys/fs/cgroup")
 _CACHED = ("active_file ", "inactive_file ")
+_NO_MEMORY = ("alloc_cpu", "allocate memory", "not enough memory")  # in errors of torch
 
 
 def available_memory() -> int:
@@ -45,6 +48,22 @@ def check_fits(name: str, size: int, what: str = "its arrays", copies: float = 2
             f"got {as_text(size)}, and reading takes {copies:g} times as much. Save fewer nodes, "
             f"edges or features."
         )
+
+
+@contextmanager
+def memory_errors_as(sentence: Callable[[], Exception]) -> Generator[None]:
+    """Replace what numpy and torch raise where memory ends by another error.
+
+    Args:
+        sentence: Makes the error, when memory has ended.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_memory and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        raise sentence() from error
 
 
 def _left_of_limit() -> int:
