@@ -278,7 +278,7 @@ BUILT_OUTSIDE = {
     ),
     "predicate": (
         lambda n: ew.Predicate(torch.ge, n, n),
-        "Predicate: cannot be built inside traced code",
+        "(Predicate: cannot be|a graph with edge tensors was) built inside",
     ),
     "induced": (
         lambda n: ew.induced(ew.Causal(2 * n), torch.arange(n)),

@@ -181,6 +181,12 @@ CASES = {
         ew.ArgumentError,
         "Dot: softcap must lie between 1.2e-38 and 1e+30, got 0.0. Leave it out for no limit.",
     ),
+    "slope that overflows": (
+        lambda: ew.Additive(-3e38),
+        ew.ArgumentError,
+        "Additive: slope must lie between -1e+30 and 1e+30, got -3e+38. Pass a smaller one, such as "
+        "0.2.",
+    ),
     "bias is a list": (
         lambda: attend(bias=[0.5]),
         ew.ArgumentError,
@@ -598,6 +604,7 @@ ELSEWHERE = (
     *("was built inside torch.compile", "cannot be traced by torch.compile"),
     # tests/faults
     *("got a nested one", "as many as", "must be a finite number of float32"),
+    *("cannot be built inside traced code",),
     *("has no second derivative", "has no forward-mode derivative", "torch.jit.script"),
 )
 

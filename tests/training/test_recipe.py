@@ -54,13 +54,19 @@ def test_published_networks_have_two_layers(small_nodes):
         recipe_for(named(small_nodes, "cora"), "gnn", {"layers": 3})
 
 
-@pytest.mark.parametrize(("names", "got"), [("gnn,gcn,gta", "gcn, gta"), (" ,", "none")])
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        ("gnn,gcn,gta", "gcn, gta. Did you mean gnn, gat?"),
+        (" ,", "none. Separate names by commas."),
+    ],
+)
 def test_unknown_rungs(names, got):
     with pytest.raises(ArgumentError) as caught:
         rungs_named(names)
     assert str(caught.value) == (
         "rungs: expected some of mlp, gnn, gat, graph-transformer, transformer, transformer+pe, "
-        f"got {got}."
+        f"got {got}"
     )
 
 

@@ -23,7 +23,7 @@ from edgewise.errors import GraphError
 from edgewise.functional.planned import constant, num_edges_of, planned
 from edgewise.functional.recorded_graph import as_text, graph_of, record_of, with_sizes
 from edgewise.graphs import Graph
-from edgewise.graphs.open_sizes import has_open_sizes
+from edgewise.graphs.open_sizes import has_open_sizes, is_open
 from edgewise.ops.bias import Bias, DenseBias, EdgeBias, RelativeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
@@ -48,15 +48,24 @@ def takes_over(graph: Graph) -> bool:
         GraphError: a graph of open sizes holds what cannot be recorded.
     """
     if torch.compiler.is_compiling():
-        is_open = has_open_sizes(graph)
-        if is_open and graph.spec() is None:
-            raise GraphError(
-                f"{type(graph).__name__}: cannot be built inside traced code of an open number of "
-                f"nodes, because it holds tensors or a function. Build it outside, of a fixed "
-                f"size, or make that size static."
-            )
-        return is_open and not _inside_transforms()
+        _check_recordable(graph)
+        return has_open_sizes(graph) and not _inside_transforms()
     return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _check_recordable(graph: Graph) -> None:
+    """Refuse a graph that an exporter built of open sizes, and that has no record.
+
+    torch.compile is left out, since it holds the sizes of graphs open that were built outside.
+    """
+    if torch.compiler.is_dynamo_compiling() or graph.spec() is not None:
+        return
+    if is_open((graph.num_targets, graph.num_sources)):
+        raise GraphError(
+            f"{type(graph).__name__}: cannot be built inside traced code of an open number of "
+            f"nodes, because it holds tensors or a function. Build it outside, of a fixed size, "
+            f"or make that size static."
+        )
 
 
 def _inside_transforms() -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, graph_from, recall
-from edgewise.graphs.open_sizes import is_open
 from edgewise.graphs.base import lasting
+from edgewise.graphs.open_sizes import is_open
 from edgewise.layouts import num_edges
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot, Score

@@ -28,11 +28,11 @@ def is_open(item: Any) -> bool:
 
 
 def has_open_sizes(graph: Graph) -> bool:
-    """Whether a graph was built in traced code, of sizes that are left open."""
+    """Whether a graph without tensors is made of sizes that are left open, in traced code."""
     if not torch.compiler.is_compiling():
         return False
     spec = graph.spec()
-    return is_open((graph.num_targets, graph.num_sources) if spec is None else spec)
+    return spec is not None and is_open(spec)
 
 
 def holds(condition: Any) -> bool:

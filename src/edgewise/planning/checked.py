@@ -47,7 +47,7 @@ def checked(plan: Plan, graph: Graph) -> Plan:
         return plan
     checks = Checks(first_tells=_query_tells(plan.problem, graph))
     # A plan that is called again does not look for the exact one again.
-    exact_plan = plan.__dict__.setdefault("_exact_plan", {})
+    exact_plan: dict[str, Plan | None] = vars(plan).setdefault("_exact_plan", {})
     return Checked(plan.problem, plan.seconds, plan.memory, plan, _link(graph), checks, exact_plan)
 
 
