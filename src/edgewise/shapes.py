@@ -147,6 +147,10 @@ def check_floating(name: str, tensor: object) -> None:
 
 def _cure(name: str, tensor: Tensor) -> str:
     """What makes numbers of another dtype that the operator computes on."""
+    if tensor.dtype == torch.bool and name == "bias":
+        return "Where True stands for an edge, use torch.where(bias, 0.0, -torch.inf)."
+    if tensor.is_complex() and name not in ("query", "key", "value"):
+        return f"Use {name}.real."
     if tensor.is_complex():
         return (
             f"Its real and imaginary parts are numbers: use "

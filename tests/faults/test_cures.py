@@ -9,6 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import edgewise as ew
+from edgewise import nn
 from edgewise.backends import BACKENDS
 from edgewise.cli.main import main
 from edgewise.errors import DataError, EdgewiseError
@@ -52,6 +53,32 @@ def _check_cure(case):
     for word in (words,) if isinstance(words, str) else words:
         assert word in str(caught.value)
     assert str(caught.value).endswith((".", "?"))
+
+
+LAYERS = (
+    nn.DotAttention,
+    nn.GATAttention,
+    nn.GATv2Attention,
+    nn.GCNConvolution,
+    nn.GraphConvolution,
+    nn.TransformerConvolution,
+)
+RING_OF_3 = ew.EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=3)
+
+
+def _layer(kind):
+    heads = {"heads": 2} if "Attention" in kind.__name__ or "Transformer" in kind.__name__ else {}
+    return kind(8, **heads) if kind is nn.DotAttention else kind(8, 8, **heads)
+
+
+def _state():
+    q = torch.ones(4, 3, 8)
+    return ew.attention_state(q, q, q, RING_OF_3)
+
+
+def _attended(**given):
+    q = torch.ones(4, 3, 8)
+    return ew.attention(q, q, q, ew.EdgeList([[0, 1], [1, 2]], num_nodes=3), **given)
 
 
 def _with_n(text):
@@ -101,6 +128,43 @@ CURES = {
     "-n": (_with_n("Window(n, left=-n, right=0)"), "left must be at least 0, got -8"),
     "- a graph": (_with_n("-Causal(n)"), "a minus sign must stand before a whole number"),
     "~n": (_with_n("Causal(~n)"), "which may be calculated by + - * // %, min and max"),
+    "a scale beyond float": (lambda: ew.Dot(10**400), "must be a finite number of float32"),
+    "a scale below float": (lambda: ew.Dot(1.0, -(10**400)), "must be a finite number of float32"),
+    "a scale of a text": (lambda: ew.Dot("1"), "got str. Pass a float, such as 0.5."),
+    "a slope of nothing": (lambda: ew.Additive(None), "got NoneType. Pass a float, such as 0.5."),
+    "a mask as bias": (
+        lambda: _attended(bias=torch.ones(4, 2, dtype=torch.bool)),
+        "use torch.where(bias, 0.0, -torch.inf)",
+    ),
+    "a complex bias": (
+        lambda: _attended(bias=torch.ones(4, 2, dtype=torch.complex64)),
+        "Use bias.real.",
+    ),
+    "a weight on another device": (
+        lambda: _attended(score=ew.GATv2(torch.ones(4, 8, device="meta"))),
+        "Move it with weight.to('cpu').",
+    ),
+    "one state": (lambda: ew.merge(_state()), "got AttentionState. Pass a list of"),
+    "a number to merge": (lambda: ew.merge(3), "got int. Pass a list of"),
+    "states on two devices": (
+        lambda: ew.merge([_state(), ew.AttentionState(_state().out.to("meta"), _state().lse)]),
+        "must have one dtype and device",
+    ),
+    **{
+        f"{layer.__name__}, edge_index for a graph": (
+            lambda layer=layer: _layer(layer)(torch.ones(3, 8), torch.zeros(2, 3).long()),
+            ("must be a", "graph, got Tensor", "Wrap edges in EdgeList"),
+        )
+        for layer in LAYERS
+    },
+    **{
+        f"{layer.__name__}, {dtype}": (
+            lambda layer=layer, dtype=dtype: _layer(layer)(torch.ones(3, 8).to(dtype), RING_OF_3),
+            (f"got {dtype}. Convert it with x.",),
+        )
+        for layer in LAYERS
+        for dtype in (torch.bool, torch.int64, torch.complex64, torch.float8_e4m3fn)
+    },
     "slope 3e38": (lambda: ew.Additive(3e38), ("between -1e+30 and 1e+30", "such as 0.2")),
     "slope -3e38": (lambda: ew.GATv2(torch.ones(1, 1), -3e38), "between -1e+30 and 1e+30"),
     **{

@@ -438,8 +438,9 @@ CASES = {
         lambda: graph_from(("Comet", ("num_targets", 3))),
         ew.GraphError,
         "graph_from: family must be one of Blocks, Causal, Complete, Composition, Difference,"
-        " Dilated, DisjointUnion, Grid, Hubs, Induced, Intersection, PrefixCausal, RandomRegular, Reverse,"
-        " SelfLoops, Union, Window, got 'Comet'. Pass what Graph.spec() returned.",
+        " Dilated, DisjointUnion, Grid, Hubs, Induced, Intersection, PrefixCausal,"
+        " RandomRegular, Reverse, SelfLoops, Union, Window, got 'Comet'. Pass what Graph.spec()"
+        " returned.",
     ),
     # Graphs: what people vouch for
     "predicate of a number": (

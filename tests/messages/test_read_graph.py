@@ -108,8 +108,8 @@ SAID_OF_NAMES = {
     ),
     "a sign that is none of numbers": (
         "Causal(~n)",
-        f"{MADE_OF.replace(', lists', ', which may be calculated by + - * // %, min and max, lists')}"
-        f", got ~n. {LIKE}",
+        "the text must be made of graphs, whole numbers, which may be calculated by + - * // %, "
+        f"min and max, lists and the signs | & -, got ~n. {LIKE}",
     ),
     "a product of graphs": (
         "Causal(n) * Causal(n)",

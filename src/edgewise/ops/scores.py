@@ -19,6 +19,7 @@ have no gradient, and reading it would wait for the device.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from numbers import Real
@@ -44,10 +45,11 @@ def _number(owner: str, name: str, value: object, cure: str) -> float:
         ArgumentError: it is none, or none that float32 can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
+        cure = cure if hasattr(value, "item") else "Pass a float, such as 0.5."
         raise ArgumentError(f"{owner}: {name} must be a number, got {type(value).__name__}. {cure}")
-    if not -_LARGEST <= float(value) <= _LARGEST:
+    if not -_LARGEST <= value <= _LARGEST:  # before it is a float: an int may be too large for one
         raise ArgumentError(
-            f"{owner}: {name} must be a finite number of float32, got {value}. "
+            f"{owner}: {name} must be a finite number of float32, got {reprlib.repr(value)}. "
             f"Pass one between {-_LARGEST:.2g} and {_LARGEST:.2g}."
         )
     return float(value)
