@@ -62,8 +62,6 @@ def use(
     register()
     _check_backend(backend)
     found = _models_within(model)
-    for each in found:
-        _check_layers(each)
     _choose_all(found)
     settings = {
         "graph_backend": backend,
@@ -102,11 +100,12 @@ def _models_within(model: Any) -> list[Any]:
 
 
 def _choose_all(models: Sequence[Any]) -> None:
-    """Set the implementation of all models, or of none."""
+    """Set the implementation of all models; of none where one of them is refused."""
     before = [(each, vars(each).get(_CHOSEN)) for model in models for each in _configs_of(model)]
     try:
         for model in models:
             _choose(model)
+            _check_layers(model)
     except BaseException:
         for config, implementation in before:
             vars(config)[_CHOSEN] = implementation

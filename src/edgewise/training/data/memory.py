@@ -17,7 +17,7 @@ __all__ = ["available_memory", "check_fits", "memory_errors_as"]
 _PAGE = 4096
 _CGROUP = Path("/sys/fs/cgroup")
 _CACHED = ("active_file ", "inactive_file ")
-_NO_MEMORY = ("alloc_cpu", "allocate memory", "not enough memory")  # in errors of torch
+_NO_MEMORY = ("CPUAllocator", "alloc_cpu", "allocate memory", "not enough memory")  # of torch
 
 
 def available_memory() -> int:
