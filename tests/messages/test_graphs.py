@@ -637,14 +637,18 @@ def test_a_forgotten_error_is_found():
     assert all(site.startswith("graphs/grid.py") for site in found)
 
 
+EDGES_OUTSIDE = ew.EdgeList([[0], [1]], num_nodes=8)
+
+
 @pytest.mark.parametrize(
     ("name", "build"),
     [
         ("EdgeList", lambda: ew.EdgeList([[0], [1]], num_nodes=8)),
         (
             "disjoint_union",
-            lambda: ew.disjoint_union([ew.Predicate(torch.ge, 4), ew.Complete(4)]),
+            lambda: ew.disjoint_union([EDGES_OUTSIDE, ew.Complete(4)]),
         ),
+        ("Predicate", lambda: ew.Predicate(torch.ge, 4)),
         ("permute", lambda: ew.permute(ew.Causal(2), [1, 0])),
     ],
 )

@@ -23,6 +23,7 @@ import reprlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,12 +48,13 @@ def _number(owner: str, name: str, value: object, cure: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         cure = cure if hasattr(value, "item") else "Pass a float, such as 0.5."
         raise ArgumentError(f"{owner}: {name} must be a number, got {type(value).__name__}. {cure}")
-    if not -_LARGEST <= value <= _LARGEST:  # before it is a float: an int may be too large for one
+    number: Any = value
+    if not -_LARGEST <= number <= _LARGEST:  # before it is a float: an int may be too large for one
         raise ArgumentError(
             f"{owner}: {name} must be a finite number of float32, got {reprlib.repr(value)}. "
             f"Pass one between {-_LARGEST:.2g} and {_LARGEST:.2g}."
         )
-    return float(value)
+    return float(number)
 
 
 def _slope(owner: str, value: object) -> float:

@@ -90,7 +90,7 @@ def merge(states: Iterable[AttentionState]) -> AttentionState:
 
 def _listed(states: Any) -> list[AttentionState]:
     """The states as a list; refuses what is none."""
-    is_one = isinstance(states, AttentionState) or not hasattr(states, "__iter__")
+    is_one = not hasattr(states, "__iter__")
     listed: list[Any] = [states] if is_one else list(states)
     for each in listed:
         if is_one or not isinstance(each, AttentionState):
