@@ -64,7 +64,8 @@ void leaky_tile(const LeakyTotals<T> &c, int column, int width) {
         }
         for (int r = 0; r < b.rows; ++r) {
             V x[NC], acc[NC];
-            const T *row = c.x + (b.start[r] < b.start[r + 1] ? c.xo[b.start[r]] : 0);
+            const bool empty = b.start[r] == b.start[r + 1];
+            const T *row = c.x + (empty ? 0 : c.xo[b.start[r]]);
             for (int i = 0; i < NC; ++i) {
                 x[i] = load_at(row + h * c.xh, i);
                 acc[i] = V{};
@@ -82,17 +83,19 @@ void leaky_tile(const LeakyTotals<T> &c, int column, int width) {
                     of_vector[i] += slopes * v;
                 }
             }
+            // A row without entries gets zero, also where a number of the vector is not finite.
+            for (int i = 0; i < NC; ++i) acc[i] = empty ? V{} : acc[i] * a[i];
             for (int i = 0; i < NC; ++i) {
                 const int at = column + i * W;
                 if (c.sum) {
-                    add_some<A, W>(c.sum + h * c.sum_head + at, acc[i] * a[i], width - i * W);
+                    add_some<A, W>(c.sum + h * c.sum_head + at, acc[i], width - i * W);
                 } else {
                     T *to = c.out + b.row[r] * c.out_row + h * c.out_head + at;
                     const int count = smaller(width - i * W, c.columns - at);
                     if (PART && i + 1 == NC) {
-                        Partial<T, W>(count).store(to, acc[i] * a[i]);
+                        Partial<T, W>(count).store(to, acc[i]);
                     } else {
-                        store_some<T, W>(to, acc[i] * a[i], count);
+                        store_some<T, W>(to, acc[i], count);
                     }
                 }
             }

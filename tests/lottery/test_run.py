@@ -62,7 +62,7 @@ def test_it_measures_fits_and_maps():
 
 @pytest.mark.usefixtures("cache")
 def test_it_goes_on_where_it_stopped(monkeypatch):
-    monkeypatch.setattr(Lottery, "_quality", lambda _: Quality(0, 1))  # measures some again
+    monkeypatch.setattr(Lottery, "_quality", lambda *_: Quality(0, 1))  # measures some again
     timed, calls = place.timed, []
 
     def pressed(trial, *args):

@@ -148,10 +148,12 @@ def _scores_and_values(
     padded = ~rows.valid
     # What pads a row repeats a source: it must get nothing back, not even zero times NaN.
     key, value = (each.masked_fill(padded[..., None], 0.0) for each in (key, value))
-    vector = (
-        None if inputs.vector is None else inputs.vector.to(signature.accumulate)[:, None, None]
-    )
-    scores = signature.score.pair(query[..., None, :], key, vector)
+    query, vector = query[..., None, :], inputs.vector
+    if vector is not None:  # nor is what it is multiplied with
+        query = query.masked_fill(padded[..., None], 0.0)
+        vector = vector.to(signature.accumulate)[:, None, None]
+        vector = vector.masked_fill(padded[..., None], 0.0)
+    scores = signature.score.pair(query, key, vector)
     if inputs.bias is not None:
         target = torch.arange(rows.source.shape[0], device=rows.source.device)[:, None]
         target = target.expand_as(rows.source)

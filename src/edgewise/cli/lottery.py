@@ -69,11 +69,14 @@ def lottery(
         quiet: No progress.
     """
     if reset:
-        return _reset()
+        return _reset(as_json=json_)
     extent = QUICK if quick else FULL
     if seconds is not None:
         if not 0 < seconds < float("inf"):
-            raise ArgumentError(f"seconds must be a positive number, got {seconds:g}.")
+            raise ArgumentError(
+                f"seconds must be a positive finite number, got {seconds:g}. Leave it out for "
+                f"{extent.seconds:g}."
+            )
         extent = replace(extent, seconds=seconds)
     _check_folder(out)
     for module in ("scipy.optimize", "matplotlib"):  # rather now than in twenty minutes
@@ -117,7 +120,7 @@ def _check_folder(out: Path) -> None:
     """Refuse a folder that cannot be written to before anything is measured."""
     there = next(each for each in (out, *out.absolute().parents) if each.exists())
     if there == out and not out.is_dir():
-        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+        raise ArgumentError(f"out must be a folder, but {out} is a file. Choose another --out.")
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ArgumentError(
             f"out must be a folder that can be written to, got {out}, and {there} cannot. "
@@ -125,9 +128,21 @@ def _check_folder(out: Path) -> None:
         )
 
 
-def _reset() -> int:
-    there = remove_constants()
-    what = f"Removed: {measured_path()}" if there else "There were no measured prices"
+def _reset(*, as_json: bool) -> int:
+    path = measured_path()
+    try:
+        there = remove_constants()
+    except OSError as error:
+        reason = "it is a folder" if path.is_dir() else error.strerror or error
+        raise DataError(
+            f"{path} must be a file of prices that can be removed, but {reason}. Remove it by "
+            f"hand, or choose another folder with EDGEWISE_CACHE."
+        ) from error
+    if as_json:
+        removed = str(path) if there else None
+        print(json.dumps({"removed": removed, "prices": constants().source}, indent=1))
+        return 0
+    what = f"Removed: {path}" if there else "There were no measured prices"
     print(printable(f"{what}. Prices: {constants().source}."))
     return 0
 

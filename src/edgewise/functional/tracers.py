@@ -9,10 +9,10 @@ import torch
 import torch.fx
 from torch import Tensor
 
-from edgewise.errors import ArgumentError
+from edgewise.errors import ArgumentError, GraphError
 from edgewise.functional import at_run_time
-from edgewise.functional.recorded_graph import is_symbolic
 from edgewise.graphs import Graph
+from edgewise.graphs.open_sizes import has_open_sizes, is_open
 from edgewise.ops.tracing import are_transforms_active, in_onnx_export
 from edgewise.planning.call import AttentionOptions
 from edgewise.problem import Reduce
@@ -100,11 +100,32 @@ def _fx_node(
 
 
 def _takes_over(graph: Graph) -> bool:
-    """Whether a call on a graph has to be recorded as one operator; see `at_run_time`."""
+    """Whether a call on a graph has to be recorded as one operator; see `at_run_time`.
+
+    Raises:
+        GraphError: a graph of open sizes holds what cannot be recorded.
+    """
     if torch.compiler.is_compiling():
-        spec = graph.spec() if isinstance(graph, Graph) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-        return spec is not None and is_symbolic(spec) and not _inside_transforms()
+        if not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return False  # the checks of the call refuse it
+        _check_recordable(graph)
+        return has_open_sizes(graph) and not _inside_transforms()
     return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _check_recordable(graph: Graph) -> None:
+    """Refuse a graph that an exporter built of open sizes, and that has no record.
+
+    torch.compile is left out, since it holds the sizes of graphs open that were built outside.
+    """
+    if torch.compiler.is_dynamo_compiling() or graph.spec() is not None:
+        return
+    if is_open((graph.num_targets, graph.num_sources)):
+        raise GraphError(
+            f"{type(graph).__name__}: cannot be built inside traced code of an open number of "
+            f"nodes, because it holds tensors or a function. Build it outside, of a fixed size, "
+            f"or make that size static."
+        )
 
 
 def _inside_transforms() -> bool:

@@ -178,7 +178,7 @@ def ask_attention(
     needs_grad = False
     for name, tensor in inputs.tensors().items():
         if name not in _CHECKED:
-            _check_alike(name, tensor, query)
+            _check_alike("weight" if name == "vector" else name, tensor, query)
         needs_grad = needs_grad or tensor.requires_grad
     batch = 1
     for size in sizes.batch:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -42,8 +43,12 @@ def backend_named(name: str) -> Backend:
     for backend in BACKENDS:
         if backend.name == name:
             return backend
-    known = ", ".join(repr(backend.name) for backend in BACKENDS)
-    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}. Use 'auto'.")
+    names = [backend.name for backend in BACKENDS]
+    near = get_close_matches(name.lower(), ("auto", *names), n=1)
+    cure = f"Did you mean {near[0]!r}?" if near else "Use 'auto'."
+    raise PlanError(
+        f"backend must be 'auto' or one of {', '.join(map(repr, names))}, got {name!r}. {cure}"
+    )
 
 
 @dataclass(frozen=True)

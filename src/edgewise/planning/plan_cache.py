@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgewise.graphs import Graph, recall, recalled
 from edgewise.graphs.cache import lasting
+from edgewise.graphs.open_sizes import is_open
 from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Additive, Dot, Score
 from edgewise.ops.tracing import looked_into, overridden
@@ -113,7 +114,8 @@ def _rounded(question: AttentionQuestion | AggregateQuestion) -> tuple[Any, ...]
 def _power_of_two(batch: int) -> int:
     """Round a batch up, so that compiled code is made again only when it doubles."""
     rounded = 1
-    if torch.compiler.is_exporting():  # one program for every batch: of the largest it may have
+    # One program for every batch: of the largest it may have.
+    if torch.compiler.is_exporting() and is_open(batch):
         from torch.fx.experimental.symbolic_shapes import statically_known_true
 
         while rounded < _MOST_EXPORTED and not statically_known_true(batch <= rounded):

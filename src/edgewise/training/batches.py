@@ -71,11 +71,12 @@ def given(nodes: Part | Graph) -> Graph:
 
 
 def given_with_self(nodes: Part | Graph) -> Graph:
-    """The edges of the data, and each node to itself."""
+    """The edges of the data, and each node to itself, once, as in layers of PyTorch Geometric."""
     if isinstance(nodes, Graph):
         return nodes | SelfLoops(nodes.num_targets)
     loops = torch.arange(nodes.nodes.numel())
-    return EdgeList(torch.cat([nodes.edge_index, loops.expand(2, -1)], 1), num_nodes=len(loops))
+    others = nodes.edge_index[:, nodes.edge_index[0] != nodes.edge_index[1]]
+    return EdgeList(torch.cat([others, loops.expand(2, -1)], 1), num_nodes=len(loops))
 
 
 def complete(nodes: Part | Graph) -> Graph:
