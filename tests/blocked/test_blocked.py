@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.backends.blocked import flash
+from edgewise.backends.blocked import eager
 from edgewise.layouts import split_by_fill
 from edgewise.ops import Inputs
 from edgewise.planning import Merge, Run, choose
@@ -96,7 +96,7 @@ def test_pieces_of_groups_give_the_same(monkeypatch):
     graph = GRAPHS["communities"]
     tensors = draw(graph, dtype=torch.float64)
     expected = everything("blocked", graph, tensors)
-    monkeypatch.setattr(flash, "SLABS", 1)
+    monkeypatch.setattr(eager, "SLABS", 1)
     for found, wanted in zip(everything("blocked", graph, tensors), expected, strict=True):
         assert_close(found, wanted, 1e-13)
 

@@ -5,8 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import edgewise as ew
-from edgewise.backends import Accepts
-from edgewise.backends.blocked import Blocked
+from edgewise.backends import BACKENDS, Accepts
 from edgewise.backends.blocked.price import _bounded, _counted, counted
 from edgewise.backends.blocked.tiling import Tiling, padded
 from edgewise.layouts import dense_mask, edges, fill_of_clusters
@@ -15,6 +14,7 @@ from edgewise.planning.question import ask_attention
 from edgewise.testing import GRAPHS as SMALL
 from tests.blocked.graphs import GRAPHS, communities
 
+BLOCKED = next(backend for backend in BACKENDS if backend.name == "blocked")
 SIMPLE = GRAPHS | {name: graph for name, graph in SMALL.items() if graph.facts().simple}
 SIMPLE["wide window"] = ew.Window(3000, left=500, right=570)
 
@@ -23,7 +23,7 @@ def judged(graph, **options):
     q = torch.empty(2, graph.num_targets, 8, **options)
     k = torch.empty(2, graph.num_sources, 8, **options)
     question = ask_attention(Inputs(q, k, k), graph, ew.Dot(), None, 0.0, wants_lse=False)
-    return Blocked().judge(question.about(graph))
+    return BLOCKED.judge(question.about(graph))
 
 
 def in_memory(graph):

@@ -8,9 +8,9 @@ import torch
 
 import edgewise as ew
 from edgewise.backends import BACKENDS
-from edgewise.backends.native import order as orders
+from edgewise.backends.native import row_order as orders
 from edgewise.backends.native.layout import Layout
-from edgewise.backends.native.order import cuthill_mckee, in_better_order, may_pay, near
+from edgewise.backends.native.row_order import cuthill_mckee, in_better_order, may_pay, near
 from edgewise.layouts import csr
 from tests.native.backend import NATIVE
 from tests.native.cases import Case

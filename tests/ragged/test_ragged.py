@@ -112,7 +112,7 @@ def test_a_few_blocks_at_a_time(name, monkeypatch):
     graph = BATCHES[name]
     tensors = draw(graph, dtype=torch.float64)
     expected = everything("ragged", graph, tensors)
-    monkeypatch.setattr("edgewise.backends.ragged.flash.GROUP", 1 << 13)
+    monkeypatch.setattr("edgewise.backends.ragged.eager.GROUP", 1 << 13)
     for found, wanted in zip(everything("ragged", graph, tensors), expected, strict=True):
         assert_close(found, wanted, 1e-14)
 

@@ -1,27 +1,28 @@
-"""How attention is computed: one file, one way. The tuple is the registry, in order of names."""
+"""Ways to compute attention and sums. `BACKENDS` is the registry."""
 
-from edgewise.backends.banded import Banded
+from edgewise.backends.banded import BandCutter
 from edgewise.backends.base import (
     Accepts as Accepts,
     Backend as Backend,
     Refuses as Refuses,
     Work as Work,
 )
-from edgewise.backends.blocked import Blocked
+from edgewise.backends.blocked import ClusterCutter
 from edgewise.backends.dense import Dense
 from edgewise.backends.flex import Flex
 from edgewise.backends.gather import Gather
 from edgewise.backends.native import Native
-from edgewise.backends.ragged import Ragged
+from edgewise.backends.ragged import BlockCutter
 from edgewise.backends.reference import Reference
+from edgewise.backends.tiled import Tiled
 
 BACKENDS: tuple[Backend, ...] = (
     Reference(),
     Gather(),
     Dense(),
-    Banded(),
-    Ragged(),
-    Blocked(),
+    Tiled("banded", BandCutter()),
+    Tiled("ragged", BlockCutter()),
+    Tiled("blocked", ClusterCutter()),
     Native(),
     Flex(),
 )

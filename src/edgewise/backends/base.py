@@ -86,7 +86,7 @@ class Backend(ABC):
         plain_operations: Whether exporters that know torch's operations alone can record it.
     """
 
-    name: ClassVar[str]
+    name: str
     twice_differentiable: ClassVar[bool]
     forward_mode: ClassVar[bool] = False
     plain_operations: ClassVar[bool] = False

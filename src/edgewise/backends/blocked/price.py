@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from edgewise.backends.base import Work
-from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
+from edgewise.backends.blocked.eager import SLABS, bytes_of_tile
 from edgewise.backends.blocked.tiling import padded
 from edgewise.graphs import EdgeList, Facts, Graph, recall
 from edgewise.layouts import fill_of_clusters, tile_fill

@@ -24,14 +24,14 @@ from edgewise.backends.base import (
     Work,
     backward_by_recomputation,
 )
-from edgewise.backends.dense.twice import pair_attention, twice_differentiable
-from edgewise.backends.dense.whole import Whole
-from edgewise.backends.fused import above_zero, attention, gradients, hides, scale_of
+from edgewise.backends.dense.twice import twice_differentiable
+from edgewise.backends.dense.whole import TracedWhole, Whole
+from edgewise.backends.tiled import Cut, hides, scale_of
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
 from edgewise.ops.bias import DenseBias, EdgeBias
+from edgewise.ops.cpu_flash import above_zero
 from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import Tables
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
@@ -65,13 +65,13 @@ class _Pairs:
     matrix: Tensor | None
     rows: Csr | None
     fused: bool
-    whole: Whole | None
+    whole: Cut | None
 
 
 class Dense(Backend):
     """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
 
-    name: ClassVar[str] = "dense"
+    name = "dense"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     plain_operations: ClassVar[bool] = True
@@ -194,8 +194,7 @@ class Dense(Backend):
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            plain = partial(_plain, prepared.whole)
-            return attention(plain, problem, prepared.whole, inputs)
+            return prepared.whole.attention(problem, inputs)
         scores, values = _scores_and_values(problem, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
@@ -216,7 +215,7 @@ class Dense(Backend):
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
         if prepared.whole is not None and _has_pairs(inputs):
-            return gradients(problem, prepared.whole, inputs, state, grad_out, grad_lse)
+            return prepared.whole.gradients(problem, inputs, state, grad_out, grad_lse)
 
         def of_scores_and_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
@@ -346,21 +345,13 @@ def _whole(
     log_copies: Tensor | None,
     empty: Tensor | None,
     causal: bool,
-) -> Whole:
+) -> Cut:
     added = log_copies
     if mask is not None:
         added = torch.zeros(mask.shape, dtype=problem.accumulate) if added is None else added
         added = added.masked_fill(~mask, -torch.inf)
-    return Whole(added, causal, None if empty is None else empty[:, 0])
-
-
-def _plain(whole: Whole, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
-    """What `Whole.forward` computes, in plain torch operations."""
-    out, lse = pair_attention(*tensors, whole.mask, scale, causal=whole.causal)
-    if whole.empty is None:
-        return out, lse
-    out = out.masked_fill(whole.empty[:, None], 0.0)
-    return out, lse.masked_fill(whole.empty, -torch.inf)
+    whole = Whole(added, causal, None if empty is None else empty[:, 0])
+    return Cut(whole, TracedWhole(whole))
 
 
 def _has_pairs(inputs: Inputs) -> bool:

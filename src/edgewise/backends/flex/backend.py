@@ -41,7 +41,7 @@ _UNCHECKED = "not checked on a GPU yet"
 class Flex(Backend):
     """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
 
-    name: ClassVar[str] = "flex"
+    name = "flex"
     twice_differentiable: ClassVar[bool] = False
 
     def judge(self, problem: Problem) -> Accepts | Refuses:

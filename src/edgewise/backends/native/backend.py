@@ -19,8 +19,8 @@ from edgewise.backends.native.kernels import (
 )
 from edgewise.backends.native.layout import TILE, Layout
 from edgewise.backends.native.library import why_missing
-from edgewise.backends.native.order import in_better_order, may_pay
-from edgewise.backends.native.shortcut import Shortcut
+from edgewise.backends.native.repeated_call import Shortcut
+from edgewise.backends.native.row_order import in_better_order, may_pay
 from edgewise.graphs import Facts, Graph, recall
 from edgewise.layouts import csr, edges, fill_of_clusters, ragged
 from edgewise.ops.bias import EdgeBias
@@ -40,7 +40,7 @@ _FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save m
 class Native(Backend):
     """One pass over the edges in compiled kernels; CPU."""
 
-    name: ClassVar[str] = "native"
+    name = "native"
     twice_differentiable: ClassVar[bool] = True
 
     def judge(self, problem: Problem) -> Accepts | Refuses:

@@ -25,7 +25,7 @@ from edgewise.backends.native.kernels import (
 from edgewise.backends.native.layout import Layout, Rows
 from edgewise.backends.native.plain import gradients_again
 from edgewise.ops.computed_again import all_finite
-from edgewise.ops.once import refuse_forward_mode
+from edgewise.ops.once_differentiable import refuse_forward_mode
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into, many_at_once
 
 __all__ = [

@@ -21,7 +21,7 @@ from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
 from edgewise.backends.native.plain import gradients_again
 from edgewise.ops.double_backward import differentiable_gradients
-from edgewise.ops.once import refuse
+from edgewise.ops.once_differentiable import refuse
 from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active
 

@@ -1,4 +1,4 @@
-"""Tiles on torch's fused attention for CPUs, which gets the keys and values of each block copied.
+"""Tiles of clusters on torch's fused attention for CPUs, on copies of keys and values.
 
 The kernel stores nodes before heads, and so do the copies: what it returns is added up as it is.
 Half precision is computed in float32, as gradients of a source come from many tiles: the kernel is
@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from edgewise.backends.blocked.tiling import Group, Tiling
-from edgewise.ops.fused import BACKWARD, FORWARD, Tables, every_head
+from edgewise.ops.cpu_flash import BACKWARD, FORWARD, Tables, every_head
 from edgewise.ops.state import accumulate_dtype, finite
 
-__all__ = ["SLABS", "Flash", "bytes_of_tile"]
+__all__ = ["SLABS", "EagerTiling", "bytes_of_tile"]
 
 SLABS = 2 << 20  # bytes of tiles that are computed at a time, unless one block of targets has more
 
 
 @dataclass(frozen=True, eq=False)
-class Flash:
-    """A tiling on torch's fused attention.
+class EagerTiling:
+    """A tiling, as `Pieces` for torch's kernel.
 
     Attributes:
         tiling: The tiles.
@@ -38,10 +38,10 @@ class Flash:
         read = query, _, _ = self._all_blocks(every_head(tables))
         out, lse = query.new_zeros(query.shape), query.new_full(query.shape[:3], -torch.inf)
         for group in self._groups(query):
-            found, sums = self._attend(group, read, scale)
-            out[:, group.rows] = found.transpose(0, 1)
-            lse[:, group.rows] = sums.transpose(0, 1)
-            del found, sums  # before the next ones are made
+            out_of_group, lse_of_group = self._attend(group, read, scale)
+            out[:, group.rows] = out_of_group.transpose(0, 1)
+            lse[:, group.rows] = lse_of_group.transpose(0, 1)
+            del out_of_group, lse_of_group  # before the next ones are made
         T, empty = self.tiling.num_targets, self.tiling.empty
         out, lse = out.flatten(1, 2)[:, :T], lse.flatten(1, 2)[:, :T]
         if empty is not None:
@@ -53,12 +53,12 @@ class Flash:
         """Gradients of query, key and value from the global output and log-sum-exp."""
         read = query, key, _ = self._all_blocks(every_head(tables))
         lse = finite(results[1])[..., None]
-        found = self._all_blocks((results[0], lse, results[2]))
+        results = self._all_blocks((results[0], lse, results[2]))
         of_query = query.new_zeros(query.shape)
         shape = (key.shape[1], key.shape[2], key.shape[0], key.shape[3])
         of_key, of_value = key.new_zeros(shape), key.new_zeros(shape)
         for group in self._groups(query):
-            queries, keys, values = self._push(group, read, found, scale)
+            queries, keys, values = self._gradients(group, read, results, scale)
             of_query[:, group.rows] = queries.transpose(0, 1)
             _add(of_key, group.columns, keys)
             _add(of_value, group.columns, values)
@@ -77,11 +77,11 @@ class Flash:
         read = (_taken(key, group.columns), _taken(value, group.columns))
         return FORWARD(_taken(query, group.rows), *read, attn_mask=mask, scale=scale)
 
-    def _push(self, group: Group, tables: Tables, results: Tables, scale: float) -> Tables:
+    def _gradients(self, group: Group, tables: Tables, results: Tables, scale: float) -> Tables:
         query, key, value = tables
-        out, lse, push = results
+        out, lse, grad_out = results
         return BACKWARD(
-            _taken(push, group.rows),
+            _taken(grad_out, group.rows),
             _taken(query, group.rows),
             _taken(key, group.columns),
             _taken(value, group.columns),
@@ -134,7 +134,7 @@ def _taken(table: Tensor, blocks: Tensor) -> Tensor:
     return copy.view(blocks.shape[0], -1, *copy.shape[2:]).transpose(1, 2)
 
 
-def _add(total: Tensor, blocks: Tensor, found: Tensor) -> None:
+def _add(total: Tensor, blocks: Tensor, grads: Tensor) -> None:
     """Add ``[B, P, K * block, D]`` to ``[blocks, block, P, D]``, one block after the other."""
-    nodes = found.transpose(1, 2).reshape(blocks.numel(), *total.shape[1:])
+    nodes = grads.transpose(1, 2).reshape(blocks.numel(), *total.shape[1:])
     total.index_add_(0, blocks.flatten(), nodes.to(total.dtype))

@@ -1,7 +1,7 @@
-"""Torch's fused attention for CPUs on whole tables of nodes: what every way of cutting shares.
+"""Torch's fused attention for CPUs (flash attention) on the pieces that a graph is cut into.
 
-A backend cuts its graph into pieces on which torch's kernel runs (`Pieces`). Here are the tables
-that pieces are cut from, the gradients from a global state, and what autograd keeps.
+`Pieces` run torch's kernel on parts of the tables of nodes. Here are the tables that pieces are cut
+from, the gradients from a global state, and the autograd function around both.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "FORWARD",
     "Pieces",
     "Tables",
+    "above_zero",
     "attention",
     "every_head",
     "gradients",
@@ -31,7 +32,7 @@ FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 # Query, key, value ``[planes, nodes, channels]``: one plane for each head of each batch entry.
 Tables = tuple[Tensor, Tensor, Tensor]
-
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 _has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
 
@@ -44,8 +45,21 @@ def on_matrix_units(dtype: torch.dtype) -> bool:
     return dtype.itemsize == 2 and _has_matrix_units()
 
 
+def above_zero(query: Tensor, scale: float) -> tuple[Tensor, float]:
+    """Query and scale that give the same scores, with a scale above zero.
+
+    Torch's kernels mask before they scale: minus infinity times zero is NaN, and times a negative
+    factor it is infinity. Nothing changes where the factor is positive.
+    """
+    if scale >= _SMALLEST:
+        return query, scale
+    if scale <= -_SMALLEST:
+        return -query, -scale
+    return query * scale, 1.0
+
+
 class Pieces(Protocol):
-    """A graph, cut into pieces on which torch's fused attention runs."""
+    """The pieces of a graph, on which torch's fused attention runs."""
 
     def forward(self, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
         """Output ``[planes, T, D]`` and log-sum-exp ``[planes, T]``.
@@ -77,7 +91,7 @@ def attention(
 
     Args:
         plain: The same from the tensors in plain torch operations, for second derivatives.
-        pieces: Of the graph.
+        pieces: The pieces of the graph.
         scale: Factor of the scores.
         tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]``, value
             ``[*batch, G, S, Dv]``.
@@ -102,18 +116,19 @@ def gradients(
     .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - (dout_i \cdot out_i - dlse_i))
     """
     query, _, value = tensors
-    out, push = state[0], grad_out
+    out = state[0]
     channels = max(query.shape[-1], value.shape[-1])
     if grad_lse is not None and bool(grad_lse.any()):
         more = grad_lse.to(out.dtype)[..., None]
-        out, push = torch.cat([out, -more], -1), torch.cat([push, torch.ones_like(more)], -1)
+        out = torch.cat([out, -more], -1)
+        grad_out = torch.cat([grad_out, torch.ones_like(more)], -1)
         channels = max(channels, out.shape[-1])
     tables = _tables(tensors, channels)
-    out, push = (_table(_wide(t, channels)) for t in (out, push))
-    sums = state[1].reshape(tables[0].shape[:-1])
-    found = pieces.backward(tables, (out, sums, push), scale)
+    out, grad_out = (_table(_wide(t, channels)) for t in (out, grad_out))
+    lse = state[1].reshape(tables[0].shape[:-1])
+    grads = pieces.backward(tables, (out, lse, grad_out), scale)
     of_query, of_key, of_value = (
-        _as_given(grad, tensor) for grad, tensor in zip(found, tensors, strict=True)
+        _as_given(grad, tensor) for grad, tensor in zip(grads, tensors, strict=True)
     )
     return of_query, of_key, of_value
 
@@ -143,21 +158,21 @@ class _Attention(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         query, key, value, out, lse = ctx.saved_tensors
         grad_out, grad_lse = grads
-        found: Any
+        of_tensors: Any
         if torch.is_grad_enabled() or many_at_once(grads):
             plain: Callable[[Tables], tuple[Tensor, Tensor]] = ctx.plain
-            found = differentiable_gradients(
+            of_tensors = differentiable_gradients(
                 lambda *tensors: plain(tensors),
                 (query, key, value),
                 ctx.needs_input_grad[3:],
                 grads,
             )
-            return None, None, None, *found
+            return None, None, None, *of_tensors
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-        found = gradients(
+        of_tensors = gradients(
             ctx.pieces, ctx.scale, (query, key, value), (out, lse), grad_out, grad_lse
         )
-        return None, None, None, *found
+        return None, None, None, *of_tensors
 
 
 # --- Tables --------------------------------------------------------------------------------------

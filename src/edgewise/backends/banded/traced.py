@@ -1,24 +1,49 @@
-"""Tiles written out in plain torch, for compilers, tracers and ``torch.func``.
+"""Tiles of a band in plain torch operations, for compilers, tracers and ``torch.func``.
 
-The same tiles as everywhere in this package, of keys and values that are padded at both ends.
+The same tiles as in `eager`, of keys and values that are padded at both ends.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from edgewise.backends.banded.strands import Strand
 from edgewise.layouts import Band
+from edgewise.ops.cpu_flash import Tables, every_head
 from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active
 
-__all__ = ["forward"]
+__all__ = ["TracedStrands"]
 
 
-def forward(
-    tensors: tuple[Tensor, Tensor, Tensor], band: Band, block: int, scale: float
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, eq=False)
+class TracedStrands:
+    """The strands of a band, as `TracedPieces`."""
+
+    strands: tuple[Strand, ...]
+
+    def forward(self, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
+        query, key, value = every_head(tensors, -3)
+        outs: list[Tensor] = []
+        sums: list[Tensor] = []
+        for strand in self.strands:
+            at = strand.nodes
+            read = (query[..., at, :], key[..., at, :], value[..., at, :])
+            out, lse = _forward(read, strand.band, strand.block, scale)
+            outs.append(out)
+            sums.append(lse)
+        if len(self.strands) == 1:
+            return outs[0], sums[0]
+        nodes = torch.arange(query.shape[-2], device="cpu")
+        order = torch.argsort(torch.cat([nodes[strand.nodes] for strand in self.strands]))
+        return torch.cat(outs, -2)[..., order, :], torch.cat(sums, -1)[..., order]
+
+
+def _forward(tensors: Tables, band: Band, block: int, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of a band without gaps; every target reads something.
 
     Args:

@@ -1,4 +1,4 @@
-"""Buckets on torch's fused attention for CPUs: each number is read, and written, once."""
+"""Buckets of blocks on torch's fused attention for CPUs: each number is read and written once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from edgewise.backends.ragged.bins import Bin
 from edgewise.backends.ragged.buckets import Bucket
-from edgewise.ops.fused import BACKWARD, FORWARD, Tables, on_matrix_units
+from edgewise.ops.cpu_flash import BACKWARD, FORWARD, Tables, on_matrix_units
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["Buckets", "blocks_at_once"]
+__all__ = ["EagerBuckets", "blocks_at_once"]
 
 GROUP = 2 << 20  # bytes of one tensor's copies at a time
 _SMALL = 256  # rows of blocks that are too small for half precision, backward
 
 
 @dataclass(frozen=True, eq=False)
-class Buckets:
-    """A ragged graph as buckets: what `ops.fused` takes for pieces.
+class EagerBuckets:
+    """A ragged graph as buckets, as `Pieces` for torch's kernel.
 
     Attributes:
         parts: The buckets, which share no node.
@@ -41,19 +41,19 @@ class Buckets:
         for part in self._groups(query):
             rows, columns = part.rows, part.columns
             read = _heads(rows.read(query), columns.read(key), columns.read(value), share)
-            found, sums = FORWARD(
+            out_of_part, lse_of_part = FORWARD(
                 *read,
                 is_causal=part.torch_causal,
                 attn_mask=part.mask(query.dtype),
                 scale=scale,
             )
-            rows.write(_planes(found, rows.count), out)
-            rows.write(_planes(sums[..., None], rows.count), lse)
+            rows.write(_planes(out_of_part, rows.count), out)
+            rows.write(_planes(lse_of_part[..., None], rows.count), lse)
         return out, lse[..., 0]
 
     def backward(self, tables: Tables, results: Tables, scale: float) -> Tables:
         query, key, value = tables
-        out, lse, push = results
+        out, lse, grad_out = results
         share = query.shape[0] // max(key.shape[0], 1)
         of_query = torch.zeros_like(query) if self.fill_targets else torch.empty_like(query)
         new = torch.zeros_like if self.fill_sources else torch.empty_like
@@ -74,7 +74,7 @@ class Buckets:
                 sums = sums.masked_fill(rows.padding[:, None], torch.inf)
             shape = read[0].shape
             queries, keys, values = BACKWARD(
-                rows.read(push).to(dtype).view(shape),
+                rows.read(grad_out).to(dtype).view(shape),
                 *read,
                 rows.read(out).to(dtype).view(shape),
                 sums.view(shape[:-1]),
@@ -118,14 +118,14 @@ def _heads(query: Tensor, key: Tensor, value: Tensor, share: int) -> Tables:
     return query.view(*key.shape[:2], *query.shape[2:]), key, value
 
 
-def _planes(found: Tensor, count: int) -> Tensor:
-    """What the kernel found as ``[count, planes, length, dim]``."""
-    return found.reshape(count, -1, *found.shape[2:])
+def _planes(result: Tensor, count: int) -> Tensor:
+    """A result of the kernel as ``[count, planes, length, dim]``."""
+    return result.reshape(count, -1, *result.shape[2:])
 
 
-def _summed(found: Tensor, share: int) -> Tensor:
+def _summed(grads: Tensor, share: int) -> Tensor:
     """Gradients added up over the heads that share a key."""
     if share == 1:
-        return found
-    accumulate = accumulate_dtype(found.dtype)
-    return found.unflatten(1, (-1, share)).sum(2, dtype=accumulate)
+        return grads
+    accumulate = accumulate_dtype(grads.dtype)
+    return grads.unflatten(1, (-1, share)).sum(2, dtype=accumulate)

@@ -1,4 +1,4 @@
-"""Buckets written out in plain torch, for compilers, tracers and ``torch.func``."""
+"""Buckets of blocks in plain torch operations, for compilers, tracers and ``torch.func``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from edgewise.backends.ragged.bins import coarse_bins
 from edgewise.backends.ragged.buckets import Bucket, Slots, forbidden
 from edgewise.layouts import Ragged
-from edgewise.ops.fused import Tables, every_head
+from edgewise.ops.cpu_flash import Tables, every_head
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["Written"]
+__all__ = ["TracedBuckets"]
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
-    """A ragged graph in a few buckets.
+class TracedBuckets:
+    """A ragged graph in a few coarse buckets, as `TracedPieces`.
 
     Attributes:
         parts: The buckets.
@@ -30,8 +30,8 @@ class Written:
     place: Tensor
 
     @classmethod
-    def of(cls, graph: Ragged) -> Written:
-        """Look up where the blocks are."""
+    def of(cls, graph: Ragged) -> TracedBuckets:
+        """The buckets of a graph."""
         parts = tuple(Bucket.of(graph, one) for one in coarse_bins(graph))
         place = torch.full((graph.num_targets,), -1)
         done = 0
@@ -43,10 +43,6 @@ class Written:
 
     def forward(self, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp.
-
-        Args:
-            tensors: Query ``[*batch, H, T, D]``, key and value ``[*batch, G, S, D]``.
-            scale: Factor of the scores.
 
         Complexity: O(pairs) time and memory for each head, padding included.
         """
