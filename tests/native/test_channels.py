@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import edgewise as ew
-from edgewise.backends.native import kernels
+from edgewise.backends.native import storage
+from edgewise.backends.native.library import AGGREGATE
 from tests.native.backend import NATIVE
 from tests.native.guarded import HAS_GUARDS, guarded
 from tests.native.test_variants import best, run  # noqa: F401 (a fixture)
@@ -64,13 +65,13 @@ def check(channels, dtype, reduce, *, weighted, at_start, backend):
 
 def sweep(backend):
     """Every case, with all memory guarded: what the kernels write too."""
-    plain = kernels._new
+    plain = storage.new
     for at_start in (False, True):
 
         def new(shape, like, dtype, at_start=at_start):
             return guarded(plain(shape, like, dtype).fill_(torch.nan), at_start=at_start)
 
-        kernels._new = new
+        storage.new = new
         torch.manual_seed(0)
         channels = [count for count in CHANNELS if not at_start or count < 17]
         for one in itertools.product(channels, DTYPES, REDUCES, (False, True)):
@@ -93,14 +94,12 @@ def test_nothing_beside_a_row_is_touched(variant, best):  # noqa: F811
 @pytest.mark.parametrize("channels", [1, 7, 20, 100, 127])
 def test_no_number_of_channels_is_copied(channels, dtype, monkeypatch):
     seen = []
-    pack = kernels.AGGREGATE.pack
-    monkeypatch.setattr(
-        kernels.AGGREGATE, "pack", lambda *fields: seen.append(fields) or pack(*fields)
-    )
+    pack = AGGREGATE.pack
+    monkeypatch.setattr(AGGREGATE, "pack", lambda *fields: seen.append(fields) or pack(*fields))
     value = torch.randn(2, S, channels + 1).to(dtype)[..., 1:]
     out = ew.aggregate(value, graph(), backend=NATIVE)
     (fields,) = seen
-    place = kernels.AGGREGATE.place
+    place = AGGREGATE.place
     assert fields[place["value"]] == value.data_ptr()
     assert fields[place["out"]] == out.data_ptr()
 

@@ -5,7 +5,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import edgewise as ew
-from edgewise.backends.native import functions, kernels
+from edgewise.backends.native import functions, kernels, storage
 from tests.native.backend import NATIVE
 
 H, D = 4, 16
@@ -14,7 +14,7 @@ H, D = 4, 16
 @pytest.fixture
 def large():
     """A graph whose output is large, and what attention reads on it."""
-    num_nodes = kernels._LARGE // (4 * H * D) + 7
+    num_nodes = storage.LARGE // (4 * H * D) + 7
     graph = ew.Window(num_nodes, left=1, right=1)
     q, k, v, push = (torch.randn(1, H, num_nodes, D) for _ in range(4))
     return graph, [t.requires_grad_() for t in (q, k, v)], push

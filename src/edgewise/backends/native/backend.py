@@ -10,17 +10,13 @@ from torch import Tensor
 
 from edgewise.backends.base import LONG_WAY, Accepts, Backend, Refuses, Work
 from edgewise.backends.native import functions
-from edgewise.backends.native.kernels import (
-    READ_OFTEN,
-    STEP,
-    Operands,
-    attention_backward,
-    settings_of,
-)
+from edgewise.backends.native.kernels import attention_backward
 from edgewise.backends.native.layout import TILE, Layout
 from edgewise.backends.native.library import why_missing
-from edgewise.backends.native.repeated_call import Shortcut
+from edgewise.backends.native.operands import Operands, settings_of
+from edgewise.backends.native.repeated_call import RepeatedCall
 from edgewise.backends.native.row_order import in_better_order, may_pay
+from edgewise.backends.native.storage import READ_OFTEN, STEP
 from edgewise.graphs import Facts, Graph, recall
 from edgewise.layouts import csr, edges, fill_of_clusters, ragged
 from edgewise.ops.bias import EdgeBias
@@ -117,11 +113,11 @@ class Native(Backend):
 
     def shortcut(
         self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
-    ) -> Shortcut | None:
+    ) -> RepeatedCall | None:
         settings = settings_of(problem.score, problem.head_dim, 0.0)
         if not _short(problem):
             return None
-        return Shortcut.of(settings, prepared, _operands(prepared, inputs))
+        return RepeatedCall.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
         self,
@@ -230,7 +226,7 @@ _COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no 
 
 
 def _copied(problem: Problem) -> bool:
-    """Whether queries, keys and values are copied first; see `kernels._storage`."""
+    """Whether queries, keys and values are copied first; see `storage.storage_of`."""
     facts = problem.facts
     if not isinstance(problem, AttentionProblem) or problem.heads == 1:
         return False

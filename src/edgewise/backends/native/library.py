@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from struct import Struct
 
+import torch
+
 from edgewise.errors import EdgewiseError
 
 __all__ = [
@@ -23,12 +25,15 @@ __all__ = [
     "Library",
     "Record",
     "library",
+    "run",
+    "threads_for",
     "why_missing",
 ]
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _NAME = f"libedgewise_native{_SUFFIX}"
 _VARIABLE = "EDGEWISE_NATIVE_LIBRARY"
+_ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 
 
 class Record:
@@ -206,3 +211,20 @@ def why_missing() -> str | None:
     """Why there are no kernels, with a cure; None where there are."""
     found = _loaded()
     return found if isinstance(found, str) else None
+
+
+def run(failed: int) -> None:
+    """Raise the error that a kernel returned.
+
+    Raises:
+        MemoryError: there was no memory for partial results.
+    """
+    if failed:
+        raise MemoryError(
+            "native: no memory for the partial results of rows that are cut. Use a smaller batch."
+        )
+
+
+def threads_for(work: int) -> int:
+    """Threads for so many edge-channels: one for what is done before a second one has started."""
+    return 1 if work < _ONE_THREAD else torch.get_num_threads()

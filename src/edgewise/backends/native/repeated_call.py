@@ -1,9 +1,9 @@
-"""A call that was made before, with other numbers: its records again, with other pointers.
+"""Repeat a kernel call: reuse its packed record and replace only the data pointers.
 
 On small graphs a call takes a few microseconds in the kernels and several times that in Python
 around them: checks, plans, strides, records. All of it follows from the shapes and strides of the
 tensors, so the first call of its kind does it, and the next ones put their pointers between the
-bytes of its record. Bytes never change, so threads may share a shortcut.
+bytes of its record. Bytes never change, so threads may share a repeated call.
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from edgewise.backends.native.double_backward import gradients_again
 from edgewise.backends.native.functions import gradients, sent_to_readers
-from edgewise.backends.native.kernels import (
-    Operands,
-    Settings,
-    empty_gradient,
-    empty_results,
-    forward_record,
-    run,
-)
+from edgewise.backends.native.kernels import empty_gradient, empty_results, forward_record
 from edgewise.backends.native.layout import Layout
-from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library
-from edgewise.backends.native.plain import gradients_again
+from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library, run
+from edgewise.backends.native.operands import Operands, Settings
 from edgewise.ops.tracing import looked_into, many_at_once
 
-__all__ = ["Shortcut"]
+__all__ = ["RepeatedCall"]
 
 # The pointers of a call.
 _FORWARD = ("query", "key", "value", "out", "lse")
@@ -61,7 +55,7 @@ class _Bytes:
         return cls(packed, fields)
 
 
-class Shortcut:
+class RepeatedCall:
     """Attention on tensors of the shapes, strides and dtype of one call."""
 
     def __init__(
@@ -78,8 +72,8 @@ class Shortcut:
         self.kernels = library()
 
     @classmethod
-    def of(cls, settings: Settings, layout: Layout, operands: Operands) -> Shortcut | None:
-        """The shortcut of a call on query, key and value, if there is one."""
+    def of(cls, settings: Settings, layout: Layout, operands: Operands) -> RepeatedCall | None:
+        """A call on query, key and value; None where the kernel reads a copy of one of them."""
         query, key, value = operands[:3]
         if not value.numel() or not query.numel():
             return None  # nothing to compute
@@ -90,16 +84,16 @@ class Shortcut:
         record = _Bytes.of(ATTENTION, packed, _FORWARD, (query, key, value, out, lse))
         if record is None:
             return None
-        shortcut = cls(settings, layout, operands, out, lse)
-        shortcut.forward = record
-        return shortcut
+        repeated = cls(settings, layout, operands, out, lse)
+        repeated.forward = record
+        return repeated
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The output of attention."""
         if torch.is_grad_enabled() and (
             query.requires_grad or key.requires_grad or value.requires_grad
         ):
-            return _Shortcut.apply(self, query, key, value)  # type: ignore[no-any-return]
+            return _RepeatedAttention.apply(self, query, key, value)  # type: ignore[no-any-return]
         return self.launch(query, key, value)[0]
 
     def launch(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,24 +165,24 @@ class Shortcut:
         return grads
 
 
-class _Shortcut(Function):
+class _RepeatedAttention(Function):
     @staticmethod
-    def forward(ctx: Any, shortcut: Shortcut, *tensors: Tensor) -> Tensor:
-        out, lse = shortcut.launch(*tensors)
-        ctx.shortcut = shortcut
+    def forward(ctx: Any, repeated: RepeatedCall, *tensors: Tensor) -> Tensor:
+        out, lse = repeated.launch(*tensors)
+        ctx.repeated = repeated
         ctx.save_for_backward(*tensors, out, lse)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad_out,) = grads
-        tensors, shortcut = ctx.saved_tensors, ctx.shortcut
+        tensors, repeated = ctx.saved_tensors, ctx.repeated
         wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or many_at_once(grads):
-            operands, rows = Operands(*tensors[:3]), shortcut.layout.rows
+            operands, rows = Operands(*tensors[:3]), repeated.layout.rows
             wanted = (*wanted, False, False, False, False)
             again = gradients_again(
-                shortcut.settings, rows, operands, None, (grad_out, None), wanted
+                repeated.settings, rows, operands, None, (grad_out, None), wanted
             )
             return None, *again[:3]
-        return None, *shortcut.launch_backward(tensors, grad_out, wanted)
+        return None, *repeated.launch_backward(tensors, grad_out, wanted)

@@ -1,4 +1,4 @@
-"""The attention of the kernels in plain torch, where a gradient has to be differentiated again."""
+"""Gradients of the kernels in plain torch operations, where they are differentiated again."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.backends.native.kernels import Operands, Settings
 from edgewise.backends.native.layout import Rows
+from edgewise.backends.native.operands import Operands, Settings
 from edgewise.layouts import Csr, ReversedCsr
 from edgewise.ops import Additive, Dot, EdgeBias, GATv2, Score
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.row_attention import row_attention
 
-__all__ = ["gradients_again"]
+__all__ = ["best_again", "gradients_again"]
 
 
 def gradients_again(
@@ -50,6 +50,38 @@ def gradients_again(
         return state.out, state.lse
 
     return differentiable_gradients(plain, operands, wanted, grads)
+
+
+def best_again(
+    grad: Tensor,
+    value: Tensor,
+    weight: Tensor | None,
+    winner: Tensor,
+    source_of_edge: Tensor,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `best_of_rows` in plain torch, which can be differentiated again."""
+    batch = value.shape[:-2]
+    winner = winner.reshape(*batch, *winner.shape[-2:]).to(torch.int64)
+    empty, edge = winner < 0, winner.clamp(min=0)
+    source = source_of_edge[edge]
+    grad = grad.masked_fill(empty, 0.0)
+    of_value = of_weight = None
+    if wanted[0]:
+        factors = 1.0 if weight is None else _pick(weight, edge)
+        of_value = torch.zeros_like(value).scatter_add(-2, source, (grad * factors).to(grad.dtype))
+    if weight is not None and wanted[1]:
+        messages = (grad * value.gather(-2, source)).to(weight.dtype)
+        wide = weight.new_zeros(*batch, weight.shape[-1])
+        wide = wide.scatter_add(-1, edge.flatten(-2), messages.flatten(-2))
+        of_weight = wide.sum_to_size(weight.shape)
+    return of_value, of_weight
+
+
+def _pick(weight: Tensor, edge: Tensor) -> Tensor:
+    """Weights ``[*batch|1, E]`` of edges ``[*batch, T, C]``."""
+    wide = weight.expand(*edge.shape[:-2], weight.shape[-1])
+    return wide.gather(-1, edge.flatten(-2)).view(edge.shape)
 
 
 def _score_of(settings: Settings) -> Score:
