@@ -1,9 +1,13 @@
-"""The question a planner answers: everything about one call except its tensors."""
+"""Problems: everything about one call except its tensors; what a planner decides about.
+
+A *signature* is a problem without its graph. Backends judge and prepare problems, and run on
+signatures: what runs holds no graph, so a graph may remember its own plans.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
@@ -12,33 +16,35 @@ from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce", "edges_as_text"]
+__all__ = [
+    "AggregateProblem",
+    "AggregateSignature",
+    "AttentionProblem",
+    "AttentionSignature",
+    "Problem",
+    "Reduce",
+    "Signature",
+    "edges_as_text",
+]
 
 Reduce = Literal["sum", "mean", "max"]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What every question holds.
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What the signature of every call holds.
 
     Attributes:
-        graph: Which target reads which source.
         batch: Product of the leading batch dimensions, which share the graph.
         dtype: Of all tensors.
         device: Of all tensors.
         needs_grad: Whether a backward pass will follow.
     """
 
-    graph: Graph
     batch: int
     dtype: torch.dtype
     device: torch.device
     needs_grad: bool
-
-    @property
-    def facts(self) -> Facts:
-        """What is known about the graph, worked out once."""
-        return recall(self.graph, "facts", self.graph.facts)
 
     @property
     def accumulate(self) -> torch.dtype:
@@ -46,9 +52,9 @@ class Problem:
         return accumulate_dtype(self.dtype)
 
 
-@dataclass(frozen=True)
-class AttentionProblem(Problem):
-    """A question about `edgewise.attention`.
+@dataclass(frozen=True, kw_only=True)
+class AttentionSignature(Signature):
+    """The signature of a call of `edgewise.attention`.
 
     Attributes:
         score: The score, without its tensor.
@@ -84,9 +90,50 @@ class AttentionProblem(Problem):
     def plain(self) -> bool:
         """Whether query, key and value are all that is given, and the output all that is wanted.
 
-        Calls of this kind take a short way; see `edgewise.backends.Backend.shortcut`.
+        Calls of this kind have a fast path; see `edgewise.backends.AttentionBackend.shortcut`.
         """
         return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateSignature(Signature):
+    """The signature of a call of `edgewise.aggregate`.
+
+    Attributes:
+        reduce: How the sources of a target are combined.
+        channels: ``C``.
+        weighted: Whether each edge has a weight.
+    """
+
+    reduce: Reduce
+    channels: int
+    weighted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(Signature):
+    """A signature and the graph of the call.
+
+    Attributes:
+        graph: Which target reads which source.
+    """
+
+    graph: Graph
+
+    @property
+    def facts(self) -> Facts:
+        """Bounds on the graph, computed once."""
+        return recall(self.graph, "facts", self.graph.facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionProblem(Problem, AttentionSignature):
+    """One call of `edgewise.attention`, without its tensors."""
+
+    @property
+    def signature(self) -> AttentionSignature:
+        """The same without the graph."""
+        return AttentionSignature(**_without_graph(self))
 
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
@@ -103,25 +150,24 @@ class AttentionProblem(Problem):
         )
 
 
-@dataclass(frozen=True)
-class AggregateProblem(Problem):
-    """A question about `edgewise.aggregate`.
+@dataclass(frozen=True, kw_only=True)
+class AggregateProblem(Problem, AggregateSignature):
+    """One call of `edgewise.aggregate`, without its tensors."""
 
-    Attributes:
-        reduce: How the sources of a target are combined.
-        channels: ``C``.
-        weighted: Whether each edge has a weight.
-    """
-
-    reduce: Reduce
-    channels: int
-    weighted: bool = False
+    @property
+    def signature(self) -> AggregateSignature:
+        """The same without the graph."""
+        return AggregateSignature(**_without_graph(self))
 
     def __str__(self) -> str:
         reduce = f"weighted {self.reduce}" if self.weighted else self.reduce
         return " · ".join(
             [f"aggregate ({reduce})", _size(self), f"{self.channels} channels", _machine(self)]
         )
+
+
+def _without_graph(problem: Problem) -> dict[str, Any]:
+    return {f.name: getattr(problem, f.name) for f in fields(problem) if f.name != "graph"}
 
 
 def _size(problem: Problem) -> str:

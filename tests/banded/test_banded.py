@@ -197,5 +197,5 @@ def test_what_it_refuses_is_a_sentence():
         ew.attention(torch.randn(2, 9, 4), q, q, ew.Causal(9, 8), backend="banded")
     with pytest.raises(ew.BackendRefused, match="set dropout=0"):
         ew.attention(q, q, q, ew.Causal(8), dropout=0.1, backend="banded")
-    with pytest.raises(ew.BackendRefused, match="sums without scores"):
+    with pytest.raises(ew.BackendRefused, match="computes attention alone"):
         ew.aggregate(q, ew.Causal(8), backend="banded")

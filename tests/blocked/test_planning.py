@@ -121,7 +121,7 @@ def test_what_it_refuses_is_a_sentence():
         ew.attention(q, q, q, ew.Causal(8), edge_key=edge_key, backend="blocked")
     with pytest.raises(ew.BackendRefused, match="set dropout=0"):
         ew.attention(q, q, q, ew.Causal(8), dropout=0.1, backend="blocked")
-    with pytest.raises(ew.BackendRefused, match="sums without scores"):
+    with pytest.raises(ew.BackendRefused, match="computes attention alone"):
         ew.aggregate(q, ew.Causal(8), backend="blocked")
     with FakeTensorMode():
         far = torch.empty(2, 8, 4, device="cuda")

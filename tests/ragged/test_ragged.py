@@ -351,7 +351,7 @@ def test_what_it_refuses_is_a_sentence():
         ew.attention(q, q, q, blocks, edge_key=torch.zeros(2, 34, 4), backend="ragged")
     with pytest.raises(ew.BackendRefused, match="no score but Dot without a soft cap"):
         ew.attention(q, q, q, blocks, score=ew.Dot(softcap=1.0), backend="ragged")
-    with pytest.raises(ew.BackendRefused, match="sums without scores"):
+    with pytest.raises(ew.BackendRefused, match="computes attention alone"):
         ew.aggregate(q, blocks, backend="ragged")
 
 

@@ -3,6 +3,8 @@
 from edgewise.backends.banded import BandCutter
 from edgewise.backends.base import (
     Accepts as Accepts,
+    AggregateBackend as AggregateBackend,
+    AttentionBackend as AttentionBackend,
     Backend as Backend,
     Refuses as Refuses,
     Work as Work,

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, final
 
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses
+from edgewise.backends.base import Accepts, AttentionBackend, Refuses
 from edgewise.graphs import recall
 from edgewise.ops import cpu_flash
 from edgewise.ops.cpu_flash import Pieces, Tables, above_zero
@@ -20,7 +20,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import AttentionProblem, AttentionSignature
 
 __all__ = ["Cut", "Cutter", "Tiled", "TracedPieces", "hides", "scale_of"]
 
@@ -54,9 +54,9 @@ class Cut:
     eager: Pieces
     traced: TracedPieces
 
-    def attention(self, problem: AttentionProblem, inputs: Inputs) -> AttentionState:
+    def attention(self, signature: AttentionSignature, inputs: Inputs) -> AttentionState:
         """Output and log-sum-exp by torch's kernel, differentiable any number of times."""
-        query, scale = above_zero(inputs.query, scale_of(problem))
+        query, scale = above_zero(inputs.query, scale_of(signature))
         out, lse = cpu_flash.attention(
             lambda tables: self.traced.forward(tables, scale),
             self.eager,
@@ -67,14 +67,14 @@ class Cut:
 
     def gradients(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        """What `Backend.backward` returns, by torch's kernel."""
-        factor = scale_of(problem)
+        """What `AttentionBackend.backward` returns, by torch's kernel."""
+        factor = scale_of(signature)
         query, scale = above_zero(inputs.query, factor)
         of_query, of_key, of_value = cpu_flash.gradients(
             self.eager,
@@ -104,7 +104,7 @@ class Cutter(Protocol):
         ...
 
     def accept(self, problem: AttentionProblem) -> Accepts:
-        """What computing the pieces takes; pure and cheap, as `Backend.judge` is."""
+        """What computing the pieces takes; pure and cheap."""
         ...
 
     def key(self, problem: AttentionProblem) -> Hashable:
@@ -117,7 +117,7 @@ class Cutter(Protocol):
 
 
 @final
-class Tiled(Backend):
+class Tiled(AttentionBackend):
     """Attention on the pieces of a graph: torch's fused kernel where nothing traces the call.
 
     Args:
@@ -132,41 +132,32 @@ class Tiled(Backend):
         self.name = name
         self.cutter = cutter
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
-        pieces = self.cutter.pieces
-        if not isinstance(problem, AttentionProblem):
-            return Refuses(
-                (f"sums without scores gain nothing from {pieces}; use native or gather",)
-            )
-        reasons = _refusals(problem, pieces, self.cutter.graph_refusal(problem))
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
+        reasons = _refusals(problem, self.cutter.pieces, self.cutter.graph_refusal(problem))
         return Refuses(tuple(reasons)) if reasons else self.cutter.accept(problem)
 
-    def prepare(self, problem: Problem) -> Cut:
-        assert isinstance(problem, AttentionProblem)
+    def prepare_attention(self, problem: AttentionProblem) -> Cut:
         key = (self.name, self.cutter.key(problem))
         return recall(problem.graph, key, lambda: self.cutter.cut(problem))
 
-    def forward(self, problem: AttentionProblem, prepared: Cut, inputs: Inputs) -> AttentionState:
+    def forward(
+        self, signature: AttentionSignature, prepared: Cut, inputs: Inputs
+    ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if looked_into(tensors):
-            return AttentionState(*prepared.traced.forward(tensors, scale_of(problem)))
-        return prepared.attention(problem, inputs)
+            return AttentionState(*prepared.traced.forward(tensors, scale_of(signature)))
+        return prepared.attention(signature, inputs)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: Cut,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        return prepared.gradients(problem, inputs, state, grad_out, grad_lse)
-
-    def aggregate(
-        self, problem: AggregateProblem, prepared: Cut, value: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        raise AssertionError("judge accepts no aggregation")
+        return prepared.gradients(signature, inputs, state, grad_out, grad_lse)
 
 
 def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[str]:
@@ -194,10 +185,10 @@ def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list
     return reasons
 
 
-def scale_of(problem: AttentionProblem) -> float:
+def scale_of(signature: AttentionSignature) -> float:
     """The factor of the scores, which are `Dot`."""
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
+    assert isinstance(signature.score, Dot)
+    return signature.score.factor(signature.head_dim)
 
 
 def hides(problem: AttentionProblem, columns: int) -> bool:

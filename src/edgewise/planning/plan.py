@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from edgewise.backends import BACKENDS, Backend
+from edgewise.backends import BACKENDS, AggregateBackend, AttentionBackend, Backend
 from edgewise.errors import PlanError
 from edgewise.graphs import Complete, Graph, recall
 from edgewise.graphs.base import lasting
@@ -198,7 +198,11 @@ class Run(Plan):
     @cached_property
     def prepared(self) -> Any:
         """What the backend worked out about the graph: once for each plan."""
-        return self.executor.prepare(self.problem)
+        if isinstance(self.problem, AttentionProblem):
+            return cast("AttentionBackend", self.executor).prepare_attention(self.problem)
+        return cast("AggregateBackend", self.executor).prepare_aggregate(
+            cast("AggregateProblem", self.problem)
+        )
 
     @cached_property
     def note(self) -> str | None:
@@ -213,20 +217,26 @@ class Run(Plan):
 
     def attend(self, inputs: Inputs) -> Tensor:
         with _full_precision(self.problem.device):
-            return self.executor.attend(attention_of(self.problem), self.prepared, inputs)
+            return cast("AttentionBackend", self.executor).attend(
+                attention_of(self.problem), self.prepared, inputs
+            )
 
     def forward(self, inputs: Inputs) -> AttentionState:
         with _full_precision(self.problem.device):
-            return self.executor.forward(attention_of(self.problem), self.prepared, inputs)
+            return cast("AttentionBackend", self.executor).forward(
+                attention_of(self.problem), self.prepared, inputs
+            )
 
     def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         with torch.no_grad(), lasting():
-            return self.executor.shortcut(attention_of(self.problem), self.prepared, inputs)
+            return cast("AttentionBackend", self.executor).shortcut(
+                attention_of(self.problem), self.prepared, inputs
+            )
 
     def backward(
         self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
     ) -> Mapping[str, Tensor]:
-        return self.executor.backward(
+        return cast("AttentionBackend", self.executor).backward(
             attention_of(self.problem), self.prepared, inputs, state, grad_out, grad_lse
         )
 
@@ -234,7 +244,9 @@ class Run(Plan):
         """Sum, mean or maximum over the sources of each target."""
         assert isinstance(self.problem, AggregateProblem)
         with _full_precision(self.problem.device):
-            return self.executor.aggregate(self.problem, self.prepared, value, weight)
+            return cast("AggregateBackend", self.executor).aggregate(
+                self.problem, self.prepared, value, weight
+            )
 
     def to_dict(self) -> dict[str, Any]:
         found = {
