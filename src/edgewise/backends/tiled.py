@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, final
 
+import torch
 from torch import Tensor
 
 from edgewise.backends.base import Accepts, AttentionBackend, Refuses
@@ -56,6 +57,9 @@ class Cut:
 
     def attention(self, signature: AttentionSignature, inputs: Inputs) -> AttentionState:
         """Output and log-sum-exp by torch's kernel, differentiable any number of times."""
+        if _is_empty(inputs):
+            tensors = (inputs.query, inputs.key, inputs.value)
+            return AttentionState(*self.traced.forward(tensors, scale_of(signature)))
         query, scale = above_zero(inputs.query, scale_of(signature))
         out, lse = cpu_flash.attention(
             lambda tables: self.traced.forward(tables, scale),
@@ -74,6 +78,9 @@ class Cut:
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
         """What `AttentionBackend.backward` returns, by torch's kernel."""
+        tensors = {name: t for name, t in inputs.tensors().items() if t.requires_grad}
+        if _is_empty(inputs):
+            return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         factor = scale_of(signature)
         query, scale = above_zero(inputs.query, factor)
         of_query, of_key, of_value = cpu_flash.gradients(
@@ -87,8 +94,12 @@ class Cut:
         if scale != factor:
             of_query = of_query * (factor / scale)
         grads = {"query": of_query, "key": of_key, "value": of_value}
-        tensors = inputs.tensors()
-        return {name: grad for name, grad in grads.items() if tensors[name].requires_grad}
+        return {name: grads[name] for name in tensors}
+
+
+def _is_empty(inputs: Inputs) -> bool:
+    """Whether a batch has no entries, by whose number torch's kernel divides."""
+    return not inputs.query.shape[:-2].numel()
 
 
 class Cutter(Protocol):

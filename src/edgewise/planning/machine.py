@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import torch
 
 from edgewise.atomic import read_regular
-from edgewise.errors import EdgewiseError, printable
+from edgewise.errors import EdgewiseError, PlanError, printable
 
 __all__ = [
     "PRICE_SETS",
@@ -102,11 +102,21 @@ class Constants:
         """What a way of computing takes.
 
         Devices and dtypes that were not measured follow those that were; see `priced_as`.
+
+        Raises:
+            PlanError: there are no prices for this way.
         """
         device = priced_as(device)
         table = self.prices.get(device, {}).get(way)
         if table is None:
-            table = shipped().prices[device][way]
+            ways = shipped().prices[device]
+            if way not in ways:
+                raise PlanError(
+                    f"there are no prices on {device} for {printable(repr(way))}, the way in which "
+                    f"a backend accepts this problem. Let its judge name one of "
+                    f"{', '.join(map(repr, sorted(ways)))}."
+                )
+            table = ways[way]
         name, pass_ = str(dtype).removeprefix("torch."), _PASSES[training]
         if name in table:
             return table[name][pass_]

@@ -170,7 +170,7 @@ def _library(found: ctypes.CDLL) -> Library:
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
 
     def kernel(name: str) -> Kernel:
-        function = getattr(found, f"edgewise_{name}")
+        function = getattr(found, f"edgewise_run_{name}")
         function.argtypes, function.restype = [ctypes.c_char_p], integer
         return function
 
@@ -185,11 +185,11 @@ def _library(found: ctypes.CDLL) -> Library:
         threads,
         kernel("attention_forward"),
         kernel("attention_statistics"),
-        kernel("attention_backward_"),
+        kernel("attention_backward"),
         kernel("aggregate_forward"),
         kernel("edge_products"),
-        kernel("eigenvectors_"),
-        kernel("walks_"),
+        kernel("eigenvectors"),
+        kernel("walks"),
         schedule,
         advise,
     )
