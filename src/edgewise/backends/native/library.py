@@ -1,4 +1,4 @@
-"""The compiled library: found, loaded and checked once, or a sentence that says why not."""
+"""The compiled library: loaded and checked once, or the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _loaded() -> Library | str:
 
 
 def _path() -> Path | None:
-    """Where the library lies: as the variable says, or installed beside this file."""
+    """Path of the library: of the environment variable, or installed beside this file."""
     named = os.environ.get(_VARIABLE)
     if named:
         return Path(named).absolute()  # a bare name would be looked for in the system's folders

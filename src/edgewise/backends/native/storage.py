@@ -129,7 +129,7 @@ def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def new(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
-    """A new tensor; a large one asks for large pages."""
+    """A new tensor; where it is large, on large pages."""
     table = like.new_empty(shape, dtype=dtype)
     # The first touch of every small page would take half a microsecond. A fake tensor has no pages.
     if type(table) is Tensor and table.nbytes >= LARGE:
