@@ -13,7 +13,13 @@ from typing import ClassVar, Protocol, final
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, AttentionBackend, Refuses
+from edgewise.backends.base import (
+    Accepts,
+    AttentionBackend,
+    Refuses,
+    refusals_of_edge_features,
+    scale_of,
+)
 from edgewise.graphs import recall
 from edgewise.ops import cpu_flash
 from edgewise.ops.cpu_flash import Pieces, Tables, above_zero
@@ -23,7 +29,7 @@ from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
 from edgewise.problem import AttentionProblem, AttentionSignature
 
-__all__ = ["Cut", "Cutter", "Tiled", "TracedPieces", "hides", "scale_of"]
+__all__ = ["Cut", "Cutter", "Tiled", "TracedPieces", "hides"]
 
 _VECTOR = 32  # numbers; twice as many as any processor has
 
@@ -188,18 +194,10 @@ def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list
         reasons.append("torch's fused attention knows no score but Dot without a soft cap")
     if problem.bias is not None:
         reasons.append(f"{pieces} take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to {pieces}; leave it out")
+    reasons += refusals_of_edge_features(problem, pieces)
     if problem.dropout:
         reasons.append("torch's dropout cannot be repeated edge by edge; set dropout=0")
     return reasons
-
-
-def scale_of(signature: AttentionSignature) -> float:
-    """The factor of the scores, which are `Dot`."""
-    assert isinstance(signature.score, Dot)
-    return signature.score.factor(signature.head_dim)
 
 
 def hides(problem: AttentionProblem, columns: int) -> bool:
