@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "partial.hpp"
 #include "rowops.hpp"
@@ -642,21 +643,15 @@ int64_t products_of_edges(const edgewise_products &call) {
 }  // namespace
 
 int64_t aggregate_forward(const edgewise_aggregate &call) {
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return aggregate<double>(call);
-        case EDGEWISE_FLOAT32: return aggregate<float>(call);
-        case EDGEWISE_BFLOAT16: return aggregate<BFloat16>(call);
-        default: return aggregate<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return aggregate<typename decltype(dtype)::Number>(call);
+    });
 }
 
 int64_t edge_products(const edgewise_products &call) {
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return products_of_edges<double>(call);
-        case EDGEWISE_FLOAT32: return products_of_edges<float>(call);
-        case EDGEWISE_BFLOAT16: return products_of_edges<BFloat16>(call);
-        default: return products_of_edges<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return products_of_edges<typename decltype(dtype)::Number>(call);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

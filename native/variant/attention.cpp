@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"
 
@@ -312,12 +313,9 @@ int64_t forward(const edgewise_attention &call) {
 
 int64_t attention_forward(const edgewise_attention &call) {
     if (has_tiles(call)) return tiles_forward(call);
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return forward<double>(call);
-        case EDGEWISE_FLOAT32: return forward<float>(call);
-        case EDGEWISE_BFLOAT16: return forward<BFloat16>(call);
-        default: return forward<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return forward<typename decltype(dtype)::Number>(call);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

@@ -7,6 +7,7 @@
 
 #include "../memory.hpp"
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"
 
@@ -768,24 +769,19 @@ int64_t backward(const edgewise_attention_backward &back) {
 }  // namespace
 
 int64_t attention_statistics(const edgewise_attention_backward &back) {
-    switch (back.call.dtype) {
-        case EDGEWISE_FLOAT64: return statistics<double>(back, static_cast<double *>(back.stats));
-        case EDGEWISE_FLOAT32: return statistics<float>(back, static_cast<float *>(back.stats));
-        case EDGEWISE_BFLOAT16: return statistics<BFloat16>(back, static_cast<float *>(back.stats));
-        default: return statistics<Float16>(back, static_cast<float *>(back.stats));
-    }
+    return dispatch_dtype(back.call.dtype, [&](auto dtype) {
+        using T = typename decltype(dtype)::Number;
+        return statistics<T>(back, static_cast<Accumulate<T> *>(back.stats));
+    });
 }
 
 int64_t attention_backward(const edgewise_attention_backward &back) {
     // Where heads or batches share a bias, tiles would add to its gradient at the same time.
     const bool alone = !is_shared(back.grad_bias, back.call);
     if (!back.stats && has_tiles(back.call) && alone) return tiles_backward(back);
-    switch (back.call.dtype) {
-        case EDGEWISE_FLOAT64: return backward<double>(back);
-        case EDGEWISE_FLOAT32: return backward<float>(back);
-        case EDGEWISE_BFLOAT16: return backward<BFloat16>(back);
-        default: return backward<Float16>(back);
-    }
+    return dispatch_dtype(back.call.dtype, [&](auto dtype) {
+        return backward<typename decltype(dtype)::Number>(back);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 from edgewise.problem import (
     AggregateProblem,
@@ -33,6 +34,8 @@ __all__ = [
     "Refuses",
     "Work",
     "backward_by_recomputation",
+    "refusals_of_edge_features",
+    "scale_of",
 ]
 
 LONG_WAY = 4.0  # calls, where a backend has a shortcut and a problem cannot take it
@@ -101,7 +104,7 @@ class Backend(ABC):
         plain_operations: Whether exporters that know torch's operations alone can record it.
     """
 
-    name: ClassVar[str]
+    name: str
     twice_differentiable: ClassVar[bool]
     forward_mode: ClassVar[bool] = False
     plain_operations: ClassVar[bool] = False
@@ -244,3 +247,23 @@ def backward_by_recomputation(
         name: torch.zeros_like(leaf) if grad is None else grad
         for (name, leaf), grad in zip(wanted.items(), found, strict=True)
     }
+
+
+def refusals_of_edge_features(problem: AttentionProblem, pieces: str) -> list[str]:
+    """Why a backend that does not compute edge by edge refuses tensors of edges, as sentences.
+
+    Args:
+        problem: The planned call.
+        pieces: What the backend computes on, in the plural.
+    """
+    return [
+        f"{name} belongs to edges, not to {pieces}; leave it out"
+        for name in ("edge_key", "edge_value")
+        if getattr(problem, name)
+    ]
+
+
+def scale_of(signature: AttentionSignature) -> float:
+    """The factor of the scores, which are `Dot`."""
+    assert isinstance(signature.score, Dot)
+    return signature.score.factor(signature.head_dim)

@@ -53,7 +53,7 @@ class _Rows:
 class Gather(AttentionBackend, AggregateBackend):
     """One row of memory for each edge, in plain torch, on any device."""
 
-    name: ClassVar[str] = "gather"
+    name = "gather"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     plain_operations: ClassVar[bool] = True

@@ -37,7 +37,7 @@ __all__ = ["Reference"]
 class Reference(AttentionBackend, AggregateBackend):
     """Padded rows in plain torch: the definition, in float32 or float64."""
 
-    name: ClassVar[str] = "reference"
+    name = "reference"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     plain_operations: ClassVar[bool] = True

@@ -17,7 +17,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, AttentionBackend, Refuses, Work
+from edgewise.backends.base import (
+    Accepts,
+    AttentionBackend,
+    Refuses,
+    Work,
+    refusals_of_edge_features,
+    scale_of,
+)
 from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
 from edgewise.backends.flex.call import Prepared, call, soft_cap
 from edgewise.backends.flex.mask import BITS, mask_of
@@ -41,7 +48,7 @@ _UNCHECKED = "not checked on a GPU yet"
 class Flex(AttentionBackend):
     """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
 
-    name: ClassVar[str] = "flex"
+    name = "flex"
     twice_differentiable: ClassVar[bool] = False
 
     def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
@@ -75,7 +82,7 @@ class Flex(AttentionBackend):
 
     def attend(self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs) -> Tensor:
         _check(signature, inputs)
-        return call(prepared, inputs, _scale(signature), wants_lse=False)[0]
+        return call(prepared, inputs, scale_of(signature), wants_lse=False)[0]
 
     def forward(
         self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs
@@ -83,7 +90,7 @@ class Flex(AttentionBackend):
         _check(signature, inputs)
         if signature.device.type == "cpu":
             raise BackendRefused(f"flex: {_NO_LSE}. Or use backend='auto'.")
-        out, lse = call(prepared, inputs, _scale(signature), wants_lse=True)
+        out, lse = call(prepared, inputs, scale_of(signature), wants_lse=True)
         assert lse is not None
         return AttentionState(out, lse)
 
@@ -138,11 +145,6 @@ def _check(signature: AttentionSignature, inputs: Inputs) -> None:
         raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
 
 
-def _scale(signature: AttentionSignature) -> float:
-    assert isinstance(signature.score, Dot)
-    return signature.score.factor(signature.head_dim)
-
-
 # --- What it accepts -----------------------------------------------------------------------------
 
 
@@ -152,9 +154,7 @@ def _refusals(problem: AttentionProblem) -> list[str]:
         reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot")
     if problem.bias is not None:
         reasons.append(f"blocks take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
+    reasons += refusals_of_edge_features(problem, "blocks")
     if problem.dropout:
         reasons.append("FlexAttention has no dropout; set dropout=0")
     if not problem.facts.simple:

@@ -16,14 +16,10 @@ from edgewise.backends.base import (
     Refuses,
 )
 from edgewise.backends.native import functions
-from edgewise.backends.native.kernels import (
-    Operands,
-    attention_backward,
-    settings_of,
-)
+from edgewise.backends.native.kernels import attention_backward
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
-from edgewise.backends.native.order import in_better_order
+from edgewise.backends.native.operands import Operands, settings_of
 from edgewise.backends.native.price import (
     COPIES,
     SUM_LANES,
@@ -39,7 +35,8 @@ from edgewise.backends.native.price import (
     work_of,
     worked_on,
 )
-from edgewise.backends.native.shortcut import Shortcut
+from edgewise.backends.native.repeated_call import RepeatedCall
+from edgewise.backends.native.row_order import in_better_order
 from edgewise.graphs import recall
 from edgewise.layouts import csr, edges, ragged
 from edgewise.ops.bias import EdgeBias
@@ -64,7 +61,7 @@ _FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save m
 class Native(AttentionBackend, AggregateBackend):
     """One pass over the edges in compiled kernels; CPU."""
 
-    name: ClassVar[str] = "native"
+    name = "native"
     twice_differentiable: ClassVar[bool] = True
 
     def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
@@ -138,11 +135,11 @@ class Native(AttentionBackend, AggregateBackend):
 
     def shortcut(
         self, signature: AttentionSignature, prepared: Layout, inputs: Inputs
-    ) -> Shortcut | None:
+    ) -> RepeatedCall | None:
         settings = settings_of(signature.score, signature.head_dim, 0.0)
         if not _short(signature):
             return None
-        return Shortcut.of(settings, prepared, _operands(prepared, inputs))
+        return RepeatedCall.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
         self,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgewise.backends.base import Work
-from edgewise.backends.native.kernels import READ_OFTEN, STEP
 from edgewise.backends.native.layout import TILE
-from edgewise.backends.native.order import may_pay
+from edgewise.backends.native.row_order import may_pay
+from edgewise.backends.native.storage import READ_OFTEN, STEP
 from edgewise.graphs import Facts, Graph, recall
 from edgewise.layouts import fill_of_clusters
 from edgewise.ops.scores import Dot
@@ -126,7 +126,7 @@ COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no s
 
 
 def is_copied(problem: AttentionProblem) -> bool:
-    """Whether queries, keys and values are copied first; see `kernels._storage`."""
+    """Whether queries, keys and values are copied first; see `storage.storage_of`."""
     facts = problem.facts
     if problem.heads == 1:
         return False
