@@ -29,7 +29,7 @@ from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, accumulate_dtype
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Native"]
+__all__ = ["Native", "kept_between_passes"]
 
 _MOST_INDEX = 2**31 - 1
 _MOST_CHANNELS = 512
@@ -59,7 +59,7 @@ class Native(Backend):
             nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
             if problem.needs_grad:
                 nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
-            taken = _tables(problem, key, value)
+            taken = _tables(problem, key, value) + _kept(problem)
             per_edge = (
                 problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
             )
@@ -98,7 +98,7 @@ class Native(Backend):
         if problem.needs_grad:
             _ = layout.reversed
         if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
-            _ = layout.share_of_edge
+            _ = layout.share(problem.accumulate)
         if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
             found = edges(problem.graph)
             return layout.with_ends(found.target, found.source)
@@ -165,8 +165,9 @@ class Native(Backend):
         if problem.reduce == "max":
             return functions.best_of_rows(prepared, value, weight)
         if problem.reduce == "mean":
-            share = prepared.share_of_edge.to(problem.accumulate)
-            weight = share if weight is None else weight * share
+            if weight is None:
+                return functions.mean_of_rows(prepared, value)
+            weight = weight * prepared.share(problem.accumulate)
         return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 
@@ -224,6 +225,56 @@ def _tables(problem: AttentionProblem, key: int, value: int) -> int:
         found += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
     copies = read + T * value * problem.needs_grad
     return found + copies * size * _copied(problem)
+
+
+_ALWAYS_KEPT = 2 << 20  # bytes
+
+
+def kept_between_passes(
+    batch: int,
+    heads: int,
+    kv_heads: int,
+    targets: int,
+    sources: int,
+    edges: int,
+    channels: int,
+    dtype: torch.dtype,
+) -> int:
+    """Bytes that one pass of the backward keeps for the other: two numbers for each edge and head.
+
+    The same as `numbers_kept` in native/variant/backward.cpp: 0 where that is more than what query,
+    key, value and output hold together, and more than 2 MiB.
+
+    Args:
+        batch: Tensors of a batch.
+        heads: Of queries.
+        kv_heads: Of keys.
+        targets: Rows.
+        sources: Columns.
+        edges: Edges.
+        channels: Of a key and a value together.
+        dtype: Of the tensors.
+    """
+    kept = 2 * batch * heads * edges * accumulate_dtype(dtype).itemsize
+    tensors = batch * (heads * targets + kv_heads * sources) * channels * dtype.itemsize
+    return kept if kept <= max(tensors, _ALWAYS_KEPT) else 0
+
+
+def _kept(problem: AttentionProblem) -> int:
+    if not problem.needs_grad or _in_tiles(problem):
+        return 0
+    facts = problem.facts
+    kept = kept_between_passes(
+        problem.batch,
+        problem.heads,
+        problem.kv_heads,
+        facts.num_targets,
+        facts.num_sources,
+        facts.max_edges,
+        problem.head_dim + problem.value_dim,
+        problem.dtype,
+    )
+    return kept // max(problem.batch, 1)
 
 
 _COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut

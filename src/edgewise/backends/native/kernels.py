@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
-_REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
+_REDUCTIONS = {"sum": 0, "max": 1, "won": 2, "mean": 3}
 _DOT, _ADDITIVE, _GATV2 = range(3)
 _SLOTS = 8  # numbers that a kernel may read beyond the last target's heads
 _ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
@@ -322,26 +322,21 @@ def _ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
 def _storage(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
     """How rows are best stored, which pays for a copy where each is read often.
 
-    Heads that fit together into one step of the kernels want to be adjacent; wider rows are read a
-    head at a time, from tables in which the rows of a head are adjacent.
+    Heads that fit together into one step of the kernels want to be adjacent. Wider rows are read as
+    they are: several copies cost more than what another order saves.
     """
     query, value = operands.query, operands.value
     heads = query.shape[-3]
     if heads == 1 or rows.num_edges < READ_OFTEN * max(rows.num_rows, rows.num_columns):
         return _whole_rows
     widest = heads * max(query.shape[-1], value.shape[-1]) * query.itemsize
-    return _by_node if widest <= STEP else _by_head
+    return _by_node if widest <= STEP else _whole_rows
 
 
 def _by_node(tensor: Tensor) -> Tensor:
     if tensor.stride(-3) > tensor.stride(-2):
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
     return _whole_rows(tensor)
-
-
-def _by_head(tensor: Tensor) -> Tensor:
-    tensor = _in_one_piece(tensor)
-    return _four(tensor if tensor.stride(-3) > tensor.stride(-2) else tensor.contiguous())
 
 
 def _four(tensor: Tensor) -> Tensor:
@@ -427,10 +422,10 @@ def reduce_rows(
     weight: Tensor | None,
     winner: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sums or maxima of each row, with the winning edges of a maximum.
+    """Sums, means or maxima of each row, with the winning edges of a maximum.
 
     Args:
-        reduce: ``"sum"`` or ``"max"``; ``"won"`` sums what the edges have won.
+        reduce: ``"sum"``, ``"mean"`` or ``"max"``; ``"won"`` sums what the edges have won.
         rows: By target, or by source for a gradient.
         value: ``[*batch, columns, C]``.
         weight: ``[*batch|1, E]`` in edge order, in the dtype sums are kept in.
