@@ -24,8 +24,9 @@ extern "C" {
 
 enum { EDGEWISE_FLOAT64 = 0, EDGEWISE_FLOAT32 = 1, EDGEWISE_BFLOAT16 = 2, EDGEWISE_FLOAT16 = 3 };
 enum { EDGEWISE_DOT = 0, EDGEWISE_ADDITIVE = 1, EDGEWISE_GATV2 = 2 };
-/* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column. */
-enum { EDGEWISE_SUM = 0, EDGEWISE_MAX = 1, EDGEWISE_WON = 2 };
+/* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column.
+ * EDGEWISE_MEAN: a sum over the number of edges, whatever their weights. */
+enum { EDGEWISE_SUM = 0, EDGEWISE_MAX = 1, EDGEWISE_WON = 2, EDGEWISE_MEAN = 3 };
 
 /* A tensor [batch, heads, rows, dim]. A null pointer means there is none. */
 typedef struct {

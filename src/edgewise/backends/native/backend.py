@@ -30,6 +30,7 @@ from edgewise.backends.native.price import (
     far_bytes,
     in_tiles,
     is_copied,
+    kept_bytes,
     may_order,
     ordered,
     work_of,
@@ -75,7 +76,9 @@ class Native(AttentionBackend, AggregateBackend):
         if problem.needs_grad:
             nodes += (T + S) * (key + value) * size + 8 * T * heads
         biased = heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
-        taken = problem.batch * (bytes_of_tables(problem, key, value) + E * biased)
+        taken = problem.batch * (
+            bytes_of_tables(problem, key, value) + kept_bytes(problem) + E * biased
+        )
         way = "fused tiles" if in_tiles(problem) else "fused rows"
         far = 0.0 if way == "fused tiles" else far_bytes(facts, (key + value) * size)
         work = work_of(
@@ -119,7 +122,7 @@ class Native(AttentionBackend, AggregateBackend):
     def prepare_aggregate(self, problem: AggregateProblem) -> Layout:
         layout = _lowered(problem)
         if problem.reduce == "mean":
-            _ = layout.share_of_edge
+            _ = layout.share(problem.accumulate)
         return layout
 
     def note(self, problem: Problem) -> str | None:
@@ -183,8 +186,9 @@ class Native(AttentionBackend, AggregateBackend):
         if signature.reduce == "max":
             return functions.best_of_rows(prepared, value, weight)
         if signature.reduce == "mean":
-            share = prepared.share_of_edge.to(signature.accumulate)
-            weight = share if weight is None else weight * share
+            if weight is None:
+                return functions.mean_of_rows(prepared, value)
+            weight = weight * prepared.share(signature.accumulate)
         return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 

@@ -13,7 +13,7 @@ from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["edge_products", "reduce_rows"]
 
-_REDUCTIONS = {"sum": 0, "max": 1, "won": 2}
+_REDUCTIONS = {"sum": 0, "max": 1, "won": 2, "mean": 3}
 
 
 def reduce_rows(
@@ -26,7 +26,7 @@ def reduce_rows(
     """Sums or maxima of each row, with the winning edges of a maximum.
 
     Args:
-        reduce: ``"sum"`` or ``"max"``; ``"won"`` sums what the edges have won.
+        reduce: ``"sum"``, ``"mean"`` or ``"max"``; ``"won"`` sums what the edges have won.
         rows: By target, or by source for a gradient.
         value: ``[*batch, columns, C]``.
         weight: ``[*batch|1, E]`` in edge order, in the dtype sums are kept in.

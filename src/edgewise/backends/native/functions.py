@@ -20,12 +20,14 @@ from edgewise.backends.native.layout import Layout, Rows
 from edgewise.backends.native.operands import Operands, Settings
 from edgewise.ops.computed_again import all_finite
 from edgewise.ops.once_differentiable import refuse_forward_mode
+from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into, many_at_once
 
 __all__ = [
     "attention",
     "best_of_rows",
     "gradients",
+    "mean_of_rows",
     "sum_of_rows",
 ]
 
@@ -187,6 +189,31 @@ class _Sum(Function):
             ends = (value, grad) if ctx.flip else (grad, value)
             of_weight = _Products.apply(ctx.layout, weight.shape, *ends)
         return None, None, of_value, of_weight
+
+
+def mean_of_rows(layout: Layout, value: Tensor) -> Tensor:
+    """The mean over the sources of each target: a sum whose edges weigh one over their number."""
+    if forward_mode():
+        refuse_forward_mode("native")
+    if looked_into((value,)):
+        share = layout.share(accumulate_dtype(value.dtype))
+        return sum_of_rows(layout, value, share, flip=False)
+    if not _needs_grad((value,)):
+        return reduce_rows("mean", layout.rows, value, None)[0]
+    return _Mean.apply(layout, value)  # type: ignore[no-any-return]
+
+
+class _Mean(Function):
+    @staticmethod
+    def forward(ctx: Any, layout: Layout, value: Tensor) -> Tensor:
+        ctx.layout = layout
+        return reduce_rows("mean", layout.rows, value, None)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,) = grads
+        share = ctx.layout.share(accumulate_dtype(grad.dtype))
+        return None, sum_of_rows(ctx.layout, grad, share, flip=True)
 
 
 class _Products(Function):

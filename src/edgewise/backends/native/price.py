@@ -21,6 +21,8 @@ __all__ = [
     "far_bytes",
     "in_tiles",
     "is_copied",
+    "kept_between_passes",
+    "kept_bytes",
     "may_order",
     "ordered",
     "work_of",
@@ -120,6 +122,57 @@ def bytes_of_tables(problem: AttentionProblem, key: int, value: int) -> int:
         found += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
     copies = read + T * value * problem.needs_grad
     return found + copies * size * is_copied(problem)
+
+
+_ALWAYS_KEPT = 2 << 20  # bytes
+
+
+def kept_between_passes(
+    batch: int,
+    heads: int,
+    kv_heads: int,
+    targets: int,
+    sources: int,
+    edges: int,
+    channels: int,
+    dtype: torch.dtype,
+) -> int:
+    """Bytes that one pass of the backward keeps for the other: two numbers for each edge and head.
+
+    The same as `numbers_kept` in native/variant/backward.cpp: 0 where that is more than what query,
+    key, value and output hold together, and more than 2 MiB.
+
+    Args:
+        batch: Tensors of a batch.
+        heads: Of queries.
+        kv_heads: Of keys.
+        targets: Rows.
+        sources: Columns.
+        edges: Edges.
+        channels: Of a key and a value together.
+        dtype: Of the tensors.
+    """
+    kept = 2 * batch * heads * edges * accumulate_dtype(dtype).itemsize
+    tensors = batch * (heads * targets + kv_heads * sources) * channels * dtype.itemsize
+    return kept if kept <= max(tensors, _ALWAYS_KEPT) else 0
+
+
+def kept_bytes(problem: AttentionProblem) -> int:
+    """Bytes that the backward keeps for one tensor of the batch."""
+    if not problem.needs_grad or in_tiles(problem):
+        return 0
+    facts = problem.facts
+    kept = kept_between_passes(
+        problem.batch,
+        problem.heads,
+        problem.kv_heads,
+        facts.num_targets,
+        facts.num_sources,
+        facts.max_edges,
+        problem.head_dim + problem.value_dim,
+        problem.dtype,
+    )
+    return kept // max(problem.batch, 1)
 
 
 COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut

@@ -60,26 +60,21 @@ def ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
 def storage_of(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
     """How rows are best stored, which pays for a copy where each is read often.
 
-    Heads that fit together into one step of the kernels want to be adjacent; wider rows are read a
-    head at a time, from tables in which the rows of a head are adjacent.
+    Heads that fit together into one step of the kernels want to be adjacent. Wider rows are read as
+    they are: several copies cost more than what another order saves.
     """
     query, value = operands.query, operands.value
     heads = query.shape[-3]
     if heads == 1 or rows.num_edges < READ_OFTEN * max(rows.num_rows, rows.num_columns):
         return whole_rows
     widest = heads * max(query.shape[-1], value.shape[-1]) * query.itemsize
-    return _by_node if widest <= STEP else _by_head
+    return _by_node if widest <= STEP else whole_rows
 
 
 def _by_node(tensor: Tensor) -> Tensor:
     if tensor.stride(-3) > tensor.stride(-2):
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
     return whole_rows(tensor)
-
-
-def _by_head(tensor: Tensor) -> Tensor:
-    tensor = _in_one_piece(tensor)
-    return four(tensor if tensor.stride(-3) > tensor.stride(-2) else tensor.contiguous())
 
 
 def four(tensor: Tensor) -> Tensor:
