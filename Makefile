@@ -12,7 +12,7 @@ COMPILE = $(CMAKE) --build build/native -- --quiet && \
 	$(CMAKE) --install build/native --prefix src --strip >/dev/null
 # One process for each core, one thread in each: the tensors of tests are tiny.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
-BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py benchmarks/tables.py,$(wildcard benchmarks/*.py))
 
 # Real data sets may lie beside the checkout; an EDGEWISE_DATA that is already set wins.
 ifeq ($(origin EDGEWISE_DATA)$(wildcard ../shared/data),undefined../shared/data)

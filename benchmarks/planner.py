@@ -11,7 +11,6 @@ attention, a BigBird graph, batches, and real graphs against every single backen
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import statistics
@@ -21,7 +20,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _measure import RESULTS, interleaved, markdown, save
+from _harness import (
+    BOTH,
+    DTYPES,
+    FORWARD,
+    arguments,
+    attention_contenders,
+    begin,
+    both_passes,
+    interleaved,
+    save,
+)
+from _peers import masked, padded_on_the_way
+from _results import Row, markdown
 from _workloads import debian, molecule_sizes, node_graph, power_law
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -33,7 +44,6 @@ from edgewise.planning.cost import seconds as estimated
 
 FACTOR = 8.0  # a backend that is estimated to take this many times the best is not timed
 LONGEST = 0.4  # seconds, by estimate
-DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ FAMILIES: dict[str, Callable[[int, float, random.Random], ew.Graph]] = {
 }
 
 
-def regret_of(case: Case, seconds: float) -> dict[str, Any] | None:
+def regret_of(case: Case, seconds: float) -> Row | None:
     """Time every backend that accepts a case, and divide."""
     problem = problem_of(case)
     estimates = {}
@@ -194,7 +204,7 @@ def problem_of(case: Case) -> Any:
     return ew.explain(q, k, v, case.graph).decision.problem
 
 
-def regret(options: argparse.Namespace) -> list[dict[str, Any]]:
+def regret(options: argparse.Namespace) -> list[Row]:
     """Over the whole grid."""
     rows = []
     for number, case in enumerate(grid(options.problems)):
@@ -224,46 +234,32 @@ def label(dtype: torch.dtype, training: bool) -> str:
 
 def compare(
     work: str, case: Case, peers: dict[str, Callable[..., Tensor]], seconds: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """`auto` against backends by name and other functions of query, key and value."""
-    rows = case.graph.num_targets
     torch.manual_seed(0)
-    tensors = [
-        torch.randn(1, case.heads, nodes, case.dim).to(case.dtype).requires_grad_(case.training)
-        for nodes in (rows, case.graph.num_sources, case.graph.num_sources)
-    ]
-    push = torch.randn(1, case.heads, rows, case.dim).to(case.dtype)
-
-    def job(function: Callable[..., Tensor]) -> Callable[[], Any]:
-        def run() -> Any:
-            out = function(*tensors)
-            return torch.autograd.grad(out, tensors, push)[0] if case.training else out
-
-        return run
-
-    jobs = {"auto": job(lambda *t: ew.attention(*t, case.graph))}
-    jobs |= {name: job(function) for name, function in peers.items()}
-    times = interleaved(jobs, seconds=seconds, rounds=2000, check=alike(case.dtype))
-    mine = times["auto"]["min_ms"]
+    functions = {"auto": lambda *t: ew.attention(*t, case.graph), **peers}
+    sizes = (1, case.heads, case.graph.num_targets, case.dim)
+    contenders = attention_contenders(functions, sizes, case.dtype, sources=case.graph.num_sources)
+    rows = both_passes(
+        contenders,
+        base="auto",
+        seconds=seconds,
+        rounds=2000,
+        passes=(BOTH if case.training else FORWARD,),
+    )
+    (mine,) = (row["min_ms"] for row in rows if row["job"] == "auto")
     plan = choose(problem_of(case)).plan.name
     return [
-        {"work": work, "case": case.name, "peer": name, "plan": plan,
-         "ratio": time["min_ms"] / mine, **time}
-        for name, time in times.items()
-    ]  # fmt: skip
-
-
-def alike(dtype: torch.dtype) -> Callable[[dict[str, Tensor]], None]:
-    """Results may differ by rounding alone."""
-
-    def check(results: dict[str, Tensor]) -> None:
-        expected = results["auto"].float()
-        for name, found in results.items():
-            error = float((found.float() - expected).abs().max() / expected.abs().max())
-            if not error < (1e-4 if dtype == torch.float32 else 5e-2):
-                raise SystemExit(f"{name} differs by {error:.1e}: nothing was timed.")
-
-    return check
+        {
+            "work": work,
+            "case": case.name,
+            "peer": row.pop("job"),
+            "plan": plan,
+            "ratio": row["min_ms"] / mine,
+            **row,
+        }
+        for row in rows
+    ]
 
 
 def backends(graph: ew.Graph, *names: str) -> dict[str, Callable[..., Tensor]]:
@@ -276,7 +272,7 @@ def passes() -> list[tuple[torch.dtype, bool]]:
     return [(dtype, training) for dtype in DTYPES for training in (False, True)]
 
 
-def torch_own(options: argparse.Namespace) -> list[dict[str, Any]]:
+def torch_own(options: argparse.Namespace) -> list[Row]:
     """Complete and causal graphs against torch's own attention."""
     rows = []
     for nodes in (4, 64, 512, 1024, 2048):
@@ -291,7 +287,7 @@ def torch_own(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def bigbird(options: argparse.Namespace) -> list[dict[str, Any]]:
+def bigbird(options: argparse.Namespace) -> list[Row]:
     """A window of 128 on both sides, 64 hubs, 3 random sources a row."""
     nodes = 2048 if options.quick else 16_384
     generator = torch.Generator().manual_seed(0)
@@ -310,7 +306,7 @@ def bigbird(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def batches(options: argparse.Namespace) -> list[dict[str, Any]]:
+def batches(options: argparse.Namespace) -> list[Row]:
     """Molecules and packed documents against padding and against a mask."""
     rows = []
     sizes = molecule_sizes(256)
@@ -322,54 +318,25 @@ def batches(options: argparse.Namespace) -> list[dict[str, Any]]:
         name = label(dtype, training)
         graph = ew.Blocks(sizes)
         case = Case(f"256 molecules, {name}", graph, 8, 16, dtype, training)
-        rows += compare("batches", case, {"padded": padded(sizes, causal=False)},
+        rows += compare("batches", case, {"padded": padded_on_the_way(sizes, causal=False)},
                         4 * options.seconds)  # fmt: skip
         packed = ew.disjoint_union([ew.Causal(size) for size in longs])
         case = Case(f"{len(longs)} documents, {name}", packed, 8, 64, dtype, training)
-        peers = {"padded": padded(longs, causal=True), "block mask": masked(packed)}
+        peers = {"padded": padded_on_the_way(longs, causal=True), "block mask": masked(packed)}
         rows += compare("batches", case, peers, 4 * options.seconds)
     return rows
 
 
-def padded(sizes: list[int], *, causal: bool) -> Callable[..., Tensor]:
-    """Every graph padded to the largest; taking rows there and back is part of the work."""
-    longest, ends = max(sizes), torch.tensor(sizes).cumsum(0)
-    block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    within = torch.arange(len(block)) - (ends - torch.tensor(sizes))[block]
-    place = block * longest + within
-    mask = (torch.arange(longest) < torch.tensor(sizes)[:, None])[:, None, None]
-
-    def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads, dim = query.shape[1], query.shape[3]
-
-        def spread(table: Tensor) -> Tensor:
-            wide = table.new_zeros(heads, len(sizes) * longest, dim).index_copy(1, place, table[0])
-            return wide.unflatten(1, (len(sizes), longest)).transpose(0, 1)
-
-        found = scaled_dot_product_attention(
-            spread(query), spread(key), spread(value),
-            attn_mask=None if causal else mask, is_causal=causal,
-        )  # fmt: skip
-        return found.transpose(0, 1).flatten(1, 2).index_select(1, place)[None]
-
-    return run
-
-
-def masked(graph: ew.Graph) -> Callable[..., Tensor]:
-    """One long sequence with a block-diagonal mask."""
-    mask = ew.lower(graph, ew.DenseMask).mask
-    return lambda *t: scaled_dot_product_attention(*t, attn_mask=mask)
-
-
-def real(options: argparse.Namespace) -> list[dict[str, Any]]:
+def real(options: argparse.Namespace) -> list[Row]:
     """Real graphs and a power law against every single backend."""
     rows = []
-    graphs = {
-        "Cora": (node_graph("cora"), 8, 8),
-        "tolokers": (node_graph("tolokers"), 8, 16),
-        "Debian": (debian(), 8, 16),
-        "power law": (power_law(169_000, 2_400_000), 8, 16),
-    }
+    graphs = {"Cora": (node_graph("cora"), 8, 8)}
+    if not options.quick:
+        graphs |= {
+            "tolokers": (node_graph("tolokers"), 8, 16),
+            "Debian": (debian(), 8, 16),
+            "power law": (power_law(169_000, 2_400_000), 8, 16),
+        }
     for name, (graph, heads, dim) in graphs.items():
         for dtype, training in passes():
             case = Case(f"{name}, {label(dtype, training)}", graph, heads, dim, dtype, training)
@@ -386,7 +353,7 @@ def real(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def planning(options: argparse.Namespace) -> list[dict[str, Any]]:
+def planning(options: argparse.Namespace) -> list[Row]:
     """How long choosing takes, for a graph that nobody has seen: least of many."""
     nodes = 16_384
     hubs = range(0, nodes, nodes // 64)
@@ -454,33 +421,19 @@ SECTIONS = {
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each job, on average")
+    parser = arguments(__doc__, seconds=0.2)
     parser.add_argument("--problems", type=int, default=240, help="of the grid of regret")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
+    options = begin(parser)
     if options.quick:
-        options.problems, options.seconds = 12, 0.02
-    torch.set_num_threads(1)
+        options.problems = 12
     for name in options.only:
         found = SECTIONS[name](options)
         if name not in ("planning", "regret"):
             table = [[r["case"], r["peer"], r["plan"], f"{r['min_ms']:.4g}", f"{r['ratio']:.3g}x"]
                      for r in found]  # fmt: skip
             print(markdown(["work", "job", "plan of auto", "ms", "of auto's time"], table))
-        if not options.quick:
-            path = save("planner", [*kept(found), *found])
-            print(f"\nwrote benchmarks/results/{path.name}")
-
-
-def kept(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of earlier runs about other work."""
-    path = RESULTS / "planner.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in rows if row["work"] not in {new["work"] for new in found}]
+        save("planner", found, options)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ of all contenders are compared. Bars are floors for the ratio of the smallest ti
 
     python benchmarks/sparse_attention.py [--threads 1 2] [--only ROW ...] [--quick]
 
-Takes about ten minutes; only a whole run writes the JSON.
+Takes about ten minutes; `--only` some rows leaves the others of that day's entry as they are.
 """
 
 from __future__ import annotations
@@ -27,33 +27,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import interleaved, markdown, peak_memory, save
-from _peers import (
-    Contender,
-    aggregations,
-    largest_error,
-    layer_pair,
-    nested,
-    node_major,
-    ours,
-    padded,
-    plain,
-)
+from _harness import BOTH, FORWARD, Contender, arguments, both_passes, peak_memory, save
+from _peers import aggregations, layer_pair, nested, node_major, ours, padded, plain
+from _results import Row, markdown
 from _roofline import best_gather
-from _workloads import molecule_sizes, power_law
-from attention import cora
+from _workloads import molecule_sizes, node_graph, power_law
 
 import edgewise as ew
 
 HEADS, DIM = 8, 16
 WIDTH = HEADS * DIM
-FORWARD, BOTH = "forward", "forward + backward"
 COMPILED = "compiled plain"
 LAYERS = ("TransformerConv", "GATConv", "GATv2Conv")
 MEMORY_JOBS = ("ours", "PyG TransformerConv", "ours, operator", "plain", COMPILED)
-PACKAGES = ("edgewise", "numpy", "torch_geometric", "pyg-lib", "torch-scatter", "torch-sparse")
+PACKAGES = ("pyg-lib", "torch-scatter", "torch-sparse")  # which PyTorch Geometric would use
 
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 @dataclass(frozen=True)
@@ -122,7 +111,7 @@ def compiled() -> Callable[..., torch.Tensor]:
 
 def citation(settings: Settings) -> Rows:
     """Cora without self-loops: 2,708 nodes, 10,556 edges."""
-    graph = cora(loops=False)
+    graph = node_graph("cora", loops=False)
     tensors = attention_tensors(graph.num_targets, 8)
     contenders = {
         "ours": ours(graph, tensors, settings.backend),
@@ -215,45 +204,19 @@ def compare(
     settings: Settings,
     rooflines: dict[str, Callable[[], object]] | None = None,
 ) -> Rows:
-    """Time all contenders of one comparison in turn; the first one is ours."""
-    rows = []
-    for name in (FORWARD, BOTH):
-        torch.compiler.reset()
-        jobs = {job: it.job(backward=name == BOTH) for job, it in contenders.items()}
-        errors: dict[str, float] = {}
-        times = interleaved(
-            jobs | (rooflines or {}),
-            seconds=settings.seconds,
-            rounds=200,
-            least=2,
-            check=lambda results, errors=errors: errors.update(agree(contenders, results)),
-        )
-        rows += [
-            {
-                "work": work,
-                "nodes": graph.num_targets,
-                "edges": ew.edges(graph).num_edges,
-                "threads": torch.get_num_threads(),
-                "pass": name,
-                "job": job,
-                "plan": contenders[job].plan if job in contenders else None,
-                "error": errors.get(job),
-                **time,
-            }
-            for job, time in times.items()
-        ]
-    return rows
-
-
-def agree(contenders: dict[str, Contender], results: dict[str, Any]) -> dict[str, float]:
-    """How far each is from the last one, which is never ours; all have to agree."""
-    common = {name: it.common(results[name]) for name, it in contenders.items()}
-    *_, expected = common.values()
-    errors = {name: largest_error(found, expected) for name, found in common.items()}
-    for name, error in errors.items():
-        if error > contenders[name].tolerance:
-            raise SystemExit(f"{name} differs from its peers by {error:.1e}: nothing was timed.")
-    return {name: float(f"{error:.1e}") for name, error in errors.items()}
+    """Time all contenders of one comparison in turn; the last one is never ours."""
+    about = {
+        "work": work,
+        "nodes": graph.num_targets,
+        "edges": ew.edges(graph).num_edges,
+        "threads": torch.get_num_threads(),
+    }
+    *_, peer = contenders
+    rows = both_passes(
+        contenders, base=peer, seconds=settings.seconds, rounds=200, least=2, beside=rooflines
+    )
+    plans = {job: it.plan for job, it in contenders.items()}
+    return [about | {"plan": plans.get(row["job"]), **row} for row in rows]
 
 
 def gathers(graph: ew.Graph) -> dict[str, Callable[[], object]]:
@@ -482,19 +445,15 @@ def about(options: argparse.Namespace, load: float) -> dict[str, Any]:
         "threads": options.threads,
         "backend": options.backend,
         "load_before": round(load, 2),
-        "versions": found,
+        "accelerators_of_pyg": found,
     }
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def options_of_call() -> argparse.Namespace:
+    parser = arguments(__doc__)
     everything = sorted({1, os.cpu_count() or 1})
     parser.add_argument("--threads", type=int, nargs="+", default=everything)
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each job, on average")
     parser.add_argument("--backend", default="native")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -505,12 +464,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--memory", choices=MEMORY_JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--rows-to", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.seconds = min(options.seconds, 0.02) if options.quick else options.seconds
+    return options
 
 
 def main() -> None:
     """Measure everything in child processes, print the tables, write the JSON."""
-    options, load = arguments(), os.getloadavg()[0]
+    options, load = options_of_call(), os.getloadavg()[0]
     if options.rows_to:
         options.rows_to.write_text(json.dumps(measure(options)))
         return
@@ -521,9 +482,7 @@ def main() -> None:
     for job in MEMORY_JOBS if "memory" in options.only else ():
         rows += child(options, 1, "--memory", job)
     report(rows)
-    if not options.quick and set(options.only) == {*ROWS, "memory"}:
-        path = save("sparse_attention", rows, **about(options, load))
-        print(f"\nwrote benchmarks/results/{path.name}")
+    save("sparse_attention", rows, options, **about(options, load))
 
 
 if __name__ == "__main__":
