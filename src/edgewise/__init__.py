@@ -89,7 +89,7 @@ if _typing.TYPE_CHECKING:
         training as training,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PACKAGES = ("integrations", "lottery", "models", "nn", "testing", "training")
 
