@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+README = BENCHMARKS.parent / "README.md"
 
 
 @pytest.fixture
@@ -38,6 +39,10 @@ def test_pages_have_the_numbers_that_were_measured():
     command = [sys.executable, BENCHMARKS / "tables.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_readme_has_the_table_of_speed(tables):
+    assert "speed" in [name for _, name, _ in tables.MARKED.findall(README.read_text("utf-8"))]
 
 
 def test_a_page_with_another_number_is_found_and_written(tables, monkeypatch, tmp_path, capsys):
