@@ -87,8 +87,8 @@ def test_an_unknown_table_is_named_with_those_there_are(tables):
         (351, "351x"),
     ],
 )
-def test_ratios_are_cut_off_and_never_rounded_up(tables, ratio, text):
-    assert tables.times(ratio) == text
+def test_ratios_are_cut_off_and_never_rounded_up(ratio, text, monkeypatch):
+    assert load("_lines", monkeypatch).times(ratio) == text
 
 
 def test_days_are_appended_and_other_work_of_the_day_is_kept(results, tmp_path):
