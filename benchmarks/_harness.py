@@ -300,6 +300,5 @@ def save(name: str, rows: list[Row], options: argparse.Namespace, **about: Any) 
     """
     if options.quick:
         return
-    path = path_of(name)
-    record(path, rows, about=about)
+    path = record(path_of(name), rows, about=about)
     print(f"\nwrote benchmarks/results/{path.name}")

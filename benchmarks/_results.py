@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,10 +72,17 @@ def path_of(name: str) -> Path:
 
 
 def history(path: Path) -> list[Entry]:
-    """All entries of a file, oldest first; none if there is no such file."""
+    """All entries of a file, oldest first; none if there is no such file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     if not path.exists():
         return []
-    content = json.loads(path.read_text("utf-8"))
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Mend or remove it.") from error
     # A file of a single entry, without a date, was written before there was a history.
     return content.get("entries", [{"date": "", **content}])
 
@@ -96,7 +104,7 @@ def newest(name: str, work: str | None = None) -> Entry:
     return max(entries, key=lambda entry: entry["date"])
 
 
-def record(path: Path, rows: list[Row], *, about: Row | None = None, **more: Any) -> None:
+def record(path: Path, rows: list[Row], *, about: Row | None = None, **more: Any) -> Path:
     """Append an entry, or complete that of the same day. The file is whole or as it was before.
 
     Rows of the same day about other work (their ``work``) stay, those about the same are replaced.
@@ -106,11 +114,19 @@ def record(path: Path, rows: list[Row], *, about: Row | None = None, **more: Any
         rows: What was measured.
         about: Completes the description of the machine.
         more: Further members of the entry.
+
+    Returns:
+        The file that was written: another one beside it if the file is damaged.
     """
     day, here = datetime.now(UTC).date().isoformat(), machine() | (about or {})
     measured = {row.get("work") for row in rows}
     earlier, entries = [], []
-    for entry in history(path):
+    try:
+        before = history(path)
+    except ValueError as error:  # what was measured is kept beside it
+        print(error, file=sys.stderr)
+        path, before = path.with_name(f"{path.stem}-{day}.json"), []
+    for entry in before:
         if entry["date"] != day:
             entries.append(entry)
         elif entry["machine"]["torch"] == here["torch"]:
@@ -120,6 +136,7 @@ def record(path: Path, rows: list[Row], *, about: Row | None = None, **more: Any
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps({"entries": [*entries, entry]}, indent=1) + "\n", "utf-8")
     draft.replace(path)
+    return path
 
 
 # --- Tables ----------------------------------------------------------------------------------

@@ -105,6 +105,18 @@ def test_days_are_appended_and_other_work_of_the_day_is_kept(results, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_damaged_file_is_named_and_what_was_measured_is_kept_beside_it(results, tmp_path, capsys):
+    path = tmp_path / "speed-abacus.json"
+    path.write_text("<<<<<<< ours")
+    written = results.record(path, [{"work": "a", "ms": 1}])
+    assert written != path
+    assert path.read_text() == "<<<<<<< ours"
+    assert results.history(written)[0]["rows"] == [{"work": "a", "ms": 1}]
+    assert "speed-abacus.json is damaged" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"speed-abacus.json is damaged .* Mend or remove it"):
+        results.newest("speed")
+
+
 def test_rows_of_another_torch_are_not_mixed_into_an_entry(results, tmp_path):
     path = tmp_path / "speed-abacus.json"
     results.record(path, [{"work": "a", "ms": 1}])
