@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("edgewise", "torch", "numpy", "torch_geometric", "transformers")
+PACKAGES = ("torch", "numpy", "torch_geometric", "transformers")
 
 Row = dict[str, Any]
 Entry = dict[str, Any]
@@ -27,6 +27,8 @@ def machine() -> dict[str, Any]:
     """What the numbers were taken on: hardware, threads, versions."""
     import torch
 
+    import edgewise
+
     return {
         "cpu": _of_cpuinfo("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -35,7 +37,8 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "system": platform.system(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"edgewise": edgewise.__version__}
+        | {name: _version(name) for name in PACKAGES},
     }
 
 

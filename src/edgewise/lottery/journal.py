@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgewise import __version__
 from edgewise.atomic import read_regular
 from edgewise.errors import DataError
 from edgewise.planning.machine import identity, measured_path
@@ -70,7 +70,7 @@ class Journal:
 
 
 def _header() -> dict[str, Any]:
-    return {"format": _FORMAT, "edgewise": metadata.version("edgewise"), "machine": identity()}
+    return {"format": _FORMAT, "edgewise": __version__, "machine": identity()}
 
 
 def _start(path: Path) -> None:
