@@ -42,7 +42,17 @@ def test_packages_are_attributes_that_load_on_first_use():
 def test_importing_loads_nothing_optional():
     packages, floors = added_by("import edgewise")
     assert packages - {"torch", "numpy"} == {"edgewise"}
-    lower = {"atomic", "errors", "shapes", "graphs", "layouts", "ops", "problem", "backends"}
+    lower = {
+        "atomic",
+        "errors",
+        "version",
+        "shapes",
+        "graphs",
+        "layouts",
+        "ops",
+        "problem",
+        "backends",
+    }
     assert floors == lower | {"planning", "functional"}
 
 

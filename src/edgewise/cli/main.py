@@ -12,8 +12,8 @@ from functools import partial, wraps
 from importlib import import_module
 from inspect import getdoc, signature
 
-from edgewise import __version__
 from edgewise.errors import ArgumentError, EdgewiseError, printable
+from edgewise.version import __version__
 
 __all__ = ["COMMANDS", "main"]
 

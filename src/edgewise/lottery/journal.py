@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgewise import __version__
 from edgewise.atomic import read_regular
 from edgewise.errors import DataError
 from edgewise.planning.machine import identity, measured_path
+from edgewise.version import __version__
 
 __all__ = ["Journal", "journal_path"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from edgewise import __version__
+from edgewise.version import __version__
 
 __all__ = ["describe_machine", "machine"]
 
