@@ -228,12 +228,13 @@ def child(options: argparse.Namespace, threads: int, *part: str) -> Rows:
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        # Compile times are those of a first run, and no idle compiler disturbs the rest.
-        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        # No idle compiler disturbs the rest.
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # Peers are prototypes (nested tensors) and betas (sparse matrices), and say so.
         "PYTHONWARNINGS": "ignore::UserWarning",
     }
+    if not options.quick:  # compile times are those of a first run
+        environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     flags = ["--threads", str(threads), "--seconds", str(options.seconds)]
     flags += ["--backend", options.backend, *(["--quick"] if options.quick else [])]
     with tempfile.TemporaryDirectory() as folder:
