@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 NATIVE := build/native/.ready
-NATIVE_TESTS := tests/native tests/contract -k native
+NATIVE_TESTS := tests/backends/native tests/contract -k native
 LIBRARY := src/edgewise/backends/native/*edgewise_native.*
 CMAKE := PATH="$(abspath $(BIN)):$$PATH" cmake
 # A compiler that was not found, or is the wrong one, is looked for again the next time.
@@ -12,7 +12,7 @@ COMPILE = $(CMAKE) --build build/native -- --quiet && \
 	$(CMAKE) --install build/native --prefix src --strip >/dev/null
 # One process for each core, one thread in each: the tensors of tests are tiny.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
-BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py benchmarks/tables.py,$(wildcard benchmarks/*.py))
 
 # Real data sets may lie beside the checkout; an EDGEWISE_DATA that is already set wins.
 ifeq ($(origin EDGEWISE_DATA)$(wildcard ../shared/data),undefined../shared/data)
@@ -60,7 +60,7 @@ sanitize: $(READY)  ## test the native library, stopping at any misuse of memory
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		EDGEWISE_NATIVE_LIBRARY='$(abspath build/sanitize/libedgewise_native.so)' \
 		OMP_NUM_THREADS=2 $(BIN)/python -m pytest --capture=sys $(NATIVE_TESTS) \
-		--ignore tests/native/test_compile.py
+		--ignore tests/backends/native/test_compile.py
 
 clean:  ## remove .venv, caches and build artefacts
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -65,7 +65,7 @@ _HOMES = {
     "Swaps": "swap",
     "TransformerConv": "transformer",
     "accelerate": "swap",
-    "forget": "memory",
+    "forget": "edge_cache",
     "originals": "dropin",
     "restore": "swap",
     "from_batch": "data",
