@@ -1,4 +1,5 @@
-"""A pretrained sentence encoder on a graph of your choice, without training anything.
+"""A pretrained sentence encoder on a graph of your choice
+=======================================================
 
 MiniLM reads every pair of tokens. Here it reads a window and one hub instead, as Longformer does;
 then we look at who attends to the hub, and convert the model to Edgewise's own.

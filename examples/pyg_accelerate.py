@@ -1,6 +1,9 @@
-"""A model of PyTorch Geometric as it is, and one line that lets Edgewise compute its layers.
+"""A model of PyTorch Geometric, accelerated in place
+==================================================
 
-EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
+A model as it is, and one line that lets Edgewise compute its layers.
+
+    EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A graph attention network on Cora, as PyTorch Geometric's example trains it.
+"""A graph attention network on Cora
+=================================
 
-One line differs from a script for PyTorch Geometric: where `GATConv` comes from.
+The network of PyTorch Geometric's example. One line differs from a script for PyTorch Geometric:
+where `GATConv` comes from.
 
     EDGEWISE_DATA=shared/data python examples/pyg_gat.py
 """

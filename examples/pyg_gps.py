@@ -1,7 +1,9 @@
-"""A GPS network on molecules, as PyTorch Geometric's example trains it.
+"""A GPS network on molecules
+==========================
 
-Messages go along bonds, and every atom attends to all atoms of its molecule: without padding.
-One line differs from a script for PyTorch Geometric: where the layers come from.
+The network of PyTorch Geometric's example. Messages go along bonds, and every atom attends to all
+atoms of its molecule: without padding. One line differs from a script for PyTorch Geometric: where
+the layers come from.
 
     EDGEWISE_DATA=shared/data python examples/pyg_gps.py
 """

@@ -14,6 +14,7 @@ from edgewise.ops.state import accumulate_dtype
 
 __all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce", "edges_as_text"]
 
+# How the values of all sources of a target become one.
 Reduce = Literal["sum", "mean", "max"]
 
 

@@ -15,6 +15,7 @@ from edgewise.backends.native import Native
 from edgewise.backends.ragged import Ragged
 from edgewise.backends.reference import Reference
 
+# Every backend, in the order in which `explain` lists them.
 BACKENDS: tuple[Backend, ...] = (
     Reference(),
     Gather(),

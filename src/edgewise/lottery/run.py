@@ -57,7 +57,9 @@ class Extent:
     quick: bool
 
 
+# A complete measurement: about twenty minutes.
 FULL = Extent("full", ROUNDS, Pace(each=0.15, longest=1.0), 1100.0, quick=False)
+# A measurement of the least that prices need: a few minutes.
 QUICK = Extent("quick", 1, Pace(each=0.05, longest=0.2), 240.0, quick=True)
 
 

@@ -29,6 +29,7 @@ from edgewise.testing.claims.rungs import RUNGS as RUNGS, Rung as Rung
 from edgewise.testing.claims.torch_nn import TORCH_NN
 from edgewise.testing.claims.torch_transformer import TORCH_TRANSFORMER
 
+# Every claim that ``edgewise check`` tries.
 CLAIMS: tuple[Claim, ...] = (
     *TORCH_NN,
     *TORCH_TRANSFORMER,

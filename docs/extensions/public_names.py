@@ -1,0 +1,104 @@
+"""The public names of Edgewise, read from the source: what its packages export on purpose.
+
+A package exports a name by ``from x import y as y``, a module by ``__all__``, and both by a public
+assignment in capitals (a registry). Nothing is imported to find the names.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).parents[2] / "src" / "edgewise"
+
+# A name that several of them export is documented at the first.
+PACKAGES = (
+    "edgewise",
+    "edgewise.nn",
+    "edgewise.models",
+    "edgewise.graphs",
+    "edgewise.layouts",
+    "edgewise.ops",
+    "edgewise.problem",
+    "edgewise.planning",
+    "edgewise.backends",
+    "edgewise.integrations.huggingface",
+    "edgewise.integrations.pyg",
+    "edgewise.integrations.networkx",
+    "edgewise.integrations.scipy",
+    "edgewise.training",
+    "edgewise.training.data",
+    "edgewise.lottery",
+    "edgewise.testing",
+    "edgewise.testing.claims",
+)
+
+
+@dataclass(frozen=True)
+class PublicName:
+    """A name, the package that documents it, and the object behind it.
+
+    Attributes:
+        name: As in ``DotAttention``.
+        package: As in ``edgewise.nn``: the first of `PACKAGES` that exports the object.
+        value: The object.
+    """
+
+    name: str
+    package: str
+    value: Any
+
+    @property
+    def path(self) -> str:
+        """As in ``edgewise.nn.DotAttention``."""
+        return f"{self.package}.{self.name}"
+
+
+def source_file(package: str) -> Path:
+    """The file that lists the names of a package or module."""
+    folder = SOURCE.parent.joinpath(*package.split("."))
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+def exported(package: str) -> list[str]:
+    """The names that a package or module exports, sorted."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source_file(package).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names |= {a.name for a in node.names if a.asname == a.name}
+        for target in _targets(node):
+            if target == "__all__":
+                names |= set(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+            elif target.isupper() and source_file(package).name == "__init__.py":
+                names.add(target)
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _targets(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []
+
+
+def public_names() -> dict[str, list[PublicName]]:
+    """For each of `PACKAGES`, its names; one that is documented elsewhere has that package.
+
+    Packages within `PACKAGES` (``edgewise.nn``) are not names.
+    """
+    homes: dict[tuple[str, int], str] = {}
+    listed: dict[str, list[PublicName]] = {}
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        listed[package] = []
+        for name in exported(package):
+            if f"{package}.{name}" in PACKAGES or (SOURCE / name).is_dir():
+                continue
+            value = getattr(module, name)
+            home = homes.setdefault((name, id(value)), package)
+            listed[package].append(PublicName(name, home, value))
+    return listed
