@@ -26,6 +26,7 @@ extensions = [
     "api_reference",
     "command_line",
     "mathml",
+    "root_pages",
 ]
 exclude_patterns = ["sg_execution_times.rst"]
 nitpicky = True

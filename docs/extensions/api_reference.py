@@ -11,7 +11,6 @@ import builtins
 import collections.abc
 import inspect
 import pathlib
-import re
 import sys
 import textwrap
 import typing
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from docstrings import written_for_napoleon
 from public_names import PACKAGES, SOURCE, PublicName, public_names, source_file
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -132,7 +132,8 @@ def _defining_file(module: str, name: str) -> Path:
 
 
 def _name_page(name: PublicName) -> str:
-    value, title = name.value, _heading(name.path)
+    value = name.value
+    title = f"{_heading(name.name)}\n``from {name.package} import {name.name}``\n"
     if inspect.isclass(value):
         members = ", ".join(_members(value))
         options = [f"   :members: {members}", "   :undoc-members:"] if members else []
@@ -162,22 +163,11 @@ def _members(kind: type[Any]) -> list[str]:
 # --- References in docstrings -------------------------------------------------------------------
 
 
-def one_reference_a_line(
+def rewrite_docstring(
     _app: Sphinx, _what: str, _name: str, _obj: Any, _o: Any, lines: list[str]
 ) -> None:
-    """Make the entries of a ``References:`` section a list: each begins with a capital."""
-    inside = False
-    for number, line in enumerate(lines):
-        if re.match(r"\w[\w ]*:\s*$", line):
-            inside = line.strip() == "References:"
-        elif inside and re.match(r" {4}\S", line) and _ends_entry(lines[number - 1]):
-            lines[number] = f"    - {line.strip()}"
-        elif inside and line.strip():
-            lines[number] = f"      {line.strip()}"
-
-
-def _ends_entry(line: str) -> bool:
-    return line.rstrip().endswith((".", ")", ":"))
+    """Rewrite a docstring in place, before napoleon reads it."""
+    lines[:] = written_for_napoleon(lines)
 
 
 def no_type_in_properties(
@@ -256,7 +246,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the pages, the list of references, and the links of names."""
     folder = Path(app.srcdir) / "reference" / "api"
     app.connect("builder-inited", lambda _: write_pages(folder))
-    app.connect("autodoc-process-docstring", one_reference_a_line, priority=400)
+    app.connect("autodoc-process-docstring", rewrite_docstring, priority=400)
     app.connect("autodoc-process-docstring", no_type_in_properties, priority=400)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

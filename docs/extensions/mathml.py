@@ -23,8 +23,9 @@ def mathml(formula: str, display: str) -> str:
     Raises:
         ValueError: a command that the converter leaves as it is.
     """
-    # Sizes are known of brackets alone: other signs stand in the size of the line.
-    formula = re.sub(r"\\[bB]ig(?=\s*\\(?:Vert|lfloor|rfloor|lceil|rceil)\b)", "", formula)
+    # The converter has sizes for brackets alone, and no Vert.
+    formula = re.sub(r"\\[bB]ig(?=\s*\\(?:Vert|[lr]floor|[lr]ceil)(?![A-Za-z]))", "", formula)
+    formula = re.sub(r"\\Vert(?![A-Za-z])", r"\\|", formula)
     text = convert(formula, display=display)
     unknown = re.findall(r"\\[A-Za-z]+", re.sub(r"<annotation.*?</annotation>", "", text))
     if unknown:

@@ -6,25 +6,44 @@ from pathlib import Path
 import pytest
 import torch
 
+import edgewise
 from tests.docs.pages import DOCS, blocks, run
 
 # Their blocks are settings of `edgewise check`, which runs them.
 GENERATED = {"ladder.md", "models.md"}
-# Its model and batch come from a folder that the reader has.
-NEEDS_A_MODEL = {"huggingface.md"}
 PAGES = sorted(
     path
     for path in DOCS.rglob("*.md")
-    if path.name not in GENERATED | NEEDS_A_MODEL
+    if path.name not in GENERATED
     and blocks(path.read_text(encoding="utf-8"))
     and "gallery" not in path.parts
 )
 
 
+def a_small_bert(folder):
+    """What a reader has who opens the page on Transformers: a model in a folder, and a batch."""
+    from transformers import AutoModel, BertConfig, BertModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4}
+    BertModel(BertConfig(vocab_size=50, num_hidden_layers=2, **sizes)).eval().save_pretrained(
+        folder / "bert"
+    )
+    mask = torch.ones(2, 12, dtype=torch.long)
+    mask[1, 9:] = 0
+    batch = {"input_ids": torch.randint(50, (2, 12)), "attention_mask": mask}
+    edges = torch.randint(9, (2, 30))
+    names = {"edge_index_0": edges, "edge_index_1": edges.flip(0), "path": folder / "bert"}
+    return names | {"AutoModel": AutoModel, "batch": batch, "ew": edgewise}
+
+
+GIVEN = {"huggingface.md": a_small_bert}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_its_code_runs(page: Path, tmp_path: Path):
     torch.manual_seed(0)
-    run(page, tmp_path, {"__name__": "page"})
+    given = GIVEN.get(page.name, lambda _: {})(tmp_path)
+    run(page, tmp_path, {"__name__": "page", **given})
 
 
 def test_a_page_that_prints_something_else_is_an_error(tmp_path):

@@ -25,6 +25,7 @@ def loaded(path):
 
 PUBLIC = loaded(DOCS / "extensions" / "public_names.py")
 LINKS = loaded(DOCS / "check_links.py")
+DOCSTRINGS = loaded(DOCS / "extensions" / "docstrings.py")
 
 
 # --- Public names -------------------------------------------------------------------------------
@@ -72,6 +73,25 @@ def test_every_public_package_is_in_the_reference():
         package = f"edgewise.{folder.name}"
         if folder.name not in inside and PUBLIC.exported(package):
             assert package in PUBLIC.PACKAGES
+
+
+# --- Docstrings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Gradients: to all tensors.", "\nGradients:\n    to all tensors."),
+        ("Gradients:\n    to all tensors.", "Gradients:\n    to all tensors."),
+        ("Example: this is a sentence.", "Example: this is a sentence."),
+        ("Shape:\n    - x: a\n        b\n    - y", "Shape:\n    - x: a\n      b\n    - y"),
+        ("References:\n    A. 2020.\n    B.\n", "References:\n    - A. 2020.\n    - B.\n"),
+        ("References:\n    A, 2020,\n    B.", "References:\n    - A, 2020,\n      B."),
+        ("Example:\n    >>> 1 - 1\n    0", "Example:\n    >>> 1 - 1\n    0"),
+    ],
+)
+def test_docstrings_are_rewritten_for_napoleon(written, expected):
+    assert DOCSTRINGS.written_for_napoleon(written.split("\n")) == expected.split("\n")
 
 
 # --- Environment variables ----------------------------------------------------------------------
