@@ -7,8 +7,12 @@ import sys
 import warnings
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "docs" / "extensions"), str(ROOT / "src")]
+
+from root_pages import with_links_of_site  # noqa: E402
 
 import edgewise  # noqa: E402
 
@@ -26,7 +30,6 @@ extensions = [
     "api_reference",
     "command_line",
     "mathml",
-    "root_pages",
 ]
 exclude_patterns = ["sg_execution_times.rst"]
 nitpicky = True
@@ -78,7 +81,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": rf"/{executed}\w+\.py$",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "gallery_order.GalleryOrder",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -92,3 +95,17 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib",),
 }
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
+
+
+# --- Pages of the root --------------------------------------------------------------------------
+
+
+def rewrite_links(_app: Sphinx, path: Path, _page: str, content: list[str]) -> None:
+    """Rewrite the links of a page that is included from the root of the repository."""
+    if path.parent == Path(".."):
+        content[0] = with_links_of_site(content[0], ROOT)
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is written here."""
+    app.connect("include-read", rewrite_links)

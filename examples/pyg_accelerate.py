@@ -3,11 +3,14 @@
 
 A model as it is, and one line that lets Edgewise compute its layers.
 
+Run it with::
+
     EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,3 +54,9 @@ def main(epochs: int = 50, seed: int = 0) -> list[float]:
 if __name__ == "__main__":
     losses = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

@@ -4,11 +4,14 @@
 The network of PyTorch Geometric's example. One line differs from a script for PyTorch Geometric:
 where `GATConv` comes from.
 
+Run it with::
+
     EDGEWISE_DATA=shared/data python examples/pyg_gat.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,3 +71,9 @@ def main(epochs: int = 100, seed: int = 0) -> tuple[list[float], float]:
 if __name__ == "__main__":
     losses, accuracy = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, test accuracy {accuracy:.1%}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

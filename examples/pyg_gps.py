@@ -5,11 +5,14 @@ The network of PyTorch Geometric's example. Messages go along bonds, and every a
 atoms of its molecule: without padding. One line differs from a script for PyTorch Geometric: where
 the layers come from.
 
+Run it with::
+
     EDGEWISE_DATA=shared/data python examples/pyg_gps.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,3 +85,9 @@ def main(epochs: int = 20, count: int = 256, seed: int = 0) -> list[float]:
 if __name__ == "__main__":
     losses = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

@@ -5,6 +5,8 @@
 each target. Repeated means over a grid spread heat from one corner; the gradient is the same over
 the reversed graph.
 
+Run it with::
+
     python examples/sums.py
 """
 

@@ -5,6 +5,8 @@ A language model of Edgewise is built with a rule: which graph ``T`` new tokens 
 in all. Here each token reads itself and the seven before it. The model learns a text that repeats
 every eight letters, then continues it with a cache of keys and values.
 
+Run it with::
+
     python examples/window_language_model.py
 """
 

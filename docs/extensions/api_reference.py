@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from docstrings import written_for_napoleon
-from public_names import PACKAGES, SOURCE, PublicName, public_names, source_file
+from public_names import SOURCE, PublicName, public_names, source_file
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
@@ -44,7 +44,7 @@ def write_pages(folder: Path) -> None:
 
 def _pages() -> Iterator[tuple[str, str]]:
     listed = public_names()
-    yield "index.rst", _index()
+    yield "index.rst", _index(list(listed))
     for package, names in listed.items():
         yield f"{package}.rst", _package_page(package, names)
         for name in names:
@@ -56,9 +56,9 @@ def _heading(text: str, line: str = "=") -> str:
     return f"{text}\n{line * len(text)}\n"
 
 
-def _index() -> str:
+def _index(packages: list[str]) -> str:
     lines = [_heading("API reference"), "Every public name, by package.\n"]
-    lines += [".. toctree::", "   :maxdepth: 1\n", *(f"   {package}" for package in PACKAGES)]
+    lines += [".. toctree::", "   :maxdepth: 1\n", *(f"   {package}" for package in packages)]
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +78,6 @@ def _package_page(package: str, names: list[PublicName]) -> str:
             lines.append(f"   * - :doc:`{name.name} </reference/api/{name.package}/{name.name}>`")
             lines.append(f"     - {_summary(name)}")
         lines.append("")
-    lines += [".. toctree::", "   :hidden:\n", *(f"   {package}/{name.name}" for name in here)]
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +132,13 @@ def _defining_file(module: str, name: str) -> Path:
 
 def _name_page(name: PublicName) -> str:
     value = name.value
-    title = f"{_heading(name.name)}\n``from {name.package} import {name.name}``\n"
+    # In no table of contents: all names in the sidebar of all pages would be most of the site.
+    title = (
+        f":orphan:\n\n{_heading(name.name)}\n"
+        f":doc:`API reference </reference/api/index>` / "
+        f":doc:`{name.package} </reference/api/{name.package}>` / "
+        f"``from {name.package} import {name.name}``\n"
+    )
     if inspect.isclass(value):
         members = ", ".join(_members(value))
         options = [f"   :members: {members}", "   :undoc-members:"] if members else []

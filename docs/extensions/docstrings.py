@@ -20,7 +20,7 @@ def written_for_napoleon(lines: Sequence[str]) -> list[str]:
         if not indent and (head := re.match(r"(\w[\w ]*):(?: (.+))?$", line)):
             section = head[1]
             if head[2] and section in SECTIONS:
-                rewritten += ["", f"{section}:", f"    {head[2]}"]
+                rewritten += ["", f"{section}:", f"    {head[2][0].upper()}{head[2][1:]}"]
                 continue
         new = line
         if section == "References" and indent == 4:

@@ -49,7 +49,9 @@ def visit_inline(translator: Any, node: nodes.Element) -> None:
 
 def visit_block(translator: Any, node: nodes.Element) -> None:
     """Write formulas of their own lines; a blank line parts them."""
-    formulas = [part.strip() for part in re.split(r"\n\s*\n", node.astext()) if part.strip()]
+    # Of a wide formula, what a quad of spaces parts goes on lines of its own.
+    parts = r"\n\s*\n" if "\\begin" in node.astext() else r"\n\s*\n|\\qquad"
+    formulas = [part.strip() for part in re.split(parts, node.astext()) if part.strip()]
     translator.body.append(f'<div class="math">{_visit(node, formulas, "block")}</div>')
     raise nodes.SkipNode
 

@@ -14,26 +14,17 @@ from typing import Any
 
 SOURCE = Path(__file__).parents[2] / "src" / "edgewise"
 
-# A name that several of them export is documented at the first.
-PACKAGES = (
-    "edgewise",
-    "edgewise.nn",
-    "edgewise.models",
-    "edgewise.graphs",
-    "edgewise.layouts",
-    "edgewise.ops",
-    "edgewise.problem",
-    "edgewise.planning",
-    "edgewise.backends",
-    "edgewise.integrations.huggingface",
-    "edgewise.integrations.pyg",
-    "edgewise.integrations.networkx",
-    "edgewise.integrations.scipy",
-    "edgewise.training",
-    "edgewise.training.data",
-    "edgewise.lottery",
-    "edgewise.testing",
-    "edgewise.testing.claims",
+# Modules that are public beside the packages.
+MODULES = ("edgewise.problem", "edgewise.integrations.networkx", "edgewise.integrations.scipy")
+# Their names are those of another package, or reached by the name of a backend or a command.
+INTERNAL = ("edgewise.functional", "edgewise.cli", "edgewise.backends.", "edgewise.measure")
+# The order of pages; what is not here follows by name.
+ORDER = (
+    *("edgewise", "edgewise.nn", "edgewise.models", "edgewise.graphs", "edgewise.layouts"),
+    *("edgewise.ops", "edgewise.problem", "edgewise.planning", "edgewise.backends"),
+    *("edgewise.integrations.huggingface", "edgewise.integrations.pyg"),
+    *("edgewise.integrations.networkx", "edgewise.integrations.scipy"),
+    *("edgewise.training", "edgewise.training.data", "edgewise.lottery", "edgewise.testing"),
 )
 
 
@@ -43,7 +34,7 @@ class PublicName:
 
     Attributes:
         name: As in ``DotAttention``.
-        package: As in ``edgewise.nn``: the first of `PACKAGES` that exports the object.
+        package: As in ``edgewise.nn``: the first of `packages` that exports the object.
         value: The object.
     """
 
@@ -85,18 +76,31 @@ def _targets(node: ast.AST) -> list[str]:
     return []
 
 
-def public_names() -> dict[str, list[PublicName]]:
-    """For each of `PACKAGES`, its names; one that is documented elsewhere has that package.
+def packages() -> tuple[str, ...]:
+    """The public packages: those that export a name that the package around them does not."""
+    found = set(MODULES)
+    for file in SOURCE.rglob("__init__.py"):
+        package = ".".join(("edgewise", *file.parent.relative_to(SOURCE).parts))
+        parent = package.rpartition(".")[0]
+        theirs = set(exported(parent)) if parent else set[str]()
+        if set(exported(package)) - theirs and not package.startswith(INTERNAL):
+            found.add(package)
+    rank = {package: number for number, package in enumerate(ORDER)}
+    return tuple(sorted(found, key=lambda package: (rank.get(package, len(rank)), package)))
 
-    Packages within `PACKAGES` (``edgewise.nn``) are not names.
+
+def public_names() -> dict[str, list[PublicName]]:
+    """For each public package its names; of several that export one, the first documents it.
+
+    Packages within packages (``edgewise.nn``) are not names.
     """
     homes: dict[tuple[str, int], str] = {}
     listed: dict[str, list[PublicName]] = {}
-    for package in PACKAGES:
+    for package in packages():
         module = importlib.import_module(package)
         listed[package] = []
         for name in exported(package):
-            if f"{package}.{name}" in PACKAGES or (SOURCE / name).is_dir():
+            if (source_file(package).parent / name).is_dir():
                 continue
             value = getattr(module, name)
             home = homes.setdefault((name, id(value)), package)

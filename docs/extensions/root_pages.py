@@ -1,29 +1,38 @@
-"""Links between the pages that lie in the root of the repository, which the site includes."""
+"""Pages of the root of the repository: their links, as the site that includes them has them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sphinx.application import Sphinx
-from sphinx.util.nodes import make_refnode
+import re
+from pathlib import Path
 
 PAGES = {
-    "README.md": "index",
-    "DESIGN.md": "design",
-    "CONTRIBUTING.md": "contributing",
-    "CHANGELOG.md": "changelog",
+    "README.md": "index.md",
+    "DESIGN.md": "design.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
 }
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|[#/])([^)#\s]+)(#[^)\s]*)?\)")
 
 
-def resolve(app: Sphinx, _env: Any, node: Any, content: Any) -> Any:
-    """Link a file of the root to the page of the site that includes it."""
-    file, _, fragment = node.get("reftarget", "").partition("#")
-    if node.get("reftype") != "myst" or file not in PAGES:
-        return None
-    return make_refnode(app.builder, node["refdoc"], PAGES[file], fragment or None, content)
+def with_links_of_site(text: str, root: Path) -> str:
+    """A page of the root with the links that it has in ``docs``.
 
+    A page that the site includes becomes that page, a page of ``docs`` is beside it, any other file
+    can be downloaded, and of a folder only the text of the link is left.
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the links."""
-    app.connect("missing-reference", resolve)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    Args:
+        text: Markdown.
+        root: The root of the repository.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        mark, words, target, fragment = found[1], found[2], found[3], found[4] or ""
+        if target in PAGES:
+            return f"{mark}[{words}]({PAGES[target]}{fragment})"
+        if target.startswith("docs/"):
+            return f"{mark}[{words}]({target.removeprefix('docs/')}{fragment})"
+        if (root / target).is_dir():
+            return words
+        return f"{mark}[{words}](../{target}{fragment})"
+
+    return _LINK.sub(link, text)

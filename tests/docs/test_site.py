@@ -25,6 +25,7 @@ def loaded(path):
 
 PUBLIC = loaded(DOCS / "extensions" / "public_names.py")
 LINKS = loaded(DOCS / "check_links.py")
+ROOT_PAGES = loaded(DOCS / "extensions" / "root_pages.py")
 DOCSTRINGS = loaded(DOCS / "extensions" / "docstrings.py")
 
 
@@ -38,7 +39,8 @@ def listed():
 
 def test_every_exported_name_is_listed_and_documented_once(listed):
     for package, names in listed.items():
-        packages = {name for name in PUBLIC.exported(package) if (SOURCE / name).is_dir()}
+        folder = PUBLIC.source_file(package).parent
+        packages = {name for name in PUBLIC.exported(package) if (folder / name).is_dir()}
         assert {name.name for name in names} | packages == set(PUBLIC.exported(package))
     shown = {name.path for names in listed.values() for name in names}
     pages = [n.path for package, names in listed.items() for n in names if n.package == package]
@@ -57,7 +59,7 @@ def test_the_names_of_the_package_are_those_of_the_interpreter(listed):
     }
 
 
-@pytest.mark.parametrize("package", PUBLIC.PACKAGES)
+@pytest.mark.parametrize("package", PUBLIC.packages())
 def test_a_module_with_all_lists_just_that(package):
     """``__all__``, or ``from x import y as y``: a package never has both."""
     tree = ast.parse(PUBLIC.source_file(package).read_text(encoding="utf-8"))
@@ -66,13 +68,29 @@ def test_a_module_with_all_lists_just_that(package):
         assert set(PUBLIC.exported(package)) == set(ast.literal_eval(lists[0].value))
 
 
-def test_every_public_package_is_in_the_reference():
-    """A folder that exports names is documented, or its names are those of another one."""
-    inside = {"cli", "functional"}  # programs, and what the package exports itself
-    for folder in (path.parent for path in SOURCE.glob("*/__init__.py")):
-        package = f"edgewise.{folder.name}"
-        if folder.name not in inside and PUBLIC.exported(package):
-            assert package in PUBLIC.PACKAGES
+def test_the_packages_are_those_that_users_import():
+    named = {f"edgewise.{name}" for name in ("nn", "models", "graphs", "layouts", "training.data")}
+    named |= {f"edgewise.{name}" for name in ("training", "testing", "lottery", "planning")}
+    named |= {f"edgewise.integrations.{n}" for n in ("huggingface", "pyg", "networkx", "scipy")}
+    assert named | {"edgewise", "edgewise.backends"} <= set(PUBLIC.packages())
+
+
+# --- Pages of the root --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("[a](DESIGN.md#laws)", "[a](design.md#laws)"),
+        ("![a](docs/pictures/split.svg)", "![a](pictures/split.svg)"),
+        ("[a](benchmarks/results/windows.json)", "[a](../benchmarks/results/windows.json)"),
+        ("see [the scripts](benchmarks), [b](https://example.org)", None),
+        ("[a](#here)", "[a](#here)"),
+    ],
+)
+def test_links_of_pages_of_the_root(written, expected):
+    expected = expected or "see the scripts, [b](https://example.org)"
+    assert ROOT_PAGES.with_links_of_site(written, ROOT) == expected
 
 
 # --- Docstrings ---------------------------------------------------------------------------------
@@ -81,7 +99,7 @@ def test_every_public_package_is_in_the_reference():
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("Gradients: to all tensors.", "\nGradients:\n    to all tensors."),
+        ("Gradients: to all tensors.", "\nGradients:\n    To all tensors."),
         ("Gradients:\n    to all tensors.", "Gradients:\n    to all tensors."),
         ("Example: this is a sentence.", "Example: this is a sentence."),
         ("Shape:\n    - x: a\n        b\n    - y", "Shape:\n    - x: a\n      b\n    - y"),
