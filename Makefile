@@ -46,7 +46,8 @@ check: setup  ## lint, formatting, types, and which floor may import which
 
 # Without a network, once its tools are installed. Warnings are errors, and so are links that lead nowhere.
 docs: setup $(DOCS_READY)  ## build the site into build/docs, running every example of the gallery
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -n -W --keep-going -q -b html docs build/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -n -W --keep-going -q -j auto -b html -d build/doctrees \
+		docs build/docs
 	$(BIN)/python docs/check_links.py build/docs
 	@echo "The site is build/docs/index.html."
 

@@ -81,10 +81,10 @@ def main(arguments: list[str]) -> int:
     if not (folder / "index.html").is_file():
         print(f"{folder} holds no site: there is no index.html. Run `make docs`.", file=sys.stderr)
         return 1
-    found = list(faults(folder))
-    for fault in found:
-        print(fault, file=sys.stderr)
-    return 1 if found else 0
+    sentences = list(faults(folder))
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    return 1 if sentences else 0
 
 
 if __name__ == "__main__":

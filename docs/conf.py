@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -106,6 +108,20 @@ def rewrite_links(_app: Sphinx, path: Path, _page: str, content: list[str]) -> N
         content[0] = with_links_of_site(content[0], ROOT)
 
 
+# --- Source pages -------------------------------------------------------------------------------
+
+
+def link_pages(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _: Any) -> None:
+    """Let a source page link to the page of a name instead of a place on it.
+
+    Sphinx takes one package for all names of a file, so its places are wrong where two export them.
+    """
+    if page.startswith("_modules/"):
+        back = r'(class="viewcode-back" href="[^"#]*)#[^"]*'
+        context["body"] = re.sub(back, r"\1", context["body"])
+
+
 def setup(app: Sphinx) -> None:
     """Register what is written here."""
     app.connect("include-read", rewrite_links)
+    app.connect("html-page-context", link_pages)

@@ -78,15 +78,15 @@ def _targets(node: ast.AST) -> list[str]:
 
 def packages() -> tuple[str, ...]:
     """The public packages: those that export a name that the package around them does not."""
-    found = set(MODULES)
+    public = set(MODULES)
     for file in SOURCE.rglob("__init__.py"):
         package = ".".join(("edgewise", *file.parent.relative_to(SOURCE).parts))
         parent = package.rpartition(".")[0]
         theirs = set(exported(parent)) if parent else set[str]()
         if set(exported(package)) - theirs and not package.startswith(INTERNAL):
-            found.add(package)
+            public.add(package)
     rank = {package: number for number, package in enumerate(ORDER)}
-    return tuple(sorted(found, key=lambda package: (rank.get(package, len(rank)), package)))
+    return tuple(sorted(public, key=lambda package: (rank.get(package, len(rank)), package)))
 
 
 def public_names() -> dict[str, list[PublicName]]:

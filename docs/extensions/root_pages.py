@@ -25,8 +25,8 @@ def with_links_of_site(text: str, root: Path) -> str:
         root: The root of the repository.
     """
 
-    def link(found: re.Match[str]) -> str:
-        mark, words, target, fragment = found[1], found[2], found[3], found[4] or ""
+    def link(match: re.Match[str]) -> str:
+        mark, words, target, fragment = match[1], match[2], match[3], match[4] or ""
         if target in PAGES:
             return f"{mark}[{words}]({PAGES[target]}{fragment})"
         if target.startswith("docs/"):

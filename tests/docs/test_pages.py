@@ -1,13 +1,15 @@
 """The Python of every page of the documentation runs, and prints what the page shows."""
 
 import doctest
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 import edgewise
-from tests.docs.pages import DOCS, blocks, run
+from tests.docs.pages import DOCS, ROOT, blocks, run
 
 # Their blocks are settings of `edgewise check`, which runs them.
 GENERATED = {"ladder.md", "models.md"}
@@ -44,6 +46,24 @@ def test_its_code_runs(page: Path, tmp_path: Path):
     torch.manual_seed(0)
     given = GIVEN.get(page.name, lambda _: {})(tmp_path)
     run(page, tmp_path, {"__name__": "page", **given})
+
+
+@cache
+def files(folder):
+    return [path for path in (ROOT / folder).rglob("*.*") if path.suffix in SUFFIXES]
+
+
+SUFFIXES = {".py", ".cpp", ".hpp", ".h"}
+TEXTS = [*DOCS.rglob("*.md"), *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md"))]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_it_names_exist(page):
+    """`` `planning/split.py` `` is the end of the path of a file."""
+    folders = ("src", "native", "tests", "benchmarks", "examples", "docs")
+    paths = [f"/{path.relative_to(ROOT).as_posix()}" for f in folders for path in files(f)]
+    for name in re.findall(r"`([\w/]+\.(?:py|cpp|hpp|h))`", page.read_text(encoding="utf-8")):
+        assert any(path.endswith(f"/{name}") for path in paths), name
 
 
 def test_a_page_that_prints_something_else_is_an_error(tmp_path):
