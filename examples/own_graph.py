@@ -52,7 +52,7 @@ def draw(edges: ew.Edges, weights: Tensor) -> None:
     matrix = torch.full((len(ATOMS), len(ATOMS)), float("nan"))
     matrix[edges.target, edges.source] = weights
     plt.figure(figsize=(5, 4.2))
-    plt.imshow(matrix, cmap="viridis", vmin=0)
+    plt.imshow(matrix.numpy(), cmap="viridis", vmin=0)
     plt.xticks(range(len(ATOMS)), list(ATOMS))
     plt.yticks(range(len(ATOMS)), list(ATOMS))
     plt.xlabel("source")

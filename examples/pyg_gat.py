@@ -38,11 +38,11 @@ class GAT(nn.Module):
 
 def cora() -> Data:
     """Cora with its public split."""
-    found = load("cora")
-    split = found.split(0)
-    data = Data(x=found.x, y=found.y, edge_index=found.topology.edge_index)
+    dataset = load("cora")
+    split = dataset.split(0)
+    data = Data(x=dataset.x, y=dataset.y, edge_index=dataset.topology.edge_index)
     data.train_mask, data.test_mask = (
-        torch.zeros(found.x.shape[0], dtype=torch.bool).index_fill(0, nodes, True)
+        torch.zeros(dataset.x.shape[0], dtype=torch.bool).index_fill(0, nodes, True)
         for nodes in (split.train, split.test)
     )
     return data

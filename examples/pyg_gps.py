@@ -51,13 +51,13 @@ class GPS(nn.Module):
 
 def molecules(count: int) -> list[Data]:
     """The first molecules of ESOL, with their solubility in water."""
-    found = load("esol")
-    nodes, edges = found.topology.node_ptr.tolist(), found.topology.edge_ptr.tolist()
+    dataset = load("esol")
+    nodes, edges = dataset.topology.node_ptr.tolist(), dataset.topology.edge_ptr.tolist()
     return [
         Data(
-            x=found.x[nodes[n] : nodes[n + 1]],
-            edge_index=found.topology.edge_index[:, edges[n] : edges[n + 1]],
-            y=found.y[n : n + 1],
+            x=dataset.x[nodes[n] : nodes[n + 1]],
+            edge_index=dataset.topology.edge_index[:, edges[n] : edges[n + 1]],
+            y=dataset.y[n : n + 1],
         )
         for n in range(count)
     ]

@@ -40,7 +40,7 @@ def main(steps: int = 200) -> list[Tensor]:
 
     _, axes = plt.subplots(1, len(shown), figsize=(9, 2.6))
     for axis, values, step in zip(axes, shown, (0, 10, 50, steps), strict=True):
-        axis.imshow(values.view(SIDE, SIDE).sqrt(), cmap="inferno")
+        axis.imshow(values.view(SIDE, SIDE).sqrt().numpy(), cmap="inferno")
         axis.set_title(f"step {step}")
         axis.axis("off")
     plt.tight_layout()
