@@ -1,7 +1,7 @@
 """The public names of Edgewise, read from the source: what its packages export on purpose.
 
-A package exports a name by ``from x import y as y``, a module by ``__all__``, and both by a public
-assignment in capitals (a registry). Nothing is imported to find the names.
+A package exports a name by ``from x import y as y``, by defining it, and by a public assignment in
+capitals (a registry); a module by ``__all__``. Nothing is imported to find the names.
 """
 
 from __future__ import annotations
@@ -57,9 +57,14 @@ def source_file(package: str) -> Path:
 def exported(package: str) -> list[str]:
     """The names that a package or module exports, sorted."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source_file(package).read_text(encoding="utf-8"))):
+    tree = ast.parse(source_file(package).read_text(encoding="utf-8"))
+    if source_file(package).name == "__init__.py":
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        names |= {node.name for node in tree.body if isinstance(node, kinds)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names |= {a.name for a in node.names if a.asname == a.name}
+    for node in tree.body:
         for target in _targets(node):
             if target == "__all__":
                 names |= set(ast.literal_eval(node.value))  # type: ignore[attr-defined]
