@@ -26,6 +26,9 @@ def mathml(formula: str, display: str) -> str:
     # The converter has sizes for brackets alone, and no Vert.
     formula = re.sub(r"\\[bB]ig(?=\s*\\(?:Vert|[lr]floor|[lr]ceil)(?![A-Za-z]))", "", formula)
     formula = re.sub(r"\\Vert(?![A-Za-z])", r"\\|", formula)
+    # The sign of a prime is small and raised already: as a superscript it could not be read.
+    formula = re.sub(r"([A-Za-z])_(\w|\{[^{}]*\})'", "{\\1\u2032}_\\2", formula)
+    formula = re.sub(r"([A-Za-z])'", "{\\1\u2032}", formula)
     text = convert(formula, display=display)
     unknown = re.findall(r"\\[A-Za-z]+", re.sub(r"<annotation.*?</annotation>", "", text))
     if unknown:
