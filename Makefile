@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.docs_ready
 NATIVE := build/native/.ready
 NATIVE_TESTS := tests/backends/native tests/contract -k native
 LIBRARY := src/edgewise/backends/native/*edgewise_native.*
@@ -20,7 +21,7 @@ export EDGEWISE_DATA := $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench native sanitize clean
+.PHONY: help setup demo test test-all check docs bench native sanitize clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,13 @@ check: setup  ## lint, formatting, types, and which floor may import which
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+
+# Without a network, once its tools are installed. Warnings are errors, and so are links that lead nowhere.
+docs: setup $(DOCS_READY)  ## build the site into build/docs, running every example of the gallery
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -n -W --keep-going -q -j auto -b html -d build/doctrees \
+		docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+	@echo "The site is build/docs/index.html."
 
 bench: setup  ## run every benchmark: slow, best on a quiet machine
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
@@ -79,6 +87,13 @@ $(READY): pyproject.toml constraints.txt
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 		$(BIN)/python -m pip install -qq --disable-pip-version-check \
 		-C wheel.cmake=false -e '.[all,dev]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	@echo "Installing what builds the site (a minute the first time)"
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check \
+		-C wheel.cmake=false -e '.[all,dev,docs]'
 	@touch $@
 
 # Without a compiler there is no library, and everything else still works; code that does not

@@ -26,7 +26,7 @@ from typing import Any
 import edgewise
 from edgewise.cli.lottery_display import Draw
 from edgewise.lottery import FULL, QUICK, Journal, Lottery, journal_path
-from edgewise.planning.machine import PRICE_SETS, Constants, Price, price_set, shipped
+from edgewise.planning.price_table import PRICE_SETS, Constants, Price, price_set, shipped
 
 FOLDER = Path(edgewise.__file__).parent / "planning" / "prices"
 

@@ -14,7 +14,7 @@ from edgewise.backends import BACKENDS
 from edgewise.cli.main import main
 from edgewise.errors import DataError, EdgewiseError
 from edgewise.graphs import read_graph
-from edgewise.planning.machine import measured_path, shipped
+from edgewise.planning.price_table import measured_path, shipped
 from edgewise.training.batches import given_with_self
 from edgewise.training.data import from_arrays
 from edgewise.training.data.topology import Part

@@ -11,7 +11,7 @@ from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.topologies import FAMILIES, Topology
 from edgewise.lottery.trials import Attends, Sums, Trial
 from edgewise.planning import plan_cache
-from edgewise.planning.machine import shipped
+from edgewise.planning.price_table import shipped
 
 NOT_A_BACKEND = {"merge", "flex blocks"}  # parts of plans, and what nobody takes unasked
 RING = Topology("window", (12, 2, 1))

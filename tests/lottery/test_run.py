@@ -19,7 +19,7 @@ from edgewise.lottery import (
 from edgewise.lottery.map import Place
 from edgewise.lottery.topologies import Topology
 from edgewise.lottery.trials import Attends, Sums, Trial
-from edgewise.planning.machine import Constants, constants, measured_path, shipped
+from edgewise.planning.price_table import Constants, constants, measured_path, shipped
 
 TRIALS = [
     Trial(Topology("complete", (nodes,)), Attends(2, 8), torch.float32, training)

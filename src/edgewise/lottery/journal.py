@@ -10,7 +10,7 @@ from typing import Any
 from edgewise.atomic_file import read_regular
 from edgewise.errors import DataError
 from edgewise.measure.machine import identity
-from edgewise.planning.machine import measured_path
+from edgewise.planning.price_table import measured_path
 from edgewise.version import __version__
 
 __all__ = ["Journal", "journal_path"]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from edgewise.planning.machine import Constants, constants, measured_path, shipped
+from edgewise.planning.price_table import Constants, constants, measured_path, shipped
 
 
 @pytest.fixture
