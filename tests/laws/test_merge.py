@@ -9,7 +9,7 @@ import edgewise as ew
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.ops import Inputs
-from edgewise.planning import Merge, Run, choose
+from edgewise.planning import BackendPlan, Merge, choose
 from edgewise.planning.call import ask_attention
 from edgewise.testing import GRAPHS, SETTINGS, expected_refusal
 
@@ -55,7 +55,7 @@ def plan_for(call, parts, backends):
     runs = []
     for part, backend in zip(parts, backends, strict=False):
         run = choose(question.about(part), backend).plan
-        assert isinstance(run, Run)
+        assert isinstance(run, BackendPlan)
         runs.append(run)
     whole = choose(question.about(call.graph), "reference").plan
     return Merge.of(question.about(call.graph), runs), whole, inputs

@@ -209,13 +209,13 @@ class AggregateBackend(Backend):
         """
 
 
-Pair = tuple[Tensor, Tensor]
+TensorPair = tuple[Tensor, Tensor]
 
 
 def backward_by_recomputation(
     inputs: Inputs,
-    scores_and_values: Callable[[Inputs], Pair],
-    gradients: Callable[[Tensor, Tensor], Pair],
+    scores_and_values: Callable[[Inputs], TensorPair],
+    gradients: Callable[[Tensor, Tensor], TensorPair],
 ) -> Mapping[str, Tensor]:
     """Recompute scores and values, and send their gradients back to the inputs.
 

@@ -45,7 +45,7 @@ __all__ = ["Gather"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _EdgeRows:
     rows: Csr
     columns: ReversedCsr
 
@@ -74,14 +74,14 @@ class Gather(AttentionBackend, AggregateBackend):
         nodes = (2 * facts.num_targets + facts.num_sources) * channels
         return _accepts(problem, "messages", channels, 1, kept, nodes)
 
-    def prepare_attention(self, problem: AttentionProblem) -> _Rows:
+    def prepare_attention(self, problem: AttentionProblem) -> _EdgeRows:
         return _lowered(problem)
 
-    def prepare_aggregate(self, problem: AggregateProblem) -> _Rows:
+    def prepare_aggregate(self, problem: AggregateProblem) -> _EdgeRows:
         return _lowered(problem)
 
     def forward(
-        self, signature: AttentionSignature, prepared: _Rows, inputs: Inputs
+        self, signature: AttentionSignature, prepared: _EdgeRows, inputs: Inputs
     ) -> AttentionState:
         rows, columns = prepared.rows, prepared.columns
         return row_attention(rows, columns, signature.score, signature.dropout, inputs)
@@ -89,7 +89,7 @@ class Gather(AttentionBackend, AggregateBackend):
     def backward(
         self,
         signature: AttentionSignature,
-        prepared: _Rows,
+        prepared: _EdgeRows,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
@@ -117,7 +117,11 @@ class Gather(AttentionBackend, AggregateBackend):
         )
 
     def aggregate(
-        self, signature: AggregateSignature, prepared: _Rows, value: Tensor, weight: Tensor | None
+        self,
+        signature: AggregateSignature,
+        prepared: _EdgeRows,
+        value: Tensor,
+        weight: Tensor | None,
     ) -> Tensor:
         rows = prepared.rows
         source = node_first(value).to(signature.accumulate)  # [S, B, C]
@@ -156,8 +160,10 @@ def _accepts(
     return Accepts(work, memory, way)
 
 
-def _lowered(problem: Problem) -> _Rows:
-    return _Rows(csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device))
+def _lowered(problem: Problem) -> _EdgeRows:
+    return _EdgeRows(
+        csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device)
+    )
 
 
 def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:

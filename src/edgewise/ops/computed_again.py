@@ -54,7 +54,7 @@ class Checks:
 
     def __init__(self, *, first_tells: bool) -> None:
         self._first_tells = first_tells
-        self._place: _Place | None = None
+        self._place: _GradientPlace | None = None
         self._looked = False
 
     @property
@@ -109,7 +109,7 @@ class Checks:
         )
         if place is None or wrong:
             self._looked = True
-            place = self._place = _Place.of(outputs, tensors)
+            place = self._place = _GradientPlace.of(outputs, tensors)
         node = None if place is None else place.node(outputs[0])
         if place is None or node is None:
             self._place = None
@@ -199,7 +199,7 @@ Node = torch.autograd.graph.Node
 
 
 @dataclass(frozen=True)
-class _Place:
+class _GradientPlace:
     """Where the node is that sends gradients to the tensors of a call.
 
     Attributes:
@@ -214,7 +214,7 @@ class _Place:
     edges: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], tensors: Sequence[Tensor]) -> _Place | None:
+    def of(cls, outputs: Sequence[Tensor], tensors: Sequence[Tensor]) -> _GradientPlace | None:
         """Look for the node; None where there is no single one."""
         node, views = outputs[0].grad_fn, 0
         if node is None or any(output.grad_fn not in (None, node) for output in outputs[1:]):

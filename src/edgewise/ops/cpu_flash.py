@@ -96,7 +96,7 @@ def attention(
         tensors: Query ``[*batch, H, T, D]``, key ``[*batch, G, S, D]``, value
             ``[*batch, G, S, Dv]``.
     """
-    return _Attention.apply(plain, pieces, scale, *tensors)  # type: ignore[misc]
+    return _FlashFunction.apply(plain, pieces, scale, *tensors)  # type: ignore[misc]
 
 
 def gradients(
@@ -133,7 +133,7 @@ def gradients(
     return of_query, of_key, of_value
 
 
-class _Attention(Function):
+class _FlashFunction(Function):
     @staticmethod
     def forward(
         ctx: Any,

@@ -26,7 +26,7 @@ from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
-from edgewise.planning.plan import AggregatePlan, Plan, Run
+from edgewise.planning.plan import AggregatePlan, BackendPlan, Plan
 from edgewise.planning.planner import exact
 from edgewise.planning.prepared import FastPath, Prepared, PreparedAggregate
 from edgewise.problem import AggregateProblem, AttentionProblem, AttentionSignature
@@ -55,7 +55,7 @@ def checked(plan: Plan, graph: Graph) -> Prepared:
         Checks(first_tells=_query_tells(problem)),
         # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
         # a row are minus infinity.
-        hides=not isinstance(plan, Run) or plan.hides,
+        hides=not isinstance(plan, BackendPlan) or plan.hides,
     )
 
 
@@ -89,7 +89,7 @@ def _link(graph: Graph) -> Callable[[], Graph | None]:
     return (lambda: graph) if spec is None else partial(graph_from, spec)
 
 
-Compute = Callable[[Prepared, Inputs], tuple[Tensor, ...]]
+RunPrepared = Callable[[Prepared, Inputs], tuple[Tensor, ...]]
 
 
 def _output_of(prepared: Prepared, inputs: Inputs) -> tuple[Tensor, ...]:
@@ -162,7 +162,7 @@ class Checked(Prepared):
     def forward(self, inputs: Inputs) -> AttentionState:
         return AttentionState(*self._called(_state_of, inputs, hides=True))
 
-    def _called(self, compute: Compute, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
+    def _called(self, compute: RunPrepared, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
@@ -212,11 +212,13 @@ class Checked(Prepared):
         query, key, value = tensors
         return self._exact(held, _output_of, Inputs(query, key, value))
 
-    def _exact(self, held: Graph | None, compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
+    def _exact(
+        self, held: Graph | None, compute: RunPrepared, inputs: Inputs
+    ) -> tuple[Tensor, ...]:
         prepared = self.exact.prepared(held)
         if prepared is not None:
             return compute(prepared, inputs)
-        rows = _Rows.of(self.exact.problem(held))
+        rows = _ReadRows.of(self.exact.problem(held))
         return compute(self.inner, inputs) if rows is None else rows.call(compute, inputs)
 
 
@@ -258,7 +260,7 @@ def _sum_of(prepared: PreparedAggregate, tensors: Sequence[Tensor]) -> tuple[Ten
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _ReadRows:
     """Attention over a few targets at a time, each time with an exact plan that fits into memory.
 
     Attributes:
@@ -270,7 +272,7 @@ class _Rows:
     count: int
 
     @classmethod
-    def of(cls, problem: AttentionProblem) -> _Rows | None:
+    def of(cls, problem: AttentionProblem) -> _ReadRows | None:
         """As many rows as fit; None where a piece would not have the numbers of the whole."""
         if not problem.facts.simple:
             return None
@@ -293,7 +295,7 @@ class _Rows:
 
         return replace(self.problem, graph=Predicate(contains, rows, whole.num_sources))
 
-    def call(self, compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
+    def call(self, compute: RunPrepared, inputs: Inputs) -> tuple[Tensor, ...]:
         """The results of all rows; the backward pass computes them once more, piece by piece."""
         found: list[tuple[Tensor, ...]] = []
         for first in range(0, inputs.query.shape[-2], self.count):
@@ -307,7 +309,7 @@ class _Rows:
         return out, *lse
 
     def _run(
-        self, compute: Compute, first: int, query: Tensor, key: Tensor, value: Tensor
+        self, compute: RunPrepared, first: int, query: Tensor, key: Tensor, value: Tensor
     ) -> tuple[Tensor, ...]:
         plan = exact(self.piece(first))
         assert plan is not None

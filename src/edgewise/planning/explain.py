@@ -10,7 +10,7 @@ from typing import Any
 from edgewise.measure.memory import as_text
 from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge
-from edgewise.planning.plan import Plan, Run
+from edgewise.planning.plan import BackendPlan, Plan
 from edgewise.planning.planner import Decision
 from edgewise.planning.price_table import constants, priced_as
 from edgewise.problem import edges_as_text
@@ -48,7 +48,7 @@ class Explanation:
         if decision.dearer or decision.refused:
             lines.append("")
         for index, plan in enumerate(decision.dearer, start=1):
-            way = f" · {plan.way}{_fill(plan)}" if isinstance(plan, Run) else ""
+            way = f" · {plan.way}{_fill(plan)}" if isinstance(plan, BackendPlan) else ""
             lines.append(f"dearer   {plan.name:<9} {_estimate(plan)}{self._took(index)}{way}")
         for refusal in decision.refused:
             for index, reason in enumerate(refusal.reasons):
@@ -116,7 +116,7 @@ def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iter
         case Fold():
             yield f"{indent}└─ batch of {plan.copies:,} · equal graphs side by side{about}{took}"
             yield from _tree(plan.inner, indent + "   ")
-        case Run():
+        case BackendPlan():
             graph = repr(plan.problem.graph)
             graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
             way = f"{plan.way}{_fill(plan)}{about}"
@@ -138,7 +138,7 @@ def _edges(plan: Plan) -> str:
     return f"{edges_as_text(plan.problem.facts)} edges"
 
 
-def _fill(run: Run) -> str:
+def _fill(run: BackendPlan) -> str:
     return f", {100 * run.fill:.2g}% filled" if run.fill < 0.99 else ""
 
 

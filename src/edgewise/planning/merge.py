@@ -13,7 +13,7 @@ from torch import Tensor
 from edgewise.errors import PlanError
 from edgewise.graphs import Graph, facts_of
 from edgewise.layouts import csr, edges
-from edgewise.planning.plan import Plan, Run
+from edgewise.planning.plan import BackendPlan, Plan
 from edgewise.planning.prepared_merge import PreparedMerge, PreparedPiece
 from edgewise.planning.split import Part
 from edgewise.problem import AttentionProblem
@@ -114,7 +114,7 @@ class Merge(Plan):
         }
 
     @classmethod
-    def of(cls, problem: AttentionProblem, runs: Sequence[Run]) -> Merge:
+    def of(cls, problem: AttentionProblem, runs: Sequence[BackendPlan]) -> Merge:
         """Merge these runs into an answer to ``problem``; checks that they fit together."""
         parts = [
             replace(run, problem=replace(problem, graph=run.problem.graph, wants_lse=True))

@@ -1,8 +1,8 @@
 """Plans: how one problem will be computed. Immutable values: printed, compared, saved, called.
 
-A plan is a tree: a `Run` is one backend on one graph; a `Merge` joins the states of edge-disjoint
-parts, each planned by itself; a `Fold` runs equal graphs as a batch. A plan describes; what runs is
-`Plan.prepared`.
+A plan is a tree: a `BackendPlan` is one backend on one graph; a `Merge` joins the states of
+edge-disjoint parts, each planned by itself; a `Fold` runs equal graphs as a batch. A plan
+describes; what runs is `Plan.prepared`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgewise.planning.call import read_call
 from edgewise.planning.prepared import Prepared, PreparedAggregate, PreparedRun
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["AggregatePlan", "OneBackend", "Plan", "PlannedCall", "Run", "backend_named"]
+__all__ = ["AggregatePlan", "BackendPlan", "OneBackend", "Plan", "PlannedCall", "backend_named"]
 
 B = TypeVar("B", bound=Backend)
 FORMAT = "edgewise plan, version 1"
@@ -245,7 +245,7 @@ class OneBackend(PlannedCall):
 
 
 @dataclass(frozen=True)
-class Run(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariableOverride]
+class BackendPlan(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariableOverride]
     """One backend computes attention over the whole graph; attributes as of `OneBackend`."""
 
     def prepare(self) -> PreparedRun:

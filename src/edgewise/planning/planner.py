@@ -17,7 +17,7 @@ from edgewise.planning.budget import memory_budget
 from edgewise.planning.cost import seconds
 from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece
-from edgewise.planning.plan import AggregatePlan, OneBackend, Plan, Run, backend_named
+from edgewise.planning.plan import AggregatePlan, BackendPlan, OneBackend, Plan, backend_named
 from edgewise.planning.rules import simplify
 from edgewise.planning.selection import Selection, check_backend_fits, selected
 from edgewise.planning.split import Part, Split, repeated, splits
@@ -112,7 +112,7 @@ def choose(
         sums, refused = _by_one_backend(problem, limit, selection, AggregatePlan)
         return _cheapest(problem, sums, refused, limit, selection)
     if selection.backend != "auto":
-        return _named(problem, selection, limit, Run)
+        return _named(problem, selection, limit, BackendPlan)
     at_once = _one_row(problem, limit)
     if at_once is not None:
         return replace(at_once, selection=selection)
@@ -154,12 +154,12 @@ def _named(
 
 
 @overload
-def exact(problem: AttentionProblem) -> Run | None: ...
+def exact(problem: AttentionProblem) -> BackendPlan | None: ...
 @overload
 def exact(problem: AggregateProblem) -> AggregatePlan | None: ...
 def exact(problem: AttentionProblem | AggregateProblem) -> Any:
     """The cheapest backend that keeps a NaN to the rows that read it; None if none may run."""
-    make: Any = Run if isinstance(problem, AttentionProblem) else AggregatePlan
+    make: Any = BackendPlan if isinstance(problem, AttentionProblem) else AggregatePlan
     plans, _ = _by_one_backend(problem, memory_budget(problem.device), _ANY, make)
     return next((plan for plan in plans if not plan.spreads), None)
 
@@ -176,7 +176,7 @@ def _one_row(problem: AttentionProblem, budget: int) -> Decision[Plan] | None:
         return None
     if not (problem.plain and problem.facts.complete and problem.head_dim == problem.value_dim):
         return None
-    outcome = judged(backend_named("dense"), problem, budget, Run)
+    outcome = judged(backend_named("dense"), problem, budget, BackendPlan)
     if isinstance(outcome, Refusal):
         return None
     others = (b.name for b in BACKENDS if b.name not in ("dense", DEFINITION))
@@ -194,7 +194,7 @@ def _all(
     problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> tuple[list[Plan], list[Refusal]]:
     """Every legal plan of attention, cheapest first, and every refusal."""
-    runs, refused = _by_one_backend(problem, budget, selection, Run)
+    runs, refused = _by_one_backend(problem, budget, selection, BackendPlan)
     plans: list[Plan] = [*runs]
     if depth and not selection.plain_operations:
         plans += _composed(simplified(problem), budget, depth, selection)
@@ -239,7 +239,7 @@ def judged(
         backend: The backend.
         problem: What is planned.
         budget: Memory the plan may take, in bytes.
-        make: The plan's class: `Run` or `AggregatePlan`.
+        make: The plan's class: `BackendPlan` or `AggregatePlan`.
         on_request: Whether the backend was named.
     """
     verdict = backend.judge(problem)

@@ -182,7 +182,7 @@ class _Merged(Function):
         ctx: Any, merged: PreparedMerge, inputs: Inputs, names: tuple[str, ...], *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
         query, value = inputs.query, inputs.value
-        sums = _Sums(query, value.shape[-1])
+        sums = _MergedSums(query, value.shape[-1])
         for index, piece in enumerate(merged.pieces):
             sums.add(piece.place, piece.prepared.forward(merged.part_inputs(index, inputs)))
         out, lse = sums.state()
@@ -214,7 +214,7 @@ class _Merged(Function):
         return None, None, None, *(total.get(name) for name in ctx.names)
 
 
-class _Sums:
+class _MergedSums:
     """The merged state so far. What a part returns belongs to it: memory is written in place."""
 
     def __init__(self, query: Tensor, value_dim: int) -> None:

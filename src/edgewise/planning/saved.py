@@ -23,7 +23,7 @@ from edgewise.ops.scores import Score, score_from
 from edgewise.planning.budget import memory_budget
 from edgewise.planning.fold import Fold
 from edgewise.planning.merge import CHECKED, Merge
-from edgewise.planning.plan import FORMAT, Plan, Run, backend_named, edge_bounds
+from edgewise.planning.plan import FORMAT, BackendPlan, Plan, backend_named, edge_bounds
 from edgewise.planning.planner import (
     Refusal,
     judged,
@@ -207,11 +207,11 @@ def _plan(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
             _refuse(f"plan is {_short(kind)}")
 
 
-def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> Run:
+def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> BackendPlan:
     name = _typed(saved, "backend", str)
     if all(name != backend.name for backend in BACKENDS):
         _refuse(f"backend is {_short(name)}")
-    outcome = judged(backend_named(name), problem, budget, Run)
+    outcome = judged(backend_named(name), problem, budget, BackendPlan)
     if isinstance(outcome, Refusal):
         reasons = "; ".join(outcome.reasons)
         raise PlanError(
@@ -264,7 +264,7 @@ def _split(problem: AttentionProblem, law: str, num_parts: int) -> Split:
 
 def _merge_of_runs(parts: list[Mapping[str, Any]], problem: AttentionProblem, budget: int) -> Merge:
     """A merge that `Merge.of` made; it checks again that the parts fit together."""
-    runs: list[Run] = []
+    runs: list[BackendPlan] = []
     for part in parts:
         try:
             graph = read_graph(_typed(part, "graph", str))

@@ -40,7 +40,7 @@ __all__ = ["Part", "Place", "Split", "repeated", "splits"]
 
 _MOST_PARTS = 8  # more calls than that cost more than they gain
 
-Nodes = slice | Tensor | None
+NodeIndex = slice | Tensor | None
 """Some nodes of a graph: a range, numbers, or (None) all of them."""
 
 
@@ -54,8 +54,8 @@ class Place:
         left_out: ``[rows]``, int64: targets of the whole whose result belongs to another part.
     """
 
-    targets: Nodes = None
-    sources: Nodes = None
+    targets: NodeIndex = None
+    sources: NodeIndex = None
     left_out: Tensor | None = None
 
     def on(self, device: torch.device) -> Place:
@@ -279,7 +279,7 @@ def _union(graph: Graph) -> Split | None:
     reaches = {term.scope for term in terms if term.scope is not None}
     if len(terms) + len(reaches) < 2 or len(reaches) > 1:
         return None
-    hubs = _Hubs.of(graph, terms, *reaches) if reaches else None
+    hubs = _HubTerm.of(graph, terms, *reaches) if reaches else None
     others = [term.graph for term in terms if term.scope is None]
     bands = [part for part in others if band_of(part) is not None]
     others = [part for part in others if band_of(part) is None]
@@ -289,7 +289,7 @@ def _union(graph: Graph) -> Split | None:
         match part:
             case None:
                 continue
-            case _Hubs():
+            case _HubTerm():
                 parts += part.strips(before)
                 before = _joined(before, part.edges)
             case _:
@@ -340,7 +340,7 @@ def _terms(graph: Graph, within: Graph | None = None) -> list[_Term]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Hubs:
+class _HubTerm:
     """All hubs of a union.
 
     Attributes:
@@ -356,7 +356,7 @@ class _Hubs:
     edges: Graph
 
     @classmethod
-    def of(cls, whole: Graph, terms: Sequence[_Term], scope: Graph) -> _Hubs | None:
+    def of(cls, whole: Graph, terms: Sequence[_Term], scope: Graph) -> _HubTerm | None:
         hubs = sorted({hub for term in terms for hub in term.hubs})
         edges = Hubs(whole.num_targets, hubs)
         edges = edges if scope.facts().complete else Intersection(edges, scope)

@@ -26,7 +26,7 @@ from edgewise.backends.base import (
     scale_of,
 )
 from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
-from edgewise.backends.flex.call import Prepared, call, soft_cap
+from edgewise.backends.flex.call import PreparedFlex, call, soft_cap
 from edgewise.backends.flex.mask import BITS, mask_of
 from edgewise.errors import BackendRefused
 from edgewise.graphs import recall
@@ -69,23 +69,25 @@ class Flex(AttentionBackend):
     def note(self, problem: Problem) -> str | None:
         return None if problem.device.type == "cpu" else _UNCHECKED
 
-    def prepare_attention(self, problem: AttentionProblem) -> Prepared:
+    def prepare_attention(self, problem: AttentionProblem) -> PreparedFlex:
         assert isinstance(problem.score, Dot)
         graph, facts, device = problem.graph, problem.facts, problem.device
         softcap, key = problem.score.softcap, ("flex", str(device))
         backward = device.type != "cpu"  # a plan may be called with gradients though none was asked
         mask = recall(graph, key, lambda: mask_of(graph, facts, device, backward=backward))
         if softcap is None:
-            return Prepared(mask, None)
+            return PreparedFlex(mask, None)
         key = ("flex, soft cap", str(device), softcap)
-        return Prepared(mask, recall(graph, key, lambda: soft_cap(softcap, device)))
+        return PreparedFlex(mask, recall(graph, key, lambda: soft_cap(softcap, device)))
 
-    def attend(self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs) -> Tensor:
+    def attend(
+        self, signature: AttentionSignature, prepared: PreparedFlex, inputs: Inputs
+    ) -> Tensor:
         _check(signature, inputs)
         return call(prepared, inputs, scale_of(signature), wants_lse=False)[0]
 
     def forward(
-        self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs
+        self, signature: AttentionSignature, prepared: PreparedFlex, inputs: Inputs
     ) -> AttentionState:
         _check(signature, inputs)
         if signature.device.type == "cpu":
@@ -97,7 +99,7 @@ class Flex(AttentionBackend):
     def backward(
         self,
         signature: AttentionSignature,
-        prepared: Prepared,
+        prepared: PreparedFlex,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,

@@ -18,13 +18,13 @@ from edgewise.graphs.facts import band_pairs
 from edgewise.layouts import Csr, band, csr
 from edgewise.layouts.progression import Progression, progression
 
-__all__ = ["BLOCK", "Blocks", "intervals", "intervals_known", "span"]
+__all__ = ["BLOCK", "OccupiedBlocks", "intervals", "intervals_known", "span"]
 
 BLOCK = 128  # rows and columns: what FlexAttention's kernels are tuned for
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class OccupiedBlocks:
     """The blocks that hold edges, by row, then column.
 
     Attributes:
@@ -47,7 +47,7 @@ class Blocks:
         return -(-self.num_targets // BLOCK), -(-self.num_sources // BLOCK)
 
     @classmethod
-    def of_intervals(cls, rows: Progression, num_sources: int) -> Blocks:
+    def of_intervals(cls, rows: Progression, num_sources: int) -> OccupiedBlocks:
         """The blocks of rows without gaps.
 
         Complexity: O(T log T) time, and O(1) for each block listed.
@@ -70,7 +70,7 @@ class Blocks:
         return cls(T, S, row, column, full)
 
     @classmethod
-    def of_edges(cls, rows: Csr) -> Blocks:
+    def of_edges(cls, rows: Csr) -> OccupiedBlocks:
         """The blocks of any simple graph: full ones hold as many edges as pairs.
 
         Complexity: O(E log E) time, O(E) memory.

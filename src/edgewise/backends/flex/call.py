@@ -15,13 +15,13 @@ from edgewise.ops.cpu_flash import above_zero
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.once_differentiable import at_most_once
 
-__all__ = ["Prepared", "call", "soft_cap"]
+__all__ = ["PreparedFlex", "call", "soft_cap"]
 
 _KINDS = 256  # of calls that are compiled: heads, channels, dtypes, and sizes where they count
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedFlex:
     """What FlexAttention is told besides its tensors.
 
     Attributes:
@@ -46,7 +46,7 @@ def soft_cap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
 
 
 def call(
-    prepared: Prepared, inputs: Inputs, scale: float, *, wants_lse: bool
+    prepared: PreparedFlex, inputs: Inputs, scale: float, *, wants_lse: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Output ``[*batch, H, T, Dv]``, and log-sum-exp ``[*batch, H, T]`` where it is wanted."""
     query, key, value = inputs.query, inputs.key, inputs.value

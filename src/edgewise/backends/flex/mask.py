@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.backends.flex.blocks import BLOCK, Blocks, intervals
+from edgewise.backends.flex.blocks import BLOCK, OccupiedBlocks, intervals
 from edgewise.graphs import Facts, Graph
 from edgewise.layouts import Csr, csr
 from edgewise.layouts.progression import Progression
@@ -53,11 +53,11 @@ def mask_of(graph: Graph, facts: Facts, device: torch.device, *, backward: bool)
         return Mask(None, None, any_size=True)
     rows = intervals(graph, facts)
     if rows is not None:
-        blocks = Blocks.of_intervals(rows, graph.num_sources)
+        blocks = OccupiedBlocks.of_intervals(rows, graph.num_sources)
         degree, edges = rows.length, within(rows, device)
     else:
         listed = csr(graph)
-        blocks = Blocks.of_edges(listed)
+        blocks = OccupiedBlocks.of_edges(listed)
         degree, edges = listed.indptr.diff(), bitmap(blocks, listed, device)
     empty = (degree == 0)[:, None]
     return Mask(
@@ -81,7 +81,7 @@ def within(rows: Progression, device: torch.device) -> MaskMod:
     return is_edge
 
 
-def bitmap(blocks: Blocks, rows: Csr, device: torch.device) -> MaskMod:
+def bitmap(blocks: OccupiedBlocks, rows: Csr, device: torch.device) -> MaskMod:
     """Any graph: one bit for each pair of the partial blocks, and where their bits are.
 
     Complexity: O(E) time; 2 KB a partial block, and 4 bytes for every block of the matrix.
@@ -111,7 +111,9 @@ def bitmap(blocks: Blocks, rows: Csr, device: torch.device) -> MaskMod:
 # --- Torch's block mask --------------------------------------------------------------------------
 
 
-def _block_mask(blocks: Blocks, edges: MaskMod, device: torch.device, *, backward: bool) -> Any:
+def _block_mask(
+    blocks: OccupiedBlocks, edges: MaskMod, device: torch.device, *, backward: bool
+) -> Any:
     from torch.nn.attention.flex_attention import BlockMask
 
     R, C = blocks.shape

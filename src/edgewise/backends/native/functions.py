@@ -46,7 +46,7 @@ def attention(
         out, lse = operators.attention(*operands, seed, *graph, settings[0], settings[1:])
         return out.to(operands.query.dtype), lse
     if needs_grad:
-        out: Any = _Attention.apply(settings, layout, seed, *operands)
+        out: Any = _AttentionFunction.apply(settings, layout, seed, *operands)
         return out
     return attention_forward(settings, layout.rows, operands, seed)
 
@@ -66,7 +66,7 @@ def _graph(
     return rows.tensors, columns.tensors, (rows.num_slots, columns.num_slots)
 
 
-class _Attention(Function):
+class _AttentionFunction(Function):
     @staticmethod
     def forward(
         ctx: Any, settings: Settings, layout: Layout, seed: Tensor | None, *tensors: Tensor
@@ -166,10 +166,10 @@ def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: b
         return sum_operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
     if not _needs_grad(tensors):
         return reduce_rows("sum", layout.reversed if flip else layout.rows, value, weight)[0]
-    return _Sum.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
+    return _SumFunction.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
 
 
-class _Sum(Function):
+class _SumFunction(Function):
     @staticmethod
     def forward(
         ctx: Any, layout: Layout, flip: bool, value: Tensor, weight: Tensor | None

@@ -36,7 +36,7 @@ _NUM_TENSORS = _NUM_OPERANDS + 1  # with the seed
 _VECTOR, _BIAS, _SEED = *map(Operands._fields.index, ("vector", "bias")), _NUM_OPERANDS
 _NUM_RESULTS = 4  # of the backward pass: grad_out, grad_lse, out, lse
 
-# `_Call` as arguments of an operator.
+# `_OperatorArguments` as arguments of an operator.
 _SCHEMA = ", ".join(
     (
         *(
@@ -50,7 +50,7 @@ _SCHEMA = ", ".join(
 )
 
 
-class _Call(NamedTuple):
+class _OperatorArguments(NamedTuple):
     """The arguments of the operators, packed.
 
     The output is wide where ``graph`` has columns: where gradients are wanted.
@@ -62,7 +62,7 @@ class _Call(NamedTuple):
     settings: Settings
 
     @classmethod
-    def of(cls, args: Sequence[Any]) -> _Call:
+    def of(cls, args: Sequence[Any]) -> _OperatorArguments:
         """The call with these arguments, as `_SCHEMA` lists them."""
         *operands, seed, rows, columns, slots, score, numbers = args
         graph = GraphTensors(rows, columns, slots)
@@ -95,7 +95,7 @@ class _Call(NamedTuple):
         ctx.save_for_backward(*results, *self.operands, self.seed, *self.graph.tensors)
 
     @classmethod
-    def of_saved(cls, ctx: Any, tensors: Sequence[Any]) -> _Call:
+    def of_saved(cls, ctx: Any, tensors: Sequence[Any]) -> _OperatorArguments:
         """The call that `save` saved, from the tensors after the results."""
         operands, graph = tensors[:_NUM_OPERANDS], tensors[_NUM_TENSORS:]
         return cls(
@@ -110,25 +110,25 @@ class _Call(NamedTuple):
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(args)
+    call = _OperatorArguments.of(args)
     return kernels.attention_forward(
         call.settings, call.by_target, call.operands, call.seed, wide=call.wide
     )
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(args)
+    call = _OperatorArguments.of(args)
     return kernels.empty_results(call.operands.query, call.operands.value, wide=call.wide)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
-    _Call.of(inputs).save(ctx, *output)
+    _OperatorArguments.of(inputs).save(ctx, *output)
 
 
 def _derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor) -> Any:
     out, lse, *saved = ctx.saved_tensors
-    call = _Call.of_saved(ctx, saved)
+    call = _OperatorArguments.of_saved(ctx, saved)
     wanted = list(ctx.needs_input_grad[:_NUM_OPERANDS])
     others = [None] * (len(ctx.needs_input_grad) - _NUM_OPERANDS)
     if grad_out is None:
@@ -159,7 +159,7 @@ def _backward(
     grad_out: Tensor, grad_lse: MaybeTensor, out: Tensor, lse: Tensor, *args: Any
 ) -> list[Tensor]:
     *call_args, wanted = args
-    call = _Call.of(call_args)
+    call = _OperatorArguments.of(call_args)
     grads = kernels.attention_backward(
         call.settings,
         call.by_target,
@@ -176,7 +176,7 @@ def _backward(
 
 def _fake_backward(*args: Any) -> list[Tensor]:
     *call_args, wanted = args[_NUM_RESULTS:]
-    operands = _Call.of(call_args).operands
+    operands = _OperatorArguments.of(call_args).operands
     return [
         kernels.empty_gradient(operands, place)
         for place in range(_NUM_OPERANDS)
@@ -186,7 +186,7 @@ def _fake_backward(*args: Any) -> list[Tensor]:
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
     grad_out, grad_lse, _, _, *args, ctx.wanted = inputs
-    call = _Call.of(args)
+    call = _OperatorArguments.of(args)
     call._replace(graph=call.graph._replace(columns=())).save(ctx, grad_out, grad_lse)
 
 
@@ -196,7 +196,7 @@ def _derivative_of_backward(ctx: Any, *grads: Any) -> Any:
     Output and log-sum-exp are functions of the operands, so they receive none of their own.
     """
     grad_out, grad_lse, *saved = ctx.saved_tensors
-    call, wanted = _Call.of_saved(ctx, saved), ctx.wanted
+    call, wanted = _OperatorArguments.of_saved(ctx, saved), ctx.wanted
     rows = call.by_target
     of_gradients = iter(grads[0] if isinstance(grads[0], list | tuple) else grads)
 

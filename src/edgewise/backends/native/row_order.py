@@ -59,8 +59,8 @@ def in_better_order(layout: Layout) -> Layout:
     found = cuthill_mckee(layout.rows)
     if found is None:
         return layout
-    targets = _Trial.of(layout.rows, found[0])
-    sources = _Trial.of(layout.reversed, found[1])
+    targets = _OrderTrial.of(layout.rows, found[0])
+    sources = _OrderTrial.of(layout.reversed, found[1])
     notes = [f"{name} {t}" for name, t in (("targets", targets), ("sources", sources)) if t.gains]
     if not notes:
         return layout
@@ -102,7 +102,7 @@ def near(rows: Rows) -> float:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _OrderTrial:
     """Rows before and after."""
 
     plain: Rows
@@ -111,7 +111,7 @@ class _Trial:
     after: float
 
     @classmethod
-    def of(cls, rows: Rows, order: Tensor) -> _Trial:
+    def of(cls, rows: Rows, order: Tensor) -> _OrderTrial:
         ordered = rows.in_place().in_order(order).alike_together()
         return cls(rows, ordered, near(rows), near(ordered))
 
