@@ -67,7 +67,7 @@ SAME = {
         {"eps": "eps", **linears(MLP_PAIRS)},
     ),
     "gine": (
-        lambda: GINEConvolution(MLP(6, 9), 6, 3, train_eps=True),
+        lambda: GINEConvolution(MLP(6, 9), 6, edge_dim=3, train_eps=True),
         lambda: geometric.GINEConv(two_linear(), edge_dim=3, train_eps=True),
         {"eps": "eps", **linears({**MLP_PAIRS, "edge_proj": "lin"})},
     ),

@@ -132,7 +132,7 @@ def test_a_bias_reaches_the_scores():
     layer, x = DotAttention(8, heads=2), torch.randn(7, 8)
     far = RelativeBias(torch.tensor([[-1e9, 0.0, 0.0, -1e9]]), first=-2)  # a window of two
     assert torch.allclose(
-        layer(x, Complete(7), bias=far), layer(x, Window(7, left=1, right=0)), atol=1e-6
+        layer(x, Complete(7), score_bias=far), layer(x, Window(7, left=1, right=0)), atol=1e-6
     )
 
 

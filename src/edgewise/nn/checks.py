@@ -23,7 +23,7 @@ __all__ = [
     "check_size",
     "check_square",
     "check_tensor",
-    "edge_weight",
+    "checked_edge_weight",
 ]
 
 
@@ -140,14 +140,15 @@ def check_square(owner: str, graph: Graph, instead: str) -> None:
         )
 
 
-def edge_weight(owner: str, edge: Tensor | None, source: Tensor) -> Tensor | None:
+def checked_edge_weight(owner: str, weight: Tensor | None, source: Tensor) -> Tensor | None:
     """Edge weights with as many batch axes as the nodes: ``[*batch | 1, E]``."""
-    if edge is None:
+    if weight is None:
         return None
-    if not 1 <= edge.ndim < source.ndim:
+    check_tensor(owner, "edge_weight", weight)
+    if not 1 <= weight.ndim < source.ndim:
         raise ShapeError(
-            f"{owner}: edge holds one weight for every edge, so it must have shape [edges] or "
-            f"[*batch, edges] with the batch axes of x, got {list(edge.shape)}. Edge features "
-            f"need a layer with edge_dim."
+            f"{owner}: edge_weight holds one number for every edge, so it must have shape [edges] "
+            f"or [*batch, edges] with the batch axes of x, got {list(weight.shape)}. Edge "
+            f"features need a layer with edge_dim."
         )
-    return edge[(None,) * (source.ndim - 1 - edge.ndim)]
+    return weight[(None,) * (source.ndim - 1 - weight.ndim)]

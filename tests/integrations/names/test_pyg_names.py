@@ -46,7 +46,7 @@ PAIRS = {
         None,
     ),
     "gine": (
-        GINEConvolution(MLP(IN, 8, out_dim=OUT), IN, EDGE),
+        GINEConvolution(MLP(IN, 8, out_dim=OUT), IN, edge_dim=EDGE),
         pyg.GINEConv(two_linear(IN, 8, OUT), edge_dim=EDGE),
         names.GIN,
         EDGE,
@@ -107,7 +107,7 @@ def test_layers(name):
 
 
 def test_a_gps_layer():
-    local = GINEConvolution(MLP(IN, 8), IN, EDGE)
+    local = GINEConvolution(MLP(IN, 8), IN, edge_dim=EDGE)
     ours = GPSBlock(local, DotAttention(IN, heads=2), IN)
     theirs = pyg.GPSConv(IN, pyg.GINEConv(two_linear(IN, 8, IN), edge_dim=EDGE), heads=2)
     twins(ours, theirs, names.GPS)

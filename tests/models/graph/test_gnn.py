@@ -64,8 +64,8 @@ def test_edge_weights_reach_every_layer():
     model = GNN(3, 4, "sage", layers=2)
     x = torch.randn(2, 3)
     plain = model(x, pair)
-    torch.testing.assert_close(model(x, pair, edge=torch.ones(2)), plain)
-    assert not torch.allclose(model(x, pair, edge=torch.tensor([1.0, 3.0])), plain)
+    torch.testing.assert_close(model(x, pair, edge_weight=torch.ones(2)), plain)
+    assert not torch.allclose(model(x, pair, edge_weight=torch.tensor([1.0, 3.0])), plain)
 
 
 def test_heads_and_kernels():

@@ -43,7 +43,9 @@ def test_language_models_on_shakespeare(data_root):
         assert abs(found[0] - log(len(letters))) < 0.6  # at first every letter is as likely
         assert sum(found[-5:]) / 5 < 2.8
         # What it writes is made of letters that are common, not of any.
-        written = model.eval().generate(tokens[:8], 40, generator=torch.Generator().manual_seed(0))
+        written = model.eval().generate(
+            tokens[:8], max_new_tokens=40, generator=torch.Generator().manual_seed(0)
+        )
         assert len(written) == 48
         common = set(tokens.bincount().topk(30).indices.tolist())
         assert sum(token in common for token in written[8:].tolist()) > 30

@@ -55,7 +55,7 @@ GRAPHS = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_it_is_its_equation(name, batch, dtype, close):
     graph = GRAPHS[name]()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     E = edges(graph).num_edges
     x = torch.randn(*batch, graph.num_targets, DIM, dtype=dtype, requires_grad=True)
     edge = torch.randn(E, EDGE, dtype=dtype, requires_grad=True)
@@ -72,7 +72,7 @@ def test_it_is_its_equation(name, batch, dtype, close):
 @pytest.mark.parametrize("shape", [(), (1,), (2,)])
 def test_edges_with_and_without_batch_axes(shape, dtype, close):
     graph = multigraph()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     x = torch.randn(2, graph.num_targets, DIM, dtype=dtype)
     edge = torch.randn(*shape, graph.num_edges, EDGE, dtype=dtype)
     found = layer(x, graph, edge=edge)
@@ -84,7 +84,7 @@ def test_edges_with_and_without_batch_axes(shape, dtype, close):
 
 def test_strides_do_not_matter(dtype, close):
     graph = multigraph()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     x = torch.randn(DIM, graph.num_targets, dtype=dtype).T
     edge = torch.randn(graph.num_edges, 2 * EDGE, dtype=dtype)[:, ::2]
     found = layer(x, graph, edge=edge)
@@ -127,7 +127,9 @@ def test_a_block_is_two_post_norm_blocks(norm, dtype, close):
             return found
 
     graph = multigraph()
-    block = drawn(EdgeBlock(EdgeAttention(DIM, HEADS, EDGE), DIM, EDGE, norm=norm), dtype)
+    block = drawn(
+        EdgeBlock(EdgeAttention(DIM, HEADS, edge_dim=EDGE), DIM, edge_dim=EDGE, norm=norm), dtype
+    )
     x = torch.randn(graph.num_targets, DIM, dtype=dtype)
     edge = torch.randn(graph.num_edges, EDGE, dtype=dtype)
     found = block.mixer(x, graph, edge=edge)
@@ -154,12 +156,14 @@ def test_compiled_it_is_the_same(close):
 
 REFUSED = {
     "no edge": (
-        lambda x: EdgeAttention(DIM, HEADS, EDGE)(x, Complete(5)),
+        lambda x: EdgeAttention(DIM, HEADS, edge_dim=EDGE)(x, Complete(5)),
         ArgumentError,
         r"EdgeAttention: edge is missing, .* Pass edge of shape \[edges, 4\], or use DotAttention",
     ),
     "no edge for a block": (
-        lambda x: EdgeBlock(EdgeAttention(DIM, HEADS, EDGE), DIM, EDGE)(x, Complete(5)),
+        lambda x: EdgeBlock(EdgeAttention(DIM, HEADS, edge_dim=EDGE), DIM, edge_dim=EDGE)(
+            x, Complete(5)
+        ),
         ArgumentError,
         r"EdgeBlock: edge is missing, .* Pass edge of shape \[edges, 4\], or use Block",
     ),
@@ -184,7 +188,9 @@ REFUSED = {
         r"EdgeAttention: edge must have shape .* got \[24, 6\]",
     ),
     "edge features": (
-        lambda x: EdgeAttention(DIM, HEADS, EDGE)(x, Complete(5), edge=torch.zeros(25, DIM)),
+        lambda x: EdgeAttention(DIM, HEADS, edge_dim=EDGE)(
+            x, Complete(5), edge=torch.zeros(25, DIM)
+        ),
         ShapeError,
         "EdgeAttention: edge has 6 features but the layer was built with edge_dim=4",
     ),

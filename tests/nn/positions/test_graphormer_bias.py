@@ -60,7 +60,7 @@ def graphormer(graph, sizes, edge, x):
     pairs = Blocks(sizes)
     bias = spatial(shortest_paths(graph, pairs))
     bias = bias + path(edge, shortest_path_edges(graph, pairs, 3))
-    return layer(x, pairs, bias=bias)
+    return layer(x, pairs, score_bias=bias)
 
 
 def test_a_batch_of_molecules_is_its_molecules():

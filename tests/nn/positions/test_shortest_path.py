@@ -47,7 +47,7 @@ def by_networkx(graph):
 
 def all_pairs(graph, cutoff=None):
     N = graph.num_targets
-    return shortest_paths(graph, Complete(N), cutoff).view(N, N)
+    return shortest_paths(graph, Complete(N), cutoff=cutoff).view(N, N)
 
 
 @pytest.fixture(params=["products", "walking", "mixed"])
@@ -199,13 +199,13 @@ def test_of_two_paths_the_first_edges_are_taken():
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match="cutoff must be at least 0, got -1"):
-        shortest_paths(Complete(3), Complete(3), -1)
+        shortest_paths(Complete(3), Complete(3), cutoff=-1)
     with pytest.raises(ArgumentError, match="length must be at least 1, got 0"):
         shortest_path_edges(Complete(3), Complete(3), 0)
     with pytest.raises(GraphError, match="components: the graph must be square"):
         shortest_paths(Complete(3, 4), Complete(3))
-    for function, last in ((shortest_paths, None), (shortest_path_edges, 2)):
+    for function in (shortest_paths, lambda graph, pairs: shortest_path_edges(graph, pairs, 2)):
         with pytest.raises(GraphError, match="pairs must have the 3 nodes of graph on both sides"):
-            function(Complete(3), Complete(4, 3), last)
+            function(Complete(3), Complete(4, 3))
     with pytest.raises(GraphError, match=r"may have 1024 nodes, .* got one of 1100\. Use shortest"):
         shortest_path_edges(Window(1100, left=1, right=1), Complete(1100), 2)

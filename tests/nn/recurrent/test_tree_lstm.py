@@ -205,18 +205,18 @@ def test_children_stand_in_the_order_of_the_edges(close):
     close(layer(x[[1, 0, 2]], right_first)[2], layer(x, left_first)[2])
     # Said by places instead: the order of the edges no longer counts.
     for graph, places in ((left_first, [0, 1]), (right_first, [1, 0])):
-        close(layer(x, graph, edge=torch.tensor(places)), layer(x, left_first))
+        close(layer(x, graph, child_position=torch.tensor(places)), layer(x, left_first))
 
 
 def test_a_place_may_be_empty(close):
     layer = NaryTreeLSTM(IN, OUT, arity=3).double()
     x = features(TREE)
     places = torch.tensor([2, 0, 1, 1, 2, 0, 2])
-    close(layer(x, TREE, edge=places), literal(layer, x, TREE, places))
-    close(layer(x, TREE, edge=places.int()), layer(x, TREE, edge=places))
+    close(layer(x, TREE, child_position=places), literal(layer, x, TREE, places))
+    close(layer(x, TREE, child_position=places.int()), layer(x, TREE, child_position=places))
     graph = disjoint_union([TREE, TREE])
-    twice = layer(torch.cat([x, x]), graph, edge=places.repeat(2))
-    close(twice, torch.cat([layer(x, TREE, edge=places)] * 2))
+    twice = layer(torch.cat([x, x]), graph, child_position=places.repeat(2))
+    close(twice, torch.cat([layer(x, TREE, child_position=places)] * 2))
 
 
 def test_both_are_an_lstm_on_a_chain_and_differ_elsewhere(close):
@@ -249,8 +249,8 @@ def test_it_is_a_mixer_of_a_block():
     block = Block(NaryTreeLSTM(IN, IN), IN)
     x = torch.randn(10, IN)
     places = torch.tensor([1, 0, 1, 0, 1, 0, 1])
-    expected = x + block.mixer(block.mixer_norm(x), TREE, edge=places)
-    torch.testing.assert_close(block(x, TREE, edge=places), expected)
+    expected = x + block.mixer(block.mixer_norm(x), TREE, child_position=places)
+    torch.testing.assert_close(block(x, TREE, child_position=places), expected)
 
 
 def test_weights_are_redrawn_and_described():
@@ -301,20 +301,20 @@ def test_places_that_are_none_are_refused():
     three = EdgeList([[0, 1, 2], [3, 3, 3]], num_nodes=10)
     with pytest.raises(GraphError, match=r"must have arity=2 children at most, got one with 3\. "):
         layer(x, three)
-    for edge, sentence in (
+    for places, sentence in (
         (torch.tensor([0, 1, 2]), "below arity=2, got 2"),
         (torch.tensor([0, 1, -1]), "below arity=2, got -1"),
         (torch.tensor([0, 1, 1]), "got 2 children in one place below node 3"),
         (
             torch.tensor([0.0, 1, 1]),
-            "must hold whole numbers, the places of children, got torch.fl",
+            "must hold whole numbers, got torch.fl",
         ),
         (torch.tensor([True, True, False]), "must hold whole numbers"),
     ):
-        with pytest.raises(ArgumentError, match=f"NaryTreeLSTM: .*edge.*{sentence}"):
-            layer(x, three, edge=edge)
+        with pytest.raises(ArgumentError, match=f"NaryTreeLSTM: .*child_position.*{sentence}"):
+            layer(x, three, child_position=places)
     with pytest.raises(ShapeError, match=r"must have shape \[edges\] = \[3\], got \[2\]"):
-        layer(x, three, edge=torch.tensor([0, 1]))
+        layer(x, three, child_position=torch.tensor([0, 1]))
 
 
 def test_features_and_sizes_that_do_not_fit_are_refused(layer):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, GraphError, ShapeError
 from edgewise.graphs import (
@@ -22,9 +24,10 @@ from edgewise.layouts import edges
 from edgewise.models.card import Card
 from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.models.graph.gps import gps_block
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_nodes, check_size
 from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Exphormer", "exphormer_graph"]
 
@@ -149,6 +152,8 @@ class Exphormer(Layer):
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share dropped from what mixers and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
@@ -183,9 +188,9 @@ class Exphormer(Layer):
         self,
         in_dim: int,
         dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         hubs: int = 1,
         edge_dim: int | None = None,
         encoding_dim: int = 0,
@@ -193,11 +198,14 @@ class Exphormer(Layer):
         norm: str | None = "batch",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Exphormer", device, dtype)
         self.dim, self.hubs = dim, check_size("Exphormer", "hubs", hubs, 0)
-        self.embedding = NodeEmbedding("Exphormer", in_dim, dim, encoding_dim=encoding_dim)
-        self.edge_embedding = EdgeEmbedding("Exphormer", edge_dim, dim)
+        self.embedding = NodeEmbedding("Exphormer", in_dim, dim, encoding_dim=encoding_dim, **made)
+        self.edge_embedding = EdgeEmbedding("Exphormer", edge_dim, dim, **made)
         self.blocks = nn.ModuleList(
             gps_block(
                 dim,
@@ -207,15 +215,20 @@ class Exphormer(Layer):
                 norm=norm,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
+                **made,
             )
             for _ in range(check_size("Exphormer", "layers", layers, 0))
         )
-        self.hub = nn.Parameter(torch.empty(hubs, dim))
-        self.kind_bias = nn.Parameter(torch.empty(layers, heads, 2 + 2 * hubs))
-        self.reset_parameters()
+        self.hub = nn.Parameter(torch.empty(hubs, dim, **made))
+        self.kind_bias = nn.Parameter(torch.empty(layers, heads, 2 + 2 * hubs, **made))
+        self._draw()
 
     def reset_parameters(self) -> None:
-        """Draw hubs and kinds of edges: N(0, 1), as embeddings start, and N(0, 0.02²)."""
+        """Draw all weights anew; hubs from N(0, 1), as embeddings, and kinds from N(0, 0.02²)."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
         nn.init.normal_(self.hub)
         nn.init.normal_(self.kind_bias, std=0.02)
 
@@ -227,7 +240,10 @@ class Exphormer(Layer):
         everywhere: Graph,
         edge: Tensor | None = None,
         encoding: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("Exphormer", others, "edge", "encoding")
         x = self.embedding(x, encoding)
         e = self.edge_embedding(edge)
         check_nodes("Exphormer", x, graph)
@@ -244,7 +260,7 @@ class Exphormer(Layer):
         among = remembered(_among, graph, added)
         kinds = remembered(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
         for block, bias in zip(self.blocks, self.kind_bias, strict=True):
-            x = block(x, among, everywhere=everywhere, edge=e, bias=bias @ kinds)
+            x = block(x, among, everywhere=everywhere, edge=e, score_bias=bias @ kinds)
         return x[..., :N, :]
 
     def extra_repr(self) -> str:

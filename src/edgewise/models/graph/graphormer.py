@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ShapeError
 from edgewise.graphs import Blocks, Complete, EdgeList, Graph
@@ -23,9 +25,10 @@ from edgewise.nn import (
     shortest_path_edges,
     shortest_paths,
 )
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_edge, check_edges, check_nodes, check_rate, check_size
 from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Graphormer", "Structure"]
 
@@ -60,6 +63,8 @@ class Graphormer(Layer):
         max_hops: Edges of a path that count, those next to the target.
         dropout: Share dropped of what nodes start from, and from what attention and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
@@ -93,9 +98,9 @@ class Graphormer(Layer):
         in_dim: int,
         dim: int,
         out_dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         edge_dim: int | None = None,
         hidden: int | None = None,
         max_degree: int = 63,
@@ -103,34 +108,42 @@ class Graphormer(Layer):
         max_hops: int = 5,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Graphormer", device, dtype)
         check_size("Graphormer", "layers", layers, 0)
         self.dim = dim
         self.max_distance = check_size("Graphormer", "max_distance", max_distance)
         self.edge_dim = edge_dim
-        self.embedding = NodeEmbedding("Graphormer", in_dim, dim)
-        self.degree = DegreeEncoding(max_degree, dim)
+        self.embedding = NodeEmbedding("Graphormer", in_dim, dim, **made)
+        self.degree = DegreeEncoding(max_degree, dim, **made)
         # One distance more, which is that of virtual nodes.
-        self.spatial = SpatialBias(heads, max_distance + 1)
-        self.path = None if edge_dim is None else PathBias(heads, edge_dim, max_hops)
-        self.virtual = nn.Parameter(torch.empty(dim))
+        self.spatial = SpatialBias(heads, max_distance + 1, **made)
+        self.path = None if edge_dim is None else PathBias(heads, edge_dim, max_hops, **made)
+        self.virtual = nn.Parameter(torch.empty(dim, **made))
         self.dropout = nn.Dropout(check_rate("Graphormer", "dropout", dropout))
         self.blocks = nn.ModuleList(
             Block(
-                DotAttention(dim, heads, dropout=attention_dropout),
+                DotAttention(dim, heads, dropout=attention_dropout, **made),
                 dim,
-                mlp=MLP(dim, dim if hidden is None else hidden, activation="gelu"),
+                mlp=MLP(dim, dim if hidden is None else hidden, activation="gelu", **made),
                 dropout=dropout,
+                **made,
             )
             for _ in range(layers)
         )
-        self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, check_size("Graphormer", "out_dim", out_dim))
-        self.reset_parameters()
+        self.norm = nn.LayerNorm(dim, **made)
+        self.head = nn.Linear(dim, check_size("Graphormer", "out_dim", out_dim), **made)
+        self._draw()
 
     def reset_parameters(self) -> None:
-        """Draw what is not a layer's: the virtual node, from N(0, 0.02²)."""
+        """Draw all weights anew; the virtual node from N(0, 0.02²)."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
         nn.init.normal_(self.virtual, std=0.02)
 
     def forward(
@@ -140,7 +153,10 @@ class Graphormer(Layer):
         *,
         readout: Graph | None = None,
         edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("Graphormer", others, "edge", "readout")
         found = self.features(x, graph, readout=readout, edge=edge).u
         assert found is not None
         return self.head(found if readout is not None else found.squeeze(-2))
@@ -165,7 +181,7 @@ class Graphormer(Layer):
             check_edges("Graphormer", edge, x, graph)
             bias = bias + self.path(edge, found.paths.to(x.device))
         for block in self.blocks:
-            x = block(x, found.pairs, bias=bias)
+            x = block(x, found.pairs, score_bias=bias)
         x = self.norm(x)
         nodes, virtual = (x.index_select(-2, i.to(x.device)) for i in (found.nodes, found.virtual))
         return GraphFeatures(nodes, None, virtual)

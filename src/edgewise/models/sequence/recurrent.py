@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
@@ -15,7 +16,7 @@ from edgewise.models.card import Card
 from edgewise.models.sequence.sequences import sequences
 from edgewise.nn.checks import check_choice, check_features, check_nodes, check_rate, check_size
 from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
 
@@ -38,6 +39,8 @@ class Recurrent(Layer):
         layers: Layers, one on top of the other.
         bidirectional: Whether sequences are read both ways, each with ``dim / 2`` features.
         dropout: Share of features dropped, in training, between layers.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -76,8 +79,11 @@ class Recurrent(Layer):
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Recurrent", device, dtype)
         check_choice("Recurrent", "kind", kind, _KINDS)
         self.dim = check_size("Recurrent", "dim", dim)
         self.kind = kind
@@ -99,6 +105,7 @@ class Recurrent(Layer):
             check_size("Recurrent", "layers", layers),
             dropout=dropout,
             bidirectional=bidirectional,
+            **made,
         )
 
     def reset_parameters(self) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
-from edgewise.errors import ArgumentError
 from edgewise.graphs import Causal, Graph
 from edgewise.models.transformers.encoder import Encoder
-from edgewise.models.transformers.sampling import continued
+from edgewise.models.transformers.initialization import normal_weights
+from edgewise.models.transformers.sampling import check_generation, generate
 from edgewise.models.transformers.text_encoder import check_widths, embedded
 from edgewise.models.transformers.token_embedding import TokenEmbedding
 from edgewise.nn import KVCache
 from edgewise.nn.checks import check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory, reset
 
-__all__ = ["GraphRule", "LanguageModel", "check_writing"]
+__all__ = ["GraphRule", "LanguageModel"]
 
 GraphRule = Callable[[int, int], Graph]
 
@@ -35,6 +36,10 @@ class LanguageModel(Layer):
         tied: Whether the embedding of tokens is the head's matrix too.
         rule: The graph of ``T`` new nodes that read ``S`` nodes, themselves the last of these:
             `Causal`, or ``functools.partial(Window, left=w, right=0)`` for a sliding window.
+        std: Standard deviation of all first weights; the parts keep theirs when left out.
+        last_std: Of the last projections of attention and MLP; ``std`` when left out.
+        device: Of the head's matrix, unless it is tied; torch's default when left out.
+        dtype: Of the same, floating; torch's default when left out.
 
     Shape:
         - tokens: ``[*batch, T]``, int64 or int32.
@@ -56,7 +61,7 @@ class LanguageModel(Layer):
         >>> tokens = torch.randint(65, (2, 7))
         >>> model(tokens).shape
         torch.Size([2, 7, 65])
-        >>> model.generate(tokens, 3, temperature=0).shape
+        >>> model.generate(tokens, max_new_tokens=3, temperature=0).shape
         torch.Size([2, 10])
 
     References:
@@ -72,15 +77,43 @@ class LanguageModel(Layer):
         *,
         tied: bool = True,
         rule: GraphRule = Causal,
+        std: float | None = None,
+        last_std: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("LanguageModel", device, dtype)
         check_widths("LanguageModel", embedding, trunk.dim)
         self.embedding = embedding
         self.trunk = trunk
         self.rule = rule
-        self.head = nn.Linear(trunk.dim, embedding.token.num_embeddings, bias=False)
-        if tied:
-            self.head.weight = embedding.token.weight
+        self.tied = tied
+        self.std, self.last_std = std, last_std
+        self.head = nn.Linear(trunk.dim, embedding.token.num_embeddings, bias=False, **made)
+        self._tie()
+        self._draw()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: from N(0, std²), or as the parts do without ``std``."""
+        self._tie()
+        for part in (self.embedding, self.trunk) if self.tied else self.children():
+            reset(part)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.std is not None:
+            normal_weights(self, self.std, last_std=self.last_std)
+
+    def _tie(self) -> None:
+        if self.tied:
+            self.head.weight = self.embedding.token.weight
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the weights, as ``to`` and ``to_empty`` do; torch makes two of a tied weight."""
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        self._tie()
+        return self
 
     def forward(
         self,
@@ -110,6 +143,10 @@ class LanguageModel(Layer):
         graph = self.rule(T, first + T) if graph is None else graph
         return self.trunk(x, graph, caches=caches, **turned, **given)
 
+    def extra_repr(self) -> str:
+        rule = getattr(self.rule, "__name__", repr(self.rule))
+        return f"tied={self.tied}, rule={rule}, std={self.std}"
+
     def caches(self) -> list[KVCache]:
         """Empty caches, one a block, for calls that go on where the last one stopped."""
         return [KVCache() for _ in self.trunk.blocks]
@@ -117,23 +154,23 @@ class LanguageModel(Layer):
     def generate(
         self,
         tokens: Tensor,
-        n: int,
         *,
+        max_new_tokens: int,
         temperature: float = 1.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Write on: ``n`` more tokens, each drawn from what the ones before it say.
+        """Sample ``max_new_tokens`` tokens that follow, each given those before it.
 
         Args:
             tokens: ``[*batch, T]``, at least one; all of one length.
-            n: How many more.
+            max_new_tokens: How many more.
             temperature: 0 for the likeliest token each time, 1 for the model's probabilities.
             top_k: How many of the likeliest tokens may be drawn; all when left out.
             generator: Source of randomness; torch's global one when left out.
 
         Returns:
-            ``[*batch, T + n]``, ``tokens`` first.
+            ``[*batch, T + max_new_tokens]``, ``tokens`` first.
 
         Raises:
             ArgumentError: a model in training mode, whose dropout would act; numbers out of
@@ -141,27 +178,17 @@ class LanguageModel(Layer):
 
         Complexity: each token costs one pass of one node, which reads the nodes before it.
         """
-        check_writing(self, self.embedding, tokens, n)
+        check_generation(self, self.embedding, tokens, max_new_tokens)
         caches = self.caches()
 
         def step(newest: Tensor) -> Tensor:
             return self.head(self.hidden(newest, caches=caches)[..., -1, :])
 
-        return continued(step, tokens, n, temperature=temperature, top_k=top_k, generator=generator)
-
-
-def check_writing(model: nn.Module, embedding: TokenEmbedding, tokens: Tensor, n: int) -> None:
-    """Check that a model is ready to write ``n`` tokens after these."""
-    check_tensor("generate", "tokens", tokens)
-    if model.training:
-        raise ArgumentError(
-            "generate: the model is in training mode, in which dropout acts. Call model.eval() "
-            "first."
-        )
-    table = embedding.position
-    length = (tokens.shape[-1] if tokens.ndim else 0) + n
-    if table is not None and length > table.num_embeddings:
-        raise ArgumentError(
-            f"generate: {length} nodes are more than max_positions={table.num_embeddings}. "
-            f"Write fewer, or go on from the last tokens alone."
+        return generate(
+            step,
+            tokens,
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            generator=generator,
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.functional import attention
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import edge_heads, leading, merge_heads, reset_linear, split_heads
 from edgewise.nn.checks import check_edge, check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Factory, Layer, factory
 from edgewise.ops.scores import Additive, GATv2
 
 __all__ = ["GATAttention", "GATv2Attention"]
@@ -33,10 +37,12 @@ class GATAttention(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features), as the last layer does.
-        slope: Slope of LeakyReLU below zero.
+        negative_slope: Slope of LeakyReLU below zero.
         edge_dim: Features of every edge; None for a layer without edge features.
         dropout: Share of attention weights dropped in training.
         bias: Whether a bias is added to the result.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -70,29 +76,35 @@ class GATAttention(Layer):
         heads: int,
         *,
         concat: bool = True,
-        slope: float = 0.2,
+        negative_slope: float = 0.2,
         edge_dim: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **others: object,
     ) -> None:
         super().__init__()
+        if others:
+            refuse("GATAttention", others, "negative_slope")
+        made = factory("GATAttention", device, dtype)
         self.in_dim = check_size("GATAttention", "in_dim", in_dim)
         self.out_dim = check_size("GATAttention", "out_dim", out_dim)
         self.heads = check_size("GATAttention", "heads", heads)
         self.concat = concat
-        self.slope = slope
+        self.negative_slope = negative_slope
         self.edge_dim = edge_dim
         self.dropout = check_rate("GATAttention", "dropout", dropout)
-        self.proj = nn.Linear(in_dim, heads * out_dim, bias=False)
-        self.a_target = nn.Parameter(torch.empty(heads, out_dim))
-        self.a_source = nn.Parameter(torch.empty(heads, out_dim))
+        self.proj = nn.Linear(in_dim, heads * out_dim, bias=False, **made)
+        self.a_target = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.a_source = nn.Parameter(torch.empty(heads, out_dim, **made))
         if edge_dim is None:
             self.edge_proj = None
             self.register_parameter("a_edge", None)
         else:
-            self.edge_proj = nn.Linear(edge_dim, heads * out_dim, bias=False)
-            self.a_edge = nn.Parameter(torch.empty(heads, out_dim))
-        self.bias = _bias(bias, heads, out_dim, concat)
+            self.edge_proj = nn.Linear(edge_dim, heads * out_dim, bias=False, **made)
+            self.a_edge = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.bias = _bias(bias, heads, out_dim, concat, made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -107,8 +119,16 @@ class GATAttention(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GATAttention", others, "source", "edge")
         check_features("GATAttention", "x", x, self.in_dim, "in_dim")
         own = self.proj(x)
         if source is None:
@@ -123,7 +143,7 @@ class GATAttention(Layer):
             key,
             split_heads(value, self.heads),
             graph,
-            score=Additive(self.slope),
+            score=Additive(self.negative_slope),
             edge_key=self._edge_term(edge, target.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
@@ -172,10 +192,12 @@ class GATv2Attention(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features).
-        slope: Slope of LeakyReLU below zero.
+        negative_slope: Slope of LeakyReLU below zero.
         edge_dim: Features of every edge; None for a layer without edge features.
         dropout: Share of attention weights dropped in training.
         bias: Whether the two node projections and the result have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -213,25 +235,33 @@ class GATv2Attention(Layer):
         heads: int,
         *,
         concat: bool = True,
-        slope: float = 0.2,
+        negative_slope: float = 0.2,
         edge_dim: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **others: object,
     ) -> None:
         super().__init__()
+        if others:
+            refuse("GATv2Attention", others, "negative_slope")
+        made = factory("GATv2Attention", device, dtype)
         self.in_dim = check_size("GATv2Attention", "in_dim", in_dim)
         self.out_dim = check_size("GATv2Attention", "out_dim", out_dim)
         self.heads = check_size("GATv2Attention", "heads", heads)
         self.concat = concat
-        self.slope = slope
+        self.negative_slope = negative_slope
         self.edge_dim = edge_dim
         self.dropout = check_rate("GATv2Attention", "dropout", dropout)
         width = heads * out_dim
-        self.target_proj = nn.Linear(in_dim, width, bias=bias)
-        self.source_proj = nn.Linear(in_dim, width, bias=bias)
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, width, bias=False)
-        self.a = nn.Parameter(torch.empty(heads, out_dim))
-        self.bias = _bias(bias, heads, out_dim, concat)
+        self.target_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.source_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.edge_proj = (
+            None if edge_dim is None else nn.Linear(edge_dim, width, bias=False, **made)
+        )
+        self.a = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.bias = _bias(bias, heads, out_dim, concat, made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -244,8 +274,16 @@ class GATv2Attention(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GATv2Attention", others, "source", "edge")
         source = x if source is None else source
         check_features("GATv2Attention", "x", x, self.in_dim, "in_dim")
         check_features("GATv2Attention", "source", source, self.in_dim, "in_dim")
@@ -256,7 +294,7 @@ class GATv2Attention(Layer):
             value,
             value,
             graph,
-            score=GATv2(self.a, self.slope),
+            score=GATv2(self.a, self.negative_slope),
             edge_key=edge_heads("GATv2Attention", self.edge_proj, edge, self.heads, query.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
@@ -272,12 +310,15 @@ def _combine(out: Tensor, concat: bool, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias
 
 
-def _bias(wanted: bool, heads: int, out_dim: int, concat: bool) -> nn.Parameter | None:
-    return nn.Parameter(torch.empty(heads * out_dim if concat else out_dim)) if wanted else None
+def _bias(
+    wanted: bool, heads: int, out_dim: int, concat: bool, made: Factory
+) -> nn.Parameter | None:
+    width = heads * out_dim if concat else out_dim
+    return nn.Parameter(torch.empty(width, **made)) if wanted else None
 
 
 def _gat_repr(layer: GATAttention | GATv2Attention) -> str:
     return (
         f"{layer.in_dim}, {layer.out_dim}, heads={layer.heads}, concat={layer.concat}, "
-        f"slope={layer.slope}, edge_dim={layer.edge_dim}, dropout={layer.dropout}"
+        f"negative_slope={layer.negative_slope}, edge_dim={layer.edge_dim}, dropout={layer.dropout}"
     )

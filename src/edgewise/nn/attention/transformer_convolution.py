@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import edge_heads, merge_heads, split_heads
 from edgewise.nn.checks import check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["TransformerConvolution"]
 
@@ -43,6 +47,8 @@ class TransformerConvolution(Layer):
         dropout: Share of attention weights dropped in training.
         bias: Whether the node projections have a bias.
         source_dim: Features of ``source``; ``in_dim`` when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -86,8 +92,11 @@ class TransformerConvolution(Layer):
         dropout: float = 0.0,
         bias: bool = True,
         source_dim: int | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("TransformerConvolution", device, dtype)
         self.in_dim = check_size("TransformerConvolution", "in_dim", in_dim)
         self.out_dim = check_size("TransformerConvolution", "out_dim", out_dim)
         self.heads = check_size("TransformerConvolution", "heads", heads)
@@ -104,12 +113,14 @@ class TransformerConvolution(Layer):
         self.dropout = check_rate("TransformerConvolution", "dropout", dropout)
         width = heads * out_dim
         result = width if concat else out_dim
-        self.q_proj = nn.Linear(in_dim, width, bias=bias)
-        self.k_proj = nn.Linear(self.source_dim, width, bias=bias)
-        self.v_proj = nn.Linear(self.source_dim, width, bias=bias)
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, width, bias=False)
-        self.root_proj = nn.Linear(in_dim, result, bias=bias) if root else None
-        self.beta_proj = nn.Linear(3 * result, 1, bias=False) if beta else None
+        self.q_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.k_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
+        self.v_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
+        self.edge_proj = (
+            None if edge_dim is None else nn.Linear(edge_dim, width, bias=False, **made)
+        )
+        self.root_proj = nn.Linear(in_dim, result, bias=bias, **made) if root else None
+        self.beta_proj = nn.Linear(3 * result, 1, bias=False, **made) if beta else None
 
     def reset_parameters(self) -> None:
         """Draw new weights, as `torch.nn.Linear` does."""
@@ -118,8 +129,16 @@ class TransformerConvolution(Layer):
                 projection.reset_parameters()
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("TransformerConvolution", others, "source", "edge")
         source = x if source is None else source
         check_features("TransformerConvolution", "x", x, self.in_dim, "in_dim")
         check_features("TransformerConvolution", "source", source, self.source_dim, "source_dim")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgewise.errors import ShapeError
 from edgewise.functional import aggregate
 from edgewise.graphs import Complete, Graph, compose, reverse
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import (
     check_choice,
     check_edges,
@@ -134,7 +135,10 @@ class GraphNetwork(Layer):
         edge: Tensor | None = None,
         u: Tensor | None = None,
         readout: Graph | None = None,
+        **others: Never,
     ) -> GraphFeatures:
+        if others:
+            refuse("GraphNetwork", others, "edge", "u", "readout")
         readout = Complete(1, graph.num_targets) if readout is None else readout
         _check(x, graph, edge, u, readout)
         around = None if u is None else aggregate(u, reverse(readout))  # u at every node

@@ -7,6 +7,7 @@ from math import prod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
@@ -14,7 +15,7 @@ from edgewise.graphs import Graph
 from edgewise.nn.attention.heads import merge_heads, reset_linear, split_heads
 from edgewise.nn.checks import check_features, check_nodes, check_rate, check_size
 from edgewise.nn.convolution.kernel_offsets import kernel_places
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["DynamicConvolution", "LightweightConvolution"]
 
@@ -42,6 +43,8 @@ class LightweightConvolution(Layer):
         left: Sources before the target that the kernel covers; what the graph's window says when
             left out.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
@@ -72,13 +75,22 @@ class LightweightConvolution(Layer):
     """
 
     def __init__(
-        self, dim: int, heads: int, kernel: int, *, left: int | None = None, dropout: float = 0.0
+        self,
+        dim: int,
+        heads: int,
+        kernel: int,
+        *,
+        left: int | None = None,
+        dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("LightweightConvolution", device, dtype)
         _check_settings("LightweightConvolution", dim, heads, kernel, left, dropout)
         self.dim, self.heads, self.kernel, self.left = dim, heads, kernel, left
         self.dropout = dropout
-        self.weight = nn.Parameter(torch.empty(heads, kernel))
+        self.weight = nn.Parameter(torch.empty(heads, kernel, **made))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -126,6 +138,8 @@ class DynamicConvolution(Layer):
             left out.
         bias: Whether the prediction of the weights has a bias; the paper's has none.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating; the targets predict the weights.
@@ -163,12 +177,15 @@ class DynamicConvolution(Layer):
         left: int | None = None,
         bias: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("DynamicConvolution", device, dtype)
         _check_settings("DynamicConvolution", dim, heads, kernel, left, dropout)
         self.dim, self.heads, self.kernel, self.left = dim, heads, kernel, left
         self.dropout = dropout
-        self.kernel_proj = nn.Linear(dim, heads * kernel, bias=bias)
+        self.kernel_proj = nn.Linear(dim, heads * kernel, bias=bias, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Never
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.blocks.activation import Activation, activation_named
-from edgewise.nn.checks import check_choice, check_features, check_nodes, check_size, edge_weight
-from edgewise.nn.layer import Layer
+from edgewise.nn.checks import (
+    check_choice,
+    check_features,
+    check_nodes,
+    check_size,
+    checked_edge_weight,
+)
+from edgewise.nn.layer import Layer, factory
 from edgewise.problem import Reduce
 
 __all__ = ["GraphConvolution"]
@@ -40,11 +51,13 @@ class GraphConvolution(Layer):
             None for a linear layer.
         message: What a source says: ``"linear"``, ``"features"`` or ``"pool"``, as above.
         normalize: Whether the result of every node is divided by its length at last.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
         - source: ``[*batch, S, in_dim]``; the nodes of ``x`` when left out.
-        - edge: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
+        - edge_weight: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
         - result: ``[*batch, T, out_dim]``.
 
     Raises:
@@ -80,8 +93,11 @@ class GraphConvolution(Layer):
         activation: str | Activation | None = None,
         message: str = "linear",
         normalize: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GraphConvolution", device, dtype)
         check_choice("GraphConvolution", "reduce", reduce, ("sum", "mean", "max"))
         check_choice("GraphConvolution", "message", message, ("linear", "features", "pool"))
         self.in_dim = check_size("GraphConvolution", "in_dim", in_dim)
@@ -89,9 +105,9 @@ class GraphConvolution(Layer):
         self.reduce: Reduce = reduce
         self.message = message
         self.normalize = normalize
-        self.self_proj = nn.Linear(in_dim, out_dim, bias=bias)
-        self.neighbor_proj = nn.Linear(in_dim, out_dim, bias=False)
-        self.pool_proj = nn.Linear(in_dim, in_dim) if message == "pool" else None
+        self.self_proj = nn.Linear(in_dim, out_dim, bias=bias, **made)
+        self.neighbor_proj = nn.Linear(in_dim, out_dim, bias=False, **made)
+        self.pool_proj = nn.Linear(in_dim, in_dim, **made) if message == "pool" else None
         self.activation = (
             None if activation is None else activation_named("GraphConvolution", activation)
         )
@@ -103,13 +119,21 @@ class GraphConvolution(Layer):
                 projection.reset_parameters()
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GraphConvolution", others, "source", "edge_weight")
         source = x if source is None else source
         check_features("GraphConvolution", "x", x, self.in_dim, "in_dim")
         check_features("GraphConvolution", "source", source, self.in_dim, "in_dim")
         check_nodes("GraphConvolution", x, graph)
-        weight = edge_weight("GraphConvolution", edge, source)
+        weight = checked_edge_weight("GraphConvolution", edge_weight, source)
         said = source if self.pool_proj is None else F.relu(self.pool_proj(source))
         if self._transforms_last():
             heard = self.neighbor_proj(aggregate(said, graph, self.reduce, weight=weight))

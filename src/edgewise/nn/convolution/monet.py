@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph, reverse
 from edgewise.layouts import edges
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import reset_linear, split_heads
 from edgewise.nn.checks import check_choice, check_edges, check_features, check_nodes, check_size
 from edgewise.nn.convolution.incidence import from_sources, from_targets
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.ops.gaussian import gaussian_weight
 from edgewise.problem import Reduce
 
@@ -43,6 +46,8 @@ class MoNetConvolution(Layer):
         bias: Whether a bias ``b`` is added.
         separate: Whether each pair of a feature before and a feature after has kernels of its
             own (``separate_gaussians`` in PyG).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -80,15 +85,18 @@ class MoNetConvolution(Layer):
         self,
         in_dim: int,
         out_dim: int,
-        *,
         kernels: int,
         coordinates: int,
+        *,
         reduce: Reduce = "mean",
         root: bool = True,
         bias: bool = True,
         separate: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("MoNetConvolution", device, dtype)
         check_choice("MoNetConvolution", "reduce", reduce, ("sum", "mean"))
         self.in_dim = check_size("MoNetConvolution", "in_dim", in_dim)
         self.out_dim = check_size("MoNetConvolution", "out_dim", out_dim)
@@ -97,11 +105,11 @@ class MoNetConvolution(Layer):
         self.reduce: Reduce = reduce
         self.separate = separate
         own = (in_dim, out_dim) if separate else ()
-        self.mu = nn.Parameter(torch.empty(*own, kernels, coordinates))
-        self.sigma = nn.Parameter(torch.empty(*own, kernels, coordinates))
-        self.kernel_proj = nn.Linear(in_dim, kernels * out_dim, bias=False)
-        self.root_proj = nn.Linear(in_dim, out_dim, bias=False) if root else None
-        self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
+        self.mu = nn.Parameter(torch.empty(*own, kernels, coordinates, **made))
+        self.sigma = nn.Parameter(torch.empty(*own, kernels, coordinates, **made))
+        self.kernel_proj = nn.Linear(in_dim, kernels * out_dim, bias=False, **made)
+        self.root_proj = nn.Linear(in_dim, out_dim, bias=False, **made) if root else None
+        self.bias = nn.Parameter(torch.empty(out_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,8 +124,16 @@ class MoNetConvolution(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("MoNetConvolution", others, "source", "edge")
         source = x if source is None else source
         check_features("MoNetConvolution", "x", x, self.in_dim, "in_dim")
         check_features("MoNetConvolution", "source", source, self.in_dim, "in_dim")

@@ -61,7 +61,7 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
     """
     check_size("random_walk", "k", k)
     parts = components(graph)
-    share = 1.0 / degrees(graph, "out").cpu().double().clamp(min=1.0)
+    share = 1.0 / degrees(graph, direction="out").cpu().double().clamp(min=1.0)
     ends = torch.cat([parts.starts, torch.tensor([graph.num_targets])])
     found = returns(csr(graph), share, parts.nodes, ends, parts.position, k)
     found = _by_aggregation(graph, share, parts, k) if found is None else found

@@ -24,7 +24,7 @@ _TRACED = 1 << 12  # edges whose place on paths is looked for at once
 _SEEN = 1 << 22  # nodes times walkers of a large component at once: 16 MB
 
 
-def shortest_paths(graph: Graph, pairs: Graph, cutoff: int | None = None) -> Tensor:
+def shortest_paths(graph: Graph, pairs: Graph, *, cutoff: int | None = None) -> Tensor:
     r"""The hop distance of every pair of nodes that a second graph names.
 
     .. math::

@@ -13,7 +13,7 @@ from edgewise.nn.positions.components import components
 __all__ = ["random_signs", "sinusoidal"]
 
 
-def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tensor:
+def sinusoidal(positions: Tensor | int, dim: int, *, base: float = 10000.0) -> Tensor:
     r"""Sines and cosines of falling frequency: the encoding of the first Transformer.
 
     .. math::
