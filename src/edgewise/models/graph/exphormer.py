@@ -269,15 +269,13 @@ class Exphormer(Layer):
 
 def _among(graph: Graph, added: int) -> Graph:
     """The data's edges among nodes and hubs, in their order."""
-    found = edges(graph)
-    pairs = torch.stack([found.source, found.target])
-    return EdgeList(pairs, num_nodes=graph.num_targets + added)
+    return EdgeList(edges(graph).edge_index, num_nodes=graph.num_targets + added)
 
 
 def _kinds(everywhere: Graph, graph: Graph, hubs: int, device: str, dtype: torch.dtype) -> Tensor:
     """Of which kind every edge is, as one-hot columns: ``[2 + 2 * hubs, E]``."""
-    N, found, each = graph.num_targets, edges(everywhere, "cpu"), max(hubs, 1)
-    target, source = found.target, found.source
+    N, pairs, each = graph.num_targets, edges(everywhere, "cpu"), max(hubs, 1)
+    target, source = pairs.target, pairs.source
     into, out_of = 2 + (target - N) % each, 2 + hubs + (source - N) % each
     kind = torch.where(target < N, out_of, into)
     inside = (target < N) & (source < N)

@@ -51,7 +51,7 @@ class GNN(Layer):
     ``"transformer"``   `TransformerConvolution`                     --
     ==================  ===========================================  =========================
 
-    Self-loops are the graph's business: GAT's paper reads ``graph | SelfLoops(n)``.
+    Self-loops are edges of the graph: that of GAT's paper is ``graph | SelfLoops(n)``.
 
     Args:
         in_dim: Features of every node.
@@ -141,10 +141,10 @@ class GNN(Layer):
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
-            heard = convolution(x, graph, **given)
+            out = convolution(x, graph, **given)
             if self.skips:
-                heard = heard + self.skips[number](x)
-            x = self.dropout(self.activation(norm(heard)))
+                out = out + self.skips[number](x)
+            x = self.dropout(self.activation(norm(out)))
         return x
 
     def extra_repr(self) -> str:
@@ -183,7 +183,7 @@ def convolution_named(
 
 
 class _Place(NamedTuple):
-    """Where a convolution stands, and what is asked of it."""
+    """Sizes and settings of one convolution in a stack."""
 
     before: int
     after: int

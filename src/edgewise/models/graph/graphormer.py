@@ -1,4 +1,4 @@
-"""Graphormer: full attention inside each graph, told by biases how its nodes are connected."""
+"""Graphormer: full attention inside each graph, with biases from paths between its nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Graphormer(Layer):
     (`PathBias`). All layers share these biases. All graphs of a batch are one graph of complete
     blocks, a virtual node behind the nodes of each; nothing is padded.
 
-    What is worked out about a graph, distances and paths, is remembered by it: keep the batches
+    Distances and paths are computed once for each graph and stored with it: keep the batches
     of a data set, or call ``model.structure(graph, readout)`` where they are loaded.
 
     Args:
@@ -56,7 +56,7 @@ class Graphormer(Layer):
         out_dim: Numbers predicted for every graph.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         hidden: Hidden features of the MLPs; ``dim`` when left out, as in the paper.
         max_degree: Larger degrees share a vector.
         max_distance: Longer distances share a number.
@@ -157,9 +157,9 @@ class Graphormer(Layer):
     ) -> Tensor:
         if others:
             refuse("Graphormer", others, "edge", "readout")
-        found = self.features(x, graph, readout=readout, edge=edge).u
-        assert found is not None
-        return self.head(found if readout is not None else found.squeeze(-2))
+        virtual = self.features(x, graph, readout=readout, edge=edge).u
+        assert virtual is not None
+        return self.head(virtual if readout is not None else virtual.squeeze(-2))
 
     def features(
         self,
@@ -173,21 +173,23 @@ class Graphormer(Layer):
         x = self.embedding(x) + self.degree(graph)
         check_nodes("Graphormer", x, graph)
         check_edge("Graphormer", edge, self.edge_dim)
-        found = self.structure(graph, readout)
-        x = torch.cat([x, self.virtual.expand(*x.shape[:-2], len(found.virtual), -1)], -2)
-        x = self.dropout(x.index_select(-2, found.order.to(x.device)))
-        bias = self.spatial(found.distance.to(x.device))
-        if edge is not None and self.path is not None and found.paths is not None:
+        structure = self.structure(graph, readout)
+        x = torch.cat([x, self.virtual.expand(*x.shape[:-2], len(structure.virtual), -1)], -2)
+        x = self.dropout(x.index_select(-2, structure.order.to(x.device)))
+        bias = self.spatial(structure.distance.to(x.device))
+        if edge is not None and self.path is not None and structure.paths is not None:
             check_edges("Graphormer", edge, x, graph)
-            bias = bias + self.path(edge, found.paths.to(x.device))
+            bias = bias + self.path(edge, structure.paths.to(x.device))
         for block in self.blocks:
-            x = block(x, found.pairs, score_bias=bias)
+            x = block(x, structure.pairs, score_bias=bias)
         x = self.norm(x)
-        nodes, virtual = (x.index_select(-2, i.to(x.device)) for i in (found.nodes, found.virtual))
+        nodes, virtual = (
+            x.index_select(-2, i.to(x.device)) for i in (structure.nodes, structure.virtual)
+        )
         return GraphFeatures(nodes, None, virtual)
 
     def structure(self, graph: Graph, readout: Graph | None = None) -> Structure:
-        """What the model reads off a graph: worked out once, and remembered by the graph."""
+        """Compute all that the model needs of a graph: once, and stored with the graph."""
         readout = Complete(1, graph.num_targets) if readout is None else readout
         hops = 0 if self.path is None else self.path.length
         return remembered(_structure, graph, readout, self.max_distance, hops)
@@ -201,14 +203,14 @@ class Structure:
     """A batch of graphs, each with a virtual node behind its nodes.
 
     Attributes:
-        pairs: Who attends to whom: complete blocks.
+        pairs: The graph of attention: complete blocks.
         order: From nodes, and then virtual nodes, to blocks: ``[N + G]``.
         nodes: Where the nodes are in the blocks: ``[N]``.
         virtual: Where the virtual nodes are: ``[G]``.
         distance: Of every pair: hops, at most the largest distance; one more for pairs of a
             virtual node; -1 for pairs without a path.
-        paths: Which edges lie between every pair, as `shortest_path_edges` tells them; None for
-            a model that sees no edge features.
+        paths: Which edges lie between every pair, as `shortest_path_edges` returns them; None for
+            a model without edge features.
     """
 
     pairs: Graph
@@ -228,8 +230,8 @@ def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> St
     nodes = (~is_virtual).nonzero()[:, 0]
     order = torch.empty(N + G, dtype=torch.int64)
     order[nodes], order[virtual] = torch.arange(N), torch.arange(N, N + G)
-    walked, asked = edges(graph, "cpu"), edges(pairs, "cpu")
-    ends = torch.stack([nodes[walked.source], nodes[walked.target]])
+    bonds, among_all = edges(graph, "cpu"), edges(pairs, "cpu")
+    ends = torch.stack([nodes[bonds.source], nodes[bonds.target]])
     among = EdgeList(ends, num_nodes=N + G)
     if not bool(pairs.contains(ends[1], ends[0]).all()):
         raise ShapeError(
@@ -237,7 +239,7 @@ def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> St
             "Blocks([1] * graphs, sizes), with the nodes of every graph in their order."
         )
     distance = shortest_paths(among, pairs).clamp(max=max_distance)
-    distance[is_virtual[asked.target] | is_virtual[asked.source]] = max_distance + 1
+    distance[is_virtual[among_all.target] | is_virtual[among_all.source]] = max_distance + 1
     return Structure(
         pairs=pairs,
         order=order,

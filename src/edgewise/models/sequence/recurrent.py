@@ -28,7 +28,7 @@ class Recurrent(Layer):
 
     .. math::  h_i = \mathrm{cell}(x_i, h_{i - 1}), \qquad h_{-1} = 0
 
-    The graph says where sequences start and end, and what a node may depend on: ``Causal(n)`` is
+    The graph defines where sequences start and end, and what a node may depend on: ``Causal(n)`` is
     one sequence, `Blocks` or a `disjoint_union` of `Causal` are many of any lengths, which are
     packed and not padded. Reading forwards needs a graph that holds at least all earlier nodes of
     the same sequence; reading both ways, one that holds all of them (`Complete`, `Blocks`).
@@ -51,8 +51,8 @@ class Recurrent(Layer):
     Raises:
         ArgumentError: an unknown kind, a size or share out of range, dropout without a layer
             above, or an odd ``dim`` that has to be halved.
-        GraphError: the graph is not sequences side by side, or lets a node see less than the
-            recurrence does.
+        GraphError: the graph is not sequences side by side, or holds less than the recurrence
+            reads.
         ShapeError: features or nodes that do not fit the layer or the graph.
 
     Gradients: to ``x`` and the parameters.
@@ -122,9 +122,9 @@ class Recurrent(Layer):
         rows = x.reshape(-1, *x.shape[-2:]).index_select(-2, packing.order).transpose(0, 1)
         batch = rows.shape[1]
         packed = PackedSequence(rows.flatten(0, 1), packing.steps * batch)
-        found: Tensor = self.network(packed)[0].data
-        found = found.unflatten(0, (-1, batch)).transpose(0, 1).index_select(-2, packing.place)
-        return found.reshape(x.shape)
+        states: Tensor = self.network(packed)[0].data
+        states = states.unflatten(0, (-1, batch)).transpose(0, 1).index_select(-2, packing.place)
+        return states.reshape(x.shape)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, kind={self.kind!r}, bidirectional={self.bidirectional}"

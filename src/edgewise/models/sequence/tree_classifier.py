@@ -1,4 +1,4 @@
-"""Classifiers of trees: a Tree-LSTM that says something about every node."""
+"""Classifiers of trees: a Tree-LSTM and a linear map of every node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoder of a Transformer: blocks that read one another, and blocks that read a memory."""
+"""Decoder of a Transformer: blocks of self-attention and blocks that attend to a memory."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ class Decoder(Layer):
         made = factory("Decoder", device, dtype)
         self.dim = check_size("Decoder", "dim", dim)
         check_size("Decoder", "layers", layers, 0)
-        own: BlockSettings = {**settings, "activation": None}
-        cross: BlockSettings = {**settings, "rotary": None}
+        of_self: BlockSettings = {**settings, "activation": None}
+        of_memory: BlockSettings = {**settings, "rotary": None}
         self.self_blocks = nn.ModuleList(
-            transformer_block(dim, heads, **own, **made) for _ in range(layers)
+            transformer_block(dim, heads, **of_self, **made) for _ in range(layers)
         )
         self.cross_blocks = nn.ModuleList(
-            transformer_block(dim, heads, source_dim=source_dim, **cross, **made)
+            transformer_block(dim, heads, source_dim=source_dim, **of_memory, **made)
             for _ in range(layers)
         )
         if final_norm is None:
@@ -119,11 +119,11 @@ class Decoder(Layer):
         cross = Complete(T, memory.shape[-2]) if cross is None else cross
         given = {} if positions is None else {"positions": positions}
         for number in range(layers):
-            own, read = (None, None) if caches is None else caches[number]
-            known = read is not None and read.length > 0
-            source = memory[..., :0, :] if known else memory
-            x = self.self_blocks[number](x, graph, cache=own, **given)
-            x = self.cross_blocks[number](x, cross, source=source, cache=read)
+            of_self, of_memory = (None, None) if caches is None else caches[number]
+            projected = of_memory is not None and of_memory.length > 0
+            source = memory[..., :0, :] if projected else memory
+            x = self.self_blocks[number](x, graph, cache=of_self, **given)
+            x = self.cross_blocks[number](x, cross, source=source, cache=of_memory)
         return self.norm(x)
 
     def caches(self) -> list[tuple[KVCache, KVCache]]:

@@ -108,8 +108,8 @@ class Encoder(Layer):
         if graph is None:
             graph = Complete(x.shape[-2])
         for number, block in enumerate(self.blocks):
-            own = {} if caches is None else {"cache": caches[number]}
-            x = block(x, graph, **own, **given)
+            cache = {} if caches is None else {"cache": caches[number]}
+            x = block(x, graph, **cache, **given)
         return self.norm(x)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""From one sequence to another, along three graphs."""
+"""Encoder-decoder models: sequence to sequence, along three graphs."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class EncoderDecoder(Layer):
         positions: Tensor | None = None,
         caches: Caches | None = None,
     ) -> Tensor:
-        """What the head sees of target tokens: ``[*batch, T, dim]``."""
+        """Representations of target tokens, the head's input: ``[*batch, T, dim]``."""
         first = caches[0][0].length if caches else 0
         x, given = embedded(self.target, self.decoder.rotary, target, positions, first=first)
         return self.decoder(x, memory, graph, cross, caches=caches, **given)

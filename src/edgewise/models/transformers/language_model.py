@@ -1,4 +1,4 @@
-"""Language models: an encoder over the causal graph that says what comes next."""
+"""Language models: an encoder over the causal graph that predicts the next token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GraphRule = Callable[[int, int], Graph]
 
 
 class LanguageModel(Layer):
-    r"""What comes next, from what came before: an `Encoder` over `Causal`, and one linear map.
+    r"""Scores of the next token at every node: an `Encoder` over `Causal`, and one linear map.
 
     .. math::  \ell_i = W_{head} \, \mathrm{trunk}(x, \mathrm{Causal})_i, \qquad
         W_{head} = E \text{ if tied}
@@ -43,7 +43,7 @@ class LanguageModel(Layer):
 
     Shape:
         - tokens: ``[*batch, T]``, int64 or int32.
-        - graph: who reads whom, instead of the rule; texts side by side are a `disjoint_union`,
+        - graph: instead of that of the rule; texts side by side are a `disjoint_union`,
             with ``positions`` that count in each of them (`positions_within`).
         - positions: ``[*batch, T]`` or ``[T]``; counted on from the caches when left out.
         - caches: from `caches`, to go on where the last call stopped; then graphs are ``T`` by
@@ -135,7 +135,7 @@ class LanguageModel(Layer):
         caches: Sequence[KVCache] | None = None,
         **given: Any,
     ) -> Tensor:
-        """What the head sees: ``[*batch, T, dim]``."""
+        """Representations of tokens, the head's input: ``[*batch, T, dim]``."""
         check_tensor("LanguageModel", "tokens", tokens)
         first = caches[0].length if caches else 0
         T = tokens.shape[-1] if tokens.ndim else 0

@@ -90,15 +90,15 @@ def embedded(
     segments: Tensor | None = None,
     first: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Features of tokens, and the positions for ``rotary``: they go to whoever uses them.
+    """Features of tokens, and positions for ``rotary`` where the trunk has it.
 
     The first token is number ``first``, where positions are not given: a cache holds the others.
     """
     if positions is None and first and embedding.placed:
         count = tokens.shape[-1] if tokens.ndim else 0
         positions = torch.arange(first, first + count, device=tokens.device)
-    own = positions if embedding.placed or not rotary else None
-    x = embedding(tokens, positions=own, segments=segments)
+    placed = positions if embedding.placed or not rotary else None
+    x = embedding(tokens, positions=placed, segments=segments)
     return x, {} if positions is None or not rotary else {"positions": positions}
 
 

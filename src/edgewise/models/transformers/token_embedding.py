@@ -1,4 +1,4 @@
-"""From tokens to features: what it is, where it stands, and which part it belongs to."""
+"""Embeddings of tokens, of their positions and of their segments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TokenEmbedding(Layer):
         vocab_size: Different tokens.
         dim: Features of every node.
         max_positions: Different positions, with a learned vector each; None to learn none.
-        sinusoidal: Whether positions are told by sines and cosines instead, without an end.
+        sinusoidal: Whether positions are sines and cosines instead, of any length.
         num_segments: Different segments (BERT's sentences A and B); 0 for none.
         scale: Factor of the tokens' vectors: the root of ``dim`` in the first Transformer.
         norm: Of the sum: ``"layer"``, ``"rms"``, ``"batch"`` or None.

@@ -1,4 +1,4 @@
-"""Multi-head dot-product attention: the graph alone decides whose layer it is."""
+"""Multi-head dot-product attention over any graph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DotAttention(Layer):
 
     Over `Complete` it is the attention of a Transformer, over `Causal` that of a language model,
     over an `EdgeList` that of a graph Transformer (TransformerConv with one projection more).
-    Self-loops are the graph's business: ``graph | SelfLoops(n)``. A target without sources gets
+    Self-loops are edges of the graph: ``graph | SelfLoops(n)``. A target without sources gets
     the bias of ``out_proj``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Attention that reads the features of edges, and writes them too."""
+"""Attention with edge features that are updated as well."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["EdgeAttention", "EdgeBlock", "NodesAndEdges"]
 
 
 class NodesAndEdges(NamedTuple):
-    """What a layer returns that updates both.
+    """Nodes and edges after a layer that updates both.
 
     Attributes:
         x: Features of the nodes, ``[*batch, T, dim]``.
@@ -140,15 +140,15 @@ class EdgeAttention(Layer):
         check_features("EdgeAttention", "edge", edge, self.edge_dim, "edge_dim")
         check_edges("EdgeAttention", edge, x, graph)
         query = self.q_proj(x) * (self.dim // self.heads) ** -0.5
-        # [*batch, E, dim]: where an edge leads, what it reads, and what it is.
+        # [*batch, E, dim]: target times source times edge.
         channels = from_targets(query, graph) * from_sources(self.k_proj(x), graph)
         channels = channels * self.edge_proj(edge)
         scores = channels.unflatten(-1, (self.heads, -1)).sum(-1).mT  # [*batch, H, E]
         value = split_heads(self.v_proj(x), self.heads)
         alike = value.new_zeros((*value.shape[:-1], 1))  # the bias is the whole score
         dropout = self.dropout if self.training else 0.0
-        heard = attention(alike, alike, value, graph, bias=scores, dropout=dropout)
-        return NodesAndEdges(self.out_proj(merge_heads(heard)), self.edge_out_proj(channels))
+        read = attention(alike, alike, value, graph, bias=scores, dropout=dropout)
+        return NodesAndEdges(self.out_proj(merge_heads(read)), self.edge_out_proj(channels))
 
     def extra_repr(self) -> str:
         return (

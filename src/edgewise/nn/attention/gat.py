@@ -21,14 +21,14 @@ __all__ = ["GATAttention", "GATv2Attention"]
 
 
 class GATAttention(Layer):
-    r"""Graph attention: the score is a sum of what target and source say on their own.
+    r"""Graph attention: the score is a sum of a term of the target and a term of the source.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w_{ij} W h_j, \qquad
         w_{ij} = \mathrm{softmax}_j \, \mathrm{LeakyReLU}
         (a_{target} \cdot W h_i + a_{source} \cdot W h_j + a_{edge} \cdot W_E e_{ij})
 
-    Self-loops are the graph's business: the paper's layer is ``graph | SelfLoops(n)``. A target
+    Self-loops are edges of the graph: the paper's layer is ``graph | SelfLoops(n)``. A target
     without sources gets the bias.
 
     Args:
@@ -130,14 +130,15 @@ class GATAttention(Layer):
         if others:
             refuse("GATAttention", others, "source", "edge")
         check_features("GATAttention", "x", x, self.in_dim, "in_dim")
-        own = self.proj(x)
+        projected = self.proj(x)
         if source is None:
-            value = own
-            target, key = _said(own, self.a_target, self.a_source)
+            value = projected
+            target, key = _head_products(projected, self.a_target, self.a_source)
         else:
             check_features("GATAttention", "source", source, self.in_dim, "in_dim")
             value = self.proj(source)
-            (target,), (key,) = _said(own, self.a_target), _said(value, self.a_source)
+            (target,) = _head_products(projected, self.a_target)
+            (key,) = _head_products(value, self.a_source)
         out = attention(
             target,
             key,
@@ -150,7 +151,7 @@ class GATAttention(Layer):
         return _combine(out, self.concat, self.bias)
 
     def _edge_term(self, edge: Tensor | None, ndim: int) -> Tensor | None:
-        """What every edge says on its own: ``[*batch | 1, H, E, 1]``."""
+        """Terms of the edges in the scores: ``[*batch | 1, H, E, 1]``."""
         check_edge("GATAttention", edge, self.edge_dim)
         if edge is None or self.edge_proj is None:
             return None
@@ -163,19 +164,19 @@ class GATAttention(Layer):
         return _gat_repr(self)
 
 
-def _said(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+def _head_products(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     """Products of every head of every node with vectors ``[H, D]``: ``[*batch, H, N, 1]`` each.
 
     One matrix product for all heads and vectors, whose matrix is zero outside of the heads: on
     nodes that lie one after the other it is several times faster than a product for each head.
     """
     blocks = torch.diag_embed(torch.stack(vectors).mT).permute(0, 2, 3, 1)  # [V, H, H, D]
-    said = F.linear(nodes, blocks.flatten(0, 1).flatten(1))
-    return said.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
+    products = F.linear(nodes, blocks.flatten(0, 1).flatten(1))
+    return products.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
 
 
 class GATv2Attention(Layer):
-    r"""Graph attention in which the target decides which source it likes best.
+    r"""Graph attention whose ranking of the sources depends on the target.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w_{ij} W_S h_j, \qquad
@@ -183,7 +184,7 @@ class GATv2Attention(Layer):
         (W_T h_i + W_S h_j + W_E e_{ij})
 
     In `GATAttention` all targets rank the sources alike; here the non-linearity comes before
-    ``a``, and they need not. Self-loops are the graph's business: the paper's layer is
+    ``a``, so each has a ranking of its own. Self-loops are edges of the graph: the paper's layer is
     ``graph | SelfLoops(n)``. A target without sources gets the bias.
 
     Args:

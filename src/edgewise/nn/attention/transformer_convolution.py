@@ -20,7 +20,7 @@ __all__ = ["TransformerConvolution"]
 
 
 class TransformerConvolution(Layer):
-    r"""Dot-product attention over a graph, plus what a node itself knows.
+    r"""Dot-product attention over a graph, plus a projection of the node itself.
 
     .. math::
         m_i = \big\Vert_h \sum_{j \in N(i)} w_{ij} (W_V h_j + W_E e_{ij}), \qquad
@@ -40,7 +40,7 @@ class TransformerConvolution(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features).
-        beta: Whether a gate weighs what was heard against the node itself.
+        beta: Whether a gate weighs the sources against the node itself.
         root: Whether a node itself counts, through ``R``.
         edge_dim: Features of every edge; None for a layer without edge features. They are added
             to the key and to the value, through one projection without bias.
@@ -105,7 +105,7 @@ class TransformerConvolution(Layer):
         )
         if beta and not root:
             raise ArgumentError(
-                "TransformerConvolution: beta weighs what was heard against the node itself, which "
+                "TransformerConvolution: beta weighs the sources against the node itself, which "
                 "root=False leaves out. Pass root=True, or beta=False."
             )
         self.concat = concat
@@ -155,14 +155,14 @@ class TransformerConvolution(Layer):
             edge_value=per_edge,
             dropout=self.dropout if self.training else 0.0,
         )
-        heard = merge_heads(out) if self.concat else out.mean(-3)
+        message = merge_heads(out) if self.concat else out.mean(-3)
         if self.root_proj is None:
-            return heard
-        own = self.root_proj(x)
+            return message
+        root = self.root_proj(x)
         if self.beta_proj is None:
-            return heard + own
-        beta = self.beta_proj(torch.cat([heard, own, heard - own], -1)).sigmoid()
-        return torch.lerp(heard, own, beta)
+            return message + root
+        beta = self.beta_proj(torch.cat([message, root, message - root], -1)).sigmoid()
+        return torch.lerp(message, root, beta)
 
     def extra_repr(self) -> str:
         return (

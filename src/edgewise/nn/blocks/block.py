@@ -1,4 +1,4 @@
-"""One block for the whole ladder, from a GNN layer to a Transformer layer."""
+"""Blocks: a layer and an MLP with residuals and norms, from GNN layers to Transformer layers."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Block(Layer):
         return self.mlp_norm(x) if self.order == "post" else x
 
     def _join(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        """What mixer or MLP returned, after dropout, on top of what it was given."""
+        """The result of mixer or MLP, after dropout, added to its input."""
         y = self.dropout(y)
         if not self.residual:
             return y

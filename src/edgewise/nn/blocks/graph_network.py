@@ -147,10 +147,10 @@ class GraphNetwork(Layer):
             ends = from_targets(x, graph), from_sources(x, graph)
             edge = self.edge_mlp(_side_by_side(edge, *ends, around_edge))
         if self.node_mlp is not None:
-            heard = None
+            message = None
             if edge is not None:
-                heard = aggregate(edge, incoming(graph), self.edges_to_nodes)
-            x = self.node_mlp(_side_by_side(heard, x, around))
+                message = aggregate(edge, incoming(graph), self.edges_to_nodes)
+            x = self.node_mlp(_side_by_side(message, x, around))
         if self.global_mlp is not None:
             links = None
             if edge is not None:
@@ -173,10 +173,10 @@ def _edges_of_graphs(graph: Graph, readout: Graph) -> Graph:
 
 
 def _side_by_side(*parts: Tensor | None) -> Tensor:
-    """What is there of the arguments of a function, with the batch axes of all."""
-    there = [part for part in parts if part is not None]
-    batch = torch.broadcast_shapes(*(part.shape[:-2] for part in there))
-    return torch.cat([part.expand(*batch, *part.shape[-2:]) for part in there], -1)
+    """The arguments of a function that are given, with the batch axes of all: concatenated."""
+    given = [part for part in parts if part is not None]
+    batch = torch.broadcast_shapes(*(part.shape[:-2] for part in given))
+    return torch.cat([part.expand(*batch, *part.shape[-2:]) for part in given], -1)
 
 
 def _check(x: Tensor, graph: Graph, edge: Tensor | None, u: Tensor | None, readout: Graph) -> None:

@@ -1,4 +1,4 @@
-"""The part of a block that looks at one node at a time."""
+"""Multi-layer perceptrons: the part of a block that is applied to each node by itself."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class GatedConvolution(Layer):
     .. math::
         h' = W_O \, \mathrm{mixer}(a \odot \sigma(b), G), \qquad [a; b] = W_I h
 
-    A convolution leaves every feature where it is; the projections let them speak to each other.
+    A convolution acts on each feature by itself; the projections combine the features.
 
     Args:
         mixer: Any module called as ``mixer(x, graph)`` that keeps the shape of ``x``, such as

@@ -28,7 +28,7 @@ __all__ = ["GINConvolution", "GINEConvolution"]
 
 
 class GINConvolution(Layer):
-    r"""A plain sum over sources, then an MLP: it tells apart what any message passing can.
+    r"""A sum over sources, then an MLP: as expressive as message passing can be.
 
     .. math::  h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i + \sum_{j \in N(i)} w_{ij} h_j\Big)
 
@@ -103,15 +103,15 @@ class GINConvolution(Layer):
         source = x if source is None else source
         _check_alike("GINConvolution", x, source, graph)
         weight = checked_edge_weight("GINConvolution", edge_weight, source)
-        heard = aggregate(source, graph, "sum", weight=weight)
-        return self.mlp((1.0 + self.eps) * x + heard)
+        message = aggregate(source, graph, "sum", weight=weight)
+        return self.mlp((1.0 + self.eps) * x + message)
 
     def extra_repr(self) -> str:
         return f"eps={self.first_eps:g}, train_eps={isinstance(self.eps, nn.Parameter)}"
 
 
 class GINEConvolution(Layer):
-    r"""The graph isomorphism layer with edge features: a source speaks through its edge.
+    r"""The graph isomorphism layer with edge features, which are added to the sources.
 
     .. math::
         h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i +
@@ -209,8 +209,8 @@ class GINEConvolution(Layer):
             )
         check_features("GINEConvolution", "edge", edge, self.edge_dim, "edge_dim")
         check_edges("GINEConvolution", edge, source, graph)
-        said = edge if self.edge_proj is None else self.edge_proj(edge)
-        message = F.relu(from_sources(source, graph) + said)
+        of_edges = edge if self.edge_proj is None else self.edge_proj(edge)
+        message = F.relu(from_sources(source, graph) + of_edges)
         return self.mlp((1.0 + self.eps) * x + onto_targets(message, graph))
 
     def extra_repr(self) -> str:

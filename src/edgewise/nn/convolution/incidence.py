@@ -1,4 +1,4 @@
-"""The edges of a graph as nodes: how numbers pass from nodes to edges, and back."""
+"""Incidence of nodes and edges: numbers of nodes to edges, and of edges to nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["from_sources", "from_targets", "incoming", "onto_targets"]
 
 
 def from_sources(source: Tensor, graph: Graph) -> Tensor:
-    """What every edge reads: ``[*batch, S, C]`` to ``[*batch, E, C]``, in edge order.
+    """The source of every edge: ``[*batch, S, C]`` to ``[*batch, E, C]``, in edge order.
 
     >>> ring = EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=3)
     >>> from_sources(torch.eye(3)[:, :1], ring).flatten().tolist()
@@ -27,7 +27,7 @@ def from_sources(source: Tensor, graph: Graph) -> Tensor:
 
 
 def from_targets(x: Tensor, graph: Graph) -> Tensor:
-    """Where every edge leads: ``[*batch, T, C]`` to ``[*batch, E, C]``, in edge order.
+    """The target of every edge: ``[*batch, T, C]`` to ``[*batch, E, C]``, in edge order.
 
     >>> ring = EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=3)
     >>> from_targets(torch.eye(3)[:, :1], ring).flatten().tolist()
@@ -37,7 +37,7 @@ def from_targets(x: Tensor, graph: Graph) -> Tensor:
 
 
 def onto_targets(message: Tensor, graph: Graph, reduce: Reduce = "sum") -> Tensor:
-    """What enters every target: ``[*batch, E, C]``, in edge order, to ``[*batch, T, C]``.
+    """The sum over the edges of each target: ``[*batch, E, C]`` to ``[*batch, T, C]``.
 
     >>> star = EdgeList([[1, 2], [0, 0]], num_nodes=3)
     >>> onto_targets(torch.tensor([[1.0], [3.0]]), star, "mean").flatten().tolist()
@@ -71,13 +71,13 @@ class _Incidence:
 
 
 def _incidence(graph: Graph) -> _Incidence:
-    found = edges(graph)
-    E = found.num_edges
-    edge = torch.arange(E, device=found.target.device)
+    pairs = edges(graph)
+    E = pairs.num_edges
+    edge = torch.arange(E, device=pairs.target.device)
     incoming = EdgeList(
-        torch.stack([edge, found.target]), num_targets=graph.num_targets, num_sources=E
+        torch.stack([edge, pairs.target]), num_targets=graph.num_targets, num_sources=E
     )
     sources = EdgeList(
-        torch.stack([found.source, edge]), num_targets=E, num_sources=graph.num_sources
+        torch.stack([pairs.source, edge]), num_targets=E, num_sources=graph.num_sources
     )
     return _Incidence(sources, reverse(incoming), incoming)

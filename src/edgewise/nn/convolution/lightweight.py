@@ -31,7 +31,7 @@ class LightweightConvolution(Layer):
     normalized over the whole kernel, as in the paper: at an end of the sequence, where sources
     are missing, they sum to less than 1.
 
-    The graph says who is read: ``Window(n, left=3, right=3)`` for an encoder and
+    The graph defines the sources: ``Window(n, left=3, right=3)`` for an encoder and
     ``Window(n, left=6, right=0)`` for a language model are both for a kernel of 7; `Dilated` and
     disjoint unions of equal windows work alike. With ``left`` any graph will do whose distances
     lie in the kernel, and ``W_h`` then belongs to the distances from ``-left`` on.
@@ -40,7 +40,7 @@ class LightweightConvolution(Layer):
         dim: Features of every node, before and after.
         heads: Kernels ``H``, a divisor of ``dim``.
         kernel: Weights of each kernel: the sources of a target, itself included.
-        left: Sources before the target that the kernel covers; what the graph's window says when
+        left: Sources before the target that the kernel covers; that of the graph's window when
             left out.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
         device: Of the new parameters; torch's default when left out.
@@ -121,7 +121,7 @@ class LightweightConvolution(Layer):
 
 
 class DynamicConvolution(Layer):
-    r"""A weighted sum over a window whose weights the target predicts, without asking the sources.
+    r"""A weighted sum over a window whose weights are predicted from the target alone.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w^h_{i, j - i} \, h_j^h, \qquad
@@ -134,7 +134,7 @@ class DynamicConvolution(Layer):
         dim: Features of every node, before and after.
         heads: Kernels ``H`` of every target, a divisor of ``dim``.
         kernel: Weights of each kernel: the sources of a target, itself included.
-        left: Sources before the target that the kernel covers; what the graph's window says when
+        left: Sources before the target that the kernel covers; that of the graph's window when
             left out.
         bias: Whether the prediction of the weights has a bias; the paper's has none.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
@@ -223,7 +223,7 @@ def _check_settings(
 
 
 def _checked(owner: str, dim: int, x: Tensor, graph: Graph, source: Tensor | None) -> Tensor:
-    """The sources, once everything is known to fit."""
+    """The sources, after all checks."""
     check_features(owner, "x", x, dim, "dim")
     check_nodes(owner, x, graph)
     if source is None:

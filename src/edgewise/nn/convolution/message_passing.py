@@ -1,4 +1,4 @@
-"""Message passing: a layer that combines its sources without looking at them."""
+"""Message passing: a sum, mean or maximum over sources, with weights that no target changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["GraphConvolution"]
 
 
 class GraphConvolution(Layer):
-    r"""Message passing: what a node knows, plus what its sources say.
+    r"""Message passing: a projection of the node plus a reduction of its sources.
 
     .. math::
         h_i' &= \phi\Big(U h_i + \bigoplus_{j \in N(i)} w_{ij} V h_j\Big)
@@ -49,7 +49,7 @@ class GraphConvolution(Layer):
         bias: Whether ``U`` has a bias.
         activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"elu"``, or any function of a tensor;
             None for a linear layer.
-        message: What a source says: ``"linear"``, ``"features"`` or ``"pool"``, as above.
+        message: What a source sends: ``"linear"``, ``"features"`` or ``"pool"``, as above.
         normalize: Whether the result of every node is divided by its length at last.
         device: Of the new parameters; torch's default when left out.
         dtype: Of the new parameters, floating; torch's default when left out.
@@ -134,12 +134,12 @@ class GraphConvolution(Layer):
         check_features("GraphConvolution", "source", source, self.in_dim, "in_dim")
         check_nodes("GraphConvolution", x, graph)
         weight = checked_edge_weight("GraphConvolution", edge_weight, source)
-        said = source if self.pool_proj is None else F.relu(self.pool_proj(source))
+        value = source if self.pool_proj is None else F.relu(self.pool_proj(source))
         if self._transforms_last():
-            heard = self.neighbor_proj(aggregate(said, graph, self.reduce, weight=weight))
+            message = self.neighbor_proj(aggregate(value, graph, self.reduce, weight=weight))
         else:
-            heard = aggregate(self.neighbor_proj(said), graph, self.reduce, weight=weight)
-        out = self.self_proj(x) + heard
+            message = aggregate(self.neighbor_proj(value), graph, self.reduce, weight=weight)
+        out = self.self_proj(x) + message
         out = out if self.activation is None else self.activation(out)
         return F.normalize(out, dim=-1) if self.normalize else out
 

@@ -67,9 +67,9 @@ def components(graph: Graph) -> Components:
 def _components(graph: Graph) -> Components:
     N = graph.num_targets
     root, node = _roots(graph), torch.arange(N)
-    found = ((root == node).cumsum(0) - 1).index_select(0, root)  # by their first node
-    sizes, order = torch.sort(torch.bincount(found), stable=True)
-    label = torch.argsort(order).index_select(0, found)
+    parts = ((root == node).cumsum(0) - 1).index_select(0, root)  # by their first node
+    sizes, order = torch.sort(torch.bincount(parts), stable=True)
+    label = torch.argsort(order).index_select(0, parts)
     starts = sizes.cumsum(0) - sizes
     nodes = torch.argsort(label, stable=True)
     within = node - starts.repeat_interleave(sizes)

@@ -178,7 +178,7 @@ class T5RelativeBias(Layer):
         return RelativeBias(weight.T.index_select(1, bucket), first=first)
 
     def _range(self, graph: Graph | int, num_sources: int | None) -> tuple[int, int]:
-        """The first and the last distance that the table has to tell apart."""
+        """The first and the last distance that the table holds."""
         if not isinstance(graph, Graph):
             targets = check_size("T5RelativeBias", "num_targets", graph, 0)
             sources = targets if num_sources is None else num_sources
@@ -188,7 +188,7 @@ class T5RelativeBias(Layer):
                 f"T5RelativeBias: num_sources={num_sources} was given together with a graph, "
                 f"which has {graph.num_sources}. Leave it out."
             )
-        elif torch.compiler.is_compiling():  # facts are not numbers that a tracer knows
+        elif torch.compiler.is_compiling():  # facts are no constants of a tracer
             first, last = 1 - graph.num_sources, graph.num_targets - 1
         else:
             facts = recall(graph, "facts", graph.facts)

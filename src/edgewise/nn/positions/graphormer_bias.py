@@ -1,4 +1,4 @@
-"""Biases by what lies between two nodes: the length of the way, and the edges along it."""
+"""Graphormer's biases: by the length of the shortest path between two nodes, and by its edges."""
 
 from __future__ import annotations
 
@@ -161,14 +161,14 @@ class PathBias(nn.Module):
                 f"shortest_path_edges(graph, pairs, {self.length})."
             )
         E = len(edge)
-        said = torch.einsum("ed,ldh->leh", edge, self.weight).flatten(0, 1)
+        scores = torch.einsum("ed,ldh->leh", edge, self.weight).flatten(0, 1)
         place = torch.arange(self.length, device=path.device) * E
-        entry = torch.where(path < 0, len(said), path + place)
-        table = torch.cat([said, said.new_zeros(1, self.heads)])
+        entry = torch.where(path < 0, len(scores), path + place)
+        table = torch.cat([scores, scores.new_zeros(1, self.heads)])
         # Place by place: `F.embedding_bag` would do it in one call, but has no second derivative.
         total = table.new_zeros(len(path), self.heads)
         for column in entry.unbind(1):
-            total = total + F.embedding(column, table, padding_idx=len(said))
+            total = total + F.embedding(column, table, padding_idx=len(scores))
         steps = (path >= 0).sum(1, keepdim=True).clamp(min=1)
         return (total / steps).T
 

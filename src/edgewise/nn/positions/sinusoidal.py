@@ -1,4 +1,4 @@
-"""Where a node is: encodings that tell a layer what attention alone cannot see."""
+"""Sinusoidal encodings of positions, and random signs for eigenvectors."""
 
 from __future__ import annotations
 

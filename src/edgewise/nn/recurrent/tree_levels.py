@@ -61,7 +61,7 @@ def forest(owner: str, graph: Graph, device: torch.device) -> Forest:
     """The levels of a forest, worked out once for each graph and device.
 
     Args:
-        owner: Who asks, for the message.
+        owner: Name of the layer, for messages.
         graph: A square graph in which every node has one parent at most, and no cycle.
         device: Where to put the tensors.
 
@@ -166,6 +166,6 @@ def _siblings(target: Tensor) -> Tensor:
     return before
 
 
-def _moved(found: Forest, device: str) -> Forest:
+def _moved(trees: Forest, device: str) -> Forest:
     tensors = ("order", "place", "parent", "row", "edge", "sibling")
-    return replace(found, **{name: getattr(found, name).to(device) for name in tensors})
+    return replace(trees, **{name: getattr(trees, name).to(device) for name in tensors})

@@ -46,8 +46,8 @@ class ChildSumTreeLSTM(Layer):
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating.
-        - result: ``[*batch, N, out_dim]``, the ``h`` of every node; the roots' say what a whole
-          tree is.
+        - result: ``[*batch, N, out_dim]``, the ``h`` of every node; that of a root stands
+          for its whole tree.
 
     The rows of ``in_proj`` are the gates input, forget, update and output, in the order of
     `torch.nn.LSTM`; those of ``hidden_proj`` are input, update and output.
@@ -97,17 +97,17 @@ class ChildSumTreeLSTM(Layer):
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         trees = _forest("ChildSumTreeLSTM", x, graph, self.in_dim)
-        said = self.in_proj(x.index_select(-2, trees.order))
-        return _climb(trees, said, trees.row, self._step)
+        gates = self.in_proj(x.index_select(-2, trees.order))
+        return _climb(trees, gates, trees.row, self._step)
 
-    def _step(self, said: Tensor, h: Tensor, c: Tensor, parent: Tensor) -> State:
-        i, f, u, o = said.chunk(4, -1)
+    def _step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor) -> State:
+        i, f, u, o = gates.chunk(4, -1)
         f = (f.index_select(-2, parent) + self.forget_proj(h)).sigmoid()
-        both = said.new_zeros(*said.shape[:-1], 2 * self.out_dim)
+        both = gates.new_zeros(*gates.shape[:-1], 2 * self.out_dim)
         both = both.index_add(-2, parent, torch.cat([h, f * c], -1))
         total, kept = both.chunk(2, -1)
-        heard_i, heard_u, heard_o = self.hidden_proj(total).chunk(3, -1)
-        return _cell(i + heard_i, u + heard_u, o + heard_o, kept)
+        hidden_i, hidden_u, hidden_o = self.hidden_proj(total).chunk(3, -1)
+        return _cell(i + hidden_i, u + hidden_u, o + hidden_o, kept)
 
     def extra_repr(self) -> str:
         return f"{self.in_dim}, {self.out_dim}"
@@ -203,19 +203,21 @@ class NaryTreeLSTM(Layer):
                 f"with {trees.most_children}. Build the layer with arity={trees.most_children}, "
                 f"or use ChildSumTreeLSTM."
             )
-        said = self.in_proj(x.index_select(-2, trees.order))
-        return _climb(trees, said, trees.row * self.arity + places, self._step)
+        gates = self.in_proj(x.index_select(-2, trees.order))
+        return _climb(trees, gates, trees.row * self.arity + places, self._step)
 
-    def _step(self, said: Tensor, h: Tensor, c: Tensor, slot: Tensor) -> State:
-        i, f, u, o = said.chunk(4, -1)
-        nodes, size = said.shape[-2], self.out_dim
-        both = said.new_zeros(*said.shape[:-2], nodes * self.arity, 2 * size)
+    def _step(self, gates: Tensor, h: Tensor, c: Tensor, slot: Tensor) -> State:
+        i, f, u, o = gates.chunk(4, -1)
+        nodes, size = gates.shape[-2], self.out_dim
+        both = gates.new_zeros(*gates.shape[:-2], nodes * self.arity, 2 * size)
         both = both.index_copy(-2, slot, torch.cat([h, c], -1)).unflatten(-2, (nodes, self.arity))
         h, c = both.chunk(2, -1)
-        heard = self.hidden_proj(h.flatten(-2))
-        heard_i, heard_u, heard_o, heard_f = heard.split([size, size, size, self.arity * size], -1)
-        f = (f[..., None, :] + heard_f.unflatten(-1, (self.arity, size))).sigmoid()
-        return _cell(i + heard_i, u + heard_u, o + heard_o, (f * c).sum(-2))
+        hidden = self.hidden_proj(h.flatten(-2))
+        hidden_i, hidden_u, hidden_o, hidden_f = hidden.split(
+            [size, size, size, self.arity * size], -1
+        )
+        f = (f[..., None, :] + hidden_f.unflatten(-1, (self.arity, size))).sigmoid()
+        return _cell(i + hidden_i, u + hidden_u, o + hidden_o, (f * c).sum(-2))
 
     def _checked(self, trees: Forest, given: Tensor) -> Tensor:
         """Places that were given, in the order of the levels: ``[E]``."""
@@ -254,7 +256,7 @@ class NaryTreeLSTM(Layer):
 
 def _climb(
     trees: Forest,
-    said: Tensor,
+    gates: Tensor,
     links: Tensor,
     step: Callable[[Tensor, Tensor, Tensor, Tensor], State],
 ) -> Tensor:
@@ -262,15 +264,15 @@ def _climb(
 
     Args:
         trees: The levels.
-        said: What the nodes themselves say to their four gates, in the order of the levels:
+        gates: The nodes' own terms of the four gates, in the order of the levels:
             ``[*batch, N, 4 * out_dim]``.
         links: From each child to its parent, in the order of the levels: ``[E]``.
-        step: From what the inner nodes of a level say, their children's state and links to them,
-            to their own state.
+        step: From the gate terms of a level's inner nodes, their children's states and the links
+            between them, to the states of the inner nodes.
     """
-    inner, leaf = said.split([trees.num_inner, said.shape[-2] - trees.num_inner], -2)
+    inner, leaf = gates.split([trees.num_inner, gates.shape[-2] - trees.num_inner], -2)
     i, _, u, o = leaf.chunk(4, -1)
-    leaf_h, leaf_c = _cell(i, u, o)  # of all leaves at once: they wait for nobody
+    leaf_h, leaf_c = _cell(i, u, o)  # of all leaves at once: they depend on no child
     leaves = zip(leaf_h.split(trees.leaves, -2), leaf_c.split(trees.leaves, -2), strict=True)
     states: list[Tensor] = []
     below: State | None = None
