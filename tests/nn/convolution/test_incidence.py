@@ -6,7 +6,7 @@ import torch
 from edgewise.graphs import Causal, Complete, EdgeList, SelfLoops
 from edgewise.layouts import edges
 from edgewise.nn.convolution.incidence import from_sources, from_targets, incoming, onto_targets
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 GRAPHS = [
     EdgeList([[0, 0, 1, 2, 2, 3, 3], [1, 1, 1, 0, 1, 3, 0]], num_nodes=5),
@@ -62,14 +62,14 @@ def counted(graph, power, other=None):
 
 def test_what_is_remembered_follows_what_was_given():
     graph, counted.calls = EdgeList([[0, 1], [1, 0]], num_nodes=2), 0
-    assert [remembered(counted, graph, p)[0].item() for p in (1, 2, 1)] == [4, 6, 4]
-    assert remembered(counted, graph, 1, Causal(7))[0].item() == 9
+    assert [cached_by_graph(counted, graph, p)[0].item() for p in (1, 2, 1)] == [4, 6, 4]
+    assert cached_by_graph(counted, graph, 1, Causal(7))[0].item() == 9
     assert counted.calls == 3
 
 
 def test_compiled_code_knows_its_graph_from_others():
     def passed(x, graph, other):
-        return x * remembered(counted, graph, 1, other)[0] + from_sources(x, graph).sum()
+        return x * cached_by_graph(counted, graph, 1, other)[0] + from_sources(x, graph).sum()
 
     torch.compiler.reset()
     compiled = torch.compile(passed, backend="eager", fullgraph=True)

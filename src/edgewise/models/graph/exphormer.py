@@ -26,7 +26,7 @@ from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.models.graph.gps import gps_block
 from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_nodes, check_size
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Exphormer", "exphormer_graph"]
@@ -40,7 +40,7 @@ def exphormer_graph(
     sizes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Graph:
-    r"""Who attends to whom in an Exphormer: ``expander | hubs | local``, over nodes and hubs.
+    r"""The attention graph of an Exphormer: ``expander | hubs | local``, over nodes and hubs.
 
     .. math::
         E = \{j \to i : i, j \text{ in a random regular graph}\} \;\cup\;
@@ -257,8 +257,8 @@ class Exphormer(Layer):
         if added:
             hub = self.hub.repeat(added // self.hubs, 1)
             x = torch.cat([x, hub.expand(*x.shape[:-2], -1, -1)], -2)
-        among = remembered(_among, graph, added)
-        kinds = remembered(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
+        among = cached_by_graph(_among, graph, added)
+        kinds = cached_by_graph(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
         for block, bias in zip(self.blocks, self.kind_bias, strict=True):
             x = block(x, among, everywhere=everywhere, edge=e, score_bias=bias @ kinds)
         return x[..., :N, :]

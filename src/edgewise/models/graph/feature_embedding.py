@@ -85,7 +85,7 @@ class EdgeEmbedding(Layer):
 
     Args:
         owner: The model, for messages.
-        edge_dim: Features of every edge; None for a model that sees none.
+        edge_dim: Features of every edge; None for a model without them.
         dim: Width.
         device: Of the new parameters; torch's default when left out.
         dtype: Of the new parameters, floating; torch's default when left out.

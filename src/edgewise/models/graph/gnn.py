@@ -232,7 +232,7 @@ SAGE_CARD = Card(
     " arXiv:1706.02216, algorithm 1",
     r"x_i \leftarrow \mathrm{relu}\Big(U x_i + \frac{1}{|N(i)|} \sum_{j \in N(i)} V x_j\Big)",
     'NodeModel(GNN(5, 16, "sage", layers=2), 16, 3)',
-    "All neighbors are read; drawing some of them is the training's business. Vectors are not"
+    "All neighbors are read; sampling some of them is left to the training. Vectors are not"
     " divided by their length behind a layer; `GraphConvolution(normalize=True)` does it.",
     f"model(torch.randn(3, 5), {_PATH})",
 )

@@ -34,7 +34,7 @@ class GPS(Layer):
         dim: Width.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         encoding_dim: Numbers in each node's encoding: `random_walk`, or Laplacian eigenvectors,
             whose signs are to be turned in training (`random_signs`).
         local: Builds the mixer over the edges, once for each block, called as
@@ -48,7 +48,7 @@ class GPS(Layer):
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
-        - everywhere: who attends to whom, as in `GPSBlock`: ``Blocks(sizes)`` for a batch of
+        - everywhere: the graph of the attention, as in `GPSBlock`: ``Blocks(sizes)`` for a batch of
             graphs, ``Complete(N)`` for one.
         - edge: ``[*batch | 1, E, edge_dim]``, in the edge order of ``graph``.
         - encoding: ``[*batch | none, N, encoding_dim]``.

@@ -42,7 +42,7 @@ class GraphTransformer(Layer):
         dim: Width of nodes, and of edges.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         encoding_dim: Numbers in each node's encoding, such as its Laplacian eigenvectors.
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share dropped from what attention and MLPs return.

@@ -27,7 +27,7 @@ from edgewise.nn import (
 )
 from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_edge, check_edges, check_nodes, check_rate, check_size
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Graphormer", "Structure"]
@@ -192,7 +192,7 @@ class Graphormer(Layer):
         """Compute all that the model needs of a graph: once, and stored with the graph."""
         readout = Complete(1, graph.num_targets) if readout is None else readout
         hops = 0 if self.path is None else self.path.length
-        return remembered(_structure, graph, readout, self.max_distance, hops)
+        return cached_by_graph(_structure, graph, readout, self.max_distance, hops)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -60,7 +60,7 @@ class TwoLayers(Layer):
 
 
 class Perceptron(TwoLayers):
-    """Two layers that see no graph: the baseline of the GCN paper.
+    """Two layers without a graph: the baseline of the GCN paper.
 
     Example:
         >>> import torch
@@ -173,6 +173,6 @@ GAT_CARD = Card(
     r"h_i' = \big\Vert_h \mathrm{elu} \sum_{j \in N(i)} w_{ij} W h_j, \quad"
     r" w_{ij} = \mathrm{softmax}_j \, \mathrm{LeakyReLU}(a^\top [W h_i \, \Vert \, W h_j])",
     "GAT(5, 8, 3, heads=8)",
-    "Self-loops are the graph's business: the paper's network reads `graph | SelfLoops(n)`.",
+    "Self-loops are edges of the graph: that of the paper's network is `graph | SelfLoops(n)`.",
     f"model(torch.randn(3, 5), {_TRIANGLE} | SelfLoops(3))",
 )

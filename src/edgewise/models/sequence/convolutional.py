@@ -20,7 +20,7 @@ from edgewise.nn import (
     LightweightConvolution,
 )
 from edgewise.nn.checks import check_choice, check_features, check_nodes
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "DYNAMIC_CARD", "Convolutional"]
@@ -35,7 +35,7 @@ class Convolutional(Layer):
         x \leftarrow \mathrm{norm}(x + \mathrm{conv}_l(x)), \qquad
         x \leftarrow \mathrm{norm}(x + \mathrm{mlp}(x))
 
-    The graph says where sequences start and end (`Causal`, `Complete`, `Blocks`, or a
+    The graph defines where sequences start and end (`Causal`, `Complete`, `Blocks`, or a
     `disjoint_union` of them), each kernel how far a node reads within its sequence.
 
     Args:
@@ -120,7 +120,7 @@ class Convolutional(Layer):
         check_features("Convolutional", "x", x, self.dim, "dim")
         check_nodes("Convolutional", x, graph)
         for block, kernel in zip(self.blocks, self.kernels, strict=True):
-            x = block(x, remembered(_windows, graph, kernel, self.causal))
+            x = block(x, cached_by_graph(_windows, graph, kernel, self.causal))
         return x
 
     def extra_repr(self) -> str:

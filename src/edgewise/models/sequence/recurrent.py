@@ -15,7 +15,7 @@ from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.sequence.sequences import sequences
 from edgewise.nn.checks import check_choice, check_features, check_nodes, check_rate, check_size
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
@@ -115,7 +115,7 @@ class Recurrent(Layer):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         check_features("Recurrent", "x", x, self.dim, "dim")
         check_nodes("Recurrent", x, graph)
-        packing = remembered(_packing, graph, self.bidirectional, str(x.device))
+        packing = cached_by_graph(_packing, graph, self.bidirectional, str(x.device))
         if not x.numel():
             return x.new_zeros(x.shape)
         # Steps first, then sequences, then batch entries: each step of a pack lies in one piece.

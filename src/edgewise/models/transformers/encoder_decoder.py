@@ -40,7 +40,7 @@ class EncoderDecoder(Layer):
     Shape:
         - source: tokens, ``[*batch, S]``.
         - target: tokens, ``[*batch, T]``.
-        - source_graph, target_graph, cross: who reads whom; `Complete` among the sources,
+        - source_graph, target_graph, cross: their graphs; `Complete` among the sources,
             `Causal` among the targets and `Complete` across when left out. Texts of different
             lengths stand side by side: ``Blocks(S)``, ``disjoint_union([Causal(t), ...])`` and
             ``Blocks(T, S)``, with positions that count in each of them (`positions_within`).

@@ -48,7 +48,7 @@ def gpt2(
         dropout: Of embeddings, attention weights, and what attention and MLP return.
         norm_eps: Added to the variance in the norms; 1e-5 when left out.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
-        rule: Who reads whom, as in `LanguageModel`.
+        rule: The graph of every number of nodes, as in `LanguageModel`.
         device: Of the new parameters; torch's default when left out.
         dtype: Of the new parameters, floating; torch's default when left out.
 
@@ -105,7 +105,8 @@ def llama(
         tied: Whether the embedding of tokens is the head's matrix too.
         norm_eps: Added to the mean square in the norms.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
-        rule: Who reads whom, as in `LanguageModel`; a sliding window makes it Mistral.
+        rule: The graph of every number of nodes, as in `LanguageModel`; a sliding
+            window makes it Mistral.
         device: Of the new parameters; torch's default when left out.
         dtype: Of the new parameters, floating; torch's default when left out.
 

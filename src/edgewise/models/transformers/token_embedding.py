@@ -214,7 +214,7 @@ def _check_numbers(name: str, numbers: Tensor, table: nn.Embedding, size: str) -
             f"{str(numbers.dtype).removeprefix('torch.')}. Pass {name}.long()."
         )
     if not numbers.is_cpu or not numbers.numel() or looked_into((numbers,)):
-        return  # reading would wait for the device, or there is nothing to read yet
+        return  # reading would block on the device, or there are no numbers yet
     low, high = (int(end) for end in torch.aminmax(numbers))
     if low < 0 or high >= table.num_embeddings:
         cure = "Count from 0." if low < 0 else f"Build the model with {size}={high + 1}."

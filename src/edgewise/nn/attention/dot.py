@@ -119,7 +119,7 @@ class DotAttention(Layer):
         if head_dim is None and dim % heads:
             raise ArgumentError(
                 f"DotAttention: dim={dim} cannot be divided among heads={heads}. Choose a "
-                f"multiple of heads, or say head_dim."
+                f"multiple of heads, or pass head_dim."
             )
         if heads % self.kv_heads:
             raise ArgumentError(

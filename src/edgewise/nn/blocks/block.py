@@ -58,7 +58,7 @@ class Block(Layer):
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
-        - given: whatever the mixer takes besides, handed on as it is: ``edge``, ``source``
+        - given: whatever the mixer takes besides, passed on as it is: ``edge``, ``source``
             (which is not normalized), ``score_bias``, ``cache``.
         - result: ``[*batch, N, dim]``.
 

@@ -31,9 +31,10 @@ class GPSBlock(Layer):
     Each half is a post-norm `Block` without an MLP, so the layer is a setting of what there is.
 
     **Two graphs.** ``graph`` is the data's, and stands where every block has it. ``everywhere`` is
-    who attends to whom, and has to be named: a batch of molecules is one graph of many nodes, and
-    nothing in its edges says where a molecule ends (it may even be in two pieces). A default of
-    "all nodes" would let molecules of one batch read one another, without an error. Usual choices:
+    the graph of the attention, and has to be named: a batch of molecules is one graph of many
+    nodes, and where a molecule ends is not in its edges (it may even be in two pieces). A default
+    of "all nodes" would let molecules of one batch read one another, without an error.
+    Usual choices:
 
     =======================================  ========================================
     graph of the attention                   ``everywhere``
@@ -60,8 +61,8 @@ class GPSBlock(Layer):
         - x: ``[*batch, N, dim]``, floating.
         - edge: features of the edges of ``graph``, for ``local``.
         - edge_weight: weights of the edges of ``graph``, for ``local``.
-        - score_bias: added to the scores of ``attention``, as in `edgewise.attention`: what the
-            structure of the graph says about pairs of nodes.
+        - score_bias: added to the scores of ``attention``, as ``bias`` of `edgewise.attention`:
+            numbers of pairs of nodes, from the structure of the graph.
         - result: ``[*batch, N, dim]``.
 
     Raises:

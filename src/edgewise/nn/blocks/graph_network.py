@@ -19,7 +19,7 @@ from edgewise.nn.checks import (
     check_tensor,
 )
 from edgewise.nn.convolution.incidence import from_sources, from_targets, incoming
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer
 from edgewise.problem import Reduce
 
@@ -154,7 +154,7 @@ class GraphNetwork(Layer):
         if self.global_mlp is not None:
             links = None
             if edge is not None:
-                inside = remembered(_edges_of_graphs, graph, readout)
+                inside = cached_by_graph(_edges_of_graphs, graph, readout)
                 links = aggregate(edge, inside, self.edges_to_globals)
             nodes = aggregate(x, readout, self.nodes_to_globals)
             u = self.global_mlp(_side_by_side(links, nodes, u))

@@ -21,7 +21,7 @@ from edgewise.nn.checks import (
     check_square,
     checked_edge_weight,
 )
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["GCNConvolution"]
@@ -36,7 +36,7 @@ class GCNConvolution(Layer):
 
     Every node that has no self-loop gets one of weight 1; one that is there stays as it is. The
     normalization is written as a scaling before and after a plain sum, so a symbolic graph is
-    never turned into edges for it. Without edge weights it is worked out once for each graph.
+    never turned into edges for it. Without edge weights it is computed once for each graph.
 
     Args:
         in_dim: Features of every node before.
@@ -118,7 +118,7 @@ class GCNConvolution(Layer):
         check_square("GCNConvolution", graph, "Use GraphConvolution between two sets of nodes.")
         weight = checked_edge_weight("GCNConvolution", edge_weight, x)
         if weight is None:
-            scaling = remembered(_scaling, graph, str(x.device), x.dtype)
+            scaling = cached_by_graph(_scaling, graph, str(x.device), x.dtype)
         else:
             scaling = _scaling(graph, str(x.device), x.dtype, weight)
         # Both orders are the same map; the edges carry the narrower of both sides.
@@ -154,7 +154,7 @@ def _scaling(
     """The scaling of a graph, with these edge weights or with none."""
     # Half precision cannot count beyond 2048, so the degrees are summed in float32 at least.
     exact = torch.promote_types(dtype, torch.float32)
-    loop = remembered(_missing_loops, graph, device).to(exact)
+    loop = cached_by_graph(_missing_loops, graph, device).to(exact)
     ones = torch.ones(graph.num_sources, 1, dtype=exact, device=device)
     if weight is not None:
         ones, weight = ones.expand(*weight.shape[:-1], -1, -1), weight.to(exact)

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgewise.functional import aggregate
 from edgewise.graphs import EdgeList, Graph, reverse
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.problem import Reduce
 
 __all__ = ["from_sources", "from_targets", "incoming", "onto_targets"]
@@ -23,7 +23,7 @@ def from_sources(source: Tensor, graph: Graph) -> Tensor:
     >>> from_sources(torch.eye(3)[:, :1], ring).flatten().tolist()
     [1.0, 0.0, 0.0]
     """
-    return aggregate(source, remembered(_incidence, graph).sources)
+    return aggregate(source, cached_by_graph(_incidence, graph).sources)
 
 
 def from_targets(x: Tensor, graph: Graph) -> Tensor:
@@ -33,7 +33,7 @@ def from_targets(x: Tensor, graph: Graph) -> Tensor:
     >>> from_targets(torch.eye(3)[:, :1], ring).flatten().tolist()
     [0.0, 0.0, 1.0]
     """
-    return aggregate(x, remembered(_incidence, graph).targets)
+    return aggregate(x, cached_by_graph(_incidence, graph).targets)
 
 
 def onto_targets(message: Tensor, graph: Graph, reduce: Reduce = "sum") -> Tensor:
@@ -52,7 +52,7 @@ def incoming(graph: Graph) -> Graph:
     >>> incoming(EdgeList([[1, 2], [0, 0]], num_nodes=3))
     EdgeList([[0, 1], [0, 0]], num_targets=3, num_sources=2)
     """
-    return remembered(_incidence, graph).incoming
+    return cached_by_graph(_incidence, graph).incoming
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import Dilated, DisjointUnion, Graph, SelfLoops, Window
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 __all__ = ["kernel_places"]
 
@@ -41,8 +41,8 @@ def kernel_places(
             last: ``[kernel, T]``.
 
     Raises:
-        GraphError: a distance does not lie in the kernel, or the graph does not say where the
-            kernel begins.
+        GraphError: a distance does not lie in the kernel, or the graph does not define where
+            the kernel begins.
 
     Complexity: O(E), once for each graph.
 
@@ -51,7 +51,7 @@ def kernel_places(
         >>> kernel_places("mine", two, 2, None, torch.device("cpu"), of_targets=False)
         tensor([1, 0, 1, 0, 1])
     """
-    return remembered(_kernel_places, graph, owner, kernel, left, str(device), of_targets)
+    return cached_by_graph(_kernel_places, graph, owner, kernel, left, str(device), of_targets)
 
 
 def _kernel_places(

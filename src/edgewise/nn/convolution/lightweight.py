@@ -111,7 +111,7 @@ class LightweightConvolution(Layer):
                 .transpose(1, 2)
                 .reshape(*batch, graph.num_targets, self.dim)
             )
-        # Kernels know no batch, so the batch goes to the features: a row of weights is read once.
+        # Kernels have no batch axis: as part of the features, the batch reads weights once.
         out = aggregate(value.permute(2, 1, 0, 3).flatten(-2), graph, weight=weight)
         out = out.unflatten(-1, (count, size)).permute(2, 1, 0, 3)
         return out.reshape(*batch, graph.num_targets, self.dim)

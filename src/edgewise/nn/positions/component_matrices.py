@@ -53,8 +53,8 @@ class Run:
         nodes = parts.nodes[begin : begin + int(self.sizes.sum())]
         row = parts.label.index_select(0, nodes).sub_(self.first).mul_(self.size)
         row += parts.position.index_select(0, nodes)
-        found = rows.flatten(0, 1).index_select(0, row)
-        out[:, : found.shape[1]].index_copy_(0, nodes, found.to(out.dtype))
+        values = rows.flatten(0, 1).index_select(0, row)
+        out[:, : values.shape[1]].index_copy_(0, nodes, values.to(out.dtype))
 
 
 @dataclass(frozen=True, eq=False)

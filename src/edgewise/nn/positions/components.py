@@ -10,7 +10,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 __all__ = ["Components", "components"]
 
@@ -61,7 +61,7 @@ def components(graph: Graph) -> Components:
             f"components: the graph must be square, got {graph.num_targets} targets and "
             f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
         )
-    return remembered(_components, graph)
+    return cached_by_graph(_components, graph)
 
 
 def _components(graph: Graph) -> Components:

@@ -13,7 +13,7 @@ from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.layouts.progression import progression
 from edgewise.nn.checks import check_choice, check_size
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer, factory
 
 __all__ = ["DegreeEncoding", "degrees"]
@@ -51,7 +51,7 @@ def degrees(graph: Graph, *, direction: Direction = "in") -> Tensor:
         ([3, 0, 0, 0], [0, 1, 1, 1])
     """
     check_choice("degrees", "direction", direction, ("in", "out"))
-    return remembered(_degrees, graph, direction)
+    return cached_by_graph(_degrees, graph, direction)
 
 
 def _degrees(graph: Graph, direction: Direction) -> Tensor:

@@ -99,7 +99,7 @@ class T5RelativeBias(Layer):
     the distances of the graph, and never wider than ``2 D + 1``.
 
     Models of this family do not scale their scores: give `DotAttention` ``scale=1``. The layers
-    of T5 share the bias of the first one; call this module once and hand on what it returns.
+    of T5 share the bias of the first one; call this module once and pass on what it returns.
 
     Args:
         heads: Heads ``H``.

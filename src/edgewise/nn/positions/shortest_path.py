@@ -17,11 +17,11 @@ from edgewise.nn.positions.components import Components, components
 __all__ = ["shortest_path_edges", "shortest_paths"]
 
 _LARGEST_DENSE = 256  # nodes of a component; beyond, following edges is cheaper than products
-_LARGEST_TRACED = 1024  # the same, where the edges of paths are told
+_LARGEST_TRACED = 1024  # the same, where the edges of paths are returned
 _CELLS = 1 << 16  # cells of small matrices worked on at once: what a core's cache holds
 _PAIRS = 1 << 16  # looked up at once
 _TRACED = 1 << 12  # edges whose place on paths is looked for at once
-_SEEN = 1 << 22  # nodes times walkers of a large component at once: 16 MB
+_VISITED = 1 << 22  # nodes times walkers of a large component at once: 16 MB
 
 
 def shortest_paths(graph: Graph, pairs: Graph, *, cutoff: int | None = None) -> Tensor:
@@ -30,8 +30,8 @@ def shortest_paths(graph: Graph, pairs: Graph, *, cutoff: int | None = None) -> 
     .. math::
         d_{ij} = \min \{\, k : \text{a path of } k \text{ edges leads from } j \text{ to } i \,\}
 
-    Paths follow the edges from source to target. So :math:`d_{ij} \le k` says that after ``k``
-    layers over ``graph``, with residuals, target ``i`` has heard of source ``j``: the pairs within
+    Paths follow the edges from source to target. So :math:`d_{ij} \le k` means that after ``k``
+    layers over ``graph``, with residuals, target ``i`` depends on source ``j``: the pairs within
     ``k`` are the edges of ``receptive_field(graph, k)``. A node is 0 hops from itself. Copies of an
     edge and self-loops change nothing.
 
@@ -87,8 +87,8 @@ def shortest_paths(graph: Graph, pairs: Graph, *, cutoff: int | None = None) -> 
 def shortest_path_edges(graph: Graph, pairs: Graph, length: int) -> Tensor:
     r"""The edges along one shortest path between every pair of nodes that a second graph names.
 
-    Paths are those of `shortest_paths`, told from their end: the first edge is the one that enters
-    the target, the last one leaves the source. Of several shortest paths, the one is taken whose
+    Paths are those of `shortest_paths`, listed from their end: the first edge enters the
+    target, the last one leaves the source. Of several shortest paths, the one is taken whose
     edges, in this order, come first in edge order. So these numbers, unlike distances, depend on
     how edges are ordered.
 
@@ -231,7 +231,7 @@ def _by_walking(
         start = degree.cumsum(0) - degree
         target = position[wanted.target[rows]]
         sources, walker = torch.unique(position[wanted.source[rows]], return_inverse=True)
-        step = max(1, _SEEN // size)
+        step = max(1, _VISITED // size)
         for low in range(0, len(sources), step):
             hops = _walk(start, degree, neighbors, sources[low : low + step], cutoff)
             here = ((walker >= low) & (walker < low + step)).nonzero()[:, 0]

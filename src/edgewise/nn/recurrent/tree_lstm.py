@@ -33,7 +33,7 @@ class ChildSumTreeLSTM(Layer):
         c_j &= i_j \odot u_j + \sum_{k \in C(j)} f_{jk} \odot c_k, \qquad
         h_j = o_j \odot \tanh(c_j)
 
-    Edges point from child to parent. All nodes of one depth are worked out together, over all
+    Edges point from child to parent. All nodes of one depth are computed together, over all
     trees of the forest, deepest first: so a batch of thousands of trees takes as many steps as
     its deepest tree has levels.
 
