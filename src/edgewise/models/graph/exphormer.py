@@ -22,12 +22,11 @@ from edgewise.graphs import (
 )
 from edgewise.layouts import edges
 from edgewise.models.card import Card
-from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
-from edgewise.models.graph.gps import gps_block
+from edgewise.models.graph.gps import GPS
 from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_nodes, check_size
 from edgewise.nn.graph_cache import cached_by_graph
-from edgewise.nn.layer import Layer, factory
+from edgewise.nn.layer import factory
 
 __all__ = ["CARD", "Exphormer", "exphormer_graph"]
 
@@ -129,7 +128,7 @@ def _with_alone(graph: Graph, added: int) -> Graph:
     return disjoint_union([graph, alone]) if added else graph
 
 
-class Exphormer(Layer):
+class Exphormer(GPS):
     r"""`GPS` over nodes and hubs, whose attention runs on an `exphormer_graph`.
 
     .. math::
@@ -201,24 +200,22 @@ class Exphormer(Layer):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        check_size("Exphormer", "hubs", hubs, 0)
         made = factory("Exphormer", device, dtype)
-        self.dim, self.hubs = dim, check_size("Exphormer", "hubs", hubs, 0)
-        self.embedding = NodeEmbedding("Exphormer", in_dim, dim, encoding_dim=encoding_dim, **made)
-        self.edge_embedding = EdgeEmbedding("Exphormer", edge_dim, dim, **made)
-        self.blocks = nn.ModuleList(
-            gps_block(
-                dim,
-                heads,
-                edges=edge_dim is not None,
-                local=local,
-                norm=norm,
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-                **made,
-            )
-            for _ in range(check_size("Exphormer", "layers", layers, 0))
+        super().__init__(
+            in_dim,
+            dim,
+            heads,
+            layers,
+            edge_dim=edge_dim,
+            encoding_dim=encoding_dim,
+            local=local,
+            norm=norm,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            **made,
         )
+        self.hubs = hubs
         self.hub = nn.Parameter(torch.empty(hubs, dim, **made))
         self.kind_bias = nn.Parameter(torch.empty(layers, heads, 2 + 2 * hubs, **made))
         self._draw()
@@ -232,7 +229,7 @@ class Exphormer(Layer):
         nn.init.normal_(self.hub)
         nn.init.normal_(self.kind_bias, std=0.02)
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # kinds are the only bias
         self,
         x: Tensor,
         graph: Graph,

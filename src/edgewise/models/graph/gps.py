@@ -99,11 +99,12 @@ class GPS(Layer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        made = factory("GPS", device, dtype)
-        check_size("GPS", "layers", layers, 0)
+        owner = type(self).__name__
+        made = factory(owner, device, dtype)
+        check_size(owner, "layers", layers, 0)
         self.dim = dim
-        self.embedding = NodeEmbedding("GPS", in_dim, dim, encoding_dim=encoding_dim, **made)
-        self.edge_embedding = EdgeEmbedding("GPS", edge_dim, dim, **made)
+        self.embedding = NodeEmbedding(owner, in_dim, dim, encoding_dim=encoding_dim, **made)
+        self.edge_embedding = EdgeEmbedding(owner, edge_dim, dim, **made)
         self.blocks = nn.ModuleList(
             gps_block(
                 dim,
@@ -169,7 +170,7 @@ def gps_block(
     Example:
         >>> gps_block(16, 4, edges=True).local.mixer
         GINEConvolution(
-          dim=16, edge_dim=16
+          dim=16, edge_dim=16, eps=0, train_eps=False
           (mlp): MLP(...
     """
     made = factory("gps_block", device, dtype)

@@ -12,15 +12,15 @@ from torch.types import Device
 from edgewise.functional import attention
 from edgewise.graphs import Graph
 from edgewise.nn.argument_names import refuse
-from edgewise.nn.attention.heads import edge_heads, leading, merge_heads, reset_linear, split_heads
-from edgewise.nn.checks import check_edge, check_features, check_rate, check_size
-from edgewise.nn.layer import Factory, Layer, factory
+from edgewise.nn.attention.heads import HeadsLayer, edge_heads, leading, reset_linear, split_heads
+from edgewise.nn.checks import check_edge, check_features
+from edgewise.nn.layer import factory
 from edgewise.ops.scores import Additive, GATv2
 
 __all__ = ["GATAttention", "GATv2Attention"]
 
 
-class GATAttention(Layer):
+class GATAttention(HeadsLayer):
     r"""Graph attention: the score is a sum of a term of the target and a term of the source.
 
     .. math::
@@ -84,17 +84,11 @@ class GATAttention(Layer):
         dtype: torch.dtype | None = None,
         **others: object,
     ) -> None:
-        super().__init__()
         if others:
             refuse("GATAttention", others, "negative_slope")
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
         made = factory("GATAttention", device, dtype)
-        self.in_dim = check_size("GATAttention", "in_dim", in_dim)
-        self.out_dim = check_size("GATAttention", "out_dim", out_dim)
-        self.heads = check_size("GATAttention", "heads", heads)
-        self.concat = concat
         self.negative_slope = negative_slope
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("GATAttention", "dropout", dropout)
         self.proj = nn.Linear(in_dim, heads * out_dim, bias=False, **made)
         self.a_target = nn.Parameter(torch.empty(heads, out_dim, **made))
         self.a_source = nn.Parameter(torch.empty(heads, out_dim, **made))
@@ -104,7 +98,7 @@ class GATAttention(Layer):
         else:
             self.edge_proj = nn.Linear(edge_dim, heads * out_dim, bias=False, **made)
             self.a_edge = nn.Parameter(torch.empty(heads, out_dim, **made))
-        self.bias = _bias(bias, heads, out_dim, concat, made)
+        self.bias = nn.Parameter(torch.empty(self.result_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -148,7 +142,8 @@ class GATAttention(Layer):
             edge_key=self._edge_term(edge, target.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
-        return _combine(out, self.concat, self.bias)
+        out = self.combined(out)
+        return out if self.bias is None else out + self.bias
 
     def _edge_term(self, edge: Tensor | None, ndim: int) -> Tensor | None:
         """Terms of the edges in the scores: ``[*batch | 1, H, E, 1]``."""
@@ -159,9 +154,6 @@ class GATAttention(Layer):
         weight = self.edge_proj.weight.unflatten(0, (self.heads, self.out_dim))
         folded = torch.einsum("hd,hde->he", self.a_edge, weight)
         return leading(split_heads(F.linear(edge, folded), self.heads), ndim)
-
-    def extra_repr(self) -> str:
-        return _gat_repr(self)
 
 
 def _head_products(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
@@ -175,7 +167,7 @@ def _head_products(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     return products.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
 
 
-class GATv2Attention(Layer):
+class GATv2Attention(HeadsLayer):
     r"""Graph attention whose ranking of the sources depends on the target.
 
     .. math::
@@ -244,17 +236,11 @@ class GATv2Attention(Layer):
         dtype: torch.dtype | None = None,
         **others: object,
     ) -> None:
-        super().__init__()
         if others:
             refuse("GATv2Attention", others, "negative_slope")
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
         made = factory("GATv2Attention", device, dtype)
-        self.in_dim = check_size("GATv2Attention", "in_dim", in_dim)
-        self.out_dim = check_size("GATv2Attention", "out_dim", out_dim)
-        self.heads = check_size("GATv2Attention", "heads", heads)
-        self.concat = concat
         self.negative_slope = negative_slope
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("GATv2Attention", "dropout", dropout)
         width = heads * out_dim
         self.target_proj = nn.Linear(in_dim, width, bias=bias, **made)
         self.source_proj = nn.Linear(in_dim, width, bias=bias, **made)
@@ -262,7 +248,7 @@ class GATv2Attention(Layer):
             None if edge_dim is None else nn.Linear(edge_dim, width, bias=False, **made)
         )
         self.a = nn.Parameter(torch.empty(heads, out_dim, **made))
-        self.bias = _bias(bias, heads, out_dim, concat, made)
+        self.bias = nn.Parameter(torch.empty(self.result_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -299,27 +285,5 @@ class GATv2Attention(Layer):
             edge_key=edge_heads("GATv2Attention", self.edge_proj, edge, self.heads, query.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
-        return _combine(out, self.concat, self.bias)
-
-    def extra_repr(self) -> str:
-        return _gat_repr(self)
-
-
-def _combine(out: Tensor, concat: bool, bias: Tensor | None) -> Tensor:
-    """Heads side by side or averaged, plus bias."""
-    out = merge_heads(out) if concat else out.mean(-3)
-    return out if bias is None else out + bias
-
-
-def _bias(
-    wanted: bool, heads: int, out_dim: int, concat: bool, made: Factory
-) -> nn.Parameter | None:
-    width = heads * out_dim if concat else out_dim
-    return nn.Parameter(torch.empty(width, **made)) if wanted else None
-
-
-def _gat_repr(layer: GATAttention | GATv2Attention) -> str:
-    return (
-        f"{layer.in_dim}, {layer.out_dim}, heads={layer.heads}, concat={layer.concat}, "
-        f"negative_slope={layer.negative_slope}, edge_dim={layer.edge_dim}, dropout={layer.dropout}"
-    )
+        out = self.combined(out)
+        return out if self.bias is None else out + self.bias

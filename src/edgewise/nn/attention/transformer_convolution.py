@@ -12,14 +12,14 @@ from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
 from edgewise.nn.argument_names import refuse
-from edgewise.nn.attention.heads import edge_heads, merge_heads, split_heads
-from edgewise.nn.checks import check_features, check_rate, check_size
-from edgewise.nn.layer import Layer, factory
+from edgewise.nn.attention.heads import HeadsLayer, edge_heads, split_heads
+from edgewise.nn.checks import check_features, check_size
+from edgewise.nn.layer import factory
 
 __all__ = ["TransformerConvolution"]
 
 
-class TransformerConvolution(Layer):
+class TransformerConvolution(HeadsLayer):
     r"""Dot-product attention over a graph, plus a projection of the node itself.
 
     .. math::
@@ -95,11 +95,8 @@ class TransformerConvolution(Layer):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
         made = factory("TransformerConvolution", device, dtype)
-        self.in_dim = check_size("TransformerConvolution", "in_dim", in_dim)
-        self.out_dim = check_size("TransformerConvolution", "out_dim", out_dim)
-        self.heads = check_size("TransformerConvolution", "heads", heads)
         self.source_dim = check_size(
             "TransformerConvolution", "source_dim", in_dim if source_dim is None else source_dim
         )
@@ -108,11 +105,7 @@ class TransformerConvolution(Layer):
                 "TransformerConvolution: beta weighs the sources against the node itself, which "
                 "root=False leaves out. Pass root=True, or beta=False."
             )
-        self.concat = concat
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("TransformerConvolution", "dropout", dropout)
-        width = heads * out_dim
-        result = width if concat else out_dim
+        width, result = heads * out_dim, self.result_dim
         self.q_proj = nn.Linear(in_dim, width, bias=bias, **made)
         self.k_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
         self.v_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
@@ -155,7 +148,7 @@ class TransformerConvolution(Layer):
             edge_value=per_edge,
             dropout=self.dropout if self.training else 0.0,
         )
-        message = merge_heads(out) if self.concat else out.mean(-3)
+        message = self.combined(out)
         if self.root_proj is None:
             return message
         root = self.root_proj(x)
@@ -163,9 +156,3 @@ class TransformerConvolution(Layer):
             return message + root
         beta = self.beta_proj(torch.cat([message, root, message - root], -1)).sigmoid()
         return torch.lerp(message, root, beta)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_dim}, {self.out_dim}, heads={self.heads}, concat={self.concat}, "
-            f"edge_dim={self.edge_dim}, dropout={self.dropout}"
-        )
