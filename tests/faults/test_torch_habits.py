@@ -83,10 +83,10 @@ def check_defaults(case):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        found = {t.dtype for t in floating(case.build()).values()}
+        result = {t.dtype for t in floating(case.build()).values()}
     finally:
         torch.set_default_dtype(before)
-    assert found <= {torch.float64}
+    assert result <= {torch.float64}
 
 
 def check_same_numbers(case):
@@ -391,6 +391,38 @@ def test_a_tied_weight_stays_one(name):
         moved.reset_parameters()
         assert moved.head.weight is table.token.weight
         assert moved.head.weight.isfinite().all()
+
+
+def test_a_tied_weight_stays_one_when_it_is_assigned():
+    def build(**made):
+        return models.gpt2(9, dim=4, heads=2, layers=1, **made)
+
+    model = build(device="meta")
+    model.load_state_dict(build().state_dict(), assign=True)
+    assert model.head.weight is model.embedding.token.weight
+    inside = nn.ModuleList([build(device="meta")])
+    inside.load_state_dict(nn.ModuleList([build()]).state_dict(), assign=True)
+    assert inside[0].head.weight is inside[0].embedding.token.weight
+    assert model.tied
+
+
+def test_a_head_that_was_replaced_is_left_alone():
+    model = models.gpt2(9, dim=4, heads=2, layers=1)
+    model.head = head = nn.Linear(4, 2)
+    weight = head.weight
+    model.to(torch.float32).reset_parameters()
+    assert model.head.weight is weight
+    assert model.head.weight.shape == (2, 4)
+    model.double().float()
+    assert model.head.weight.shape == (2, 4)
+    assert not model.tied
+    model.head = nn.Identity()
+    model.double()
+    model.reset_parameters()
+    untied = models.llama(9, dim=4, heads=2, layers=1, hidden=8).double()
+    assert not untied.tied
+    copied = copy.deepcopy(model)
+    assert isinstance(copied.head, nn.Identity)
 
 
 def test_generate_names_its_length():

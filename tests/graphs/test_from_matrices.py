@@ -34,11 +34,11 @@ def test_a_graph_is_that_of_its_matrix(name):
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_edges_are_an_edge_index(name):
-    found = edges(GRAPHS[name])
+    result = edges(GRAPHS[name])
     T, S = GRAPHS[name].num_targets, GRAPHS[name].num_sources
-    again = EdgeList(found.edge_index, num_targets=T, num_sources=S)
-    assert torch.equal(again.source, found.source)
-    assert torch.equal(again.target, found.target)
+    again = EdgeList(result.edge_index, num_targets=T, num_sources=S)
+    assert torch.equal(again.source, result.source)
+    assert torch.equal(again.target, result.target)
 
 
 def test_the_order_of_a_row_is_kept():

@@ -61,9 +61,9 @@ def test_strides_do_not_matter(case, close):
     leaves = [t.detach().requires_grad_() for t in (x, e)]
     others = [t.detach().requires_grad_() for t in (strided, held)]
     close(layer(leaves[0], GRAPH, edge=leaves[1]), layer(others[0], GRAPH, edge=others[1]))
-    push = torch.randn_like(layer(x, GRAPH, edge=e))
+    grad_out = torch.randn_like(layer(x, GRAPH, edge=e))
     gradients = [
-        torch.autograd.grad(layer(a, GRAPH, edge=b), [a, b], push) for a, b in (leaves, others)
+        torch.autograd.grad(layer(a, GRAPH, edge=b), [a, b], grad_out) for a, b in (leaves, others)
     ]
     for mine, other in zip(*gradients, strict=True):
         close(mine, other)
@@ -95,7 +95,7 @@ def test_nodes_without_edges(case, count):
         assert torch.allclose(same[0], same[2])
 
 
-def test_a_node_that_hears_itself(case):
+def test_a_node_that_reads_itself(case):
     layer, edge = case
     out = layer(nodes(1), EdgeList([[0, 0], [0, 0]], num_nodes=1), edge=edge(2))
     assert out.isfinite().all()

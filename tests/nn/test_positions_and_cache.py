@@ -79,8 +79,8 @@ def test_step_by_step_is_all_at_once(kind, steps, grad):
     assert cache.length == 9
     assert torch.allclose(out, whole, atol=1e-12)
     if grad:
-        push = torch.randn_like(whole)
-        (stepped,), (once,) = (torch.autograd.grad(y, x, push) for y in (out, whole))
+        grad_out = torch.randn_like(whole)
+        (stepped,), (once,) = (torch.autograd.grad(y, x, grad_out) for y in (out, whole))
         assert torch.allclose(stepped, once, atol=1e-12)
 
 
@@ -111,8 +111,8 @@ def test_a_memory_is_projected_once_and_then_read_again(grad):
     out = torch.cat(steps, 1)
     assert torch.allclose(out, whole, atol=1e-12)
     if grad:
-        push = torch.randn_like(whole)
-        (stepped,), (once,) = (torch.autograd.grad(y, memory, push) for y in (out, whole))
+        grad_out = torch.randn_like(whole)
+        (stepped,), (once,) = (torch.autograd.grad(y, memory, grad_out) for y in (out, whole))
         assert torch.allclose(stepped, once, atol=1e-12)
 
 

@@ -45,10 +45,10 @@ def test_it_is_its_formula(graph, x, name, norm, residual):
     expected = x
     for layer, (convolution, after) in enumerate(zip(model.convolutions, model.norms, strict=True)):
         assert isinstance(convolution, NAMED[name])
-        heard = convolution(expected, graph, **given)
+        message = convolution(expected, graph, **given)
         if residual:
-            heard = heard + (expected if layer else model.skips[0](expected))
-        expected = F.elu(after(heard))
+            message = message + (expected if layer else model.skips[0](expected))
+        expected = F.elu(after(message))
     torch.testing.assert_close(model(x, graph, **given), expected)
     assert model(x, graph, **given).shape == (graph.num_targets, 8)
 

@@ -23,10 +23,10 @@ LEAVES = torch.tensor([-1, 3, -1, 7, 2])
 
 def test_a_node_without_a_word_has_zeros_and_passes_no_gradient():
     words = WordEmbedding(10, 4)
-    found = words(LEAVES)
-    assert torch.equal(found[[1, 3, 4]], words.embedding.weight[[3, 7, 2]])
-    assert not found[[0, 2]].any()
-    found.sum().backward()
+    result = words(LEAVES)
+    assert torch.equal(result[[1, 3, 4]], words.embedding.weight[[3, 7, 2]])
+    assert not result[[0, 2]].any()
+    result.sum().backward()
     assert words.embedding.weight.grad.any(-1).nonzero()[:, 0].tolist() == [2, 3, 7]
     with torch.no_grad():
         words.embedding.weight[0] = torch.inf  # it stands for nobody
@@ -81,7 +81,7 @@ def test_places_of_children_reach_the_tree():
 
 
 def test_each_baseline_has_a_card():
-    found = {card.name for card in CARDS}
-    assert found >= {
+    result = {card.name for card in CARDS}
+    assert result >= {
         *("LightConv", "DynamicConv", "LSTM", "GRU", "Child-Sum Tree-LSTM", "N-ary Tree-LSTM"),
     }

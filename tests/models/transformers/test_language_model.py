@@ -64,8 +64,8 @@ def test_llama_is_its_equation_in_float64(away):
     expected = rms(x, model.trunk.norm) @ model.head.weight.T
     out = model(tokens)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
-    push, weights = torch.randn_like(out), list(model.parameters())
-    mine, other = (torch.autograd.grad(logits, weights, push) for logits in (out, expected))
+    grad_out, weights = torch.randn_like(out), list(model.parameters())
+    mine, other = (torch.autograd.grad(logits, weights, grad_out) for logits in (out, expected))
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 

@@ -34,9 +34,9 @@ def test_it_is_its_formula(dtype, same_layer, norm, everywhere):
     block = GPSBlock(local, attention, 6, norm=norm).to(dtype)
     x = torch.randn(7, 6, dtype=dtype, requires_grad=True)
     edge = torch.randn(7, 2, dtype=dtype, requires_grad=True)
-    heard = block.local.mixer_norm(x + local(x, BONDS, edge=edge))
-    seen = block.attention.mixer_norm(x + attention(x, everywhere))
-    both = heard + seen
+    message = block.local.mixer_norm(x + local(x, BONDS, edge=edge))
+    reached = block.attention.mixer_norm(x + attention(x, everywhere))
+    both = message + reached
     expected = block.mlp_norm(both + block.mlp(both))
     out = block(x, BONDS, everywhere=everywhere, edge=edge)
     same_layer(out, expected, [x, edge], [(p, p) for p in block.parameters()])

@@ -34,8 +34,8 @@ def test_gin_is_its_formula(graph, dtype, same_layer, weighted):
     layer = GINConvolution(MLP(4, 8, out_dim=3), eps=0.3, train_eps=True).to(dtype)
     x, source = nodes(graph, dtype)
     edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
-    said = source[graph.source] if edge is None else edge[:, None] * source[graph.source]
-    expected = layer.mlp(added((1 + layer.eps) * x, graph, said))
+    value = source[graph.source] if edge is None else edge[:, None] * source[graph.source]
+    expected = layer.mlp(added((1 + layer.eps) * x, graph, value))
     inputs = [t for t in {x, source, edge} if t is not None]
     parameters = [(p, p) for p in layer.parameters()]
     given = {} if source is x else {"source": source}
@@ -51,8 +51,8 @@ def test_gine_is_its_formula(graph, dtype, same_layer, edge_dim):
     )
     x, source = nodes(graph, dtype)
     edge = torch.randn(graph.num_edges, edge_dim or 4, dtype=dtype, requires_grad=True)
-    said = edge if edge_dim is None else layer.edge_proj(edge)
-    messages = (source[graph.source] + said).relu()
+    value = edge if edge_dim is None else layer.edge_proj(edge)
+    messages = (source[graph.source] + value).relu()
     expected = layer.mlp(added((1 + layer.eps) * x, graph, messages))
     parameters = [(p, p) for p in layer.parameters()]
     given = {} if source is x else {"source": source}

@@ -22,27 +22,27 @@ GRAPHS = [
 @pytest.mark.parametrize("graph", GRAPHS, ids=repr)
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_they_go_by_index(graph, batch, dtype, close):
-    found = edges(graph)
-    T, S, E = graph.num_targets, graph.num_sources, found.num_edges
+    result = edges(graph)
+    T, S, E = graph.num_targets, graph.num_sources, result.num_edges
     x, source, message = (
         torch.randn(*batch, n, 3, dtype=dtype, requires_grad=True) for n in (T, S, E)
     )
     zeros = torch.zeros(*batch, T, 3, dtype=dtype)
     for mine, theirs, leaf in (
-        (from_sources(source, graph), source.index_select(-2, found.source), source),
-        (from_targets(x, graph), x.index_select(-2, found.target), x),
-        (onto_targets(message, graph), zeros.index_add(-2, found.target, message), message),
+        (from_sources(source, graph), source.index_select(-2, result.source), source),
+        (from_targets(x, graph), x.index_select(-2, result.target), x),
+        (onto_targets(message, graph), zeros.index_add(-2, result.target, message), message),
     ):
         close(mine, theirs)
-        push = torch.randn_like(theirs)
-        close(*(torch.autograd.grad(out, leaf, push)[0] for out in (mine, theirs)))
+        grad_out = torch.randn_like(theirs)
+        close(*(torch.autograd.grad(out, leaf, grad_out)[0] for out in (mine, theirs)))
 
 
 def test_reductions_over_what_enters():
     star = EdgeList([[1, 2], [0, 0]], num_nodes=3)
     message = torch.tensor([[1.0], [3.0]])
-    found = {reduce: onto_targets(message, star, reduce) for reduce in ("sum", "mean", "max")}
-    assert {k: v.flatten().tolist() for k, v in found.items()} == {
+    result = {reduce: onto_targets(message, star, reduce) for reduce in ("sum", "mean", "max")}
+    assert {k: v.flatten().tolist() for k, v in result.items()} == {
         "sum": [4, 0, 0],
         "mean": [2, 0, 0],
         "max": [3, 0, 0],
@@ -67,7 +67,7 @@ def test_what_is_remembered_follows_what_was_given():
     assert counted.calls == 3
 
 
-def test_compiled_code_knows_its_graph_from_others():
+def test_compiled_code_uses_the_graph_of_the_call():
     def passed(x, graph, other):
         return x * cached_by_graph(counted, graph, 1, other)[0] + from_sources(x, graph).sum()
 

@@ -62,8 +62,8 @@ def test_graph_convolution_is_its_formula(graph, close, reduce):
     for target in range(graph.num_targets):
         here = (graph.target == target).nonzero()[:, 0]
         if len(here):
-            said = weight[here, None] * layer.neighbor_proj(x[graph.source[here]])
-            expected[target] += reduced(said, 0)
+            value = weight[here, None] * layer.neighbor_proj(x[graph.source[here]])
+            expected[target] += reduced(value, 0)
     close(layer(x, graph, edge_weight=weight), expected.tanh())
 
 
@@ -78,19 +78,19 @@ def test_every_message_is_its_formula(
     layer = layer.to(dtype)
     x = torch.randn(graph.num_targets, in_dim, dtype=dtype, requires_grad=True)
     edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
-    said = {
+    value = {
         "linear": layer.neighbor_proj,
         "features": lambda h: h,
         "pool": lambda h: layer.pool_proj(h).relu(),
     }[message](x)
-    heard = []
+    received = []
     for target in range(graph.num_targets):
         here = (graph.target == target).nonzero()[:, 0]
-        rows = said[graph.source[here]] * (1 if edge is None else edge[here, None])
+        rows = value[graph.source[here]] * (1 if edge is None else edge[here, None])
         reduced = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[reduce]
-        heard.append(reduced(rows, 0) if len(here) else rows.sum(0))
-    heard = torch.stack(heard)
-    out = layer.self_proj(x) + (heard if message == "linear" else layer.neighbor_proj(heard))
+        received.append(reduced(rows, 0) if len(here) else rows.sum(0))
+    received = torch.stack(received)
+    out = layer.self_proj(x) + (received if message == "linear" else layer.neighbor_proj(received))
     expected = out / out.square().sum(-1, keepdim=True).sqrt()
     inputs = [x] if edge is None else [x, edge]
     pairs = [(p, p) for p in layer.parameters()]
@@ -183,8 +183,8 @@ def test_graph_convolution_reads_other_nodes(close):
     layer = GraphConvolution(4, 3).double()
     bipartite = EdgeList([[0, 4, 2], [1, 1, 0]], num_targets=2, num_sources=5)
     x, source = torch.randn(2, 4).double(), torch.randn(5, 4).double()
-    said = layer.neighbor_proj(source)
-    expected = layer.self_proj(x) + torch.stack([said[2], said[0] + said[4]])
+    value = layer.neighbor_proj(source)
+    expected = layer.self_proj(x) + torch.stack([value[2], value[0] + value[4]])
     close(layer(x, bipartite, source=source), expected)
 
 

@@ -44,10 +44,10 @@ GRAPHS = [
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=repr)
 def test_degrees_are_pygs(graph):
-    found = edges(graph)
-    assert torch.equal(degrees(graph), degree(found.target, graph.num_targets, torch.int64))
+    result = edges(graph)
+    assert torch.equal(degrees(graph), degree(result.target, graph.num_targets, torch.int64))
     assert torch.equal(
-        degrees(graph, direction="out"), degree(found.source, graph.num_sources, torch.int64)
+        degrees(graph, direction="out"), degree(result.source, graph.num_sources, torch.int64)
     )
     assert torch.equal(degrees(reverse(graph), direction="out"), degrees(graph, direction="in"))
 

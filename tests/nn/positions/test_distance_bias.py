@@ -15,7 +15,7 @@ DOUBLE = torch.float64
 
 
 def pairs(bias, num_targets, num_sources):
-    """The bias of every pair, ``[H, T, S]``, read as its documentation says."""
+    """The bias of every pair, ``[H, T, S]``, computed from its definition."""
     target = torch.arange(num_targets)[:, None]
     source = torch.arange(num_sources)[None, :]
     distance = source - (target + num_sources - num_targets)
@@ -44,10 +44,10 @@ def test_the_slopes_are_the_papers(heads, slopes):
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize(("T", "S"), [(7, 7), (1, 9), (3, 8), (8, 3), (1, 1)])
 def test_alibi_is_the_equation(T, S, symmetric):
-    found, distance = pairs(alibi(4, T, S, symmetric=symmetric, dtype=DOUBLE), T, S)
+    result, distance = pairs(alibi(4, T, S, symmetric=symmetric, dtype=DOUBLE), T, S)
     slope = torch.tensor([2**-2, 2**-4, 2**-6, 2**-8], dtype=DOUBLE)[:, None, None]
     apart = distance.abs() if symmetric else (-distance).clamp(min=0)
-    assert torch.equal(found, -slope * apart)
+    assert torch.equal(result, -slope * apart)
 
 
 def test_alibi_takes_dtype_and_nodes():
@@ -107,12 +107,12 @@ def test_t5_is_the_equation(T, S, buckets, max_distance, bidirectional):
         3, buckets=buckets, max_distance=max_distance, bidirectional=bidirectional
     )
     table = bias(T, S)
-    found, distance = pairs(table, T, S)
+    result, distance = pairs(table, T, S)
     numbers = [
         [bucket(d, buckets, max_distance, bidirectional) for d in row] for row in distance.tolist()
     ]
     weight = bias.relative_attention_bias.weight
-    assert torch.equal(found, weight[torch.tensor(numbers)].permute(2, 0, 1))
+    assert torch.equal(result, weight[torch.tensor(numbers)].permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

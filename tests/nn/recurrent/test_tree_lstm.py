@@ -57,10 +57,10 @@ def literal(layer, x, graph, places=None):
         rows = [
             row.chunk(layer.arity, 1) for row in layer.hidden_proj.weight.chunk(3 + layer.arity)
         ]
-        heard = [
+        message = [
             sum((row[k] @ h for k, (h, _) in below.items()), x.new_zeros(size)) for row in rows
         ]
-        return heard[:3], {k: heard[3 + k] for k in below}
+        return message[:3], {k: message[3 + k] for k in below}
 
     def state(node):
         if node not in done:
@@ -84,10 +84,10 @@ def test_it_is_its_equations(name, graph):
     x = features(graph).requires_grad_()
     ours, theirs = layer(x, graph), literal(layer, x, graph)
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
-    push = torch.randn_like(ours)
+    grad_out = torch.randn_like(ours)
     leaves = [x, *layer.parameters()]
-    mine = torch.autograd.grad(ours, leaves, push, materialize_grads=True, allow_unused=True)
-    other = torch.autograd.grad(theirs, leaves, push, materialize_grads=True, allow_unused=True)
+    mine = torch.autograd.grad(ours, leaves, grad_out, materialize_grads=True, allow_unused=True)
+    other = torch.autograd.grad(theirs, leaves, grad_out, materialize_grads=True, allow_unused=True)
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
@@ -124,9 +124,9 @@ def test_a_disjoint_union_is_its_trees_one_by_one(name, graphs):
 
 def test_thousands_of_trees_take_as_many_steps_as_the_deepest(layer):
     graph = disjoint_union([TREE] * 2000)
-    found = forest("test", graph, torch.device("cpu"))
-    assert len(found.inner) == 3
-    assert found.num_inner == 2000 * 4
+    result = forest("test", graph, torch.device("cpu"))
+    assert len(result.inner) == 3
+    assert result.num_inner == 2000 * 4
     out = layer(features(TREE).repeat(2000, 1), graph).view(2000, -1)
     assert bool((out == out[0]).all())
 
@@ -144,7 +144,7 @@ def test_renaming_the_nodes_renames_the_result(graph, seed):
     torch.testing.assert_close(out[order], layer(x, graph), rtol=1e-11, atol=1e-11)
 
 
-def test_a_node_sees_exactly_what_is_below_it(layer):
+def test_a_node_depends_on_exactly_what_is_below_it(layer):
     x = features(TREE).requires_grad_()
     (gradient,) = torch.autograd.grad(layer(x, TREE)[6].sum(), x)
     assert gradient.any(-1).nonzero()[:, 0].tolist() == [5, 6, 7, 8]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +14,14 @@ from edgewise.models.transformers.decoder import Caches, Decoder
 from edgewise.models.transformers.encoder import Encoder
 from edgewise.models.transformers.sampling import check_generation, generate
 from edgewise.models.transformers.text_encoder import check_widths, embedded
+from edgewise.models.transformers.tied_head import TiedHead
 from edgewise.models.transformers.token_embedding import TokenEmbedding
-from edgewise.nn.layer import Layer, factory, reset
+from edgewise.nn.layer import factory
 
 __all__ = ["CARD", "EncoderDecoder", "transformer"]
 
 
-class EncoderDecoder(Layer):
+class EncoderDecoder(TiedHead):
     r"""Sequence to sequence: an encoder, a decoder that reads it, and one linear map.
 
     .. math::  m = \mathrm{encoder}(x^{source}, G^{source}), \qquad
@@ -84,26 +83,14 @@ class EncoderDecoder(Layer):
         self.target = target
         self.encoder = encoder
         self.decoder = decoder
-        self.tied = tied
+        self.built_tied = tied
         self.head = nn.Linear(decoder.dim, target.token.num_embeddings, bias=False, **made)
-        self._tie()
+        if tied:
+            self.tie()
 
-    def reset_parameters(self) -> None:
-        """Draw the weights of all parts anew; a tied head has those of the target's embedding."""
-        self._tie()
-        for part in self.children():
-            if part is not self.head or not self.tied:
-                reset(part)
-
-    def _tie(self) -> None:
-        if self.tied:
-            self.head.weight = self.target.token.weight
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the weights, as ``to`` and ``to_empty`` do; torch makes two of a tied weight."""
-        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
-        self._tie()
-        return self
+    def table(self) -> nn.Embedding:
+        """The embedding of target tokens, whose weight a tied head has."""
+        return self.target.token
 
     def forward(
         self,

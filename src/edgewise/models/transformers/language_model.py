@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,18 @@ from edgewise.models.transformers.encoder import Encoder
 from edgewise.models.transformers.initialization import normal_weights
 from edgewise.models.transformers.sampling import check_generation, generate
 from edgewise.models.transformers.text_encoder import check_widths, embedded
+from edgewise.models.transformers.tied_head import TiedHead
 from edgewise.models.transformers.token_embedding import TokenEmbedding
 from edgewise.nn import KVCache
 from edgewise.nn.checks import check_tensor
-from edgewise.nn.layer import Layer, factory, reset
+from edgewise.nn.layer import factory
 
 __all__ = ["GraphRule", "LanguageModel"]
 
 GraphRule = Callable[[int, int], Graph]
 
 
-class LanguageModel(Layer):
+class LanguageModel(TiedHead):
     r"""Scores of the next token at every node: an `Encoder` over `Causal`, and one linear map.
 
     .. math::  \ell_i = W_{head} \, \mathrm{trunk}(x, \mathrm{Causal})_i, \qquad
@@ -88,32 +89,25 @@ class LanguageModel(Layer):
         self.embedding = embedding
         self.trunk = trunk
         self.rule = rule
-        self.tied = tied
+        self.built_tied = tied
         self.std, self.last_std = std, last_std
         self.head = nn.Linear(trunk.dim, embedding.token.num_embeddings, bias=False, **made)
-        self._tie()
+        if tied:
+            self.tie()
         self._draw()
 
     def reset_parameters(self) -> None:
         """Draw all weights anew: from N(0, std²), or as the parts do without ``std``."""
-        self._tie()
-        for part in (self.embedding, self.trunk) if self.tied else self.children():
-            reset(part)
+        super().reset_parameters()
         self._draw()
 
     def _draw(self) -> None:
         if self.std is not None:
             normal_weights(self, self.std, last_std=self.last_std)
 
-    def _tie(self) -> None:
-        if self.tied:
-            self.head.weight = self.embedding.token.weight
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the weights, as ``to`` and ``to_empty`` do; torch makes two of a tied weight."""
-        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
-        self._tie()
-        return self
+    def table(self) -> nn.Embedding:
+        """The embedding of tokens, whose weight a tied head has."""
+        return self.embedding.token
 
     def forward(
         self,
