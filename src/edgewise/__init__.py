@@ -66,15 +66,19 @@ from edgewise.layouts import (
 from edgewise.ops import (
     Additive as Additive,
     AttentionState as AttentionState,
+    Bias as Bias,
     DenseBias as DenseBias,
     Dot as Dot,
     EdgeBias as EdgeBias,
     GATv2 as GATv2,
     RelativeBias as RelativeBias,
+    Score as Score,
     gaussian_weight as gaussian_weight,
     merge as merge,
 )
 from edgewise.planning import (
+    Explanation as Explanation,
+    Plan as Plan,
     set_default_backend as set_default_backend,
     use_backend as use_backend,
 )

@@ -21,6 +21,25 @@ CASES = {
         "EdgeList.from_dense: mask must be [targets, sources] of dtype bool, got [2, 3] of "
         "torch.float32. Compare numbers first, as in mask != 0.",
     ),
+    "sparse mask": (
+        lambda: ew.EdgeList.from_dense(torch.ones(2, 3, dtype=torch.bool).to_sparse()),
+        ew.GraphError,
+        "EdgeList.from_dense: mask must be a dense tensor with data, got one of layout "
+        "torch.sparse_coo on cpu. Use EdgeList with the indices of its entries.",
+    ),
+    "rows of fractions": (
+        lambda: ew.EdgeList.from_csr([0.0, 1.0], [0]),
+        ew.GraphError,
+        "EdgeList.from_csr: indptr must be one row of whole numbers, got [2] of torch.float32 on "
+        "cpu. Pass the indptr of a matrix in CSR.",
+    ),
+    "rows that fall": (
+        lambda: ew.EdgeList.from_csr([0, 2, 1], [0, 1]),
+        ew.GraphError,
+        "EdgeList.from_csr: indptr must rise from 0 to the 2 entries of indices, one number more "
+        "than there are targets, got [0, 2, 1]. Pass matrix.indptr and matrix.indices of one "
+        "matrix.",
+    ),
     # Graphs: sizes
     "complete of a float": (
         lambda: ew.Complete(3.0),

@@ -1,4 +1,4 @@
-"""Model cards: each is of a model that runs as the card says."""
+"""Model cards: the setting and the call of each run, and the page is generated from them."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgewise.models.cards import CARDS
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_a_card_runs_as_it_says(card):
+def test_the_setting_and_call_of_a_card_run(card):
     names = {**vars(layers), **vars(ew), **vars(models), "torch": torch}
     model = eval(card.setting, names)
     assert isinstance(model, torch.nn.Module)
@@ -30,7 +30,7 @@ def test_cards_are_whole_and_named_once():
         assert card.differences == "" or card.differences.endswith(".")
 
 
-def test_the_page_is_what_the_cards_say():
+def test_the_page_is_generated_from_the_cards():
     page = Path(__file__).parents[2] / "docs" / "models.md"
     assert page.read_text(encoding="utf-8") == models_page(CARDS), (
         "run: edgewise check --models docs/models.md"

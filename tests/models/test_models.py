@@ -71,7 +71,7 @@ def test_encodings_are_given_exactly_where_they_are_expected(built, given):
         trunk(torch.zeros(5, 3), RING, encoding=encoding)
 
 
-def test_without_encodings_a_transformer_sees_a_bag():
+def test_without_encodings_a_transformer_reads_a_set():
     model = GraphModel(Trunk(3, 8, [DotAttention(8, heads=2)]), 8, 4)
     x = torch.randn(6, 3)
     shuffled = x[torch.randperm(6)]

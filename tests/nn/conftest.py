@@ -55,9 +55,9 @@ def same_layer() -> Compare:
         parameters: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
         _close(ours, theirs)
-        push = torch.randn_like(ours)
-        mine = torch.autograd.grad(ours, [*inputs, *(a for a, _ in parameters)], push)
-        other = torch.autograd.grad(theirs, [*inputs, *(b for _, b in parameters)], push)
+        grad_out = torch.randn_like(ours)
+        mine = torch.autograd.grad(ours, [*inputs, *(a for a, _ in parameters)], grad_out)
+        other = torch.autograd.grad(theirs, [*inputs, *(b for _, b in parameters)], grad_out)
         assert any(gradient.abs().max() > 0 for gradient in mine)
         for a, b in zip(mine, other, strict=True):
             _close(a, b.reshape(a.shape))

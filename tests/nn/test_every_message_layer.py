@@ -3,67 +3,36 @@
 import pytest
 import torch
 
-from edgewise.graphs import Complete, EdgeList
-from edgewise.nn import (
-    MLP,
-    DotAttention,
-    GATAttention,
-    GATv2Attention,
-    GCNConvolution,
-    GINConvolution,
-    GINEConvolution,
-    GPSBlock,
-    GraphConvolution,
-    GraphNetwork,
-    MoNetConvolution,
-    TransformerConvolution,
-)
+from edgewise.graphs import EdgeList
+from edgewise.testing import MESSAGE_LAYERS, LayerSizes
+from edgewise.testing.layers import Called
 
-
-class GPS(GPSBlock):
-    def forward(self, x, graph, *, edge):
-        return super().forward(x, graph, everywhere=Complete(graph.num_targets), edge=edge)
-
-
-class Network(GraphNetwork):
-    def forward(self, x, graph, *, edge):
-        out = super().forward(x, graph, edge=edge)
-        return torch.cat([out.x, out.u.expand(*out.x.shape[:-1], -1)], -1)
-
-
-LAYERS = {  # with the number of edge features, or 0 for weights of edges
-    "sum": (lambda: GraphConvolution(6, 4), 0),
-    "pool": (lambda: GraphConvolution(6, 4, reduce="max", message="pool", normalize=True), 0),
-    "gcn": (lambda: GCNConvolution(6, 4), 0),
-    "gin": (lambda: GINConvolution(MLP(6, 8, out_dim=4), train_eps=True), 0),
-    "gine": (lambda: GINEConvolution(MLP(6, 8, out_dim=4), 6, 2), 2),
-    "monet": (lambda: MoNetConvolution(6, 4, kernels=3, coordinates=2), 2),
-    "monet, separate": (
-        lambda: MoNetConvolution(6, 4, kernels=3, coordinates=2, separate=True),
-        2,
-    ),
-    "gat": (lambda: GATAttention(6, 4, 2, edge_dim=2), 2),
-    "gatv2": (lambda: GATv2Attention(6, 4, 2, edge_dim=2), 2),
-    "transformer": (lambda: TransformerConvolution(6, 4, 2, edge_dim=2, beta=True), 2),
-    "gps": (
-        lambda: GPS(GATAttention(6, 3, 2, edge_dim=2), DotAttention(6, heads=2), 6, norm="layer"),
-        2,
-    ),
-    "network": (lambda: Network(MLP(14, 8, out_dim=4), MLP(10, 5), MLP(14, 8, out_dim=3)), 2),
-}
 GRAPH = EdgeList([[0, 0, 1, 2, 2, 3, 3], [1, 1, 1, 0, 1, 3, 0]], num_nodes=5)
 
 
-@pytest.fixture(params=LAYERS)
+class OfEdges(Called):
+    """A layer that takes its edge tensor, weights or features, as ``edge``."""
+
+    def __init__(self, name, sizes):
+        kind = MESSAGE_LAYERS[name]
+        super().__init__(kind.build(sizes, dtype=torch.float64), kind.call)
+        self.word, self.shape = kind.edges, kind.edge_shape(sizes)
+
+    def forward(self, x, graph, *, edge):
+        return super().forward(x, graph, **{self.word: edge})
+
+
+@pytest.fixture(params=MESSAGE_LAYERS)
 def case(request):
     """A layer in float64, and edge tensors that fit it."""
     torch.manual_seed(0)
-    build, edge_dim = LAYERS[request.param]
+    keeps = MESSAGE_LAYERS[request.param].keeps_dim
+    layer = OfEdges(request.param, LayerSizes(in_dim=6, out_dim=6 if keeps else 4))
 
     def edge(*shape):
-        return torch.rand(*shape, *((edge_dim,) if edge_dim else ()), dtype=torch.float64)
+        return torch.rand(*shape, *layer.shape, dtype=torch.float64)
 
-    return build().double(), edge
+    return layer, edge
 
 
 def nodes(*shape):
@@ -92,9 +61,9 @@ def test_strides_do_not_matter(case, close):
     leaves = [t.detach().requires_grad_() for t in (x, e)]
     others = [t.detach().requires_grad_() for t in (strided, held)]
     close(layer(leaves[0], GRAPH, edge=leaves[1]), layer(others[0], GRAPH, edge=others[1]))
-    push = torch.randn_like(layer(x, GRAPH, edge=e))
+    grad_out = torch.randn_like(layer(x, GRAPH, edge=e))
     gradients = [
-        torch.autograd.grad(layer(a, GRAPH, edge=b), [a, b], push) for a, b in (leaves, others)
+        torch.autograd.grad(layer(a, GRAPH, edge=b), [a, b], grad_out) for a, b in (leaves, others)
     ]
     for mine, other in zip(*gradients, strict=True):
         close(mine, other)
@@ -126,16 +95,12 @@ def test_nodes_without_edges(case, count):
         assert torch.allclose(same[0], same[2])
 
 
-def test_a_node_that_hears_itself(case):
+def test_a_node_that_reads_itself(case):
     layer, edge = case
     out = layer(nodes(1), EdgeList([[0, 0], [0, 0]], num_nodes=1), edge=edge(2))
     assert out.isfinite().all()
 
 
-# Attention has them with backend="gather" alone.
-@pytest.mark.parametrize(
-    "case", sorted(LAYERS.keys() - {"gat", "gatv2", "transformer", "gps"}), indirect=True
-)
 def test_second_derivatives_through_messages(case):
     layer, edge = case
     x, e = nodes(5).requires_grad_(), edge(7).requires_grad_()

@@ -93,14 +93,14 @@ def test_layers_see_exactly_the_receptive_field(block, graph, layers):
             h = block(h, graph)
         return h
 
-    before, seen = deep(x), torch.zeros(11, 11, dtype=torch.bool)
+    before, reached = deep(x), torch.zeros(11, 11, dtype=torch.bool)
     for source in range(11):
         moved = x.clone()
         moved[source] += torch.linspace(-2, 3, DIM, dtype=torch.float64)
-        seen[:, source] = (deep(moved) != before).any(-1)
-    assert not (seen & ~expected).any()  # perturbed outside: not one bit changes
+        reached[:, source] = (deep(moved) != before).any(-1)
+    assert not (reached & ~expected).any()  # perturbed outside: not one bit changes
     if not (isinstance(block.mixer, GraphConvolution) and block.mixer.reduce == "max"):
-        assert torch.equal(seen, expected)  # max hears only the loudest
+        assert torch.equal(reached, expected)  # max hears only the loudest
 
 
 def test_self_loops_are_the_graphs_business(block):

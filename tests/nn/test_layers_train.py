@@ -13,20 +13,13 @@ from edgewise.functional import aggregate
 from edgewise.graphs import Blocks, EdgeList, Hubs, RandomRegular, SelfLoops
 from edgewise.nn import (
     MLP,
-    Block,
     DotAttention,
-    GATAttention,
-    GATv2Attention,
     GCNConvolution,
-    GINConvolution,
-    GINEConvolution,
     GPSBlock,
-    GraphConvolution,
     GraphNetwork,
-    MoNetConvolution,
-    TransformerConvolution,
     degree_coordinates,
 )
+from edgewise.testing import MESSAGE_LAYERS, LayerSizes
 from edgewise.training import load
 from tests.learning import assert_learns
 
@@ -44,35 +37,42 @@ def cora(data_root):
     return data.x[:, ::10] * 50, data.y, graph, data.split(0).train
 
 
-NODE_LAYERS = {
-    "mean": lambda: GraphConvolution(DIM, DIM, reduce="mean", activation="relu"),
-    "pool": lambda: GraphConvolution(DIM, DIM, reduce="max", message="pool", normalize=True),
-    "gcn": lambda: GCNConvolution(DIM, DIM),
-    "gin": lambda: GINConvolution(MLP(DIM, DIM), train_eps=True),
-    "gat": lambda: GATAttention(DIM, 4, 4),
-    "gatv2": lambda: GATv2Attention(DIM, 4, 4),
-    "monet": lambda: MoNetConvolution(DIM, DIM, kernels=3, coordinates=2),
-    "transformer": lambda: TransformerConvolution(DIM, 4, 4, beta=True),
-    "block": lambda: Block(DotAttention(DIM, heads=4), DIM, mlp=MLP(DIM, 32)),
-    "gps": lambda: GPSBlock(GCNConvolution(DIM, DIM), DotAttention(DIM, heads=4), DIM),
-}
+NODE_LAYERS = [name for name, kind in MESSAGE_LAYERS.items() if not kind.needs_edges]
+LOOPS = ("GAT", "GATv2", "TransformerConvolution", "graph Transformer")
 
 
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", NODE_LAYERS)
 def test_papers(name, cora):
     x, y, graph, train = cora
+    graph = graph | SelfLoops(graph.num_targets) if name in LOOPS else graph
+    kind = MESSAGE_LAYERS[name]
+    layer = kind.build(LayerSizes(DIM, DIM, None, heads=4))
+    assert_learns_papers(layer, lambda h: kind.call(layer, h, graph), x, y, train)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_papers_with_coordinates(cora):
+    x, y, graph, train = cora
+    layer = MESSAGE_LAYERS["MoNet"].build(LayerSizes(DIM, DIM, 2, heads=3))
+    edge = degree_coordinates(graph)
+    assert_learns_papers(layer, lambda h: layer(h, graph, edge=edge), x, y, train)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_papers_with_sparse_attention(cora):
+    x, y, graph, train = cora
     N = graph.num_targets
-    given = {
-        "monet": lambda: {"edge": degree_coordinates(graph)},
-        "gps": lambda: {"everywhere": RandomRegular(N, degree=4) | Hubs(N, [0, 1])},
-    }.get(name, dict)()
-    graph = graph | SelfLoops(N) if name in ("gat", "gatv2", "transformer", "block") else graph
-    first, layer, last = nn.Linear(x.shape[1], DIM), NODE_LAYERS[name](), nn.Linear(DIM, 7)
+    layer = GPSBlock(GCNConvolution(DIM, DIM), DotAttention(DIM, heads=4), DIM)
+    everywhere = RandomRegular(N, degree=4) | Hubs(N, [0, 1])
+    assert_learns_papers(layer, lambda h: layer(h, graph, everywhere=everywhere), x, y, train)
+
+
+def assert_learns_papers(layer, call, x, y, train):
+    first, last = nn.Linear(x.shape[1], DIM), nn.Linear(DIM, 7)
 
     def loss():
-        out = last(layer(first(x), graph, **given))
-        return F.cross_entropy(out[train], y[train])
+        return F.cross_entropy(last(call(first(x)))[train], y[train])
 
     assert_learns(layer, loss, steps=STEPS, rate=0.1)
 
@@ -94,17 +94,7 @@ def esol(data_root):
     return data.x[part.nodes], edge, (y - y.mean()) / y.std(), graph, part.sizes.tolist()
 
 
-EDGE_LAYERS = {
-    "gine": lambda: GINEConvolution(MLP(DIM, DIM), DIM, BONDS),
-    "monet": lambda: MoNetConvolution(DIM, DIM, kernels=3, coordinates=BONDS),
-    "gat": lambda: GATAttention(DIM, 4, 4, edge_dim=BONDS),
-    "gatv2": lambda: GATv2Attention(DIM, 4, 4, edge_dim=BONDS),
-    "transformer": lambda: TransformerConvolution(DIM, 4, 4, edge_dim=BONDS, beta=True),
-    "block": lambda: Block(DotAttention(DIM, heads=4, edge_dim=BONDS), DIM, mlp=MLP(DIM, 32)),
-    "gps": lambda: GPSBlock(
-        GINEConvolution(MLP(DIM, DIM), DIM, BONDS), DotAttention(DIM, heads=4), DIM
-    ),
-}
+EDGE_LAYERS = [name for name, kind in MESSAGE_LAYERS.items() if kind.edges == "edge"]
 
 
 @pytest.mark.usefixtures("seeded")
@@ -112,11 +102,12 @@ EDGE_LAYERS = {
 def test_molecules(name, esol):
     x, edge, y, graph, sizes = esol
     readout = Blocks([1] * len(sizes), sizes)
-    given = {"everywhere": Blocks(sizes)} if name == "gps" else {}
-    first, layer, last = nn.Linear(x.shape[1], DIM), EDGE_LAYERS[name](), nn.Linear(DIM, 1)
+    kind = MESSAGE_LAYERS[name]
+    layer = kind.build(LayerSizes(DIM, DIM, BONDS, heads=4))
+    first, last = nn.Linear(x.shape[1], DIM), nn.Linear(DIM, 1)
 
     def loss():
-        h = layer(first(x), graph, edge=edge, **given)
+        h = kind.call(layer, first(x), graph, edge=edge)
         return F.mse_loss(last(aggregate(h, readout, "mean"))[:, 0], y)
 
     assert_learns(layer, loss, steps=STEPS, rate=0.02)

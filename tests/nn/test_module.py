@@ -10,70 +10,29 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from edgewise.graphs import Blocks, EdgeList, Window
-from edgewise.nn import (
-    MLP,
-    Block,
-    DotAttention,
-    DynamicConvolution,
-    GATAttention,
-    GatedConvolution,
-    GATv2Attention,
-    GCNConvolution,
-    GINConvolution,
-    GINEConvolution,
-    GPSBlock,
-    GraphConvolution,
-    GraphNetwork,
-    LightweightConvolution,
-    MoNetConvolution,
-    TransformerConvolution,
-)
-
-
-class WithEdges(torch.nn.Module):
-    """A layer that is given the edge features it needs, all alike."""
-
-    def __init__(self, layer, edge_dim, edges, **given):
-        super().__init__()
-        self.layer, self.given, self.edge_dim, self.edges = layer, given, edge_dim, edges
-
-    def forward(self, x, graph):
-        edge = torch.linspace(-1, 1, self.edge_dim, device=x.device, dtype=x.dtype)
-        edge = edge.expand(self.edges[isinstance(graph, EdgeList)], -1)
-        out = self.layer(x, graph, edge=edge, **self.given)
-        return out if isinstance(out, torch.Tensor) else out.u
-
-
-def network():
-    layer = GraphNetwork(MLP(14, 8, out_dim=4), MLP(10, 8, out_dim=5), MLP(9, 8, out_dim=6))
-    return WithEdges(layer, 2, EDGES, readout=Blocks([1, 1], [3, 4]))
-
-
-def gps():
-    block = GPSBlock(GINEConvolution(MLP(6, 8), 6, 2), DotAttention(6, heads=2), 6)
-    return WithEdges(block, 2, EDGES, everywhere=Blocks([3, 4]))
-
+from edgewise.graphs import EdgeList, Window
+from edgewise.testing import MESSAGE_LAYERS, LayerSizes
+from edgewise.testing.layers import LAYERS as CASES, Called
 
 EDGES = {False: 19, True: 4}  # of the two graphs below
-LAYERS = {
-    "dot": lambda: DotAttention(6, heads=2, kv_heads=1),
-    "gat": lambda: GATAttention(6, 3, heads=2),
-    "gatv2": lambda: GATv2Attention(6, 3, heads=2),
-    "convolution": lambda: GraphConvolution(6, 6, activation="gelu"),
-    "pooling": lambda: GraphConvolution(6, 6, reduce="max", message="pool", normalize=True),
-    "gcn": lambda: GCNConvolution(6, 6),
-    "gin": lambda: GINConvolution(MLP(6, 8), train_eps=True),
-    "gine": lambda: WithEdges(GINEConvolution(MLP(6, 8), 6, 2, eps=0.5), 2, EDGES),
-    "monet": lambda: WithEdges(MoNetConvolution(6, 6, kernels=3, coordinates=2), 2, EDGES),
-    "transformer": lambda: WithEdges(
-        TransformerConvolution(6, 3, 2, edge_dim=2, beta=True), 2, EDGES
-    ),
-    "network": network,
-    "gps": gps,
-    "lightweight": lambda: LightweightConvolution(6, heads=2, kernel=3, left=1),
-    "dynamic": lambda: GatedConvolution(DynamicConvolution(6, heads=2, kernel=3, left=1), 6),
-    "block": lambda: Block(DotAttention(6, heads=2), 6, norm="batch", mlp=MLP(6, 9)),
+
+
+def message_layer(kind):
+    """A layer of this kind that is called with nodes and a graph, its edges all alike."""
+    sizes = LayerSizes()
+
+    def call(layer, x, graph):
+        shape = kind.edge_shape(sizes)
+        edge = torch.linspace(-1, 1, shape[0] if shape else 1, device=x.device, dtype=x.dtype)
+        edge = edge.expand(EDGES[isinstance(graph, EdgeList)], -1)
+        return kind.call(layer, x, graph, **{kind.edges: edge if shape else edge[:, 0]})
+
+    return lambda: Called(kind.build(sizes), call)
+
+
+LAYERS = {name: message_layer(kind) for name, kind in MESSAGE_LAYERS.items()} | {
+    name: CASES[name].build
+    for name in ("dot", "gat", "gatv2", "pooling", "gin", "lightweight", "dynamic, gated", "block")
 }
 GRAPHS = [Window(7, left=1, right=1), EdgeList([[0, 1, 6, 3], [1, 2, 5, 3]], num_nodes=7)]
 

@@ -79,8 +79,8 @@ def test_step_by_step_is_all_at_once(kind, steps, grad):
     assert cache.length == 9
     assert torch.allclose(out, whole, atol=1e-12)
     if grad:
-        push = torch.randn_like(whole)
-        (stepped,), (once,) = (torch.autograd.grad(y, x, push) for y in (out, whole))
+        grad_out = torch.randn_like(whole)
+        (stepped,), (once,) = (torch.autograd.grad(y, x, grad_out) for y in (out, whole))
         assert torch.allclose(stepped, once, atol=1e-12)
 
 
@@ -111,8 +111,8 @@ def test_a_memory_is_projected_once_and_then_read_again(grad):
     out = torch.cat(steps, 1)
     assert torch.allclose(out, whole, atol=1e-12)
     if grad:
-        push = torch.randn_like(whole)
-        (stepped,), (once,) = (torch.autograd.grad(y, memory, push) for y in (out, whole))
+        grad_out = torch.randn_like(whole)
+        (stepped,), (once,) = (torch.autograd.grad(y, memory, grad_out) for y in (out, whole))
         assert torch.allclose(stepped, once, atol=1e-12)
 
 
@@ -132,7 +132,7 @@ def test_a_bias_reaches_the_scores():
     layer, x = DotAttention(8, heads=2), torch.randn(7, 8)
     far = RelativeBias(torch.tensor([[-1e9, 0.0, 0.0, -1e9]]), first=-2)  # a window of two
     assert torch.allclose(
-        layer(x, Complete(7), bias=far), layer(x, Window(7, left=1, right=0)), atol=1e-6
+        layer(x, Complete(7), score_bias=far), layer(x, Window(7, left=1, right=0)), atol=1e-6
     )
 
 

@@ -115,15 +115,65 @@ class EdgeList(Graph, parsed=True):
             >>> EdgeList.from_dense([[True, False, True], [False, True, False]])
             EdgeList([[0, 2, 1], [0, 0, 1]], num_targets=2, num_sources=3)
         """
-        found = torch.as_tensor(mask)
-        if found.ndim != 2 or found.dtype != torch.bool:
+        with lasting():
+            matrix = torch.as_tensor(mask)
+        if matrix.ndim != 2 or matrix.dtype != torch.bool:
             raise GraphError(
                 f"EdgeList.from_dense: mask must be [targets, sources] of dtype bool, got "
-                f"{list(found.shape)} of {found.dtype}. Compare numbers first, as in mask != 0."
+                f"{list(matrix.shape)} of {matrix.dtype}. Compare numbers first, as in mask != 0."
             )
-        target, source = found.nonzero(as_tuple=True)
-        T, S = found.shape
+        if matrix.layout != torch.strided or matrix.is_meta:
+            raise GraphError(
+                f"EdgeList.from_dense: mask must be a dense tensor with data, got one of layout "
+                f"{matrix.layout} on {matrix.device}. Use EdgeList with the indices of its entries."
+            )
+        target, source = matrix.nonzero(as_tuple=True)
+        T, S = matrix.shape
         return cls(torch.stack([source, target]), num_targets=T, num_sources=S)
+
+    @classmethod
+    def from_csr(
+        cls,
+        indptr: Tensor | Sequence[int],
+        indices: Tensor | Sequence[int],
+        *,
+        num_sources: int | None = None,
+    ) -> EdgeList:
+        """The graph of compressed sparse rows: row ``t`` holds the sources of target ``t``.
+
+        Edge order is that of ``indices``, so per-edge tensors are the values of the matrix. It is
+        what `scipy.sparse.csr_matrix` and `torch.sparse_csr_tensor` hold, where rows are targets.
+
+        Args:
+            indptr: ``[T + 1]``, whole numbers, rising from 0 to ``E``.
+            indices: ``[E]``, whole numbers from 0 on: the source of each edge.
+            num_sources: Columns ``S``; as many as targets when left out.
+
+        Raises:
+            GraphError: another shape or dtype, rows that do not rise from 0 to ``E``, or a source
+                out of range.
+
+        Complexity: O(T + E).
+
+        Example:
+            >>> EdgeList.from_csr([0, 2, 2, 3], [1, 2, 0])
+            EdgeList([[1, 2, 0], [0, 0, 2]], num_nodes=3)
+        """
+        with lasting():
+            rows, sources = _whole_numbers("indptr", indptr), _whole_numbers("indices", indices)
+            E = len(sources)
+            counts = rows.diff()
+            rises = len(rows) > 0 and not rows.is_meta and bool((counts >= 0).all())
+            if not rises or int(rows[0]) != 0 or int(rows[-1]) != E:
+                raise GraphError(
+                    f"EdgeList.from_csr: indptr must rise from 0 to the {E} entries of indices, "
+                    f"one number more than there are targets, got {reprlib.repr(rows.tolist())}. "
+                    f"Pass matrix.indptr and matrix.indices of one matrix."
+                )
+            T = len(counts)
+            target = torch.arange(T, device=rows.device).repeat_interleave(counts)
+            pairs = torch.stack([sources, target.to(sources.device)])
+        return cls(pairs, num_targets=T, num_sources=T if num_sources is None else num_sources)
 
     def _given_sizes(self) -> tuple[int, int]:
         sizes: tuple[int | None, ...] = (self.num_nodes, self.num_targets, self.num_sources)
@@ -265,6 +315,18 @@ class EdgeList(Graph, parsed=True):
 
 def _rebuilt(edge_index: Tensor, num_targets: int, num_sources: int) -> EdgeList:
     return EdgeList(edge_index, num_targets=num_targets, num_sources=num_sources)
+
+
+def _whole_numbers(name: str, numbers: Tensor | Sequence[int]) -> Tensor:
+    """A row of numbers as int64, of which an empty one may have any dtype."""
+    row = torch.as_tensor(numbers)
+    whole = row.dtype in _INTEGER or not row.numel()
+    if row.ndim != 1 or row.is_meta or row.layout != torch.strided or not whole:
+        raise GraphError(
+            f"EdgeList.from_csr: {name} must be one row of whole numbers, got {list(row.shape)} of "
+            f"{row.dtype} on {row.device}. Pass the {name} of a matrix in CSR."
+        )
+    return row.long()
 
 
 def _checked_edges(edge_index: object) -> Tensor:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 __all__ = ["BlockMask", "Csr", "DenseMask", "Edges", "PaddedRows", "ReversedCsr"]
@@ -31,6 +32,12 @@ class Edges:
     Attributes:
         target: ``[E]``, int64.
         source: ``[E]``, int64.
+
+    Example:
+        >>> from edgewise import Window, edges
+        >>> edges(Window(3, left=1, right=0)).edge_index
+        tensor([[0, 0, 1, 1, 2],
+                [0, 1, 1, 2, 2]])
     """
 
     target: Tensor
@@ -40,6 +47,11 @@ class Edges:
     def num_edges(self) -> int:
         """Edges ``E``, copies counted."""
         return self.target.shape[0]
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Sources and targets of all edges, as PyTorch Geometric stores them: ``[2, E]``, int64."""
+        return torch.stack([self.source, self.target])
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,10 @@ from edgewise.models.graph.two_layer import (
 from edgewise.models.sequence.convolutional import Convolutional as Convolutional
 from edgewise.models.sequence.recurrent import Recurrent as Recurrent
 from edgewise.models.sequence.tree_classifier import TreeClassifier as TreeClassifier
-from edgewise.models.sequence.word_embedding import WordModel as WordModel, Words as Words
+from edgewise.models.sequence.word_embedding import (
+    WordEmbedding as WordEmbedding,
+    WordModel as WordModel,
+)
 from edgewise.models.transformers.decoder import Decoder as Decoder
 from edgewise.models.transformers.encoder import Encoder as Encoder
 from edgewise.models.transformers.encoder_decoder import (

@@ -62,13 +62,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         ModuleNotFoundError: safetensors is not installed.
     """
     path = Path(path)
-    found = _read(path)
+    stored = _read(path)
     missing: list[str] = []
     other: list[str] = []
     untied: list[str] = []
     state: dict[str, Tensor] = {}
     for names, tensor in _tensors("load_weights", model):
-        there = {name: found.pop(name) for name in names if name in found}
+        there = {name: stored.pop(name) for name in names if name in stored}
         if not there:
             missing.append(names[0])
             continue
@@ -86,7 +86,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         state.update(dict.fromkeys(names, first))
     for what, listed in (
         ("lacks {} of the model", missing),
-        ("holds {}, which the model has not", list(found)),
+        ("holds {}, which the model has not", list(stored)),
         ("holds {}", other),
         ("holds {}", untied),
     ):
@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _tensors(owner: str, model: nn.Module) -> list[tuple[list[str], Tensor]]:
     """Every tensor that belongs to the state of a model, with all of its names."""
-    found: dict[int, tuple[list[str], Tensor]] = {}
+    named: dict[int, tuple[list[str], Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if not isinstance(tensor, Tensor):
             raise DataError(
@@ -126,20 +126,20 @@ def _tensors(owner: str, model: nn.Module) -> list[tuple[list[str], Tensor]]:
                 f"{owner}: {name} is on the meta device and has no memory. Move the model with "
                 f"model.to_empty(device='cpu') first."
             )
-        found.setdefault(id(tensor), ([], tensor))[0].append(name)
-    return list(found.values())
+        named.setdefault(id(tensor), ([], tensor))[0].append(name)
+    return list(named.values())
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors that share no memory: what a file can hold."""
     out: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    written: set[int] = set()
     for name, tensor in tensors.items():
         plain = tensor.detach().contiguous()
         memory = plain.untyped_storage()
-        if memory.data_ptr() in seen or memory.nbytes() > plain.nbytes:
+        if memory.data_ptr() in written or memory.nbytes() > plain.nbytes:
             plain = plain.clone()
-        seen.add(memory.data_ptr())
+        written.add(memory.data_ptr())
         out[name] = plain
     return out
 

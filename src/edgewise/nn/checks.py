@@ -1,4 +1,4 @@
-"""What a layer was given, checked once: every refusal is a sentence that names the cure."""
+"""Checks of what layers are given: every error is a sentence that names the cure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "check_size",
     "check_square",
     "check_tensor",
-    "edge_weight",
+    "checked_edge_weight",
 ]
 
 
@@ -51,15 +51,15 @@ def check_rate(owner: str, name: str, value: float) -> float:
     return value
 
 
-def check_choice(owner: str, name: str, value: object, known: Collection[object]) -> None:
-    """Check that a setting is one of the known ones."""
-    if value not in known:
-        listed = ", ".join(repr(choice) for choice in known)
+def check_choice(owner: str, name: str, value: object, choices: Collection[object]) -> None:
+    """Check that a setting is one of the choices."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
         raise ArgumentError(f"{owner}: {name} must be one of {listed}, got {value!r}.")
 
 
 def check_tensor(owner: str, name: str, value: object) -> None:
-    """Check that an input is a tensor, and not what ``torch.fx`` puts in its place."""
+    """Check that an input is a tensor, and not a proxy of ``torch.fx``."""
     if isinstance(value, Tensor):
         return
     kind = type(value)
@@ -74,7 +74,7 @@ def check_tensor(owner: str, name: str, value: object) -> None:
 
 
 def can_be_checked(tensor: Tensor) -> bool:
-    """Whether a check may look at the numbers of a tensor: no tracer records it, and it has some.
+    """Whether a check can read the numbers of a tensor: no tracer records it, and it has some.
 
     >>> import torch
     >>> can_be_checked(torch.arange(3)), can_be_checked(torch.arange(3, device="meta"))
@@ -84,7 +84,7 @@ def can_be_checked(tensor: Tensor) -> bool:
 
 
 def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:
-    """Check that ``x`` is ``[*batch, nodes, dim]``; ``size`` is the argument that said ``dim``."""
+    """Check that ``x`` is ``[*batch, nodes, dim]``; ``size`` is the argument that set ``dim``."""
     check_tensor(owner, name, x)
     if x.dtype not in FLOATING:
         raise ArgumentError(
@@ -149,14 +149,15 @@ def check_square(owner: str, graph: Graph, instead: str) -> None:
         )
 
 
-def edge_weight(owner: str, edge: Tensor | None, source: Tensor) -> Tensor | None:
+def checked_edge_weight(owner: str, weight: Tensor | None, source: Tensor) -> Tensor | None:
     """Edge weights with as many batch axes as the nodes: ``[*batch | 1, E]``."""
-    if edge is None:
+    if weight is None:
         return None
-    if not 1 <= edge.ndim < source.ndim:
+    check_tensor(owner, "edge_weight", weight)
+    if not 1 <= weight.ndim < source.ndim:
         raise ShapeError(
-            f"{owner}: edge holds one weight for every edge, so it must have shape [edges] or "
-            f"[*batch, edges] with the batch axes of x, got {list(edge.shape)}. Edge features "
-            f"need a layer with edge_dim."
+            f"{owner}: edge_weight holds one number for every edge, so it must have shape [edges] "
+            f"or [*batch, edges] with the batch axes of x, got {list(weight.shape)}. Edge "
+            f"features need a layer with edge_dim."
         )
-    return edge[(None,) * (source.ndim - 1 - edge.ndim)]
+    return weight[(None,) * (source.ndim - 1 - weight.ndim)]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch_geometric import nn as pyg
 
@@ -9,19 +10,8 @@ from edgewise.graphs import Blocks, EdgeList
 from edgewise.integrations.names import pyg_names as names
 from edgewise.integrations.names.table import to_ours, to_theirs
 from edgewise.models import GNN, GPS, NodeModel
-from edgewise.nn import (
-    MLP,
-    DotAttention,
-    GATAttention,
-    GATv2Attention,
-    GCNConvolution,
-    GINConvolution,
-    GINEConvolution,
-    GPSBlock,
-    GraphConvolution,
-    MoNetConvolution,
-    TransformerConvolution,
-)
+from edgewise.nn import MLP, DotAttention, GINEConvolution, GPSBlock
+from edgewise.testing import MESSAGE_LAYERS, LayerSizes
 
 IN, OUT, EDGE = 6, 4, 3
 GRAPH = EdgeList([[0, 1, 2, 3, 3, 1], [1, 0, 1, 4, 4, 2]], num_nodes=6)
@@ -31,49 +21,25 @@ def two_linear(first, hidden, last):
     return nn.Sequential(nn.Linear(first, hidden), nn.ReLU(), nn.Linear(hidden, last))
 
 
+# Layers of the registry, the originals, and the table of their names.
 PAIRS = {
-    "gcn": (GCNConvolution(IN, OUT), pyg.GCNConv(IN, OUT), names.GCN, None),
-    "sage": (
-        GraphConvolution(IN, OUT, reduce="max", message="pool"),
-        pyg.SAGEConv(IN, OUT, "max", project=True),
+    "message passing": (pyg.GraphConv(IN, OUT), names.GRAPH_CONVOLUTION),
+    "GCN": (pyg.GCNConv(IN, OUT), names.GCN),
+    "GraphSAGE with pooling": (
+        pyg.SAGEConv(IN, OUT, "max", project=True, normalize=True),
         names.SAGE,
-        None,
     ),
-    "gin": (
-        GINConvolution(two_linear(IN, 8, OUT), train_eps=True),
-        pyg.GINConv(two_linear(IN, 8, OUT), train_eps=True),
-        names.GIN_SEQUENCE,
-        None,
-    ),
-    "gine": (
-        GINEConvolution(MLP(IN, 8, out_dim=OUT), IN, EDGE),
+    "GIN": (pyg.GINConv(two_linear(IN, 8, OUT), train_eps=True), names.GIN),
+    "GIN with edge features": (
         pyg.GINEConv(two_linear(IN, 8, OUT), edge_dim=EDGE),
         names.GIN,
-        EDGE,
     ),
-    "monet": (
-        MoNetConvolution(IN, OUT, kernels=2, coordinates=EDGE),
-        pyg.GMMConv(IN, OUT, EDGE, 2),
-        names.MONET,
-        EDGE,
-    ),
-    "gat": (
-        GATAttention(IN, OUT, 2, edge_dim=EDGE),
-        pyg.GATConv(IN, OUT, 2, edge_dim=EDGE, add_self_loops=False),
-        names.GAT,
-        EDGE,
-    ),
-    "gatv2": (
-        GATv2Attention(IN, OUT, 2, edge_dim=EDGE),
-        pyg.GATv2Conv(IN, OUT, 2, edge_dim=EDGE, add_self_loops=False),
-        names.GATV2,
-        EDGE,
-    ),
-    "transformer": (
-        TransformerConvolution(IN, OUT, 2, edge_dim=EDGE, beta=True),
-        pyg.TransformerConv(IN, OUT, 2, edge_dim=EDGE, beta=True),
+    "MoNet": (pyg.GMMConv(IN, OUT, EDGE, 2), names.MONET),
+    "GAT": (pyg.GATConv(IN, OUT // 2, 2, edge_dim=EDGE, add_self_loops=False), names.GAT),
+    "GATv2": (pyg.GATv2Conv(IN, OUT // 2, 2, edge_dim=EDGE, add_self_loops=False), names.GATV2),
+    "TransformerConvolution": (
+        pyg.TransformerConv(IN, OUT // 2, 2, edge_dim=EDGE, beta=True),
         names.TRANSFORMER,
-        EDGE,
     ),
 }
 
@@ -96,18 +62,20 @@ def twins(ours, theirs, table):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_layers(name):
-    ours, theirs, table, edge_dim = PAIRS[name]
+    kind, (theirs, table) = MESSAGE_LAYERS[name], PAIRS[name]
+    sizes = LayerSizes(IN, OUT, EDGE, heads=2, activation="relu")
+    ours = kind.build(sizes)
     twins(ours, theirs, table)
-    x = torch.randn(6, IN)
-    edge = None if edge_dim is None else torch.rand(GRAPH.num_edges, edge_dim)
-    given = () if edge is None else (edge,)
-    torch.testing.assert_close(
-        ours(x, GRAPH, edge=edge), theirs(x, GRAPH.edge_index, *given), rtol=2e-5, atol=2e-5
-    )
+    x, edge = torch.randn(6, IN), torch.rand(GRAPH.num_edges, EDGE)
+    weighted = kind.edges == "edge_weight"
+    expected = theirs(x, GRAPH.edge_index, *(() if weighted else (edge,)))
+    expected = F.elu(expected) if name == "message passing" else expected
+    out = ours(x, GRAPH) if weighted else ours(x, GRAPH, edge=edge)
+    torch.testing.assert_close(out, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_a_gps_layer():
-    local = GINEConvolution(MLP(IN, 8), IN, EDGE)
+    local = GINEConvolution(MLP(IN, 8), IN, edge_dim=EDGE)
     ours = GPSBlock(local, DotAttention(IN, heads=2), IN)
     theirs = pyg.GPSConv(IN, pyg.GINEConv(two_linear(IN, 8, IN), edge_dim=EDGE), heads=2)
     twins(ours, theirs, names.GPS)

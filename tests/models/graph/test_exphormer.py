@@ -10,8 +10,8 @@ from edgewise.models import Exphormer, exphormer_graph
 
 
 def pairs(graph):
-    found = edges(graph)
-    return set(zip(found.source.tolist(), found.target.tolist(), strict=True))
+    result = edges(graph)
+    return set(zip(result.source.tolist(), result.target.tolist(), strict=True))
 
 
 def ring(size):
@@ -26,11 +26,11 @@ def test_one_graph(hubs, degree):
     expected = pairs(local) | pairs(RandomRegular(N, degree=degree))
     for hub in range(N, N + hubs):
         expected |= {(node, hub) for node in range(N)} | {(hub, node) for node in range(N)}
-    found = exphormer_graph(local, degree=degree, hubs=hubs)
-    assert isinstance(found, Union)
-    assert found.num_targets == found.num_sources == N + hubs
-    assert pairs(found) == expected
-    assert found.facts().simple
+    result = exphormer_graph(local, degree=degree, hubs=hubs)
+    assert isinstance(result, Union)
+    assert result.num_targets == result.num_sources == N + hubs
+    assert pairs(result) == expected
+    assert result.facts().simple
 
 
 def test_a_batch_is_its_graphs_with_the_hubs_behind_all():
@@ -49,8 +49,8 @@ def test_a_batch_is_its_graphs_with_the_hubs_behind_all():
 
 def test_a_small_graph_is_joined_completely():
     nothing = EdgeList(torch.empty(2, 0, dtype=torch.int64), num_nodes=4)
-    found = exphormer_graph(nothing, degree=4, hubs=0)
-    assert pairs(found) == {(i, j) for i in range(4) for j in range(4) if i != j}
+    result = exphormer_graph(nothing, degree=4, hubs=0)
+    assert pairs(result) == {(i, j) for i in range(4) for j in range(4) if i != j}
 
 
 def test_the_seed_decides_about_the_expander_alone():

@@ -45,10 +45,10 @@ def test_it_is_its_formula(graph, x, name, norm, residual):
     expected = x
     for layer, (convolution, after) in enumerate(zip(model.convolutions, model.norms, strict=True)):
         assert isinstance(convolution, NAMED[name])
-        heard = convolution(expected, graph, **given)
+        message = convolution(expected, graph, **given)
         if residual:
-            heard = heard + (expected if layer else model.skips[0](expected))
-        expected = F.elu(after(heard))
+            message = message + (expected if layer else model.skips[0](expected))
+        expected = F.elu(after(message))
     torch.testing.assert_close(model(x, graph, **given), expected)
     assert model(x, graph, **given).shape == (graph.num_targets, 8)
 
@@ -64,8 +64,8 @@ def test_edge_weights_reach_every_layer():
     model = GNN(3, 4, "sage", layers=2)
     x = torch.randn(2, 3)
     plain = model(x, pair)
-    torch.testing.assert_close(model(x, pair, edge=torch.ones(2)), plain)
-    assert not torch.allclose(model(x, pair, edge=torch.tensor([1.0, 3.0])), plain)
+    torch.testing.assert_close(model(x, pair, edge_weight=torch.ones(2)), plain)
+    assert not torch.allclose(model(x, pair, edge_weight=torch.tensor([1.0, 3.0])), plain)
 
 
 def test_heads_and_kernels():

@@ -58,10 +58,10 @@ class Case:
             "blocks": lambda: {"everywhere": Blocks(sizes)},
             "expander": lambda: {"everywhere": exphormer_graph(graph, sizes=sizes, degree=2)},
         }
-        found = {}
+        result = {}
         for name in self.wanted:
-            found |= makers[name]()
-        return found
+            result |= makers[name]()
+        return result
 
 
 CASES = {
@@ -102,7 +102,7 @@ def inputs(graph=BATCH, *batch):
 
 
 def trained(model, away):
-    """In float64, away from where it starts, and with batch norms that have seen something."""
+    """In float64, away from where it starts, and with a running mean in batch norms."""
     model = away(model.double()).eval()
     for buffer in model.buffers():
         if buffer.is_floating_point():
@@ -176,9 +176,9 @@ def test_atoms_alone_and_graphs_without_edges(case, away):
     x.requires_grad_()
     out = model(x, nothing, **case.given(nothing, [1, 1, 1], edge))
     assert torch.isfinite(out).all()
-    (found,) = torch.autograd.grad(out[1].sum(), x)
-    assert not found[[0, 2]].any()  # a node alone is seen by no other
-    assert torch.isfinite(found).all()
+    (result,) = torch.autograd.grad(out[1].sum(), x)
+    assert not result[[0, 2]].any()  # a node alone is seen by no other
+    assert torch.isfinite(result).all()
 
 
 def test_no_nodes_at_all(case, away):
@@ -234,7 +234,7 @@ def test_dropout_acts_in_training_alone():
 # --- Encodings -----------------------------------------------------------------------------------
 
 
-def test_signs_are_turned_as_the_docstring_says():
+def test_signs_are_turned_as_documented():
     graph = disjoint_union(MOLECULES)
     p = laplacian_eigenvectors(graph, k=2)
     model = NodeModel(GraphTransformer(IN, DIM, encoding_dim=2, **SETTINGS), DIM, 1)

@@ -63,29 +63,29 @@ def test_a_leading_dimension_is_a_batch(model, inputs):
 
 def test_what_it_finds_about_nodes_and_graphs(model, inputs):
     x, edge = inputs
-    found = model.features(x, BATCH, readout=READOUT, edge=edge)
-    assert found.x.shape == (10, DIM)
-    assert found.u.shape == (3, DIM)
-    assert found.edge is None
-    close(model.head(found.u), model(x, BATCH, readout=READOUT, edge=edge))
+    result = model.features(x, BATCH, readout=READOUT, edge=edge)
+    assert result.x.shape == (10, DIM)
+    assert result.u.shape == (3, DIM)
+    assert result.edge is None
+    close(model.head(result.u), model(x, BATCH, readout=READOUT, edge=edge))
 
 
-def test_a_virtual_node_sees_its_graph_alone(model, inputs):
+def test_a_virtual_node_reads_its_graph_alone(model, inputs):
     x, edge = inputs
     x.requires_grad_()
     out = model(x, BATCH, readout=READOUT, edge=edge)
     for graph, rows in enumerate([range(4), range(4, 5), range(5, 10)]):
-        (found,) = torch.autograd.grad(out[graph].sum(), x, retain_graph=True)
-        assert found.abs().sum(1).nonzero()[:, 0].tolist() == list(rows)  # other pieces as well
+        (result,) = torch.autograd.grad(out[graph].sum(), x, retain_graph=True)
+        assert result.abs().sum(1).nonzero()[:, 0].tolist() == list(rows)  # other pieces as well
 
 
-def test_the_structure_is_what_the_paper_says():
+def test_the_structure_is_that_of_the_paper():
     model = Graphormer(IN, DIM, 1, heads=2, layers=0, edge_dim=EDGE, max_distance=2)
-    found = model.structure(BATCH, READOUT)
-    assert found.pairs == Blocks([5, 2, 6])
-    assert found.virtual.tolist() == [4, 6, 12]
-    assert found.nodes.tolist() == [0, 1, 2, 3, 5, 7, 8, 9, 10, 11]
-    path, atom, pieces = found.distance.split([25, 4, 36])
+    result = model.structure(BATCH, READOUT)
+    assert result.pairs == Blocks([5, 2, 6])
+    assert result.virtual.tolist() == [4, 6, 12]
+    assert result.nodes.tolist() == [0, 1, 2, 3, 5, 7, 8, 9, 10, 11]
+    path, atom, pieces = result.distance.split([25, 4, 36])
     assert path.view(5, 5).tolist() == [
         [0, 1, 2, 2, 3],  # farther than 2 counts as 2; the virtual node has the number behind
         [1, 0, 1, 2, 3],
@@ -95,8 +95,8 @@ def test_the_structure_is_what_the_paper_says():
     ]
     assert atom.view(2, 2).tolist() == [[0, 3], [3, 3]]
     assert pieces.view(6, 6)[4].tolist() == [-1, -1, -1, -1, 0, 3]
-    assert found.paths.shape == (65, 5)
-    assert found.paths[3].tolist() == [1, 3, 5, -1, -1]  # from node 0 along the path to node 3
+    assert result.paths.shape == (65, 5)
+    assert result.paths[3].tolist() == [1, 3, 5, -1, -1]  # from node 0 along the path to node 3
 
 
 def test_the_structure_is_worked_out_once():

@@ -46,12 +46,12 @@ def test_packed_sequences_are_torchs_network_on_each_alone(kind, layers, bidirec
     expected = torch.cat([alone(layer, part) for part in x.split(SIZES, -2) if part.numel()], -2)
     graphs = [Blocks(SIZES)] if bidirectional else [Blocks(SIZES), causal_blocks(SIZES)]
     leaves = [x, *layer.parameters()]
-    push = torch.randn_like(x)
-    theirs = torch.autograd.grad(expected, leaves, push)
+    grad_out = torch.randn_like(x)
+    theirs = torch.autograd.grad(expected, leaves, grad_out)
     for graph in graphs:
         out = layer(x, graph)
         torch.testing.assert_close(out, expected)
-        for a, b in zip(torch.autograd.grad(out, leaves, push), theirs, strict=True):
+        for a, b in zip(torch.autograd.grad(out, leaves, grad_out), theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_sequences_of_one_node_remember_nothing(kind):
     torch.testing.assert_close(out, layer.network(x[None])[0][0])
 
 
-def test_it_sees_exactly_what_came_before_in_its_sequence(kind):
+def test_a_node_depends_on_exactly_the_earlier_ones_of_its_sequence(kind):
     layer, x = Recurrent(DIM, kind=kind), torch.randn(10, DIM, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x, Blocks([4, 6]))[6].sum(), x)
     assert gradient.any(-1).nonzero()[:, 0].tolist() == [4, 5, 6]
@@ -201,7 +201,7 @@ def test_a_convolutional_network_is_its_blocks_over_windows(convolution, causal)
         torch.testing.assert_close(model(x, causal_blocks(SIZES)), expected)
 
 
-def test_even_kernels_look_back():
+def test_even_kernels_read_earlier_nodes():
     model = Convolutional(DIM, 2, [2, 4], causal=True)
     x = torch.randn(9, DIM, requires_grad=True)
     # The sum of a layer norm is constant: another direction.

@@ -11,8 +11,8 @@ from edgewise.models import (
     Recurrent,
     TreeClassifier,
     Trunk,
+    WordEmbedding,
     WordModel,
-    Words,
 )
 from edgewise.models.cards import CARDS
 from edgewise.nn import ChildSumTreeLSTM, NaryTreeLSTM
@@ -22,11 +22,11 @@ LEAVES = torch.tensor([-1, 3, -1, 7, 2])
 
 
 def test_a_node_without_a_word_has_zeros_and_passes_no_gradient():
-    words = Words(10, 4)
-    found = words(LEAVES)
-    assert torch.equal(found[[1, 3, 4]], words.embedding.weight[[3, 7, 2]])
-    assert not found[[0, 2]].any()
-    found.sum().backward()
+    words = WordEmbedding(10, 4)
+    result = words(LEAVES)
+    assert torch.equal(result[[1, 3, 4]], words.embedding.weight[[3, 7, 2]])
+    assert not result[[0, 2]].any()
+    result.sum().backward()
     assert words.embedding.weight.grad.any(-1).nonzero()[:, 0].tolist() == [2, 3, 7]
     with torch.no_grad():
         words.embedding.weight[0] = torch.inf  # it stands for nobody
@@ -38,8 +38,8 @@ def test_a_node_without_a_word_has_zeros_and_passes_no_gradient():
     [([1, 10], "below num_words=10 .* got 10"), ([-2], "got -2"), ([1.0], "got torch.float32")],
 )
 def test_a_number_that_is_no_word_is_refused(numbers, sentence):
-    with pytest.raises(ArgumentError, match=f"Words: words must .*{sentence}"):
-        Words(10, 4)(torch.tensor(numbers))
+    with pytest.raises(ArgumentError, match=f"WordEmbedding: words must .*{sentence}"):
+        WordEmbedding(10, 4)(torch.tensor(numbers))
 
 
 def test_sentences_have_a_model_each():
@@ -70,16 +70,18 @@ def test_a_tree_classifier_is_its_parts(arity):
 
 def test_places_of_children_reach_the_tree():
     model = TreeClassifier(10, 4, 6, 5, arity=2)
-    straight = model(LEAVES, TREE, edge=torch.tensor([0, 1, 0, 1]))
+    straight = model(LEAVES, TREE, child_position=torch.tensor([0, 1, 0, 1]))
     torch.testing.assert_close(straight, model(LEAVES, TREE))
-    assert not torch.allclose(straight, model(LEAVES, TREE, edge=torch.tensor([1, 0, 0, 1])))
+    assert not torch.allclose(
+        straight, model(LEAVES, TREE, child_position=torch.tensor([1, 0, 0, 1]))
+    )
 
 
 # --- Cards -----------------------------------------------------------------------------------
 
 
 def test_each_baseline_has_a_card():
-    found = {card.name for card in CARDS}
-    assert found >= {
+    result = {card.name for card in CARDS}
+    assert result >= {
         *("LightConv", "DynamicConv", "LSTM", "GRU", "Child-Sum Tree-LSTM", "N-ary Tree-LSTM"),
     }

@@ -13,9 +13,9 @@ from edgewise.nn import KVCache, Rotary
 
 def copies(graph):
     """How often every source is read by every target: ``[T, S]``."""
-    found = torch.zeros(graph.num_targets, graph.num_sources, dtype=torch.float64)
+    result = torch.zeros(graph.num_targets, graph.num_sources, dtype=torch.float64)
     source, target = graph.edge_index
-    return found.index_put((target, source), torch.ones(len(source)).double(), accumulate=True)
+    return result.index_put((target, source), torch.ones(len(source)).double(), accumulate=True)
 
 
 def written_out(block, x, edges, activation):
@@ -79,8 +79,8 @@ def test_it_is_its_equation(graph, away, order, norm, activation):
     expected = model.norm(expected)
     out = model(x, graph)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
-    push, weights = torch.randn_like(out), [x, *model.parameters()]
-    mine, other = (torch.autograd.grad(y, weights, push) for y in (out, expected))
+    grad_out, weights = torch.randn_like(out), [x, *model.parameters()]
+    mine, other = (torch.autograd.grad(y, weights, grad_out) for y in (out, expected))
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -180,8 +180,8 @@ def test_gradient_checkpointing():
     for block in model.blocks:
         y = checkpoint(block, y, graph, use_reentrant=False)
     torch.testing.assert_close(model.norm(y), kept)
-    weights, push = list(model.parameters()), torch.randn_like(kept)
-    pairs = (torch.autograd.grad(out, weights, push) for out in (kept, model.norm(y)))
+    weights, grad_out = list(model.parameters()), torch.randn_like(kept)
+    pairs = (torch.autograd.grad(out, weights, grad_out) for out in (kept, model.norm(y)))
     for a, b in zip(*pairs, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -193,8 +193,8 @@ def test_it_compiles(graph):
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     expected = model(x, graph)
     torch.testing.assert_close(compiled(x, graph), expected)
-    weights, push = list(model.parameters()), torch.randn_like(expected)
-    pairs = (torch.autograd.grad(f(x, graph), weights, push) for f in (model, compiled))
+    weights, grad_out = list(model.parameters()), torch.randn_like(expected)
+    pairs = (torch.autograd.grad(f(x, graph), weights, grad_out) for f in (model, compiled))
     for a, b in zip(*pairs, strict=True):
         torch.testing.assert_close(a, b)
 

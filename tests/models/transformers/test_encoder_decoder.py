@@ -94,9 +94,11 @@ def test_greedy_writing_takes_the_likeliest_token_each_time(model):
     expected = target
     for _ in range(6):
         expected = torch.cat([expected, model(source, expected)[:, -1:].argmax(-1)], 1)
-    assert torch.equal(model.generate(source, target, 6, temperature=0), expected)
+    assert torch.equal(model.generate(source, target, max_new_tokens=6, temperature=0), expected)
     first, again = (
-        model.generate(source, target, 6, top_k=5, generator=torch.Generator().manual_seed(1))
+        model.generate(
+            source, target, max_new_tokens=6, top_k=5, generator=torch.Generator().manual_seed(1)
+        )
         for _ in range(2)
     )
     assert torch.equal(first, again)
@@ -123,10 +125,10 @@ def test_what_does_not_fit_is_refused(model):
     with pytest.raises(ShapeError, match="Decoder: x has 7 features but"):
         model.decoder(torch.zeros(3, 7), torch.zeros(3, 16))
     with pytest.raises(ArgumentError, match="in training mode"):
-        model.train().generate(source, target, 1)
+        model.train().generate(source, target, max_new_tokens=1)
     with pytest.raises(ArgumentError, match="EncoderDecoder: embedding has 8 features"):
         EncoderDecoder(TokenEmbedding(31, 8), model.target, model.encoder, model.decoder)
     words = TokenEmbedding(31, 16, max_positions=24)
     learned = EncoderDecoder(words, words, model.encoder, model.decoder).eval()
     with pytest.raises(ArgumentError, match="25 nodes are more than max_positions=24"):
-        learned.generate(source, target, 20)
+        learned.generate(source, target, max_new_tokens=20)

@@ -64,8 +64,8 @@ def test_llama_is_its_equation_in_float64(away):
     expected = rms(x, model.trunk.norm) @ model.head.weight.T
     out = model(tokens)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
-    push, weights = torch.randn_like(out), list(model.parameters())
-    mine, other = (torch.autograd.grad(logits, weights, push) for logits in (out, expected))
+    grad_out, weights = torch.randn_like(out), list(model.parameters())
+    mine, other = (torch.autograd.grad(logits, weights, grad_out) for logits in (out, expected))
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -112,28 +112,32 @@ def test_caches_change_nothing(name, rule, steps, away):
 def test_greedy_writing_takes_the_likeliest_token_each_time(name, rule, away):
     model = away(MODELS[name](rule=RULES[rule])).double().eval()
     tokens = torch.randint(31, (3, 4))
-    written = model.generate(tokens, 8, temperature=0)
+    written = model.generate(tokens, max_new_tokens=8, temperature=0)
     expected = tokens
     for _ in range(8):
         expected = torch.cat([expected, model(expected)[:, -1:].argmax(-1)], 1)
     assert torch.equal(written, expected)
-    assert torch.equal(model.generate(tokens[0], 8, temperature=0), expected[0])
-    assert torch.equal(model.generate(tokens, 8, top_k=1), expected)
-    assert torch.equal(model.generate(tokens.int(), 8, temperature=0), expected.int())
+    assert torch.equal(model.generate(tokens[0], max_new_tokens=8, temperature=0), expected[0])
+    assert torch.equal(model.generate(tokens, max_new_tokens=8, top_k=1), expected)
+    assert torch.equal(
+        model.generate(tokens.int(), max_new_tokens=8, temperature=0), expected.int()
+    )
 
 
 def test_writing_follows_the_generator_and_nothing_else(model):
     tokens = torch.randint(31, (2, 4))
 
     def written(seed):
-        return model.generate(tokens, 12, generator=torch.Generator().manual_seed(seed))
+        return model.generate(
+            tokens, max_new_tokens=12, generator=torch.Generator().manual_seed(seed)
+        )
 
     assert torch.equal(written(3), written(3))
     assert not torch.equal(written(3), written(4))
-    assert torch.equal(model.generate(tokens, 0), tokens)
-    assert model.generate(tokens[0], 3).shape == (7,)
+    assert torch.equal(model.generate(tokens, max_new_tokens=0), tokens)
+    assert model.generate(tokens[0], max_new_tokens=3).shape == (7,)
     assert not any(parameter.grad_fn for parameter in model.parameters())
-    assert not model.generate(tokens, 1).requires_grad
+    assert not model.generate(tokens, max_new_tokens=1).requires_grad
 
 
 def test_tokens_are_drawn_by_their_probability():
@@ -159,13 +163,13 @@ def test_tokens_are_drawn_by_their_probability():
         ({"temperature": -1.0}, "temperature must be 0 or a positive number, got -1.0"),
         ({"temperature": float("nan")}, "temperature must be 0 or a positive number, got nan"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
-        ({"n": -1}, "n must be at least 0, got -1"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be at least 0, got -1"),
         ({"tokens": torch.zeros(2, 0).long()}, "tokens must hold at least one token to go on"),
         ({"tokens": torch.tensor(1)}, "tokens must hold at least one token to go on"),
     ],
 )
 def test_how_to_write_is_checked(model, given, sentence):
-    words = {"tokens": torch.zeros(2, 3).long(), "n": 2, **given}
+    words = {"tokens": torch.zeros(2, 3).long(), "max_new_tokens": 2, **given}
     with pytest.raises(ArgumentError, match=sentence):
         model.generate(**words)
 
@@ -173,13 +177,16 @@ def test_how_to_write_is_checked(model, given, sentence):
 def test_writing_in_training_mode_or_beyond_the_positions_is_refused():
     model, tokens = MODELS["gpt2"](), torch.zeros(1, 20).long()
     with pytest.raises(ArgumentError, match="in training mode, in which dropout acts"):
-        model.generate(tokens, 1)
+        model.generate(tokens, max_new_tokens=1)
     with pytest.raises(ArgumentError, match="25 nodes are more than max_positions=24"):
-        model.eval().generate(tokens, 5)
-    assert model.generate(tokens, 4).shape == (1, 24)
+        model.eval().generate(tokens, max_new_tokens=5)
+    assert model.generate(tokens, max_new_tokens=4).shape == (1, 24)
     with pytest.raises(ShapeError, match=r"tokens has 25 nodes but .* max_positions=24"):
         model(torch.zeros(1, 25).long())
-    assert MODELS["llama"]().eval().generate(torch.zeros(1, 60).long(), 2).shape == (1, 62)
+    assert MODELS["llama"]().eval().generate(torch.zeros(1, 60).long(), max_new_tokens=2).shape == (
+        1,
+        62,
+    )
 
 
 def test_a_tied_head_is_the_embedding():

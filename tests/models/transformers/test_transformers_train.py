@@ -13,15 +13,15 @@ from edgewise.models import bert, gpt2, llama, positions_within, transformer, vi
 def losses(model, batch_loss, steps, rate):
     optimizer = torch.optim.AdamW(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    found = []
+    result = []
     for step in range(steps):
         loss = batch_loss(step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        found.append(loss.item())
-    return found
+        result.append(loss.item())
+    return result
 
 
 def test_language_models_on_shakespeare(data_root):
@@ -39,11 +39,13 @@ def test_language_models_on_shakespeare(data_root):
             chunk = tokens[places]
             return F.cross_entropy(model(chunk[:, :-1]).flatten(0, 1), chunk[:, 1:].flatten())
 
-        found = losses(model, batch_loss, 60, 6e-3)
-        assert abs(found[0] - log(len(letters))) < 0.6  # at first every letter is as likely
-        assert sum(found[-5:]) / 5 < 2.8
+        result = losses(model, batch_loss, 60, 6e-3)
+        assert abs(result[0] - log(len(letters))) < 0.6  # at first every letter is as likely
+        assert sum(result[-5:]) / 5 < 2.8
         # What it writes is made of letters that are common, not of any.
-        written = model.eval().generate(tokens[:8], 40, generator=torch.Generator().manual_seed(0))
+        written = model.eval().generate(
+            tokens[:8], max_new_tokens=40, generator=torch.Generator().manual_seed(0)
+        )
         assert len(written) == 48
         common = set(tokens.bincount().topk(30).indices.tolist())
         assert sum(token in common for token in written[8:].tolist()) > 30
@@ -66,9 +68,9 @@ def test_bert_on_questions(data_root):
         means = aggregate(h, Blocks([1] * len(sizes), sizes), "mean")
         return F.cross_entropy(head(means), labels[list(chosen)])
 
-    found = losses(torch.nn.ModuleList([model, head]), batch_loss, 75, 4e-3)
-    assert abs(found[0] - log(6)) < 0.3
-    assert sum(found[-15:]) / 15 < 0.8  # over all 600 questions
+    result = losses(torch.nn.ModuleList([model, head]), batch_loss, 75, 4e-3)
+    assert abs(result[0] - log(6)) < 0.3
+    assert sum(result[-15:]) / 15 < 0.8  # over all 600 questions
 
 
 def sentences(path, most):
@@ -106,9 +108,9 @@ def test_sequence_to_sequence_from_words_to_their_tags(data_root):
         )
         return F.cross_entropy(logits, torch.cat([text[1:] for text in target]))
 
-    found = losses(model, batch_loss, 90, 6e-3)
-    assert abs(found[0] - log(len(names) + 1)) < 1.0
-    assert sum(found[-6:]) / 6 < 1.6  # over all 240 sentences; 2.46 without looking at words
+    result = losses(model, batch_loss, 90, 6e-3)
+    assert abs(result[0] - log(len(names) + 1)) < 1.0
+    assert sum(result[-6:]) / 6 < 1.6  # over all 240 sentences; 2.46 without looking at words
 
 
 def test_vision_transformer_on_digits():
@@ -123,9 +125,9 @@ def test_vision_transformer_on_digits():
         chosen = torch.randint(1500, (64,))
         return F.cross_entropy(model(images[chosen]), labels[chosen])
 
-    found = losses(model, batch_loss, 120, 4e-3)
-    assert abs(found[0] - log(10)) < 0.3
-    assert sum(found[-10:]) / 10 < 0.5
+    result = losses(model, batch_loss, 120, 4e-3)
+    assert abs(result[0] - log(10)) < 0.3
+    assert sum(result[-10:]) / 10 < 0.5
     with torch.no_grad():
         right = (model(images[1500:]).argmax(-1) == labels[1500:]).float().mean()
     assert right > 0.8  # of 297 digits that it has not seen

@@ -23,8 +23,8 @@ def drawn(layer, dtype):
 
 def written_out(layer, x, graph, edge):
     """The equation with dense matrices of counts, which copies of edges are added up in."""
-    found = edges(graph)
-    target, source = found.target, found.source
+    result = edges(graph)
+    target, source = result.target, result.source
     query, key, value = layer.q_proj(x), layer.k_proj(x), layer.v_proj(x)
     size = layer.dim // layer.heads
     hat = query[..., target, :] * key[..., source, :] / size**0.5 * layer.edge_proj(edge)
@@ -55,7 +55,7 @@ GRAPHS = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_it_is_its_equation(name, batch, dtype, close):
     graph = GRAPHS[name]()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     E = edges(graph).num_edges
     x = torch.randn(*batch, graph.num_targets, DIM, dtype=dtype, requires_grad=True)
     edge = torch.randn(E, EDGE, dtype=dtype, requires_grad=True)
@@ -63,8 +63,8 @@ def test_it_is_its_equation(name, batch, dtype, close):
     theirs = written_out(layer, x, graph, edge)
     assert ours.edge.shape == (*batch, E, EDGE)
     leaves = [x, edge, *layer.parameters()]
-    push = [torch.randn_like(t) for t in theirs]
-    mine, other = (torch.autograd.grad(out, leaves, push) for out in (ours, theirs))
+    grad_out = [torch.randn_like(t) for t in theirs]
+    mine, other = (torch.autograd.grad(out, leaves, grad_out) for out in (ours, theirs))
     for a, b in zip((*ours, *mine), (*theirs, *other), strict=True):
         close(a, b)
 
@@ -72,25 +72,25 @@ def test_it_is_its_equation(name, batch, dtype, close):
 @pytest.mark.parametrize("shape", [(), (1,), (2,)])
 def test_edges_with_and_without_batch_axes(shape, dtype, close):
     graph = multigraph()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     x = torch.randn(2, graph.num_targets, DIM, dtype=dtype)
     edge = torch.randn(*shape, graph.num_edges, EDGE, dtype=dtype)
-    found = layer(x, graph, edge=edge)
+    result = layer(x, graph, edge=edge)
     for row in range(2):
         alone = layer(x[row], graph, edge=edge.expand(2, -1, -1)[row])
-        close(found.x[row], alone.x)
-        close(found.edge[row], alone.edge)
+        close(result.x[row], alone.x)
+        close(result.edge[row], alone.edge)
 
 
 def test_strides_do_not_matter(dtype, close):
     graph = multigraph()
-    layer = drawn(EdgeAttention(DIM, HEADS, EDGE), dtype)
+    layer = drawn(EdgeAttention(DIM, HEADS, edge_dim=EDGE), dtype)
     x = torch.randn(DIM, graph.num_targets, dtype=dtype).T
     edge = torch.randn(graph.num_edges, 2 * EDGE, dtype=dtype)[:, ::2]
-    found = layer(x, graph, edge=edge)
+    result = layer(x, graph, edge=edge)
     plain = layer(x.contiguous(), graph, edge=edge.contiguous())
-    close(found.x, plain.x)
-    close(found.edge, plain.edge)
+    close(result.x, plain.x)
+    close(result.edge, plain.edge)
 
 
 def test_a_target_without_sources_gets_the_bias(dtype, close):
@@ -120,26 +120,28 @@ def test_dropout_acts_on_weights_in_training_alone():
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "rms", None])
 def test_a_block_is_two_post_norm_blocks(norm, dtype, close):
-    """What is mixed is found once; nodes and edges then pass through blocks of their own."""
+    """The mixer runs once; nodes and edges then pass through a block each."""
 
-    class Found(torch.nn.Module):
-        def forward(self, x, graph, *, found):
-            return found
+    class Mixed(torch.nn.Module):
+        def forward(self, x, graph, *, mixed):
+            return mixed
 
     graph = multigraph()
-    block = drawn(EdgeBlock(EdgeAttention(DIM, HEADS, EDGE), DIM, EDGE, norm=norm), dtype)
+    block = drawn(
+        EdgeBlock(EdgeAttention(DIM, HEADS, edge_dim=EDGE), DIM, edge_dim=EDGE, norm=norm), dtype
+    )
     x = torch.randn(graph.num_targets, DIM, dtype=dtype)
     edge = torch.randn(graph.num_edges, EDGE, dtype=dtype)
-    found = block.mixer(x, graph, edge=edge)
+    new = block.mixer(x, graph, edge=edge)
     out = block(x, graph, edge=edge)
     for part, before, mixed, size in (
-        ("nodes", x, found.x, DIM),
-        ("edges", edge, found.edge, EDGE),
+        ("nodes", x, new.x, DIM),
+        ("edges", edge, new.edge, EDGE),
     ):
-        other = Block(Found(), size, norm=norm, order="post", mlp=MLP(size, 2 * size)).to(dtype)
+        other = Block(Mixed(), size, norm=norm, order="post", mlp=MLP(size, 2 * size)).to(dtype)
         other.load_state_dict(getattr(block, part).state_dict())
         close(
-            getattr(out, {"nodes": "x", "edges": "edge"}[part]), other(before, graph, found=mixed)
+            getattr(out, {"nodes": "x", "edges": "edge"}[part]), other(before, graph, mixed=mixed)
         )
 
 
@@ -154,12 +156,14 @@ def test_compiled_it_is_the_same(close):
 
 REFUSED = {
     "no edge": (
-        lambda x: EdgeAttention(DIM, HEADS, EDGE)(x, Complete(5)),
+        lambda x: EdgeAttention(DIM, HEADS, edge_dim=EDGE)(x, Complete(5)),
         ArgumentError,
         r"EdgeAttention: edge is missing, .* Pass edge of shape \[edges, 4\], or use DotAttention",
     ),
     "no edge for a block": (
-        lambda x: EdgeBlock(EdgeAttention(DIM, HEADS, EDGE), DIM, EDGE)(x, Complete(5)),
+        lambda x: EdgeBlock(EdgeAttention(DIM, HEADS, edge_dim=EDGE), DIM, edge_dim=EDGE)(
+            x, Complete(5)
+        ),
         ArgumentError,
         r"EdgeBlock: edge is missing, .* Pass edge of shape \[edges, 4\], or use Block",
     ),
@@ -184,7 +188,9 @@ REFUSED = {
         r"EdgeAttention: edge must have shape .* got \[24, 6\]",
     ),
     "edge features": (
-        lambda x: EdgeAttention(DIM, HEADS, EDGE)(x, Complete(5), edge=torch.zeros(25, DIM)),
+        lambda x: EdgeAttention(DIM, HEADS, edge_dim=EDGE)(
+            x, Complete(5), edge=torch.zeros(25, DIM)
+        ),
         ShapeError,
         "EdgeAttention: edge has 6 features but the layer was built with edge_dim=4",
     ),

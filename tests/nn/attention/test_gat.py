@@ -51,9 +51,8 @@ def twins(request, copied):
     ours, theirs, paired = LAYERS[request.param]
 
     def build(dtype, in_dim, out_dim, heads, **settings):
-        pyg_settings = {"negative_slope" if k == "slope" else k: v for k, v in settings.items()}
         mine = ours(in_dim, out_dim, heads, **settings).to(dtype)
-        other = theirs(in_dim, out_dim, heads, add_self_loops=False, **pyg_settings).to(dtype)
+        other = theirs(in_dim, out_dim, heads, add_self_loops=False, **settings).to(dtype)
         with torch.no_grad():
             for parameter in other.parameters():
                 parameter.uniform_(-0.7, 0.7)
@@ -68,7 +67,7 @@ def twins(request, copied):
 @pytest.mark.parametrize("edge_dim", [None, 5])
 @pytest.mark.parametrize("bias", [True, False])
 def test_equals_pyg(twins, graph, dtype, same_layer, concat, edge_dim, bias):
-    settings = {"concat": concat, "edge_dim": edge_dim, "bias": bias, "slope": 0.3}
+    settings = {"concat": concat, "edge_dim": edge_dim, "bias": bias, "negative_slope": 0.3}
     mine, theirs, pairs = twins(dtype, 6, 4, 3, **settings)
     x = torch.randn(graph.num_targets, 6, dtype=dtype, requires_grad=True)
     inputs, edge = [x], None
@@ -130,7 +129,7 @@ def test_weights_are_redrawn_and_saved(layer):
     other.reset_parameters()
     for (name, a), b in zip(mine.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b) == ("bias" in name), name
-    assert "3, 4, heads=2, concat=True, slope=0.2, edge_dim=5" in repr(mine)
+    assert "3, 4, heads=2, concat=True, negative_slope=0.2, edge_dim=5" in repr(mine)
 
 
 @pytest.mark.parametrize("layer", [GATAttention, GATv2Attention])

@@ -28,15 +28,15 @@ def written_out(layer, graph, x, source, edge):
         scores = (query[target] * (key[reads] + added[here])).sum(-1) / D**0.5  # [edges, H]
         weight = scores.softmax(0)[..., None]
         rows.append((weight * (value[reads] + added[here])).sum(0))
-    heard = torch.stack(rows)
-    heard = heard.flatten(1) if layer.concat else heard.mean(1)
+    message = torch.stack(rows)
+    message = message.flatten(1) if layer.concat else message.mean(1)
     if layer.root_proj is None:
-        return heard
+        return message
     own = layer.root_proj(x)
     if layer.beta_proj is None:
-        return heard + own
-    gate = torch.sigmoid(layer.beta_proj(torch.cat([heard, own, heard - own], -1)))
-    return gate * own + (1 - gate) * heard
+        return message + own
+    gate = torch.sigmoid(layer.beta_proj(torch.cat([message, own, message - own], -1)))
+    return gate * own + (1 - gate) * message
 
 
 @pytest.mark.usefixtures("seeded")

@@ -30,13 +30,13 @@ SIZES = [3, 4]
     ids=["batch", "all", "sparse"],
 )
 def test_it_is_its_formula(dtype, same_layer, norm, everywhere):
-    local, attention = GINEConvolution(MLP(6, 8), 6, 2), DotAttention(6, heads=2)
+    local, attention = GINEConvolution(MLP(6, 8), 6, edge_dim=2), DotAttention(6, heads=2)
     block = GPSBlock(local, attention, 6, norm=norm).to(dtype)
     x = torch.randn(7, 6, dtype=dtype, requires_grad=True)
     edge = torch.randn(7, 2, dtype=dtype, requires_grad=True)
-    heard = block.local.mixer_norm(x + local(x, BONDS, edge=edge))
-    seen = block.attention.mixer_norm(x + attention(x, everywhere))
-    both = heard + seen
+    message = block.local.mixer_norm(x + local(x, BONDS, edge=edge))
+    reached = block.attention.mixer_norm(x + attention(x, everywhere))
+    both = message + reached
     expected = block.mlp_norm(both + block.mlp(both))
     out = block(x, BONDS, everywhere=everywhere, edge=edge)
     same_layer(out, expected, [x, edge], [(p, p) for p in block.parameters()])
@@ -60,13 +60,15 @@ def test_a_bias_reaches_the_attention_and_weights_the_edges(close):
     x = torch.randn(7, 6, dtype=torch.float64)
     graph = EdgeList(BONDS.edge_index[:, [0, 1, 3, 4, 5, 6]], num_nodes=7)
     plain = block(x, graph, everywhere=Complete(7))
-    doubled = block(x, graph, everywhere=Complete(7), edge=2 * torch.ones(6, dtype=torch.float64))
+    doubled = block(
+        x, graph, everywhere=Complete(7), edge_weight=2 * torch.ones(6, dtype=torch.float64)
+    )
     assert not torch.allclose(doubled, plain)
     zero, far = torch.zeros(2, 49).double(), torch.randn(2, 49).double()
-    close(block(x, graph, everywhere=Complete(7), bias=zero), plain)
-    assert not torch.allclose(block(x, graph, everywhere=Complete(7), bias=far), plain)
+    close(block(x, graph, everywhere=Complete(7), score_bias=zero), plain)
+    assert not torch.allclose(block(x, graph, everywhere=Complete(7), score_bias=far), plain)
     table = RelativeBias(torch.randn(1, 3, dtype=torch.float64), first=-1)
-    assert not torch.allclose(block(x, graph, everywhere=Complete(7), bias=table), plain)
+    assert not torch.allclose(block(x, graph, everywhere=Complete(7), score_bias=table), plain)
 
 
 @pytest.mark.usefixtures("seeded")

@@ -35,8 +35,8 @@ def test_each_function_gets_its_arguments_in_order():
     source, target = PAIRS.edge_index
     new_edge = torch.cat([edge, x[target], x[source], u[OF[target]]], 1)
     assert torch.equal(out.edge, new_edge)
-    heard = torch.zeros(6, 13, dtype=torch.float64).index_add(0, target, new_edge)
-    new_x = torch.cat([heard, x, u[OF]], 1)
+    message = torch.zeros(6, 13, dtype=torch.float64).index_add(0, target, new_edge)
+    new_x = torch.cat([message, x, u[OF]], 1)
     torch.testing.assert_close(out.x, new_x)
     links = torch.zeros(3, 13, dtype=torch.float64).index_add(0, OF[target], new_edge)
     nodes = torch.zeros(3, 19, dtype=torch.float64).index_add(0, OF, new_x)
@@ -59,14 +59,14 @@ def test_reductions(reduce):
         "mean": lambda rows: rows.mean(0),
         "max": lambda rows: rows.amax(0),
     }[reduce]
-    for found, rows, width in (
+    for result, rows, width in (
         (new[:, :3], into, 3),
         (block.global_mlp.given[:, :3], inside, 3),
         (block.global_mlp.given[:, 3:], of_graph, 7),
     ):
         zero = torch.zeros(width, dtype=torch.float64)
         expected = torch.stack([reduced(r) if len(r) else zero for r in rows])
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.usefixtures("seeded")

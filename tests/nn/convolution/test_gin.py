@@ -34,23 +34,25 @@ def test_gin_is_its_formula(graph, dtype, same_layer, weighted):
     layer = GINConvolution(MLP(4, 8, out_dim=3), eps=0.3, train_eps=True).to(dtype)
     x, source = nodes(graph, dtype)
     edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
-    said = source[graph.source] if edge is None else edge[:, None] * source[graph.source]
-    expected = layer.mlp(added((1 + layer.eps) * x, graph, said))
+    value = source[graph.source] if edge is None else edge[:, None] * source[graph.source]
+    expected = layer.mlp(added((1 + layer.eps) * x, graph, value))
     inputs = [t for t in {x, source, edge} if t is not None]
     parameters = [(p, p) for p in layer.parameters()]
     given = {} if source is x else {"source": source}
-    same_layer(layer(x, graph, edge=edge, **given), expected, inputs, parameters)
+    same_layer(layer(x, graph, edge_weight=edge, **given), expected, inputs, parameters)
 
 
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("graph", [MULTIGRAPH, BIPARTITE], ids=["square", "bipartite"])
 @pytest.mark.parametrize("edge_dim", [None, 2])
 def test_gine_is_its_formula(graph, dtype, same_layer, edge_dim):
-    layer = GINEConvolution(MLP(4, 8, out_dim=3), 4, edge_dim, eps=0.3, train_eps=True).to(dtype)
+    layer = GINEConvolution(MLP(4, 8, out_dim=3), 4, edge_dim=edge_dim, eps=0.3, train_eps=True).to(
+        dtype
+    )
     x, source = nodes(graph, dtype)
     edge = torch.randn(graph.num_edges, edge_dim or 4, dtype=dtype, requires_grad=True)
-    said = edge if edge_dim is None else layer.edge_proj(edge)
-    messages = (source[graph.source] + said).relu()
+    value = edge if edge_dim is None else layer.edge_proj(edge)
+    messages = (source[graph.source] + value).relu()
     expected = layer.mlp(added((1 + layer.eps) * x, graph, messages))
     parameters = [(p, p) for p in layer.parameters()]
     given = {} if source is x else {"source": source}
@@ -79,7 +81,7 @@ def test_any_module_may_come_after():
 
 def test_what_does_not_fit_is_refused():
     graph, mlp = SelfLoops(3), MLP(4, 8)
-    gin, gine = GINConvolution(mlp), GINEConvolution(mlp, 4, 2)
+    gin, gine = GINConvolution(mlp), GINEConvolution(mlp, 4, edge_dim=2)
     x, edge = torch.zeros(3, 4), torch.zeros(3, 2)
     with pytest.raises(ShapeError, match=r"with one dim, got \[3, 4\] and \[3, 1\]. Project one"):
         gin(x, graph, source=torch.zeros(3, 1))
@@ -88,7 +90,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ShapeError, match="GINConvolution: x has 2 nodes but graph has 3 targets"):
         gin(torch.zeros(2, 4), graph)
     with pytest.raises(ShapeError, match="Edge features need a layer with edge_dim"):
-        gin(x, graph, edge=edge)
+        gin(x, graph, edge_weight=edge)
     with pytest.raises(ArgumentError, match=r"Pass edge of shape \[edges, 2\], or use GINConvol"):
         gine(x, graph)
     with pytest.raises(ShapeError, match="edge has 3 features but the layer was built with edge_d"):
@@ -102,5 +104,5 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match="GINEConvolution: dim must be at least 1, got 0"):
         GINEConvolution(mlp, 0)
     with pytest.raises(ArgumentError, match="GINEConvolution: edge_dim must be a whole number"):
-        GINEConvolution(mlp, 4, 2.0)
+        GINEConvolution(mlp, 4, edge_dim=2.0)
     assert "dim=4, edge_dim=2" in repr(gine)

@@ -6,7 +6,7 @@ import torch
 from edgewise.graphs import Causal, Complete, EdgeList, SelfLoops
 from edgewise.layouts import edges
 from edgewise.nn.convolution.incidence import from_sources, from_targets, incoming, onto_targets
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 GRAPHS = [
     EdgeList([[0, 0, 1, 2, 2, 3, 3], [1, 1, 1, 0, 1, 3, 0]], num_nodes=5),
@@ -22,27 +22,27 @@ GRAPHS = [
 @pytest.mark.parametrize("graph", GRAPHS, ids=repr)
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_they_go_by_index(graph, batch, dtype, close):
-    found = edges(graph)
-    T, S, E = graph.num_targets, graph.num_sources, found.num_edges
+    result = edges(graph)
+    T, S, E = graph.num_targets, graph.num_sources, result.num_edges
     x, source, message = (
         torch.randn(*batch, n, 3, dtype=dtype, requires_grad=True) for n in (T, S, E)
     )
     zeros = torch.zeros(*batch, T, 3, dtype=dtype)
     for mine, theirs, leaf in (
-        (from_sources(source, graph), source.index_select(-2, found.source), source),
-        (from_targets(x, graph), x.index_select(-2, found.target), x),
-        (onto_targets(message, graph), zeros.index_add(-2, found.target, message), message),
+        (from_sources(source, graph), source.index_select(-2, result.source), source),
+        (from_targets(x, graph), x.index_select(-2, result.target), x),
+        (onto_targets(message, graph), zeros.index_add(-2, result.target, message), message),
     ):
         close(mine, theirs)
-        push = torch.randn_like(theirs)
-        close(*(torch.autograd.grad(out, leaf, push)[0] for out in (mine, theirs)))
+        grad_out = torch.randn_like(theirs)
+        close(*(torch.autograd.grad(out, leaf, grad_out)[0] for out in (mine, theirs)))
 
 
 def test_reductions_over_what_enters():
     star = EdgeList([[1, 2], [0, 0]], num_nodes=3)
     message = torch.tensor([[1.0], [3.0]])
-    found = {reduce: onto_targets(message, star, reduce) for reduce in ("sum", "mean", "max")}
-    assert {k: v.flatten().tolist() for k, v in found.items()} == {
+    result = {reduce: onto_targets(message, star, reduce) for reduce in ("sum", "mean", "max")}
+    assert {k: v.flatten().tolist() for k, v in result.items()} == {
         "sum": [4, 0, 0],
         "mean": [2, 0, 0],
         "max": [3, 0, 0],
@@ -62,14 +62,14 @@ def counted(graph, power, other=None):
 
 def test_what_is_remembered_follows_what_was_given():
     graph, counted.calls = EdgeList([[0, 1], [1, 0]], num_nodes=2), 0
-    assert [remembered(counted, graph, p)[0].item() for p in (1, 2, 1)] == [4, 6, 4]
-    assert remembered(counted, graph, 1, Causal(7))[0].item() == 9
+    assert [cached_by_graph(counted, graph, p)[0].item() for p in (1, 2, 1)] == [4, 6, 4]
+    assert cached_by_graph(counted, graph, 1, Causal(7))[0].item() == 9
     assert counted.calls == 3
 
 
-def test_compiled_code_knows_its_graph_from_others():
+def test_compiled_code_uses_the_graph_of_the_call():
     def passed(x, graph, other):
-        return x * remembered(counted, graph, 1, other)[0] + from_sources(x, graph).sum()
+        return x * cached_by_graph(counted, graph, 1, other)[0] + from_sources(x, graph).sum()
 
     torch.compiler.reset()
     compiled = torch.compile(passed, backend="eager", fullgraph=True)

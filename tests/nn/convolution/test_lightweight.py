@@ -94,7 +94,7 @@ def test_the_ends_of_a_sequence_weigh_less_than_1():
 
 
 def test_the_same_layer_over_other_windows(kind, close):
-    """Only the graph says where the kernel begins."""
+    """The kernel begins where the window of the graph does."""
     layer = kind(DIM, HEADS, 3).double()
     x = torch.randn(7, DIM, dtype=torch.float64)
     for left in range(3):
@@ -269,7 +269,7 @@ def test_a_setting_that_cannot_work_is_refused(kind, settings, sentence):
         (disjoint_union([Window(3, left=1, right=1), Window(2, left=2, right=0)]), "got disjoint"),
     ],
 )
-def test_a_graph_that_does_not_say_where_the_kernel_begins_is_refused(kind, graph, got):
+def test_a_graph_that_does_not_define_where_the_kernel_begins_is_refused(kind, graph, got):
     with pytest.raises(GraphError, match=rf"Window or Dilated of kernel=3 sources .*, {got}"):
         kind(DIM, HEADS, 3)(torch.zeros(5, DIM), graph)
 

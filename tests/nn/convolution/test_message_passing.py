@@ -30,7 +30,7 @@ def test_sum_and_mean_equal_pygs_graph_conv(
     edge = torch.randn(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
     expected = theirs(x, graph.edge_index, edge)
     inputs = [x] if edge is None else [x, edge]
-    same_layer(mine(x, graph, edge=edge), expected, inputs, pairs)
+    same_layer(mine(x, graph, edge_weight=edge), expected, inputs, pairs)
 
 
 @pytest.mark.parametrize(("in_dim", "out_dim"), WIDTHS)
@@ -62,9 +62,9 @@ def test_graph_convolution_is_its_formula(graph, close, reduce):
     for target in range(graph.num_targets):
         here = (graph.target == target).nonzero()[:, 0]
         if len(here):
-            said = weight[here, None] * layer.neighbor_proj(x[graph.source[here]])
-            expected[target] += reduced(said, 0)
-    close(layer(x, graph, edge=weight), expected.tanh())
+            value = weight[here, None] * layer.neighbor_proj(x[graph.source[here]])
+            expected[target] += reduced(value, 0)
+    close(layer(x, graph, edge_weight=weight), expected.tanh())
 
 
 @pytest.mark.parametrize(("in_dim", "out_dim"), WIDTHS)
@@ -78,23 +78,23 @@ def test_every_message_is_its_formula(
     layer = layer.to(dtype)
     x = torch.randn(graph.num_targets, in_dim, dtype=dtype, requires_grad=True)
     edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
-    said = {
+    value = {
         "linear": layer.neighbor_proj,
         "features": lambda h: h,
         "pool": lambda h: layer.pool_proj(h).relu(),
     }[message](x)
-    heard = []
+    received = []
     for target in range(graph.num_targets):
         here = (graph.target == target).nonzero()[:, 0]
-        rows = said[graph.source[here]] * (1 if edge is None else edge[here, None])
+        rows = value[graph.source[here]] * (1 if edge is None else edge[here, None])
         reduced = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[reduce]
-        heard.append(reduced(rows, 0) if len(here) else rows.sum(0))
-    heard = torch.stack(heard)
-    out = layer.self_proj(x) + (heard if message == "linear" else layer.neighbor_proj(heard))
+        received.append(reduced(rows, 0) if len(here) else rows.sum(0))
+    received = torch.stack(received)
+    out = layer.self_proj(x) + (received if message == "linear" else layer.neighbor_proj(received))
     expected = out / out.square().sum(-1, keepdim=True).sqrt()
     inputs = [x] if edge is None else [x, edge]
     pairs = [(p, p) for p in layer.parameters()]
-    same_layer(layer(x, graph, edge=edge), expected, inputs, pairs)
+    same_layer(layer(x, graph, edge_weight=edge), expected, inputs, pairs)
 
 
 def test_normalizing_comes_after_the_activation_and_keeps_zeros():
@@ -133,7 +133,7 @@ def test_gcn_equals_pyg(graph, dtype, same_layer, copied, in_dim, out_dim, weigh
     edge = torch.rand(graph.num_edges, dtype=dtype, requires_grad=True) if weighted else None
     expected = theirs(x, edge_index, edge)
     inputs = [x] if edge is None else [x, edge]
-    same_layer(mine(x, graph, edge=edge), expected, inputs, pairs)
+    same_layer(mine(x, graph, edge_weight=edge), expected, inputs, pairs)
 
 
 @pytest.mark.parametrize("layer", [GCNConvolution, GraphConvolution])
@@ -141,9 +141,9 @@ def test_a_batch_shares_the_graph_and_its_weights(layer, graph, close):
     mine = layer(4, 6).double()
     x = torch.randn(2, 3, graph.num_targets, 4, dtype=torch.float64)
     edge = torch.rand(graph.num_edges, dtype=torch.float64)
-    one_by_one = torch.stack([mine(item, graph, edge=edge) for item in x.flatten(0, 1)])
-    close(mine(x, graph, edge=edge).flatten(0, 1), one_by_one)
-    close(mine(x, graph, edge=edge.expand(2, 3, -1)).flatten(0, 1), one_by_one)
+    one_by_one = torch.stack([mine(item, graph, edge_weight=edge) for item in x.flatten(0, 1)])
+    close(mine(x, graph, edge_weight=edge).flatten(0, 1), one_by_one)
+    close(mine(x, graph, edge_weight=edge.expand(2, 3, -1)).flatten(0, 1), one_by_one)
 
 
 @pytest.mark.usefixtures("seeded")
@@ -173,7 +173,7 @@ def test_weights_that_sum_to_zero_scale_by_zero_without_nan():
     graph = EdgeList([[0, 1, 1], [0, 0, 1]], num_nodes=2)
     edge = torch.zeros(3, requires_grad=True)
     layer, x = GCNConvolution(4, 2), torch.randn(2, 4, requires_grad=True)
-    out = layer(x, graph, edge=edge)
+    out = layer(x, graph, edge_weight=edge)
     assert torch.equal(out, layer.bias.expand(2, -1))
     for gradient in torch.autograd.grad(out.sum(), [x, edge]):
         assert gradient.isfinite().all()
@@ -183,8 +183,8 @@ def test_graph_convolution_reads_other_nodes(close):
     layer = GraphConvolution(4, 3).double()
     bipartite = EdgeList([[0, 4, 2], [1, 1, 0]], num_targets=2, num_sources=5)
     x, source = torch.randn(2, 4).double(), torch.randn(5, 4).double()
-    said = layer.neighbor_proj(source)
-    expected = layer.self_proj(x) + torch.stack([said[2], said[0] + said[4]])
+    value = layer.neighbor_proj(source)
+    expected = layer.self_proj(x) + torch.stack([value[2], value[0] + value[4]])
     close(layer(x, bipartite, source=source), expected)
 
 
@@ -214,8 +214,8 @@ def test_what_does_not_fit_is_refused():
             each(torch.zeros(3, 5), graph)
         with pytest.raises(ShapeError, match="x has 2 nodes but graph has 3 targets"):
             each(torch.zeros(2, 4), graph)
-        with pytest.raises(ShapeError, match="edge holds one weight for every edge"):
-            each(torch.zeros(3, 4), graph, edge=torch.zeros(3, 1))
+        with pytest.raises(ShapeError, match="edge_weight holds one number for every edge"):
+            each(torch.zeros(3, 4), graph, edge_weight=torch.zeros(3, 1))
     with pytest.raises(ShapeError, match="source has 2 features"):
         layer(torch.zeros(3, 4), bipartite, source=torch.zeros(5, 2))
     with pytest.raises(ArgumentError, match="source must be left out"):

@@ -92,11 +92,11 @@ def test_a_narrow_kernel_reads_one_offset():
 
 def test_degrees_become_coordinates():
     assert degree_coordinates(MULTIGRAPH).dtype == torch.float32
-    found = degree_coordinates(MULTIGRAPH, dtype=torch.float64)
+    result = degree_coordinates(MULTIGRAPH, dtype=torch.float64)
     into = [2, 4, 0, 1, 0]  # copies counted
     out_of = [2, 1, 2, 2, 0]
     for (a, b), source, target in zip(
-        found.tolist(), MULTIGRAPH.source.tolist(), MULTIGRAPH.target.tolist(), strict=True
+        result.tolist(), MULTIGRAPH.source.tolist(), MULTIGRAPH.target.tolist(), strict=True
     ):
         assert a == pytest.approx(into[target] ** -0.5)
         assert b == pytest.approx(out_of[source] ** -0.5)

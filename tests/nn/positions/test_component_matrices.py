@@ -21,19 +21,19 @@ def held(request, monkeypatch):
 
 
 def test_every_small_component_is_held_once(held):
-    _, found = held
-    sizes = [size for part in found for run in part.runs(1000) for size in run.sizes.tolist()]
+    _, result = held
+    sizes = [size for part in result for run in part.runs(1000) for size in run.sizes.tolist()]
     assert sizes == sorted([3, *(size for size in SIZES if size <= 5)])
-    assert all(run.size % 4 == 0 for part in found for run in part.runs(1000))
+    assert all(run.size % 4 == 0 for part in result for run in part.runs(1000))
 
 
 @pytest.mark.parametrize("most_cells", [1, 40, 1000])
 def test_cells_are_edges(held, most_cells):
-    graph, found = held
+    graph, result = held
     N, walked = graph.num_targets, edges(graph)
     marked, both = torch.zeros(2, N, N)
     nodes = torch.arange(N)
-    for part in found:
+    for part in result:
         cells = (part.marks(walked), part.marks(walked, both=True))
         for run in part.runs(most_cells):
             B, n = len(run.sizes), run.size
@@ -54,11 +54,11 @@ def test_cells_are_edges(held, most_cells):
 
 
 def test_pairs_find_their_cells(held):
-    graph, found = held
+    graph, result = held
     N = graph.num_targets
     target, source = (x.flatten() for x in torch.meshgrid(*[torch.arange(N)] * 2, indexing="ij"))
     answered = torch.zeros(N * N)
-    for part in found:
+    for part in result:
         marks = part.marks(edges(graph))
         which, cell = part.among(target, source)
         answered[which] += marks[cell]

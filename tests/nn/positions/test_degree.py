@@ -44,10 +44,12 @@ GRAPHS = [
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=repr)
 def test_degrees_are_pygs(graph):
-    found = edges(graph)
-    assert torch.equal(degrees(graph), degree(found.target, graph.num_targets, torch.int64))
-    assert torch.equal(degrees(graph, "out"), degree(found.source, graph.num_sources, torch.int64))
-    assert torch.equal(degrees(reverse(graph), "out"), degrees(graph, "in"))
+    result = edges(graph)
+    assert torch.equal(degrees(graph), degree(result.target, graph.num_targets, torch.int64))
+    assert torch.equal(
+        degrees(graph, direction="out"), degree(result.source, graph.num_sources, torch.int64)
+    )
+    assert torch.equal(degrees(reverse(graph), direction="out"), degrees(graph, direction="in"))
 
 
 def test_a_million_rows_need_no_edges():
@@ -85,7 +87,7 @@ def test_the_encoding_is_two_tables(same_layer):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match="direction must be one of 'in', 'out', got 'both'"):
-        degrees(Causal(3), "both")
+        degrees(Causal(3), direction="both")
     with pytest.raises(GraphError, match="must be square, got 3 targets and 4 sources"):
         DegreeEncoding(4, dim=2)(Complete(3, 4))
     with pytest.raises(ArgumentError, match="max_degree must be at least 0, got -1"):

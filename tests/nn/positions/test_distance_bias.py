@@ -15,7 +15,7 @@ DOUBLE = torch.float64
 
 
 def pairs(bias, num_targets, num_sources):
-    """The bias of every pair, ``[H, T, S]``, read as its documentation says."""
+    """The bias of every pair, ``[H, T, S]``, computed from its definition."""
     target = torch.arange(num_targets)[:, None]
     source = torch.arange(num_sources)[None, :]
     distance = source - (target + num_sources - num_targets)
@@ -44,10 +44,10 @@ def test_the_slopes_are_the_papers(heads, slopes):
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize(("T", "S"), [(7, 7), (1, 9), (3, 8), (8, 3), (1, 1)])
 def test_alibi_is_the_equation(T, S, symmetric):
-    found, distance = pairs(alibi(4, T, S, symmetric=symmetric, dtype=DOUBLE), T, S)
+    result, distance = pairs(alibi(4, T, S, symmetric=symmetric, dtype=DOUBLE), T, S)
     slope = torch.tensor([2**-2, 2**-4, 2**-6, 2**-8], dtype=DOUBLE)[:, None, None]
     apart = distance.abs() if symmetric else (-distance).clamp(min=0)
-    assert torch.equal(found, -slope * apart)
+    assert torch.equal(result, -slope * apart)
 
 
 def test_alibi_takes_dtype_and_nodes():
@@ -103,14 +103,16 @@ def bucket(distance, buckets, max_distance, bidirectional):
 @pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (8, 20), (4, 9), (64, 100)])
 @pytest.mark.parametrize(("T", "S"), [(150, 150), (1, 160), (5, 40)])
 def test_t5_is_the_equation(T, S, buckets, max_distance, bidirectional):
-    bias = T5RelativeBias(3, buckets, max_distance, bidirectional=bidirectional)
+    bias = T5RelativeBias(
+        3, buckets=buckets, max_distance=max_distance, bidirectional=bidirectional
+    )
     table = bias(T, S)
-    found, distance = pairs(table, T, S)
+    result, distance = pairs(table, T, S)
     numbers = [
         [bucket(d, buckets, max_distance, bidirectional) for d in row] for row in distance.tolist()
     ]
     weight = bias.relative_attention_bias.weight
-    assert torch.equal(found, weight[torch.tensor(numbers)].permute(2, 0, 1))
+    assert torch.equal(result, weight[torch.tensor(numbers)].permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
@@ -129,7 +131,7 @@ def test_t5_is_the_equation(T, S, buckets, max_distance, bidirectional):
 ])  # fmt: skip
 def test_a_graph_gets_the_table_of_its_sizes(graph, bidirectional):
     torch.manual_seed(0)
-    bias = T5RelativeBias(2, 8, 20, bidirectional=bidirectional).double()
+    bias = T5RelativeBias(2, buckets=8, max_distance=20, bidirectional=bidirectional).double()
     T, S = graph.num_targets, graph.num_sources
     q = torch.randn(2, T, 4, dtype=DOUBLE)
     k, v = torch.randn(2, 2, S, 4, dtype=DOUBLE)
@@ -152,7 +154,7 @@ def test_numbers_of_t5_are_learned():
     torch.manual_seed(0)
     bias, layer = T5RelativeBias(4), DotAttention(16, heads=4, scale=1.0)
     graph, x = Window(40, left=9, right=9), torch.randn(2, 40, 16)
-    layer(x, graph, bias=bias(graph)).square().sum().backward()
+    layer(x, graph, score_bias=bias(graph)).square().sum().backward()
     gradient = bias.relative_attention_bias.weight.grad
     assert list(bias.state_dict()) == ["relative_attention_bias.weight"]
     # 0 to 8 hold distances up to 9 backward, 17 to 24 those forward; 16 would be distance 0.
@@ -185,11 +187,11 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match=r"alibi: num_sources must be a whole number, got 2\.5"):
         alibi(1, 3, 2.5)
     with pytest.raises(ArgumentError, match=r"buckets must be even and at least 4 .* got 7.*=8\."):
-        T5RelativeBias(2, 7)
+        T5RelativeBias(2, buckets=7)
     with pytest.raises(ArgumentError, match=r"at least 4 .* got 2\. Use buckets=4"):
-        T5RelativeBias(2, 2)
+        T5RelativeBias(2, buckets=2)
     with pytest.raises(ArgumentError, match=r"max_distance must be above 8, .* got 8\. Use fewer"):
-        T5RelativeBias(2, 32, 8)
+        T5RelativeBias(2, buckets=32, max_distance=8)
     with pytest.raises(ArgumentError, match="num_sources=3 was given together with a graph"):
         T5RelativeBias(2)(Complete(3), 3)
     with pytest.raises(ArgumentError, match="num_targets must be at least 0, got -3"):

@@ -25,10 +25,10 @@ def tree(N, seed):
 def test_every_distance_has_its_number(dtype, same_layer):
     bias = SpatialBias(2, max_distance=3).to(dtype)
     weight = bias.distance_encoder.weight
-    found = bias(torch.tensor([0, 1, 2, 3, 4, 99, -1, 1]))
+    result = bias(torch.tensor([0, 1, 2, 3, 4, 99, -1, 1]))
     expected = weight[torch.tensor([0, 1, 2, 3, 3, 3, 4, 1])].T
-    same_layer(found, expected, [weight])
-    assert found.is_contiguous()
+    same_layer(result, expected, [weight])
+    assert result.is_contiguous()
     assert bias(torch.zeros(0, dtype=torch.int64)).shape == (2, 0)
     assert bias(torch.zeros(3, dtype=torch.int16)).shape == (2, 3)
 
@@ -60,7 +60,7 @@ def graphormer(graph, sizes, edge, x):
     pairs = Blocks(sizes)
     bias = spatial(shortest_paths(graph, pairs))
     bias = bias + path(edge, shortest_path_edges(graph, pairs, 3))
-    return layer(x, pairs, bias=bias)
+    return layer(x, pairs, score_bias=bias)
 
 
 def test_a_batch_of_molecules_is_its_molecules():

@@ -205,14 +205,14 @@ def test_beyond_1500_nodes_they_are_still_eigenvectors():
     assert 0 < values[0] < values[1] < 0.004  # the slowest waves of 50 and of 40 nodes
 
 
-def test_without_scipy_the_sentence_says_what_to_install(monkeypatch):
+def test_without_scipy_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(laplacian, "_LARGEST_DENSE", 2)
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r"a component of 3 nodes needs SciPy .*edgewise\[comp"):
         laplacian_eigenvectors(Complete(3), 1)
 
 
-def test_an_iteration_that_does_not_converge_says_so(monkeypatch):
+def test_an_iteration_that_does_not_converge_raises(monkeypatch):
     from scipy.sparse import linalg
 
     def never(*_args, **_settings):

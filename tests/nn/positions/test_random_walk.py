@@ -60,11 +60,11 @@ def test_random_walks_are_diagonals_of_powers(graph, close, k):
 @settings(deadline=None, max_examples=30)
 @given(edge_lists(), st.integers(1, 12), st.integers(0, 2**31))
 def test_copies_directions_and_names(graph, k, seed):
-    found = random_walk(graph, k, dtype=DOUBLE)
-    torch.testing.assert_close(found, diagonals(graph, k), rtol=0, atol=1e-13)
+    result = random_walk(graph, k, dtype=DOUBLE)
+    torch.testing.assert_close(result, diagonals(graph, k), rtol=0, atol=1e-13)
     order = torch.randperm(graph.num_targets, generator=torch.Generator().manual_seed(seed))
     renamed = random_walk(permute(graph, order), k, dtype=DOUBLE)
-    torch.testing.assert_close(renamed[order], found, rtol=0, atol=1e-13)
+    torch.testing.assert_close(renamed[order], result, rtol=0, atol=1e-13)
 
 
 @pytest.mark.usefixtures("way")

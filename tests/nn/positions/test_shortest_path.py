@@ -34,10 +34,10 @@ def edge_lists(draw, max_nodes=9, max_edges=16):
 
 def by_networkx(graph):
     """Distances from each source (column) to each target (row); -1 without a path."""
-    found = edges(graph)
+    result = edges(graph)
     digraph = nx.DiGraph()
     digraph.add_nodes_from(range(graph.num_targets))
-    digraph.add_edges_from(zip(found.source.tolist(), found.target.tolist(), strict=True))
+    digraph.add_edges_from(zip(result.source.tolist(), result.target.tolist(), strict=True))
     out = torch.full((graph.num_targets, graph.num_targets), -1)
     for source, lengths in nx.all_pairs_shortest_path_length(digraph):
         for target, length in lengths.items():
@@ -47,7 +47,7 @@ def by_networkx(graph):
 
 def all_pairs(graph, cutoff=None):
     N = graph.num_targets
-    return shortest_paths(graph, Complete(N), cutoff).view(N, N)
+    return shortest_paths(graph, Complete(N), cutoff=cutoff).view(N, N)
 
 
 @pytest.fixture(params=["products", "walking", "mixed"])
@@ -55,7 +55,7 @@ def way(request, monkeypatch):
     """Small components by products, large ones by walking; and little memory for both."""
     if request.param != "products":
         monkeypatch.setattr(shortest_path, "_LARGEST_DENSE", 0 if request.param == "walking" else 4)
-        monkeypatch.setattr(shortest_path, "_SEEN", 12)
+        monkeypatch.setattr(shortest_path, "_VISITED", 12)
     else:
         monkeypatch.setattr(component_matrices, "_CELLS", 100)
         monkeypatch.setattr(shortest_path, "_PAIRS", 7)
@@ -122,8 +122,8 @@ def test_names_and_unions_do_not_matter(one, other, seed):
 def test_pairs_are_answered_in_their_order(graph, data):
     N = graph.num_targets
     node = st.integers(0, N - 1)
-    asked = data.draw(st.lists(st.tuples(node, node), max_size=12))
-    pairs = EdgeList(torch.tensor(asked, dtype=torch.int64).reshape(-1, 2).T, num_nodes=N)
+    wanted = data.draw(st.lists(st.tuples(node, node), max_size=12))
+    pairs = EdgeList(torch.tensor(wanted, dtype=torch.int64).reshape(-1, 2).T, num_nodes=N)
     expected = by_networkx(graph)[pairs.target, pairs.source]
     assert torch.equal(shortest_paths(graph, pairs), expected)
 
@@ -131,10 +131,10 @@ def test_pairs_are_answered_in_their_order(graph, data):
 @pytest.mark.usefixtures("way")
 def test_pairs_across_parts_have_no_path():
     graph = disjoint_union([Complete(5), Complete(3), Complete(6)])
-    found = all_pairs(graph)
+    result = all_pairs(graph)
     node = torch.arange(14)
     inside = graph.contains(node[:, None], node[None, :])
-    assert torch.equal(found == -1, ~inside)
+    assert torch.equal(result == -1, ~inside)
 
 
 def test_long_chains():
@@ -158,15 +158,19 @@ def test_no_nodes_and_no_pairs():
 def check_paths(graph, length):
     N = graph.num_targets
     distance = all_pairs(graph).flatten()
-    found = shortest_path_edges(graph, Complete(N), length)
-    walked, asked = edges(graph), edges(Complete(N))
-    assert torch.equal((found >= 0).sum(1), distance.clamp(0, length))
+    result = shortest_path_edges(graph, Complete(N), length)
+    walked, wanted = edges(graph), edges(Complete(N))
+    assert torch.equal((result >= 0).sum(1), distance.clamp(0, length))
     for row, hops, start, goal in zip(
-        found.tolist(), distance.tolist(), asked.target.tolist(), asked.source.tolist(), strict=True
+        result.tolist(),
+        distance.tolist(),
+        wanted.target.tolist(),
+        wanted.source.tolist(),
+        strict=True,
     ):
-        node, told = start, [edge for edge in row if edge >= 0]
-        assert row == told + [-1] * (length - len(told))
-        for edge in told:  # back from the target
+        node, returned = start, [edge for edge in row if edge >= 0]
+        assert row == returned + [-1] * (length - len(returned))
+        for edge in returned:  # back from the target
             assert walked.target[edge] == node
             node = int(walked.source[edge])
         if 0 < hops <= length:
@@ -199,13 +203,13 @@ def test_of_two_paths_the_first_edges_are_taken():
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ArgumentError, match="cutoff must be at least 0, got -1"):
-        shortest_paths(Complete(3), Complete(3), -1)
+        shortest_paths(Complete(3), Complete(3), cutoff=-1)
     with pytest.raises(ArgumentError, match="length must be at least 1, got 0"):
         shortest_path_edges(Complete(3), Complete(3), 0)
     with pytest.raises(GraphError, match="components: the graph must be square"):
         shortest_paths(Complete(3, 4), Complete(3))
-    for function, last in ((shortest_paths, None), (shortest_path_edges, 2)):
+    for function in (shortest_paths, lambda graph, pairs: shortest_path_edges(graph, pairs, 2)):
         with pytest.raises(GraphError, match="pairs must have the 3 nodes of graph on both sides"):
-            function(Complete(3), Complete(4, 3), last)
+            function(Complete(3), Complete(4, 3))
     with pytest.raises(GraphError, match=r"may have 1024 nodes, .* got one of 1100\. Use shortest"):
         shortest_path_edges(Window(1100, left=1, right=1), Complete(1100), 2)

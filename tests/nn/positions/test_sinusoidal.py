@@ -71,8 +71,8 @@ def test_every_step_draws_new_signs_and_keeps_the_encoding():
     graph = Grid((3, 4))
     encoding = laplacian_eigenvectors(graph, 3)
     before = encoding.clone()
-    seen = {tuple((random_signs(encoding, graph) / encoding)[0].tolist()) for _ in range(100)}
-    assert len(seen) == 2**3  # all of them, so none is frozen
+    reached = {tuple((random_signs(encoding, graph) / encoding)[0].tolist()) for _ in range(100)}
+    assert len(reached) == 2**3  # all of them, so none is frozen
     assert torch.equal(encoding, before)
 
 

@@ -57,10 +57,10 @@ def literal(layer, x, graph, places=None):
         rows = [
             row.chunk(layer.arity, 1) for row in layer.hidden_proj.weight.chunk(3 + layer.arity)
         ]
-        heard = [
+        message = [
             sum((row[k] @ h for k, (h, _) in below.items()), x.new_zeros(size)) for row in rows
         ]
-        return heard[:3], {k: heard[3 + k] for k in below}
+        return message[:3], {k: message[3 + k] for k in below}
 
     def state(node):
         if node not in done:
@@ -84,10 +84,10 @@ def test_it_is_its_equations(name, graph):
     x = features(graph).requires_grad_()
     ours, theirs = layer(x, graph), literal(layer, x, graph)
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
-    push = torch.randn_like(ours)
+    grad_out = torch.randn_like(ours)
     leaves = [x, *layer.parameters()]
-    mine = torch.autograd.grad(ours, leaves, push, materialize_grads=True, allow_unused=True)
-    other = torch.autograd.grad(theirs, leaves, push, materialize_grads=True, allow_unused=True)
+    mine = torch.autograd.grad(ours, leaves, grad_out, materialize_grads=True, allow_unused=True)
+    other = torch.autograd.grad(theirs, leaves, grad_out, materialize_grads=True, allow_unused=True)
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
@@ -124,9 +124,9 @@ def test_a_disjoint_union_is_its_trees_one_by_one(name, graphs):
 
 def test_thousands_of_trees_take_as_many_steps_as_the_deepest(layer):
     graph = disjoint_union([TREE] * 2000)
-    found = forest("test", graph, torch.device("cpu"))
-    assert len(found.inner) == 3
-    assert found.num_inner == 2000 * 4
+    result = forest("test", graph, torch.device("cpu"))
+    assert len(result.inner) == 3
+    assert result.num_inner == 2000 * 4
     out = layer(features(TREE).repeat(2000, 1), graph).view(2000, -1)
     assert bool((out == out[0]).all())
 
@@ -144,7 +144,7 @@ def test_renaming_the_nodes_renames_the_result(graph, seed):
     torch.testing.assert_close(out[order], layer(x, graph), rtol=1e-11, atol=1e-11)
 
 
-def test_a_node_sees_exactly_what_is_below_it(layer):
+def test_a_node_depends_on_exactly_what_is_below_it(layer):
     x = features(TREE).requires_grad_()
     (gradient,) = torch.autograd.grad(layer(x, TREE)[6].sum(), x)
     assert gradient.any(-1).nonzero()[:, 0].tolist() == [5, 6, 7, 8]
@@ -205,18 +205,18 @@ def test_children_stand_in_the_order_of_the_edges(close):
     close(layer(x[[1, 0, 2]], right_first)[2], layer(x, left_first)[2])
     # Said by places instead: the order of the edges no longer counts.
     for graph, places in ((left_first, [0, 1]), (right_first, [1, 0])):
-        close(layer(x, graph, edge=torch.tensor(places)), layer(x, left_first))
+        close(layer(x, graph, child_position=torch.tensor(places)), layer(x, left_first))
 
 
 def test_a_place_may_be_empty(close):
     layer = NaryTreeLSTM(IN, OUT, arity=3).double()
     x = features(TREE)
     places = torch.tensor([2, 0, 1, 1, 2, 0, 2])
-    close(layer(x, TREE, edge=places), literal(layer, x, TREE, places))
-    close(layer(x, TREE, edge=places.int()), layer(x, TREE, edge=places))
+    close(layer(x, TREE, child_position=places), literal(layer, x, TREE, places))
+    close(layer(x, TREE, child_position=places.int()), layer(x, TREE, child_position=places))
     graph = disjoint_union([TREE, TREE])
-    twice = layer(torch.cat([x, x]), graph, edge=places.repeat(2))
-    close(twice, torch.cat([layer(x, TREE, edge=places)] * 2))
+    twice = layer(torch.cat([x, x]), graph, child_position=places.repeat(2))
+    close(twice, torch.cat([layer(x, TREE, child_position=places)] * 2))
 
 
 def test_both_are_an_lstm_on_a_chain_and_differ_elsewhere(close):
@@ -249,8 +249,8 @@ def test_it_is_a_mixer_of_a_block():
     block = Block(NaryTreeLSTM(IN, IN), IN)
     x = torch.randn(10, IN)
     places = torch.tensor([1, 0, 1, 0, 1, 0, 1])
-    expected = x + block.mixer(block.mixer_norm(x), TREE, edge=places)
-    torch.testing.assert_close(block(x, TREE, edge=places), expected)
+    expected = x + block.mixer(block.mixer_norm(x), TREE, child_position=places)
+    torch.testing.assert_close(block(x, TREE, child_position=places), expected)
 
 
 def test_weights_are_redrawn_and_described():
@@ -301,20 +301,20 @@ def test_places_that_are_none_are_refused():
     three = EdgeList([[0, 1, 2], [3, 3, 3]], num_nodes=10)
     with pytest.raises(GraphError, match=r"must have arity=2 children at most, got one with 3\. "):
         layer(x, three)
-    for edge, sentence in (
+    for places, sentence in (
         (torch.tensor([0, 1, 2]), "below arity=2, got 2"),
         (torch.tensor([0, 1, -1]), "below arity=2, got -1"),
         (torch.tensor([0, 1, 1]), "got 2 children in one place below node 3"),
         (
             torch.tensor([0.0, 1, 1]),
-            "must hold whole numbers, the places of children, got torch.fl",
+            "must hold whole numbers, got torch.fl",
         ),
         (torch.tensor([True, True, False]), "must hold whole numbers"),
     ):
-        with pytest.raises(ArgumentError, match=f"NaryTreeLSTM: .*edge.*{sentence}"):
-            layer(x, three, edge=edge)
+        with pytest.raises(ArgumentError, match=f"NaryTreeLSTM: .*child_position.*{sentence}"):
+            layer(x, three, child_position=places)
     with pytest.raises(ShapeError, match=r"must have shape \[edges\] = \[3\], got \[2\]"):
-        layer(x, three, edge=torch.tensor([0, 1]))
+        layer(x, three, child_position=torch.tensor([0, 1]))
 
 
 def test_features_and_sizes_that_do_not_fit_are_refused(layer):

@@ -131,7 +131,7 @@ def _child_sum(dtype: torch.dtype) -> Sides:
 
 def _nary(dtype: torch.dtype) -> Sides:
     arity = 3
-    layer = NaryTreeLSTM(_DIM, _SIZE, arity).to(dtype)
+    layer = NaryTreeLSTM(_DIM, _SIZE, arity=arity).to(dtype)
 
     def theirs(given: Weights) -> Tensor:
         w, b, x = given["in_proj.weight"].chunk(4), given["in_proj.bias"].chunk(4), given["x"]

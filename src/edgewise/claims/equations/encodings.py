@@ -161,7 +161,7 @@ def _degrees(_: torch.dtype) -> Sides:
         return torch.stack([degree(ends, _N) for ends in (graph.target, graph.source)])
 
     def ours(graph: EdgeList) -> Tensor:
-        return torch.stack([degrees(graph, "in"), degrees(graph, "out")])
+        return torch.stack([degrees(graph, direction="in"), degrees(graph, direction="out")])
 
     return _of_graph(_directed(), ours, theirs)
 

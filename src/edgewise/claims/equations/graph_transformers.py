@@ -56,7 +56,7 @@ def _along_edges(dtype: torch.dtype) -> Sides:
 
 
 def _with_edges(dtype: torch.dtype) -> Sides:
-    layer = EdgeBlock(EdgeAttention(DIM, HEADS, EDGE), DIM, EDGE).to(dtype)
+    layer = EdgeBlock(EdgeAttention(DIM, HEADS, edge_dim=EDGE), DIM, edge_dim=EDGE).to(dtype)
     graph = multigraph()
     pairs = graph.edge_index.T.tolist()
     weights = scattered(layer) | {

@@ -91,7 +91,10 @@ def _t5(dtype: torch.dtype, graph: Graph, *, decoder: bool) -> Sides:
             T, S = graph.num_targets, graph.num_sources
             return self.layer.compute_bias(T, S, past_seen_tokens=S - T)
 
-    layer, original = T5RelativeBias(_H, 8, 20, bidirectional=not decoder).to(dtype), Bias()
+    layer, original = (
+        T5RelativeBias(_H, buckets=8, max_distance=20, bidirectional=not decoder).to(dtype),
+        Bias(),
+    )
     name = "relative_attention_bias.weight"
     target, source = torch.arange(graph.num_targets), torch.arange(graph.num_sources)
     held = graph.contains(target[:, None], source)

@@ -122,7 +122,7 @@ RECEPTIVE_FIELDS = (
             "the same without noise",
             partial(_beyond_the_field, family=family),
         )
-        for family in LOCAL | POOLING
+        for family in (*LOCAL, *POOLING)
     ),
     *(
         _law(

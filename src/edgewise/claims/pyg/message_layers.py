@@ -89,7 +89,7 @@ def _gine(dtype: torch.dtype, *, edge_dim: int | None, two_sets: bool) -> Sides:
     from torch_geometric.nn import GINEConv
 
     mlp = MLP(_IN, 8, out_dim=_OUT)
-    layer = GINEConvolution(mlp, _IN, edge_dim, eps=0.2, train_eps=True)
+    layer = GINEConvolution(mlp, _IN, edge_dim=edge_dim, eps=0.2, train_eps=True)
     original = GINEConv(_two_linear(), eps=0.2, train_eps=True, edge_dim=edge_dim)
     shape = (_IN if edge_dim is None else edge_dim,)
     return _sides(layer, original, pyg_names.GIN, dtype, two_sets=two_sets, edge=shape)

@@ -157,7 +157,7 @@ def _algorithm(dtype: torch.dtype) -> Sides:
 
 
 def _gps_layer(norm: str | None) -> GPSBlock:
-    local = GINEConvolution(MLP(_DIM, 8), _DIM, _EDGE)
+    local = GINEConvolution(MLP(_DIM, 8), _DIM, edge_dim=_EDGE)
     return GPSBlock(local, DotAttention(_DIM, heads=_HEADS), _DIM, norm=norm)
 
 
@@ -201,12 +201,16 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
     inputs = {
         "x": torch.randn(_N, _DIM, dtype=dtype),
         "edge": torch.randn(graph.num_edges, _EDGE, dtype=dtype),
-        "bias": torch.randn(_HEADS, found.num_edges, dtype=dtype),
+        "score_bias": torch.randn(_HEADS, found.num_edges, dtype=dtype),
     }
 
     def ours(given: Weights) -> Tensor:
         own = without(given, *inputs)
-        besides = {"everywhere": everywhere, "edge": given["edge"], "bias": given["bias"]}
+        besides = {
+            "everywhere": everywhere,
+            "edge": given["edge"],
+            "score_bias": given["score_bias"],
+        }
         return functional_call(layer, own, (given["x"], graph), besides)
 
     def theirs(given: Weights) -> Tensor:
@@ -227,7 +231,7 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
         heard = functional_call(local, part(local, "conv."), (x, graph.edge_index, given["edge"]))
         mask = torch.full((_HEADS, _N, _N), -torch.inf, dtype=dtype)
         mask = mask.index_put(
-            (torch.arange(_HEADS)[:, None], found.target, found.source), given["bias"]
+            (torch.arange(_HEADS)[:, None], found.target, found.source), given["score_bias"]
         )
         settings = {"attn_mask": mask, "need_weights": False}
         seen = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]

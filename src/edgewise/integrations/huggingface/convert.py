@@ -272,4 +272,4 @@ def unpadded(tokens: Tensor, attention_mask: Tensor, *, causal: bool = False) ->
     sizes = tuple(stop - start for start, stop in real)
     graph = disjoint_union(Causal(size) for size in sizes) if causal else Blocks(sizes)
     held = attention_mask.bool()
-    return Unpadded(tokens[held], graph, positions_within(sizes, tokens.device), sizes)
+    return Unpadded(tokens[held], graph, positions_within(sizes, device=tokens.device), sizes)

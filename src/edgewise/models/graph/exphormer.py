@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, GraphError, ShapeError
 from edgewise.graphs import (
@@ -20,11 +22,11 @@ from edgewise.graphs import (
 )
 from edgewise.layouts import edges
 from edgewise.models.card import Card
-from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
-from edgewise.models.graph.gps import gps_block
+from edgewise.models.graph.gps import GPS
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_nodes, check_size
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import factory
 
 __all__ = ["CARD", "Exphormer", "exphormer_graph"]
 
@@ -37,7 +39,7 @@ def exphormer_graph(
     sizes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Graph:
-    r"""Who attends to whom in an Exphormer: ``expander | hubs | local``, over nodes and hubs.
+    r"""The attention graph of an Exphormer: ``expander | hubs | local``, over nodes and hubs.
 
     .. math::
         E = \{j \to i : i, j \text{ in a random regular graph}\} \;\cup\;
@@ -126,7 +128,7 @@ def _with_alone(graph: Graph, added: int) -> Graph:
     return disjoint_union([graph, alone]) if added else graph
 
 
-class Exphormer(Layer):
+class Exphormer(GPS):
     r"""`GPS` over nodes and hubs, whose attention runs on an `exphormer_graph`.
 
     .. math::
@@ -149,6 +151,8 @@ class Exphormer(Layer):
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share dropped from what mixers and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
@@ -183,9 +187,9 @@ class Exphormer(Layer):
         self,
         in_dim: int,
         dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         hubs: int = 1,
         edge_dim: int | None = None,
         encoding_dim: int = 0,
@@ -193,33 +197,39 @@ class Exphormer(Layer):
         norm: str | None = "batch",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.dim, self.hubs = dim, check_size("Exphormer", "hubs", hubs, 0)
-        self.embedding = NodeEmbedding("Exphormer", in_dim, dim, encoding_dim=encoding_dim)
-        self.edge_embedding = EdgeEmbedding("Exphormer", edge_dim, dim)
-        self.blocks = nn.ModuleList(
-            gps_block(
-                dim,
-                heads,
-                edges=edge_dim is not None,
-                local=local,
-                norm=norm,
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-            )
-            for _ in range(check_size("Exphormer", "layers", layers, 0))
+        check_size("Exphormer", "hubs", hubs, 0)
+        made = factory("Exphormer", device, dtype)
+        super().__init__(
+            in_dim,
+            dim,
+            heads,
+            layers,
+            edge_dim=edge_dim,
+            encoding_dim=encoding_dim,
+            local=local,
+            norm=norm,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            **made,
         )
-        self.hub = nn.Parameter(torch.empty(hubs, dim))
-        self.kind_bias = nn.Parameter(torch.empty(layers, heads, 2 + 2 * hubs))
-        self.reset_parameters()
+        self.hubs = hubs
+        self.hub = nn.Parameter(torch.empty(hubs, dim, **made))
+        self.kind_bias = nn.Parameter(torch.empty(layers, heads, 2 + 2 * hubs, **made))
+        self._draw()
 
     def reset_parameters(self) -> None:
-        """Draw hubs and kinds of edges: N(0, 1), as embeddings start, and N(0, 0.02²)."""
+        """Draw all weights anew; hubs from N(0, 1), as embeddings, and kinds from N(0, 0.02²)."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
         nn.init.normal_(self.hub)
         nn.init.normal_(self.kind_bias, std=0.02)
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # kinds are the only bias
         self,
         x: Tensor,
         graph: Graph,
@@ -227,7 +237,10 @@ class Exphormer(Layer):
         everywhere: Graph,
         edge: Tensor | None = None,
         encoding: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("Exphormer", others, "edge", "encoding")
         x = self.embedding(x, encoding)
         e = self.edge_embedding(edge)
         check_nodes("Exphormer", x, graph)
@@ -241,10 +254,10 @@ class Exphormer(Layer):
         if added:
             hub = self.hub.repeat(added // self.hubs, 1)
             x = torch.cat([x, hub.expand(*x.shape[:-2], -1, -1)], -2)
-        among = remembered(_among, graph, added)
-        kinds = remembered(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
+        among = cached_by_graph(_among, graph, added)
+        kinds = cached_by_graph(_kinds, everywhere, graph, self.hubs, str(x.device), x.dtype)
         for block, bias in zip(self.blocks, self.kind_bias, strict=True):
-            x = block(x, among, everywhere=everywhere, edge=e, bias=bias @ kinds)
+            x = block(x, among, everywhere=everywhere, edge=e, score_bias=bias @ kinds)
         return x[..., :N, :]
 
     def extra_repr(self) -> str:
@@ -253,15 +266,13 @@ class Exphormer(Layer):
 
 def _among(graph: Graph, added: int) -> Graph:
     """The data's edges among nodes and hubs, in their order."""
-    found = edges(graph)
-    pairs = torch.stack([found.source, found.target])
-    return EdgeList(pairs, num_nodes=graph.num_targets + added)
+    return EdgeList(edges(graph).edge_index, num_nodes=graph.num_targets + added)
 
 
 def _kinds(everywhere: Graph, graph: Graph, hubs: int, device: str, dtype: torch.dtype) -> Tensor:
     """Of which kind every edge is, as one-hot columns: ``[2 + 2 * hubs, E]``."""
-    N, found, each = graph.num_targets, edges(everywhere, "cpu"), max(hubs, 1)
-    target, source = found.target, found.source
+    N, pairs, each = graph.num_targets, edges(everywhere, "cpu"), max(hubs, 1)
+    target, source = pairs.target, pairs.source
     into, out_of = 2 + (target - N) % each, 2 + hubs + (source - N) % each
     kind = torch.where(target < N, out_of, into)
     inside = (target < N) & (source < N)

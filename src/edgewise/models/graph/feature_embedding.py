@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.models.graph.sparse_dropout import FeatureDropout
 from edgewise.nn.checks import check_edge, check_features, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["EdgeEmbedding", "NodeEmbedding"]
 
@@ -23,6 +25,8 @@ class NodeEmbedding(Layer):
         dim: Width.
         encoding_dim: Numbers in each node's encoding ``p``; 0 for none.
         dropout: Share dropped from the features.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``.
@@ -39,14 +43,23 @@ class NodeEmbedding(Layer):
     """
 
     def __init__(
-        self, owner: str, in_dim: int, dim: int, *, encoding_dim: int = 0, dropout: float = 0.0
+        self,
+        owner: str,
+        in_dim: int,
+        dim: int,
+        *,
+        encoding_dim: int = 0,
+        dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("NodeEmbedding", device, dtype)
         self.owner = owner
         self.in_dim = check_size(owner, "in_dim", in_dim)
         self.encoding_dim = check_size(owner, "encoding_dim", encoding_dim, 0)
-        self.features = nn.Linear(in_dim, check_size(owner, "dim", dim))
-        self.encoding = nn.Linear(encoding_dim, dim, bias=False) if encoding_dim else None
+        self.features = nn.Linear(in_dim, check_size(owner, "dim", dim), **made)
+        self.encoding = nn.Linear(encoding_dim, dim, bias=False, **made) if encoding_dim else None
         self.dropout = FeatureDropout(dropout)
 
     def forward(self, x: Tensor, encoding: Tensor | None = None) -> Tensor:
@@ -63,14 +76,19 @@ class NodeEmbedding(Layer):
         check_features(self.owner, "encoding", encoding, self.encoding_dim, "encoding_dim")
         return x + self.encoding(encoding)
 
+    def extra_repr(self) -> str:
+        return f"{self.in_dim}, {self.features.out_features}, encoding_dim={self.encoding_dim}"
+
 
 class EdgeEmbedding(Layer):
     r"""Project the features of every edge, if the model has any: ``e_ij = W b_ij + b``.
 
     Args:
         owner: The model, for messages.
-        edge_dim: Features of every edge; None for a model that sees none.
+        edge_dim: Features of every edge; None for a model without them.
         dim: Width.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - edge: ``[*batch | 1, E, edge_dim]``, or None.
@@ -81,14 +99,28 @@ class EdgeEmbedding(Layer):
         ShapeError: features of another width.
     """
 
-    def __init__(self, owner: str, edge_dim: int | None, dim: int) -> None:
+    def __init__(
+        self,
+        owner: str,
+        edge_dim: int | None,
+        dim: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("EdgeEmbedding", device, dtype)
         self.owner = owner
         self.edge_dim = edge_dim
         self.features = (
-            None if edge_dim is None else nn.Linear(check_size(owner, "edge_dim", edge_dim), dim)
+            None
+            if edge_dim is None
+            else nn.Linear(check_size(owner, "edge_dim", edge_dim), dim, **made)
         )
 
     def forward(self, edge: Tensor | None) -> Tensor | None:
         check_edge(self.owner, edge, self.edge_dim)
         return None if self.features is None else self.features(edge)
+
+    def extra_repr(self) -> str:
+        return f"edge_dim={self.edge_dim}"

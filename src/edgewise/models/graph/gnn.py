@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
@@ -19,10 +21,11 @@ from edgewise.nn import (
     MoNetConvolution,
     TransformerConvolution,
 )
+from edgewise.nn.argument_names import refuse, without_none
 from edgewise.nn.blocks.activation import Activation, activation_named
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_choice, check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Factory, Layer, factory
 
 __all__ = ["CONVOLUTIONS", "GIN_CARD", "GNN", "MONET_CARD", "SAGE_CARD", "convolution_named"]
 
@@ -39,16 +42,16 @@ class GNN(Layer):
     ==================  ===========================================  =========================
     name                layer                                        called with
     ==================  ===========================================  =========================
-    ``"gcn"``           `GCNConvolution`                             edge weights, if any
-    ``"sage"``          `GraphConvolution`, mean                     edge weights, if any
-    ``"gin"``           `GINConvolution` of two linear maps          edge weights, if any
-    ``"monet"``         `MoNetConvolution`, two coordinates          ``degree_coordinates(graph)``
+    ``"gcn"``           `GCNConvolution`                             ``edge_weight``, if any
+    ``"sage"``          `GraphConvolution`, mean                     ``edge_weight``, if any
+    ``"gin"``           `GINConvolution` of two linear maps          ``edge_weight``, if any
+    ``"monet"``         `MoNetConvolution`, two coordinates          ``edge``: `degree_coordinates`
     ``"gat"``           `GATAttention`, heads side by side           --
     ``"gatv2"``         `GATv2Attention`, heads side by side         --
     ``"transformer"``   `TransformerConvolution`                     --
     ==================  ===========================================  =========================
 
-    Self-loops are the graph's business: GAT's paper reads ``graph | SelfLoops(n)``.
+    Self-loops are edges of the graph: that of GAT's paper is ``graph | SelfLoops(n)``.
 
     Args:
         in_dim: Features of every node.
@@ -62,10 +65,14 @@ class GNN(Layer):
         residual: Whether what goes into a layer is added to what comes out, before the norm:
             through a linear map ``S`` where the width changes.
         dropout: Share of features dropped behind every layer.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating.
-        - edge: what every convolution takes of the edges, in edge order; left out for none.
+        - edge: features or coordinates of the edges, in edge order, for convolutions that take
+            them; left out for none.
+        - edge_weight: weights of the edges, ``[*batch | 1, E]``, for convolutions that take them.
         - result: ``[*batch, N, dim]``; `NodeModel` and `GraphModel` predict from it.
 
     Raises:
@@ -91,53 +98,75 @@ class GNN(Layer):
         in_dim: int,
         dim: int,
         convolution: str | Convolution,
-        *,
         layers: int,
+        *,
         heads: int = 4,
         norm: str | None = None,
         activation: str | Activation = "relu",
         residual: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GNN", device, dtype)
         self.in_dim, self.dim = check_size("GNN", "in_dim", in_dim), check_size("GNN", "dim", dim)
         check_size("GNN", "layers", layers)
         if isinstance(convolution, str):
-            convolution = convolution_named(convolution, heads=heads, norm=norm)
+            convolution = convolution_named(convolution, heads=heads, norm=norm, **made)
         widths = [in_dim, *[dim] * (layers - 1)]
         self.convolutions = nn.ModuleList(convolution(width, dim) for width in widths)
-        self.norms = nn.ModuleList(norm_named("GNN", norm, dim) for _ in widths)
+        self.norms = nn.ModuleList(norm_named("GNN", norm, dim, **made) for _ in widths)
         self.skips = nn.ModuleList(
-            nn.Identity() if width == dim else nn.Linear(width, dim)
+            nn.Identity() if width == dim else nn.Linear(width, dim, **made)
             for width in (widths if residual else ())
         )
         self.activation = activation_named("GNN", activation)
         self.dropout = nn.Dropout(check_rate("GNN", "dropout", dropout))
 
-    def forward(self, x: Tensor, graph: Graph, *, edge: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        edge: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        **others: Never,
+    ) -> Tensor:
+        if others:
+            refuse("GNN", others, "edge", "edge_weight")
         check_features("GNN", "x", x, self.in_dim, "in_dim")
-        # A layer that knows no edges is called without.
-        given = {} if edge is None else {"edge": edge}
+        # A layer that takes no edge features, or no weights, is called without them.
+        given = without_none(edge=edge, edge_weight=edge_weight)
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
-            heard = convolution(x, graph, **given)
+            out = convolution(x, graph, **given)
             if self.skips:
-                heard = heard + self.skips[number](x)
-            x = self.dropout(self.activation(norm(heard)))
+                out = out + self.skips[number](x)
+            x = self.dropout(self.activation(norm(out)))
         return x
 
     def extra_repr(self) -> str:
         return f"in_dim={self.in_dim}, dim={self.dim}"
 
 
-def convolution_named(name: str, *, heads: int = 4, norm: str | None = None) -> Convolution:
+def convolution_named(
+    name: str,
+    *,
+    heads: int = 4,
+    norm: str | None = None,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+) -> Convolution:
     """What builds the layers of that name, from features before and after.
 
     Args:
         name: One of the table of `GNN`.
         heads: Attention heads, or Gaussian kernels.
         norm: Between the two linear maps of GIN.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Raises:
         ArgumentError: an unknown name.
@@ -149,16 +178,18 @@ def convolution_named(name: str, *, heads: int = 4, norm: str | None = None) -> 
     """
     check_choice("GNN", "convolution", name, CONVOLUTIONS)
     check_size("GNN", "heads", heads)
-    return lambda before, after: CONVOLUTIONS[name](_Place(before, after, heads, norm))
+    made = factory("GNN", device, dtype)
+    return lambda before, after: CONVOLUTIONS[name](_Place(before, after, heads, norm, made))
 
 
 class _Place(NamedTuple):
-    """Where a convolution stands, and what is asked of it."""
+    """Sizes and settings of one convolution in a stack."""
 
     before: int
     after: int
     heads: int
     norm: str | None
+    made: Factory
 
     @property
     def of_head(self) -> tuple[int, int, int]:
@@ -174,21 +205,23 @@ class _Place(NamedTuple):
     def two_linear(self) -> nn.Module:
         """GIN's MLP, with the norm inside that its paper has."""
         return nn.Sequential(
-            nn.Linear(self.before, self.after),
-            norm_named("GNN", self.norm, self.after),
+            nn.Linear(self.before, self.after, **self.made),
+            norm_named("GNN", self.norm, self.after, **self.made),
             nn.ReLU(),
-            nn.Linear(self.after, self.after),
+            nn.Linear(self.after, self.after, **self.made),
         )
 
 
 CONVOLUTIONS: dict[str, Callable[[_Place], nn.Module]] = {
-    "gcn": lambda at: GCNConvolution(at.before, at.after),
-    "sage": lambda at: GraphConvolution(at.before, at.after, reduce="mean"),
-    "gin": lambda at: GINConvolution(at.two_linear),
-    "monet": lambda at: MoNetConvolution(at.before, at.after, kernels=at.heads, coordinates=2),
-    "gat": lambda at: GATAttention(*at.of_head),
-    "gatv2": lambda at: GATv2Attention(*at.of_head),
-    "transformer": lambda at: TransformerConvolution(*at.of_head),
+    "gcn": lambda at: GCNConvolution(at.before, at.after, **at.made),
+    "sage": lambda at: GraphConvolution(at.before, at.after, reduce="mean", **at.made),
+    "gin": lambda at: GINConvolution(at.two_linear, **at.made),
+    "monet": lambda at: MoNetConvolution(
+        at.before, at.after, kernels=at.heads, coordinates=2, **at.made
+    ),
+    "gat": lambda at: GATAttention(*at.of_head, **at.made),
+    "gatv2": lambda at: GATv2Attention(*at.of_head, **at.made),
+    "transformer": lambda at: TransformerConvolution(*at.of_head, **at.made),
 }
 
 _PATH = "EdgeList([[0, 1, 1, 2], [1, 0, 2, 1]], num_nodes=3)"
@@ -199,7 +232,7 @@ SAGE_CARD = Card(
     " arXiv:1706.02216, algorithm 1",
     r"x_i \leftarrow \mathrm{relu}\Big(U x_i + \frac{1}{|N(i)|} \sum_{j \in N(i)} V x_j\Big)",
     'NodeModel(GNN(5, 16, "sage", layers=2), 16, 3)',
-    "All neighbors are read; drawing some of them is the training's business. Vectors are not"
+    "All neighbors are read; sampling some of them is left to the training. Vectors are not"
     " divided by their length behind a layer; `GraphConvolution(normalize=True)` does it.",
     f"model(torch.randn(3, 5), {_PATH})",
 )

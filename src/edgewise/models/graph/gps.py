@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Never
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.nn import MLP, DotAttention, GINConvolution, GINEConvolution, GPSBlock
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.ops.bias import Bias
 
 __all__ = ["CARD", "GPS", "gps_block"]
@@ -30,7 +34,7 @@ class GPS(Layer):
         dim: Width.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         encoding_dim: Numbers in each node's encoding: `random_walk`, or Laplacian eigenvectors,
             whose signs are to be turned in training (`random_signs`).
         local: Builds the mixer over the edges, once for each block, called as
@@ -39,14 +43,16 @@ class GPS(Layer):
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share dropped from what mixers and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
-        - everywhere: who attends to whom, as in `GPSBlock`: ``Blocks(sizes)`` for a batch of
+        - everywhere: the graph of the attention, as in `GPSBlock`: ``Blocks(sizes)`` for a batch of
             graphs, ``Complete(N)`` for one.
         - edge: ``[*batch | 1, E, edge_dim]``, in the edge order of ``graph``.
         - encoding: ``[*batch | none, N, encoding_dim]``.
-        - bias: added to the scores of every attention.
+        - score_bias: added to the scores of every attention.
         - result: ``[*batch, N, dim]``; `GraphModel` and `NodeModel` predict from it.
 
     Raises:
@@ -80,21 +86,25 @@ class GPS(Layer):
         self,
         in_dim: int,
         dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         edge_dim: int | None = None,
         encoding_dim: int = 0,
         local: Callable[[], nn.Module] | None = None,
         norm: str | None = "batch",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_size("GPS", "layers", layers, 0)
+        owner = type(self).__name__
+        made = factory(owner, device, dtype)
+        check_size(owner, "layers", layers, 0)
         self.dim = dim
-        self.embedding = NodeEmbedding("GPS", in_dim, dim, encoding_dim=encoding_dim)
-        self.edge_embedding = EdgeEmbedding("GPS", edge_dim, dim)
+        self.embedding = NodeEmbedding(owner, in_dim, dim, encoding_dim=encoding_dim, **made)
+        self.edge_embedding = EdgeEmbedding(owner, edge_dim, dim, **made)
         self.blocks = nn.ModuleList(
             gps_block(
                 dim,
@@ -104,6 +114,7 @@ class GPS(Layer):
                 norm=norm,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
+                **made,
             )
             for _ in range(layers)
         )
@@ -116,12 +127,15 @@ class GPS(Layer):
         everywhere: Graph,
         edge: Tensor | None = None,
         encoding: Tensor | None = None,
-        bias: Tensor | Bias | None = None,
+        score_bias: Tensor | Bias | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GPS", others, "score_bias", "edge", "encoding")
         x = self.embedding(x, encoding)
         e = self.edge_embedding(edge)
         for block in self.blocks:
-            x = block(x, graph, everywhere=everywhere, edge=e, bias=bias)
+            x = block(x, graph, everywhere=everywhere, edge=e, score_bias=score_bias)
         return x
 
     def extra_repr(self) -> str:
@@ -137,6 +151,8 @@ def gps_block(
     norm: str | None = "batch",
     dropout: float = 0.0,
     attention_dropout: float = 0.0,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> GPSBlock:
     """A `GPSBlock` of `DotAttention` and a local mixer: graph isomorphism where none is given.
 
@@ -148,21 +164,24 @@ def gps_block(
         norm: As in `GPSBlock`.
         dropout: Share dropped from what mixers and MLP return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> gps_block(16, 4, edges=True).local.mixer
         GINEConvolution(
-          dim=16, edge_dim=16
+          dim=16, edge_dim=16, eps=0, train_eps=False
           (mlp): MLP(...
     """
+    made = factory("gps_block", device, dtype)
     if local is not None:
         mixer = local()
     elif edges:
-        mixer = GINEConvolution(MLP(dim, dim), dim)
+        mixer = GINEConvolution(MLP(dim, dim, **made), dim, **made)
     else:
-        mixer = GINConvolution(MLP(dim, dim))
-    attention = DotAttention(dim, heads, dropout=attention_dropout)
-    return GPSBlock(mixer, attention, dim, norm=norm, dropout=dropout)
+        mixer = GINConvolution(MLP(dim, dim, **made), **made)
+    attention = DotAttention(dim, heads, dropout=attention_dropout, **made)
+    return GPSBlock(mixer, attention, dim, norm=norm, dropout=dropout, **made)
 
 
 _BONDS = "EdgeList([[0, 1, 1, 2], [1, 0, 2, 1]], num_nodes=3)"

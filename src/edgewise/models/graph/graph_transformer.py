@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Never
+
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.graph.feature_embedding import EdgeEmbedding, NodeEmbedding
 from edgewise.nn import MLP, Block, DotAttention, EdgeAttention, EdgeBlock
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_edges, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "EDGES_CARD", "GraphTransformer"]
 
@@ -37,11 +42,13 @@ class GraphTransformer(Layer):
         dim: Width of nodes, and of edges.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         encoding_dim: Numbers in each node's encoding, such as its Laplacian eigenvectors.
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share dropped from what attention and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
@@ -74,28 +81,33 @@ class GraphTransformer(Layer):
         self,
         in_dim: int,
         dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         edge_dim: int | None = None,
         encoding_dim: int = 0,
         norm: str | None = "batch",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GraphTransformer", device, dtype)
         check_size("GraphTransformer", "layers", layers, 0)
         self.dim = dim
-        self.embedding = NodeEmbedding("GraphTransformer", in_dim, dim, encoding_dim=encoding_dim)
-        self.edge_embedding = EdgeEmbedding("GraphTransformer", edge_dim, dim)
+        self.embedding = NodeEmbedding(
+            "GraphTransformer", in_dim, dim, encoding_dim=encoding_dim, **made
+        )
+        self.edge_embedding = EdgeEmbedding("GraphTransformer", edge_dim, dim, **made)
 
         def block() -> Block | EdgeBlock:
             if edge_dim is not None:
-                attention = EdgeAttention(dim, heads, dropout=attention_dropout)
-                return EdgeBlock(attention, dim, norm=norm, dropout=dropout)
-            attention = DotAttention(dim, heads, dropout=attention_dropout)
-            mlp = MLP(dim, 2 * dim)
-            return Block(attention, dim, norm=norm, order="post", mlp=mlp, dropout=dropout)
+                attention = EdgeAttention(dim, heads, dropout=attention_dropout, **made)
+                return EdgeBlock(attention, dim, norm=norm, dropout=dropout, **made)
+            attention = DotAttention(dim, heads, dropout=attention_dropout, **made)
+            mlp = MLP(dim, 2 * dim, **made)
+            return Block(attention, dim, norm=norm, order="post", mlp=mlp, dropout=dropout, **made)
 
         self.blocks = nn.ModuleList(block() for _ in range(layers))
 
@@ -106,7 +118,10 @@ class GraphTransformer(Layer):
         *,
         edge: Tensor | None = None,
         encoding: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GraphTransformer", others, "edge", "encoding")
         x = self.embedding(x, encoding)
         e = self.edge_embedding(edge)
         if e is None:

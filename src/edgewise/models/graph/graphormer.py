@@ -1,11 +1,13 @@
-"""Graphormer: full attention inside each graph, told by biases how its nodes are connected."""
+"""Graphormer: full attention inside each graph, with biases from paths between its nodes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ShapeError
 from edgewise.graphs import Blocks, Complete, EdgeList, Graph
@@ -23,9 +25,10 @@ from edgewise.nn import (
     shortest_path_edges,
     shortest_paths,
 )
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import check_edge, check_edges, check_nodes, check_rate, check_size
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Graphormer", "Structure"]
 
@@ -44,7 +47,7 @@ class Graphormer(Layer):
     (`PathBias`). All layers share these biases. All graphs of a batch are one graph of complete
     blocks, a virtual node behind the nodes of each; nothing is padded.
 
-    What is worked out about a graph, distances and paths, is remembered by it: keep the batches
+    Distances and paths are computed once for each graph and stored with it: keep the batches
     of a data set, or call ``model.structure(graph, readout)`` where they are loaded.
 
     Args:
@@ -53,13 +56,15 @@ class Graphormer(Layer):
         out_dim: Numbers predicted for every graph.
         heads: Attention heads.
         layers: Blocks.
-        edge_dim: Features of every edge; None for a model that sees no edge features.
+        edge_dim: Features of every edge; None for a model without edge features.
         hidden: Hidden features of the MLPs; ``dim`` when left out, as in the paper.
         max_degree: Larger degrees share a vector.
         max_distance: Longer distances share a number.
         max_hops: Edges of a path that count, those next to the target.
         dropout: Share dropped of what nodes start from, and from what attention and MLPs return.
         attention_dropout: Share dropped of the attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating; kinds of nodes as one-hot vectors.
@@ -93,9 +98,9 @@ class Graphormer(Layer):
         in_dim: int,
         dim: int,
         out_dim: int,
-        *,
         heads: int,
         layers: int,
+        *,
         edge_dim: int | None = None,
         hidden: int | None = None,
         max_degree: int = 63,
@@ -103,34 +108,42 @@ class Graphormer(Layer):
         max_hops: int = 5,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Graphormer", device, dtype)
         check_size("Graphormer", "layers", layers, 0)
         self.dim = dim
         self.max_distance = check_size("Graphormer", "max_distance", max_distance)
         self.edge_dim = edge_dim
-        self.embedding = NodeEmbedding("Graphormer", in_dim, dim)
-        self.degree = DegreeEncoding(max_degree, dim)
+        self.embedding = NodeEmbedding("Graphormer", in_dim, dim, **made)
+        self.degree = DegreeEncoding(max_degree, dim, **made)
         # One distance more, which is that of virtual nodes.
-        self.spatial = SpatialBias(heads, max_distance + 1)
-        self.path = None if edge_dim is None else PathBias(heads, edge_dim, max_hops)
-        self.virtual = nn.Parameter(torch.empty(dim))
+        self.spatial = SpatialBias(heads, max_distance + 1, **made)
+        self.path = None if edge_dim is None else PathBias(heads, edge_dim, max_hops, **made)
+        self.virtual = nn.Parameter(torch.empty(dim, **made))
         self.dropout = nn.Dropout(check_rate("Graphormer", "dropout", dropout))
         self.blocks = nn.ModuleList(
             Block(
-                DotAttention(dim, heads, dropout=attention_dropout),
+                DotAttention(dim, heads, dropout=attention_dropout, **made),
                 dim,
-                mlp=MLP(dim, dim if hidden is None else hidden, activation="gelu"),
+                mlp=MLP(dim, dim if hidden is None else hidden, activation="gelu", **made),
                 dropout=dropout,
+                **made,
             )
             for _ in range(layers)
         )
-        self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, check_size("Graphormer", "out_dim", out_dim))
-        self.reset_parameters()
+        self.norm = nn.LayerNorm(dim, **made)
+        self.head = nn.Linear(dim, check_size("Graphormer", "out_dim", out_dim), **made)
+        self._draw()
 
     def reset_parameters(self) -> None:
-        """Draw what is not a layer's: the virtual node, from N(0, 0.02²)."""
+        """Draw all weights anew; the virtual node from N(0, 0.02²)."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
         nn.init.normal_(self.virtual, std=0.02)
 
     def forward(
@@ -140,10 +153,13 @@ class Graphormer(Layer):
         *,
         readout: Graph | None = None,
         edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
-        found = self.features(x, graph, readout=readout, edge=edge).u
-        assert found is not None
-        return self.head(found if readout is not None else found.squeeze(-2))
+        if others:
+            refuse("Graphormer", others, "edge", "readout")
+        virtual = self.features(x, graph, readout=readout, edge=edge).u
+        assert virtual is not None
+        return self.head(virtual if readout is not None else virtual.squeeze(-2))
 
     def features(
         self,
@@ -157,24 +173,26 @@ class Graphormer(Layer):
         x = self.embedding(x) + self.degree(graph)
         check_nodes("Graphormer", x, graph)
         check_edge("Graphormer", edge, self.edge_dim)
-        found = self.structure(graph, readout)
-        x = torch.cat([x, self.virtual.expand(*x.shape[:-2], len(found.virtual), -1)], -2)
-        x = self.dropout(x.index_select(-2, found.order.to(x.device)))
-        bias = self.spatial(found.distance.to(x.device))
-        if edge is not None and self.path is not None and found.paths is not None:
+        structure = self.structure(graph, readout)
+        x = torch.cat([x, self.virtual.expand(*x.shape[:-2], len(structure.virtual), -1)], -2)
+        x = self.dropout(x.index_select(-2, structure.order.to(x.device)))
+        bias = self.spatial(structure.distance.to(x.device))
+        if edge is not None and self.path is not None and structure.paths is not None:
             check_edges("Graphormer", edge, x, graph)
-            bias = bias + self.path(edge, found.paths.to(x.device))
+            bias = bias + self.path(edge, structure.paths.to(x.device))
         for block in self.blocks:
-            x = block(x, found.pairs, bias=bias)
+            x = block(x, structure.pairs, score_bias=bias)
         x = self.norm(x)
-        nodes, virtual = (x.index_select(-2, i.to(x.device)) for i in (found.nodes, found.virtual))
+        nodes, virtual = (
+            x.index_select(-2, i.to(x.device)) for i in (structure.nodes, structure.virtual)
+        )
         return GraphFeatures(nodes, None, virtual)
 
     def structure(self, graph: Graph, readout: Graph | None = None) -> Structure:
-        """What the model reads off a graph: worked out once, and remembered by the graph."""
+        """Compute all that the model needs of a graph: once, and stored with the graph."""
         readout = Complete(1, graph.num_targets) if readout is None else readout
         hops = 0 if self.path is None else self.path.length
-        return remembered(_structure, graph, readout, self.max_distance, hops)
+        return cached_by_graph(_structure, graph, readout, self.max_distance, hops)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -185,14 +203,14 @@ class Structure:
     """A batch of graphs, each with a virtual node behind its nodes.
 
     Attributes:
-        pairs: Who attends to whom: complete blocks.
+        pairs: The graph of attention: complete blocks.
         order: From nodes, and then virtual nodes, to blocks: ``[N + G]``.
         nodes: Where the nodes are in the blocks: ``[N]``.
         virtual: Where the virtual nodes are: ``[G]``.
         distance: Of every pair: hops, at most the largest distance; one more for pairs of a
             virtual node; -1 for pairs without a path.
-        paths: Which edges lie between every pair, as `shortest_path_edges` tells them; None for
-            a model that sees no edge features.
+        paths: Which edges lie between every pair, as `shortest_path_edges` returns them; None for
+            a model without edge features.
     """
 
     pairs: Graph
@@ -212,8 +230,8 @@ def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> St
     nodes = (~is_virtual).nonzero()[:, 0]
     order = torch.empty(N + G, dtype=torch.int64)
     order[nodes], order[virtual] = torch.arange(N), torch.arange(N, N + G)
-    walked, asked = edges(graph, "cpu"), edges(pairs, "cpu")
-    ends = torch.stack([nodes[walked.source], nodes[walked.target]])
+    bonds, among_all = edges(graph, "cpu"), edges(pairs, "cpu")
+    ends = torch.stack([nodes[bonds.source], nodes[bonds.target]])
     among = EdgeList(ends, num_nodes=N + G)
     if not bool(pairs.contains(ends[1], ends[0]).all()):
         raise ShapeError(
@@ -221,7 +239,7 @@ def _structure(graph: Graph, readout: Graph, max_distance: int, hops: int) -> St
             "Blocks([1] * graphs, sizes), with the nodes of every graph in their order."
         )
     distance = shortest_paths(among, pairs).clamp(max=max_distance)
-    distance[is_virtual[asked.target] | is_virtual[asked.source]] = max_distance + 1
+    distance[is_virtual[among_all.target] | is_virtual[among_all.source]] = max_distance + 1
     return Structure(
         pairs=pairs,
         order=order,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
+from edgewise.nn.layer import factory
 
 __all__ = ["Pointwise"]
 
@@ -19,6 +22,8 @@ class Pointwise(nn.Linear):
         in_features: Features of every node before.
         out_features: Features of every node after.
         bias: Whether there is a bias ``b``.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> import torch
@@ -26,6 +31,17 @@ class Pointwise(nn.Linear):
         >>> Pointwise(4, 8)(torch.zeros(3, 4), Complete(3)).shape
         torch.Size([3, 8])
     """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, **factory("Pointwise", device, dtype))
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # called as a mixer is
         self,

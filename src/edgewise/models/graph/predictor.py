@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
 from edgewise.nn import MLP
-from edgewise.nn.layer import Layer
+from edgewise.nn.argument_names import without_none
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["GraphModel", "NodeModel"]
 
@@ -23,6 +26,8 @@ class NodeModel(Layer):
         dim: Width of the trunk.
         out_dim: Numbers predicted: classes, or 1 for a value.
         head: Any module from ``dim`` to ``out_dim`` features; a linear map when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``.
@@ -40,14 +45,26 @@ class NodeModel(Layer):
     """
 
     def __init__(
-        self, trunk: nn.Module, dim: int, out_dim: int, *, head: nn.Module | None = None
+        self,
+        trunk: nn.Module,
+        dim: int,
+        out_dim: int,
+        *,
+        head: nn.Module | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("NodeModel", device, dtype)
         self.trunk = trunk
-        self.head = nn.Linear(dim, out_dim) if head is None else head
+        self.dim, self.out_dim = dim, out_dim
+        self.head = nn.Linear(dim, out_dim, **made) if head is None else head
 
     def forward(self, x: Tensor, graph: Graph, **given: Any) -> Tensor:
-        return self.head(self.trunk(x, graph, **_there(given)))
+        return self.head(self.trunk(x, graph, **without_none(**given)))
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, {self.out_dim}"
 
 
 class GraphModel(Layer):
@@ -64,6 +81,8 @@ class GraphModel(Layer):
         dim: Width of the trunk.
         out_dim: Numbers predicted: classes, or 1 for a value.
         head: Any module from ``dim`` to ``out_dim`` features; an MLP with GELU when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``.
@@ -84,21 +103,30 @@ class GraphModel(Layer):
     """
 
     def __init__(
-        self, trunk: nn.Module, dim: int, out_dim: int, *, head: nn.Module | None = None
+        self,
+        trunk: nn.Module,
+        dim: int,
+        out_dim: int,
+        *,
+        head: nn.Module | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GraphModel", device, dtype)
         self.trunk = trunk
-        self.head = MLP(dim, dim, out_dim=out_dim, activation="gelu") if head is None else head
+        self.dim, self.out_dim = dim, out_dim
+        self.head = (
+            MLP(dim, dim, out_dim=out_dim, activation="gelu", **made) if head is None else head
+        )
 
     def forward(
         self, x: Tensor, graph: Graph, *, readout: Graph | None = None, **given: Any
     ) -> Tensor:
-        h = self.trunk(x, graph, **_there(given))
+        h = self.trunk(x, graph, **without_none(**given))
         if readout is not None:
             return self.head(aggregate(h, readout, "mean"))
         return self.head(h.mean(-2, keepdim=True)).squeeze(-2)
 
-
-def _there(given: dict[str, Any]) -> dict[str, Any]:
-    """Without what is None: a trunk that knows no encodings, or no edges, is called without."""
-    return {name: item for name, item in given.items() if item is not None}
+    def extra_repr(self) -> str:
+        return f"{self.dim}, {self.out_dim}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.graph.feature_embedding import NodeEmbedding
 from edgewise.nn import MLP, Block
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["Trunk"]
 
@@ -29,6 +31,8 @@ class Trunk(Layer):
         mixers: One for each block, called as ``mixer(x, graph, **given)``.
         encoding_dim: Numbers in each node's encoding ``p``; 0 for none.
         dropout: Share dropped from the features, and from what mixers and MLPs return.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``.
@@ -50,16 +54,25 @@ class Trunk(Layer):
         *,
         encoding_dim: int = 0,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Trunk", device, dtype)
         self.embedding = NodeEmbedding(
-            "Trunk", in_dim, dim, encoding_dim=encoding_dim, dropout=dropout
+            "Trunk", in_dim, dim, encoding_dim=encoding_dim, dropout=dropout, **made
         )
         self.blocks = nn.ModuleList(
-            Block(mixer, dim, mlp=MLP(dim, 2 * dim, activation="gelu"), dropout=dropout)
+            Block(
+                mixer,
+                dim,
+                mlp=MLP(dim, 2 * dim, activation="gelu", **made),
+                dropout=dropout,
+                **made,
+            )
             for mixer in mixers
         )
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim, **made)
 
     def forward(
         self, x: Tensor, graph: Graph, *, encoding: Tensor | None = None, **given: Any
@@ -68,3 +81,6 @@ class Trunk(Layer):
         for block in self.blocks:
             x = block(x, graph, **given)
         return self.norm(x)
+
+    def extra_repr(self) -> str:
+        return f"{self.embedding.in_dim}, {self.embedding.features.out_features}"

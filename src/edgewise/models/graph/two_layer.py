@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
@@ -13,7 +15,7 @@ from edgewise.models.graph.pointwise import Pointwise
 from edgewise.models.graph.sparse_dropout import FeatureDropout
 from edgewise.nn import GATAttention, GCNConvolution
 from edgewise.nn.checks import check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["GAT", "GAT_CARD", "GCN", "GCN_CARD", "Perceptron", "TwoLayers"]
 
@@ -53,9 +55,12 @@ class TwoLayers(Layer):
         hidden = self.activation(self.first(self.feature_dropout(x), graph))
         return self.second(self.dropout(hidden), graph)
 
+    def extra_repr(self) -> str:
+        return f"activation={getattr(self.activation, '__name__', repr(self.activation))}"
+
 
 class Perceptron(TwoLayers):
-    """Two layers that see no graph: the baseline of the GCN paper.
+    """Two layers without a graph: the baseline of the GCN paper.
 
     Example:
         >>> import torch
@@ -64,8 +69,18 @@ class Perceptron(TwoLayers):
         torch.Size([4, 3])
     """
 
-    def __init__(self, in_dim: int, dim: int, out_dim: int, *, dropout: float = 0.5) -> None:
-        layers = Pointwise(in_dim, dim), Pointwise(dim, out_dim)
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        out_dim: int,
+        *,
+        dropout: float = 0.5,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        made = factory("Perceptron", device, dtype)
+        layers = Pointwise(in_dim, dim, **made), Pointwise(dim, out_dim, **made)
         super().__init__(*layers, activation=F.relu, dropout=dropout)
 
 
@@ -83,8 +98,18 @@ class GCN(TwoLayers):
         arXiv:1609.02907, equation 9 and section 5.2 (16 hidden features, dropout 0.5).
     """
 
-    def __init__(self, in_dim: int, dim: int, out_dim: int, *, dropout: float = 0.5) -> None:
-        layers = GCNConvolution(in_dim, dim), GCNConvolution(dim, out_dim)
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        out_dim: int,
+        *,
+        dropout: float = 0.5,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        made = factory("GCN", device, dtype)
+        layers = GCNConvolution(in_dim, dim, **made), GCNConvolution(dim, out_dim, **made)
         super().__init__(*layers, activation=F.relu, dropout=dropout)
 
 
@@ -99,6 +124,8 @@ class GAT(TwoLayers):
         out_dim: Numbers predicted.
         heads: Heads of the first layer.
         dropout: Share dropped of features and of attention weights.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> import torch
@@ -112,10 +139,19 @@ class GAT(TwoLayers):
     """
 
     def __init__(
-        self, in_dim: int, head_dim: int, out_dim: int, *, heads: int = 8, dropout: float = 0.6
+        self,
+        in_dim: int,
+        head_dim: int,
+        out_dim: int,
+        *,
+        heads: int = 8,
+        dropout: float = 0.6,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        first = GATAttention(in_dim, head_dim, heads, dropout=dropout)
-        second = GATAttention(heads * head_dim, out_dim, 1, concat=False, dropout=dropout)
+        made = factory("GAT", device, dtype)
+        first = GATAttention(in_dim, head_dim, heads, dropout=dropout, **made)
+        second = GATAttention(heads * head_dim, out_dim, 1, concat=False, dropout=dropout, **made)
         super().__init__(first, second, activation=F.elu, dropout=dropout)
 
 
@@ -137,6 +173,6 @@ GAT_CARD = Card(
     r"h_i' = \big\Vert_h \mathrm{elu} \sum_{j \in N(i)} w_{ij} W h_j, \quad"
     r" w_{ij} = \mathrm{softmax}_j \, \mathrm{LeakyReLU}(a^\top [W h_i \, \Vert \, W h_j])",
     "GAT(5, 8, 3, heads=8)",
-    "Self-loops are the graph's business: the paper's network reads `graph | SelfLoops(n)`.",
+    "Self-loops are edges of the graph: that of the paper's network is `graph | SelfLoops(n)`.",
     f"model(torch.randn(3, 5), {_TRIANGLE} | SelfLoops(3))",
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, Window, disjoint_union
@@ -18,8 +20,8 @@ from edgewise.nn import (
     LightweightConvolution,
 )
 from edgewise.nn.checks import check_choice, check_features, check_nodes
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "DYNAMIC_CARD", "Convolutional"]
 
@@ -33,7 +35,7 @@ class Convolutional(Layer):
         x \leftarrow \mathrm{norm}(x + \mathrm{conv}_l(x)), \qquad
         x \leftarrow \mathrm{norm}(x + \mathrm{mlp}(x))
 
-    The graph says where sequences start and end (`Causal`, `Complete`, `Blocks`, or a
+    The graph defines where sequences start and end (`Causal`, `Complete`, `Blocks`, or a
     `disjoint_union` of them), each kernel how far a node reads within its sequence.
 
     Args:
@@ -46,6 +48,8 @@ class Convolutional(Layer):
         hidden: Features inside the MLPs; ``4 * dim`` when left out.
         dropout: Share dropped from what convolutions and MLPs return.
         weight_dropout: Share of normalized weights dropped.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -82,8 +86,11 @@ class Convolutional(Layer):
         hidden: int | None = None,
         dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Convolutional", device, dtype)
         check_choice("Convolutional", "kind", kind, _KINDS)
         even = [kernel for kernel in kernels if kernel % 2 == 0]
         if not kernels or (even and not causal):
@@ -97,11 +104,14 @@ class Convolutional(Layer):
         self.kernels = tuple(kernels)
         self.blocks = nn.ModuleList(
             Block(
-                GatedConvolution(_KINDS[kind](dim, heads, kernel, dropout=weight_dropout), dim),
+                GatedConvolution(
+                    _KINDS[kind](dim, heads, kernel, dropout=weight_dropout, **made), dim, **made
+                ),
                 dim,
                 order="post",
-                mlp=MLP(dim, 4 * dim if hidden is None else hidden),
+                mlp=MLP(dim, 4 * dim if hidden is None else hidden, **made),
                 dropout=dropout,
+                **made,
             )
             for kernel in kernels
         )
@@ -110,7 +120,7 @@ class Convolutional(Layer):
         check_features("Convolutional", "x", x, self.dim, "dim")
         check_nodes("Convolutional", x, graph)
         for block, kernel in zip(self.blocks, self.kernels, strict=True):
-            x = block(x, remembered(_windows, graph, kernel, self.causal))
+            x = block(x, cached_by_graph(_windows, graph, kernel, self.causal))
         return x
 
     def extra_repr(self) -> str:

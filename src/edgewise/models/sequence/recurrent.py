@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.sequence.sequences import sequences
 from edgewise.nn.checks import check_choice, check_features, check_nodes, check_rate, check_size
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "GRU_CARD", "Recurrent"]
 
@@ -27,7 +28,7 @@ class Recurrent(Layer):
 
     .. math::  h_i = \mathrm{cell}(x_i, h_{i - 1}), \qquad h_{-1} = 0
 
-    The graph says where sequences start and end, and what a node may depend on: ``Causal(n)`` is
+    The graph defines where sequences start and end, and what a node may depend on: ``Causal(n)`` is
     one sequence, `Blocks` or a `disjoint_union` of `Causal` are many of any lengths, which are
     packed and not padded. Reading forwards needs a graph that holds at least all earlier nodes of
     the same sequence; reading both ways, one that holds all of them (`Complete`, `Blocks`).
@@ -38,6 +39,8 @@ class Recurrent(Layer):
         layers: Layers, one on top of the other.
         bidirectional: Whether sequences are read both ways, each with ``dim / 2`` features.
         dropout: Share of features dropped, in training, between layers.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -48,8 +51,8 @@ class Recurrent(Layer):
     Raises:
         ArgumentError: an unknown kind, a size or share out of range, dropout without a layer
             above, or an odd ``dim`` that has to be halved.
-        GraphError: the graph is not sequences side by side, or lets a node see less than the
-            recurrence does.
+        GraphError: the graph is not sequences side by side, or holds less than the recurrence
+            reads.
         ShapeError: features or nodes that do not fit the layer or the graph.
 
     Gradients: to ``x`` and the parameters.
@@ -76,8 +79,11 @@ class Recurrent(Layer):
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Recurrent", device, dtype)
         check_choice("Recurrent", "kind", kind, _KINDS)
         self.dim = check_size("Recurrent", "dim", dim)
         self.kind = kind
@@ -99,6 +105,7 @@ class Recurrent(Layer):
             check_size("Recurrent", "layers", layers),
             dropout=dropout,
             bidirectional=bidirectional,
+            **made,
         )
 
     def reset_parameters(self) -> None:
@@ -108,16 +115,16 @@ class Recurrent(Layer):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         check_features("Recurrent", "x", x, self.dim, "dim")
         check_nodes("Recurrent", x, graph)
-        packing = remembered(_packing, graph, self.bidirectional, str(x.device))
+        packing = cached_by_graph(_packing, graph, self.bidirectional, str(x.device))
         if not x.numel():
             return x.new_zeros(x.shape)
         # Steps first, then sequences, then batch entries: each step of a pack lies in one piece.
         rows = x.reshape(-1, *x.shape[-2:]).index_select(-2, packing.order).transpose(0, 1)
         batch = rows.shape[1]
         packed = PackedSequence(rows.flatten(0, 1), packing.steps * batch)
-        found: Tensor = self.network(packed)[0].data
-        found = found.unflatten(0, (-1, batch)).transpose(0, 1).index_select(-2, packing.place)
-        return found.reshape(x.shape)
+        states: Tensor = self.network(packed)[0].data
+        states = states.unflatten(0, (-1, batch)).transpose(0, 1).index_select(-2, packing.place)
+        return states.reshape(x.shape)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, kind={self.kind!r}, bidirectional={self.bidirectional}"

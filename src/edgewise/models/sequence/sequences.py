@@ -1,4 +1,4 @@
-"""A graph as sequences side by side: what models that follow an order ask of it."""
+"""Sequences of a graph: first nodes and sizes of its blocks, for models that follow an order."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def sequences(owner: str, graph: Graph, *, both_ways: bool) -> tuple[Ints, Ints]
     """First node and number of nodes of every sequence, empty ones left out.
 
     Args:
-        owner: Who asks, for the message.
-        graph: Complete or causal blocks side by side, whatever it is called.
-        both_ways: Whether a node is to see what comes after it, which a causal block forbids.
+        owner: Name of the model, for messages.
+        graph: Complete or causal blocks side by side, in any family.
+        both_ways: Whether a node reads what comes after it, which a causal block forbids.
 
     Raises:
         GraphError: the graph is something else.
@@ -33,21 +33,21 @@ def sequences(owner: str, graph: Graph, *, both_ways: bool) -> tuple[Ints, Ints]
         >>> first.tolist(), sizes.tolist()
         ([0, 2], [2, 3])
     """
-    found = ragged(graph)
+    blocks = ragged(graph)
     if (
-        found is None
-        or not np.array_equal(found.first_target, found.first_source)
-        or not np.array_equal(found.targets, found.sources)
-        or not found.holds_all_targets
+        blocks is None
+        or not np.array_equal(blocks.first_target, blocks.first_source)
+        or not np.array_equal(blocks.targets, blocks.sources)
+        or not blocks.holds_all_targets
     ):
         raise GraphError(
             f"{owner}: graph must be sequences side by side, got {graph}. Use Causal(n), "
             f"Complete(n), Blocks(sizes), or a disjoint_union of them."
         )
-    if both_ways and bool(found.causal.any()):
+    if both_ways and bool(blocks.causal.any()):
         raise GraphError(
-            f"{owner}: graph must let every node see its whole sequence, because the layer looks "
+            f"{owner}: graph must let every node read its whole sequence, because the layer reads "
             f"both ways, got {graph}, which is causal. Use Complete or Blocks, or build a layer "
-            f"that only looks back."
+            f"that reads one way."
         )
-    return found.first_target, found.targets
+    return blocks.first_target, blocks.targets

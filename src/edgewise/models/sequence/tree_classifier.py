@@ -1,15 +1,20 @@
-"""Classifiers of trees: a Tree-LSTM that says something about every node."""
+"""Classifiers of trees: a Tree-LSTM and a linear map of every node."""
 
 from __future__ import annotations
 
+from typing import Never
+
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
-from edgewise.models.sequence.word_embedding import Words
+from edgewise.models.sequence.word_embedding import WordEmbedding
 from edgewise.nn import ChildSumTreeLSTM, NaryTreeLSTM
+from edgewise.nn.argument_names import refuse, without_none
 from edgewise.nn.checks import check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "NARY_CARD", "TreeClassifier"]
 
@@ -31,11 +36,14 @@ class TreeClassifier(Layer):
         arity: Children of a node at most, for the N-ary Tree-LSTM (2 for binary trees); the
             child-sum Tree-LSTM when left out.
         dropout: Share dropped from the words' features and from the states.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - words: ``[*batch, N]``, whole numbers; -1 for a node without a word.
         - graph: edges from child to parent; the trees of a batch as a `disjoint_union`.
-        - edge: places of children, ``[E]``, as in `NaryTreeLSTM`; only with ``arity``.
+        - child_position: place of each child, ``[E]``, as in `NaryTreeLSTM`; only with
+            ``arity``.
         - result: ``[*batch, N, out_dim]``, without the softmax.
 
     Raises:
@@ -64,19 +72,38 @@ class TreeClassifier(Layer):
         *,
         arity: int | None = None,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.words = Words(num_words, dim)
+        made = factory("TreeClassifier", device, dtype)
+        self.num_words, self.dim, self.hidden = num_words, dim, hidden
+        self.out_dim, self.arity = out_dim, arity
+        self.words = WordEmbedding(num_words, dim, **made)
         self.tree = (
-            ChildSumTreeLSTM(dim, hidden) if arity is None else NaryTreeLSTM(dim, hidden, arity)
+            ChildSumTreeLSTM(dim, hidden, **made)
+            if arity is None
+            else NaryTreeLSTM(dim, hidden, arity=arity, **made)
         )
         self.dropout = nn.Dropout(check_rate("TreeClassifier", "dropout", dropout))
-        self.head = nn.Linear(hidden, check_size("TreeClassifier", "out_dim", out_dim))
+        self.head = nn.Linear(hidden, check_size("TreeClassifier", "out_dim", out_dim), **made)
 
-    def forward(self, words: Tensor, graph: Graph, *, edge: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        words: Tensor,
+        graph: Graph,
+        *,
+        child_position: Tensor | None = None,
+        **others: Never,
+    ) -> Tensor:
+        if others:
+            refuse("TreeClassifier", others, "child_position")
         x = self.dropout(self.words(words))
-        given = {} if edge is None else {"edge": edge}
+        given = without_none(child_position=child_position)
         return self.head(self.dropout(self.tree(x, graph, **given)))
+
+    def extra_repr(self) -> str:
+        return f"{self.num_words}, {self.dim}, {self.hidden}, {self.out_dim}, arity={self.arity}"
 
 
 _TAI = (

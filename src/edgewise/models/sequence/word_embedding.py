@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
 from edgewise.nn.checks import can_be_checked, check_rate, check_size, check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
-__all__ = ["WordModel", "Words"]
+__all__ = ["WordEmbedding", "WordModel"]
 
 
-class Words(Layer):
+class WordEmbedding(Layer):
     r"""A vector for each word, and zeros for a node without one.
 
     Args:
         num_words: Words of the vocabulary.
         dim: Features of each.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - words: ``[*batch, N]``, whole numbers below ``num_words``; -1 for a node without a word.
@@ -32,22 +36,30 @@ class Words(Layer):
 
     Example:
         >>> import torch
-        >>> words = Words(10, 4)
+        >>> words = WordEmbedding(10, 4)
         >>> words(torch.tensor([3, -1]))[1]
         tensor([0., 0., 0., 0.], grad_fn=<SelectBackward0>)
     """
 
-    def __init__(self, num_words: int, dim: int) -> None:
+    def __init__(
+        self,
+        num_words: int,
+        dim: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        check_size("Words", "num_words", num_words)
-        self.embedding = nn.Embedding(num_words, check_size("Words", "dim", dim))
+        made = factory("WordEmbedding", device, dtype)
+        check_size("WordEmbedding", "num_words", num_words)
+        self.embedding = nn.Embedding(num_words, check_size("WordEmbedding", "dim", dim), **made)
 
     def forward(self, words: Tensor) -> Tensor:
-        check_tensor("Words", "words", words)
+        check_tensor("WordEmbedding", "words", words)
         if words.is_floating_point() or words.is_complex():
             raise ArgumentError(
-                f"Words: words must hold whole numbers, got {words.dtype}. Convert them with "
-                f"words.long()."
+                f"WordEmbedding: words must hold whole numbers, got {words.dtype}. Convert them "
+                f"with words.long()."
             )
         if can_be_checked(words):
             self._check_numbers(words)
@@ -57,9 +69,13 @@ class Words(Layer):
         unknown = words[(words < -1) | (words >= self.embedding.num_embeddings)]
         if unknown.numel():
             raise ArgumentError(
-                f"Words: words must lie below num_words={self.embedding.num_embeddings} and from "
-                f"-1, which is no word, got {int(unknown[0])}. Give unknown words a number too."
+                f"WordEmbedding: words must lie below num_words={self.embedding.num_embeddings} "
+                f"and from -1, which is no word, got {int(unknown[0])}. Give unknown words a "
+                f"number too."
             )
+
+    def extra_repr(self) -> str:
+        return f"{self.embedding.num_embeddings}, {self.embedding.embedding_dim}"
 
 
 class WordModel(Layer):
@@ -73,6 +89,8 @@ class WordModel(Layer):
         model: Any module called as ``model(x, graph, **given)``, such as a `GraphModel` or a
             `NodeModel`.
         dropout: Share of the words' features dropped.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - words: ``[*batch, N]``, whole numbers; -1 for a node without a word.
@@ -89,11 +107,24 @@ class WordModel(Layer):
         torch.Size([2, 6])
     """
 
-    def __init__(self, num_words: int, dim: int, model: nn.Module, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_words: int,
+        dim: int,
+        model: nn.Module,
+        *,
+        dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.words = Words(num_words, dim)
+        made = factory("WordModel", device, dtype)
+        self.words = WordEmbedding(num_words, dim, **made)
         self.dropout = nn.Dropout(check_rate("WordModel", "dropout", dropout))
         self.model = model
 
     def forward(self, words: Tensor, graph: Graph, **given: Any) -> Any:
         return self.model(self.dropout(self.words(words)), graph, **given)
+
+    def extra_repr(self) -> str:
+        return f"{self.words.extra_repr()}"

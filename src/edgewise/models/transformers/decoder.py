@@ -1,11 +1,13 @@
-"""The decoder of a Transformer: blocks that read one another, and blocks that read a memory."""
+"""Decoder of a Transformer: blocks of self-attention and blocks that attend to a memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Unpack
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Causal, Complete, Graph
@@ -13,7 +15,7 @@ from edgewise.models.transformers.transformer_block import BlockSettings, transf
 from edgewise.nn import KVCache
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_features, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["Caches", "Decoder"]
 
@@ -35,6 +37,8 @@ class Decoder(Layer):
         source_dim: Features of the memory; ``dim`` when left out.
         final_norm: Whether a norm follows the last block; for ``order="pre"``, if left out.
         settings: Those of `transformer_block`; ``rotary`` turns within the targets alone.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
@@ -69,23 +73,27 @@ class Decoder(Layer):
         *,
         source_dim: int | None = None,
         final_norm: bool | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **settings: Unpack[BlockSettings],
     ) -> None:
         super().__init__()
+        made = factory("Decoder", device, dtype)
         self.dim = check_size("Decoder", "dim", dim)
         check_size("Decoder", "layers", layers, 0)
-        own: BlockSettings = {**settings, "activation": None}
-        cross: BlockSettings = {**settings, "rotary": None}
+        of_self: BlockSettings = {**settings, "activation": None}
+        of_memory: BlockSettings = {**settings, "rotary": None}
         self.self_blocks = nn.ModuleList(
-            transformer_block(dim, heads, **own) for _ in range(layers)
+            transformer_block(dim, heads, **of_self, **made) for _ in range(layers)
         )
         self.cross_blocks = nn.ModuleList(
-            transformer_block(dim, heads, source_dim=source_dim, **cross) for _ in range(layers)
+            transformer_block(dim, heads, source_dim=source_dim, **of_memory, **made)
+            for _ in range(layers)
         )
         if final_norm is None:
             final_norm = settings.get("order", "pre") == "pre"
         norm = settings.get("norm", "layer") if final_norm else None
-        self.norm = norm_named("Decoder", norm, dim, settings.get("norm_eps"))
+        self.norm = norm_named("Decoder", norm, dim, settings.get("norm_eps"), **made)
         self.rotary = settings.get("rotary") is not None
 
     def forward(
@@ -111,13 +119,16 @@ class Decoder(Layer):
         cross = Complete(T, memory.shape[-2]) if cross is None else cross
         given = {} if positions is None else {"positions": positions}
         for number in range(layers):
-            own, read = (None, None) if caches is None else caches[number]
-            known = read is not None and read.length > 0
-            source = memory[..., :0, :] if known else memory
-            x = self.self_blocks[number](x, graph, cache=own, **given)
-            x = self.cross_blocks[number](x, cross, source=source, cache=read)
+            of_self, of_memory = (None, None) if caches is None else caches[number]
+            projected = of_memory is not None and of_memory.length > 0
+            source = memory[..., :0, :] if projected else memory
+            x = self.self_blocks[number](x, graph, cache=of_self, **given)
+            x = self.cross_blocks[number](x, cross, source=source, cache=of_memory)
         return self.norm(x)
 
     def caches(self) -> list[tuple[KVCache, KVCache]]:
         """Empty caches, a pair a layer: of the targets so far, and of the memory."""
         return [(KVCache(), KVCache()) for _ in self.self_blocks]
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, layers={len(self.self_blocks)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Complete, Graph
@@ -14,7 +16,7 @@ from edgewise.models.transformers.transformer_block import BlockSettings, transf
 from edgewise.nn import KVCache
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_features, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "Encoder"]
 
@@ -36,6 +38,8 @@ class Encoder(Layer):
         settings: Those of `transformer_block`: ``hidden``, ``activation``, ``norm``, ``order``,
             ``residual``, ``norm_eps``, ``bias``, three rates of dropout, and what its attention
             takes (``head_dim``, ``kv_heads``, ``edge_dim``, ``scale``, ``rotary``).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -70,18 +74,21 @@ class Encoder(Layer):
         layers: int,
         *,
         final_norm: bool | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **settings: Unpack[BlockSettings],
     ) -> None:
         super().__init__()
+        made = factory("Encoder", device, dtype)
         self.dim = check_size("Encoder", "dim", dim)
         check_size("Encoder", "layers", layers, 0)
         self.blocks = nn.ModuleList(
-            transformer_block(dim, heads, **settings) for _ in range(layers)
+            transformer_block(dim, heads, **settings, **made) for _ in range(layers)
         )
         if final_norm is None:
             final_norm = settings.get("order", "pre") == "pre"
         norm = settings.get("norm", "layer") if final_norm else None
-        self.norm = norm_named("Encoder", norm, dim, settings.get("norm_eps"))
+        self.norm = norm_named("Encoder", norm, dim, settings.get("norm_eps"), **made)
         self.rotary = settings.get("rotary") is not None
 
     def forward(
@@ -101,12 +108,12 @@ class Encoder(Layer):
         if graph is None:
             graph = Complete(x.shape[-2])
         for number, block in enumerate(self.blocks):
-            own = {} if caches is None else {"cache": caches[number]}
-            x = block(x, graph, **own, **given)
+            cache = {} if caches is None else {"cache": caches[number]}
+            x = block(x, graph, **cache, **given)
         return self.norm(x)
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        return f"{self.dim}, layers={len(self.blocks)}"
 
 
 CARD = Card(

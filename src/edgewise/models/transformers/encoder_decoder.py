@@ -1,4 +1,4 @@
-"""From one sequence to another, along three graphs."""
+"""Encoder-decoder models: sequence to sequence, along three graphs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from math import sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.models.card import Card
 from edgewise.models.transformers.decoder import Caches, Decoder
 from edgewise.models.transformers.encoder import Encoder
-from edgewise.models.transformers.language_model import check_writing
-from edgewise.models.transformers.sampling import continued
+from edgewise.models.transformers.sampling import check_generation, generate
 from edgewise.models.transformers.text_encoder import check_widths, embedded
+from edgewise.models.transformers.tied_head import TiedHead
 from edgewise.models.transformers.token_embedding import TokenEmbedding
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import factory
 
 __all__ = ["CARD", "EncoderDecoder", "transformer"]
 
 
-class EncoderDecoder(Layer):
+class EncoderDecoder(TiedHead):
     r"""Sequence to sequence: an encoder, a decoder that reads it, and one linear map.
 
     .. math::  m = \mathrm{encoder}(x^{source}, G^{source}), \qquad
@@ -32,11 +33,13 @@ class EncoderDecoder(Layer):
         encoder: From features to the memory.
         decoder: From features and the memory to representations.
         tied: Whether the embedding of target tokens is the head's matrix too.
+        device: Of the head's matrix, unless it is tied; torch's default when left out.
+        dtype: Of the same, floating; torch's default when left out.
 
     Shape:
         - source: tokens, ``[*batch, S]``.
         - target: tokens, ``[*batch, T]``.
-        - source_graph, target_graph, cross: who reads whom; `Complete` among the sources,
+        - source_graph, target_graph, cross: their graphs; `Complete` among the sources,
             `Causal` among the targets and `Complete` across when left out. Texts of different
             lengths stand side by side: ``Blocks(S)``, ``disjoint_union([Causal(t), ...])`` and
             ``Blocks(T, S)``, with positions that count in each of them (`positions_within`).
@@ -53,7 +56,7 @@ class EncoderDecoder(Layer):
         >>> source, target = torch.randint(100, (2, 7)), torch.randint(100, (2, 5))
         >>> model(source, target).shape
         torch.Size([2, 5, 100])
-        >>> model.generate(source, target[:, :1], 4, temperature=0).shape
+        >>> model.generate(source, target[:, :1], max_new_tokens=4, temperature=0).shape
         torch.Size([2, 5])
 
     References:
@@ -69,17 +72,25 @@ class EncoderDecoder(Layer):
         decoder: Decoder,
         *,
         tied: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("EncoderDecoder", device, dtype)
         check_widths("EncoderDecoder", source, encoder.dim)
         check_widths("EncoderDecoder", target, decoder.dim)
         self.source = source
         self.target = target
         self.encoder = encoder
         self.decoder = decoder
-        self.head = nn.Linear(decoder.dim, target.token.num_embeddings, bias=False)
+        self.built_tied = tied
+        self.head = nn.Linear(decoder.dim, target.token.num_embeddings, bias=False, **made)
         if tied:
-            self.head.weight = target.token.weight
+            self.tie()
+
+    def table(self) -> nn.Embedding:
+        """The embedding of target tokens, whose weight a tied head has."""
+        return self.target.token
 
     def forward(
         self,
@@ -114,39 +125,42 @@ class EncoderDecoder(Layer):
         positions: Tensor | None = None,
         caches: Caches | None = None,
     ) -> Tensor:
-        """What the head sees of target tokens: ``[*batch, T, dim]``."""
+        """Representations of target tokens, the head's input: ``[*batch, T, dim]``."""
         first = caches[0][0].length if caches else 0
         x, given = embedded(self.target, self.decoder.rotary, target, positions, first=first)
         return self.decoder(x, memory, graph, cross, caches=caches, **given)
+
+    def extra_repr(self) -> str:
+        return f"tied={self.tied}"
 
     def generate(
         self,
         source: Tensor,
         target: Tensor,
-        n: int,
         *,
+        max_new_tokens: int,
         temperature: float = 1.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Write the target on: ``n`` more tokens, each drawn from what the ones before it say.
+        """Sample ``max_new_tokens`` tokens of the target, each given those before it.
 
         Args:
             source: ``[*batch, S]``.
             target: ``[*batch, T]``, at least the token that begins a target.
-            n: How many more.
+            max_new_tokens: How many more.
             temperature: 0 for the likeliest token each time, 1 for the model's probabilities.
             top_k: How many of the likeliest tokens may be drawn; all when left out.
             generator: Source of randomness; torch's global one when left out.
 
         Returns:
-            ``[*batch, T + n]``, ``target`` first.
+            ``[*batch, T + max_new_tokens]``, ``target`` first.
 
         Raises:
             ArgumentError: a model in training mode, whose dropout would act; numbers out of
                 range; or more nodes than positions.
         """
-        check_writing(self, self.target, target, n)
+        check_generation(self, self.target, target, max_new_tokens)
         with torch.no_grad():
             memory = self.encode(source)
         caches = self.decoder.caches()
@@ -154,7 +168,14 @@ class EncoderDecoder(Layer):
         def step(newest: Tensor) -> Tensor:
             return self.head(self.decode(newest, memory, caches=caches)[..., -1, :])
 
-        return continued(step, target, n, temperature=temperature, top_k=top_k, generator=generator)
+        return generate(
+            step,
+            target,
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            generator=generator,
+        )
 
 
 def transformer(
@@ -165,6 +186,8 @@ def transformer(
     layers: int = 6,
     hidden: int | None = None,
     dropout: float = 0.1,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> EncoderDecoder:
     """The Transformer of 2017: post-norm, ReLU, sinusoids, one table of tokens; the base model.
 
@@ -177,6 +200,8 @@ def transformer(
         layers: Blocks of the encoder, and pairs of blocks of the decoder.
         hidden: Hidden features of the MLPs; ``4 * dim`` when left out.
         dropout: Of embeddings, and of what attention and MLPs return.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> model = transformer(100, dim=16, heads=4, layers=2)
@@ -186,11 +211,19 @@ def transformer(
     References:
         Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3 and table 3.
     """
-    words = TokenEmbedding(vocab_size, dim, sinusoidal=True, scale=sqrt(dim), dropout=dropout)
-    nn.init.normal_(words.token.weight, std=1 / sqrt(dim))
-    encoder = Encoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
-    decoder = Decoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout)
-    return EncoderDecoder(words, words, encoder, decoder)
+    made = factory("transformer", device, dtype)
+    words = TokenEmbedding(
+        vocab_size,
+        dim,
+        sinusoidal=True,
+        scale=sqrt(dim),
+        dropout=dropout,
+        std=1 / sqrt(dim),
+        **made,
+    )
+    encoder = Encoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout, **made)
+    decoder = Decoder(dim, heads, layers, hidden=hidden, order="post", dropout=dropout, **made)
+    return EncoderDecoder(words, words, encoder, decoder, **made)
 
 
 CARD = Card(

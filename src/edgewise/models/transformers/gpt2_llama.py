@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from math import sqrt
 
+import torch
+from torch.types import Device
+
 from edgewise.graphs import Causal
 from edgewise.models.card import Card
 from edgewise.models.transformers.encoder import Encoder
-from edgewise.models.transformers.initialization import normal_weights
 from edgewise.models.transformers.language_model import GraphRule, LanguageModel
 from edgewise.models.transformers.token_embedding import TokenEmbedding
 from edgewise.nn import Rotary
+from edgewise.nn.layer import factory
 
 __all__ = ["GPT2_CARD", "LLAMA_CARD", "gpt2", "llama"]
 
@@ -27,6 +30,8 @@ def gpt2(
     norm_eps: float | None = None,
     std: float = 0.02,
     rule: GraphRule = Causal,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> LanguageModel:
     """GPT-2: pre-norm, learned positions, GELU by its tanh formula, tied; the small model.
 
@@ -43,12 +48,15 @@ def gpt2(
         dropout: Of embeddings, attention weights, and what attention and MLP return.
         norm_eps: Added to the variance in the norms; 1e-5 when left out.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
-        rule: Who reads whom, as in `LanguageModel`.
+        rule: The graph of every number of nodes, as in `LanguageModel`.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     References:
         Radford et al. Language Models are Unsupervised Multitask Learners. 2019, section 2.3.
     """
-    front = TokenEmbedding(vocab_size, dim, max_positions=max_positions, dropout=dropout)
+    made = factory("gpt2", device, dtype)
+    front = TokenEmbedding(vocab_size, dim, max_positions=max_positions, dropout=dropout, **made)
     trunk = Encoder(
         dim,
         heads,
@@ -58,10 +66,10 @@ def gpt2(
         norm_eps=norm_eps,
         dropout=dropout,
         attention_dropout=dropout,
+        **made,
     )
-    model = LanguageModel(front, trunk, rule=rule)
-    normal_weights(model, std, last_std=std / sqrt(2 * max(layers, 1)))
-    return model
+    last_std = std / sqrt(2 * max(layers, 1))
+    return LanguageModel(front, trunk, rule=rule, std=std, last_std=last_std, **made)
 
 
 def llama(
@@ -78,6 +86,8 @@ def llama(
     norm_eps: float = 1e-5,
     std: float = 0.02,
     rule: GraphRule = Causal,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> LanguageModel:
     """Llama: RMS norms, rotary positions, SwiGLU, no biases; Llama 2 with 7 billion weights.
 
@@ -95,7 +105,10 @@ def llama(
         tied: Whether the embedding of tokens is the head's matrix too.
         norm_eps: Added to the mean square in the norms.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
-        rule: Who reads whom, as in `LanguageModel`; a sliding window makes it Mistral.
+        rule: The graph of every number of nodes, as in `LanguageModel`; a sliding
+            window makes it Mistral.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> import torch
@@ -107,6 +120,7 @@ def llama(
         Touvron et al. LLaMA. 2023, arXiv:2302.13971, section 2.2; Llama 2. 2023,
         arXiv:2307.09288, section 2.2 (grouped queries).
     """
+    made = factory("llama", device, dtype)
     trunk = Encoder(
         dim,
         heads,
@@ -119,10 +133,10 @@ def llama(
         kv_heads=kv_heads,
         head_dim=head_dim,
         rotary=Rotary(dim // heads if head_dim is None else head_dim, base=base),
+        **made,
     )
-    model = LanguageModel(TokenEmbedding(vocab_size, dim), trunk, tied=tied, rule=rule)
-    normal_weights(model, std)
-    return model
+    front = TokenEmbedding(vocab_size, dim, **made)
+    return LanguageModel(front, trunk, tied=tied, rule=rule, std=std, **made)
 
 
 GPT2_CARD = Card(

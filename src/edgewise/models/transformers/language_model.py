@@ -1,4 +1,4 @@
-"""Language models: an encoder over the causal graph that says what comes next."""
+"""Language models: an encoder over the causal graph that predicts the next token."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
-from edgewise.errors import ArgumentError
 from edgewise.graphs import Causal, Graph
 from edgewise.models.transformers.encoder import Encoder
-from edgewise.models.transformers.sampling import continued
+from edgewise.models.transformers.initialization import normal_weights
+from edgewise.models.transformers.sampling import check_generation, generate
 from edgewise.models.transformers.text_encoder import check_widths, embedded
+from edgewise.models.transformers.tied_head import TiedHead
 from edgewise.models.transformers.token_embedding import TokenEmbedding
 from edgewise.nn import KVCache
 from edgewise.nn.checks import check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import factory
 
-__all__ = ["GraphRule", "LanguageModel", "check_writing"]
+__all__ = ["GraphRule", "LanguageModel"]
 
 GraphRule = Callable[[int, int], Graph]
 
 
-class LanguageModel(Layer):
-    r"""What comes next, from what came before: an `Encoder` over `Causal`, and one linear map.
+class LanguageModel(TiedHead):
+    r"""Scores of the next token at every node: an `Encoder` over `Causal`, and one linear map.
 
     .. math::  \ell_i = W_{head} \, \mathrm{trunk}(x, \mathrm{Causal})_i, \qquad
         W_{head} = E \text{ if tied}
@@ -35,10 +37,14 @@ class LanguageModel(Layer):
         tied: Whether the embedding of tokens is the head's matrix too.
         rule: The graph of ``T`` new nodes that read ``S`` nodes, themselves the last of these:
             `Causal`, or ``functools.partial(Window, left=w, right=0)`` for a sliding window.
+        std: Standard deviation of all first weights; the parts keep theirs when left out.
+        last_std: Of the last projections of attention and MLP; ``std`` when left out.
+        device: Of the head's matrix, unless it is tied; torch's default when left out.
+        dtype: Of the same, floating; torch's default when left out.
 
     Shape:
         - tokens: ``[*batch, T]``, int64 or int32.
-        - graph: who reads whom, instead of the rule; texts side by side are a `disjoint_union`,
+        - graph: instead of that of the rule; texts side by side are a `disjoint_union`,
             with ``positions`` that count in each of them (`positions_within`).
         - positions: ``[*batch, T]`` or ``[T]``; counted on from the caches when left out.
         - caches: from `caches`, to go on where the last call stopped; then graphs are ``T`` by
@@ -56,7 +62,7 @@ class LanguageModel(Layer):
         >>> tokens = torch.randint(65, (2, 7))
         >>> model(tokens).shape
         torch.Size([2, 7, 65])
-        >>> model.generate(tokens, 3, temperature=0).shape
+        >>> model.generate(tokens, max_new_tokens=3, temperature=0).shape
         torch.Size([2, 10])
 
     References:
@@ -72,15 +78,36 @@ class LanguageModel(Layer):
         *,
         tied: bool = True,
         rule: GraphRule = Causal,
+        std: float | None = None,
+        last_std: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("LanguageModel", device, dtype)
         check_widths("LanguageModel", embedding, trunk.dim)
         self.embedding = embedding
         self.trunk = trunk
         self.rule = rule
-        self.head = nn.Linear(trunk.dim, embedding.token.num_embeddings, bias=False)
+        self.built_tied = tied
+        self.std, self.last_std = std, last_std
+        self.head = nn.Linear(trunk.dim, embedding.token.num_embeddings, bias=False, **made)
         if tied:
-            self.head.weight = embedding.token.weight
+            self.tie()
+        self._draw()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: from N(0, std²), or as the parts do without ``std``."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.std is not None:
+            normal_weights(self, self.std, last_std=self.last_std)
+
+    def table(self) -> nn.Embedding:
+        """The embedding of tokens, whose weight a tied head has."""
+        return self.embedding.token
 
     def forward(
         self,
@@ -102,13 +129,17 @@ class LanguageModel(Layer):
         caches: Sequence[KVCache] | None = None,
         **given: Any,
     ) -> Tensor:
-        """What the head sees: ``[*batch, T, dim]``."""
+        """Representations of tokens, the head's input: ``[*batch, T, dim]``."""
         check_tensor("LanguageModel", "tokens", tokens)
         first = caches[0].length if caches else 0
         T = tokens.shape[-1] if tokens.ndim else 0
         x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions, first=first)
         graph = self.rule(T, first + T) if graph is None else graph
         return self.trunk(x, graph, caches=caches, **turned, **given)
+
+    def extra_repr(self) -> str:
+        rule = getattr(self.rule, "__name__", repr(self.rule))
+        return f"tied={self.tied}, rule={rule}, std={self.std}"
 
     def caches(self) -> list[KVCache]:
         """Empty caches, one a block, for calls that go on where the last one stopped."""
@@ -117,23 +148,23 @@ class LanguageModel(Layer):
     def generate(
         self,
         tokens: Tensor,
-        n: int,
         *,
+        max_new_tokens: int,
         temperature: float = 1.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Write on: ``n`` more tokens, each drawn from what the ones before it say.
+        """Sample ``max_new_tokens`` tokens that follow, each given those before it.
 
         Args:
             tokens: ``[*batch, T]``, at least one; all of one length.
-            n: How many more.
+            max_new_tokens: How many more.
             temperature: 0 for the likeliest token each time, 1 for the model's probabilities.
             top_k: How many of the likeliest tokens may be drawn; all when left out.
             generator: Source of randomness; torch's global one when left out.
 
         Returns:
-            ``[*batch, T + n]``, ``tokens`` first.
+            ``[*batch, T + max_new_tokens]``, ``tokens`` first.
 
         Raises:
             ArgumentError: a model in training mode, whose dropout would act; numbers out of
@@ -141,27 +172,17 @@ class LanguageModel(Layer):
 
         Complexity: each token costs one pass of one node, which reads the nodes before it.
         """
-        check_writing(self, self.embedding, tokens, n)
+        check_generation(self, self.embedding, tokens, max_new_tokens)
         caches = self.caches()
 
         def step(newest: Tensor) -> Tensor:
             return self.head(self.hidden(newest, caches=caches)[..., -1, :])
 
-        return continued(step, tokens, n, temperature=temperature, top_k=top_k, generator=generator)
-
-
-def check_writing(model: nn.Module, embedding: TokenEmbedding, tokens: Tensor, n: int) -> None:
-    """Check that a model is ready to write ``n`` tokens after these."""
-    check_tensor("generate", "tokens", tokens)
-    if model.training:
-        raise ArgumentError(
-            "generate: the model is in training mode, in which dropout acts. Call model.eval() "
-            "first."
-        )
-    table = embedding.position
-    length = (tokens.shape[-1] if tokens.ndim else 0) + n
-    if table is not None and length > table.num_embeddings:
-        raise ArgumentError(
-            f"generate: {length} nodes are more than max_positions={table.num_embeddings}. "
-            f"Write fewer, or go on from the last tokens alone."
+        return generate(
+            step,
+            tokens,
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            generator=generator,
         )

@@ -1,16 +1,17 @@
-"""Choosing the next token: greedily, or at random by its probability."""
+"""Sampling of tokens: the likeliest one, or one drawn by its probability."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgewise.errors import ArgumentError
-from edgewise.nn.checks import check_size
+from edgewise.models.transformers.token_embedding import TokenEmbedding
+from edgewise.nn.checks import check_size, check_tensor
 
-__all__ = ["continued", "sampled"]
+__all__ = ["check_generation", "check_sampling", "generate", "sampled"]
 
 
 def sampled(
@@ -56,7 +57,7 @@ def sampled(
 
 
 def check_sampling(temperature: float, top_k: int | None) -> None:
-    """Check how tokens shall be drawn, before anything is computed."""
+    """Check the settings of sampling, before anything is computed."""
     if not 0 <= temperature < torch.inf:
         raise ArgumentError(
             f"temperature must be 0 or a positive number, got {temperature}. Use 0 for the "
@@ -66,37 +67,56 @@ def check_sampling(temperature: float, top_k: int | None) -> None:
         check_size("sampling", "top_k", top_k)
 
 
-def continued(
+def generate(
     step: Callable[[Tensor], Tensor],
     tokens: Tensor,
-    n: int,
+    max_new_tokens: int,
     *,
     temperature: float,
     top_k: int | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Tokens and ``n`` more, each drawn from what the ones before it say.
+    """Tokens and ``max_new_tokens`` more, each drawn given those before it: ``[*batch, T + n]``.
 
     Args:
         step: From the newest tokens ``[*batch, T]`` to the logits of the last one,
-            ``[*batch, vocab_size]``; it remembers what came before.
+            ``[*batch, vocab_size]``; it stores what came before.
         tokens: ``[*batch, T]``, at least one.
-        n: How many more.
+        max_new_tokens: How many more.
         temperature: As in `sampled`.
         top_k: As in `sampled`.
         generator: As in `sampled`.
     """
-    check_size("generate", "n", n, 0)
     check_sampling(temperature, top_k)
     if not tokens.ndim or not tokens.shape[-1]:
         raise ArgumentError(
             f"generate: tokens must hold at least one token to go on from, got shape "
             f"{list(tokens.shape)}. Begin with the token that begins a text."
         )
-    found = [tokens]
+    parts = [tokens]
     with torch.no_grad():
-        for _ in range(n):
-            logits = step(found[-1])
+        for _ in range(max_new_tokens):
+            logits = step(parts[-1])
             drawn = sampled(logits, temperature=temperature, top_k=top_k, generator=generator)
-            found.append(drawn[..., None].to(tokens.dtype))
-    return torch.cat(found, -1)
+            parts.append(drawn[..., None].to(tokens.dtype))
+    return torch.cat(parts, -1)
+
+
+def check_generation(
+    model: nn.Module, embedding: TokenEmbedding, tokens: Tensor, max_new_tokens: int
+) -> None:
+    """Check that a model can sample so many tokens after these, before anything is computed."""
+    check_size("generate", "max_new_tokens", max_new_tokens, 0)
+    check_tensor("generate", "tokens", tokens)
+    if model.training:
+        raise ArgumentError(
+            "generate: the model is in training mode, in which dropout acts. Call model.eval() "
+            "first."
+        )
+    table = embedding.position
+    length = (tokens.shape[-1] if tokens.ndim else 0) + max_new_tokens
+    if table is not None and length > table.num_embeddings:
+        raise ArgumentError(
+            f"generate: {length} nodes are more than max_positions={table.num_embeddings}. "
+            f"Sample fewer, or start from the last tokens alone."
+        )

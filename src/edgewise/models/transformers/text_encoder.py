@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph
@@ -13,7 +14,7 @@ from edgewise.models.card import Card
 from edgewise.models.transformers.encoder import Encoder
 from edgewise.models.transformers.initialization import normal_weights
 from edgewise.models.transformers.token_embedding import TokenEmbedding
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "TextEncoder", "bert", "check_widths", "embedded"]
 
@@ -24,6 +25,8 @@ class TextEncoder(Layer):
     Args:
         embedding: From tokens to features.
         trunk: From features to representations, as wide as the embedding.
+        std: Standard deviation of all first weights, as in BERT; the parts keep theirs when left
+            out.
 
     Shape:
         - tokens: ``[*batch, N]``, int64 or int32.
@@ -44,11 +47,24 @@ class TextEncoder(Layer):
         torch.Size([2, 7, 16])
     """
 
-    def __init__(self, embedding: TokenEmbedding, trunk: Encoder) -> None:
+    def __init__(
+        self, embedding: TokenEmbedding, trunk: Encoder, *, std: float | None = None
+    ) -> None:
         super().__init__()
         check_widths("TextEncoder", embedding, trunk.dim)
         self.embedding = embedding
         self.trunk = trunk
+        self.std = std
+        self._draw()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: from N(0, std²), or as the parts do without ``std``."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.std is not None:
+            normal_weights(self, self.std)
 
     def forward(
         self,
@@ -62,6 +78,9 @@ class TextEncoder(Layer):
         x, turned = embedded(self.embedding, self.trunk.rotary, tokens, positions, segments)
         return self.trunk(x, graph, **turned, **given)
 
+    def extra_repr(self) -> str:
+        return f"std={self.std}"
+
 
 def embedded(
     embedding: TokenEmbedding,
@@ -71,15 +90,15 @@ def embedded(
     segments: Tensor | None = None,
     first: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Features of tokens, and the positions for ``rotary``: they go to whoever uses them.
+    """Features of tokens, and positions for ``rotary`` where the trunk has it.
 
     The first token is number ``first``, where positions are not given: a cache holds the others.
     """
     if positions is None and first and embedding.placed:
         count = tokens.shape[-1] if tokens.ndim else 0
         positions = torch.arange(first, first + count, device=tokens.device)
-    own = positions if embedding.placed or not rotary else None
-    x = embedding(tokens, positions=own, segments=segments)
+    placed = positions if embedding.placed or not rotary else None
+    x = embedding(tokens, positions=placed, segments=segments)
     return x, {} if positions is None or not rotary else {"positions": positions}
 
 
@@ -104,6 +123,8 @@ def bert(
     dropout: float = 0.1,
     norm_eps: float = 1e-12,
     std: float = 0.02,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> TextEncoder:
     """BERT's encoder: post-norm, exact GELU, three embeddings and their norm; the base model.
 
@@ -120,6 +141,8 @@ def bert(
         dropout: Of embeddings, attention weights, and what attention and MLP return.
         norm_eps: Added to the variance in the norms.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Example:
         >>> import torch
@@ -130,6 +153,7 @@ def bert(
     References:
         Devlin et al. BERT. 2018, arXiv:1810.04805, sections 3 and A.2.
     """
+    made = factory("bert", device, dtype)
     front = TokenEmbedding(
         vocab_size,
         dim,
@@ -138,6 +162,7 @@ def bert(
         norm="layer",
         norm_eps=norm_eps,
         dropout=dropout,
+        **made,
     )
     trunk = Encoder(
         dim,
@@ -149,10 +174,9 @@ def bert(
         norm_eps=norm_eps,
         dropout=dropout,
         attention_dropout=dropout,
+        **made,
     )
-    model = TextEncoder(front, trunk)
-    normal_weights(model, std)
-    return model
+    return TextEncoder(front, trunk, std=std)
 
 
 CARD = Card(

@@ -1,4 +1,4 @@
-"""From tokens to features: what it is, where it stands, and which part it belongs to."""
+"""Embeddings of tokens, of their positions and of their segments."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.nn import sinusoidal as nn_sinusoidal
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_rate, check_size, check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory, reset
 from edgewise.ops.tracing import looked_into
 
 __all__ = ["TokenEmbedding", "positions_within"]
@@ -28,12 +29,15 @@ class TokenEmbedding(Layer):
         vocab_size: Different tokens.
         dim: Features of every node.
         max_positions: Different positions, with a learned vector each; None to learn none.
-        sinusoidal: Whether positions are told by sines and cosines instead, without an end.
+        sinusoidal: Whether positions are sines and cosines instead, of any length.
         num_segments: Different segments (BERT's sentences A and B); 0 for none.
         scale: Factor of the tokens' vectors: the root of ``dim`` in the first Transformer.
         norm: Of the sum: ``"layer"``, ``"rms"``, ``"batch"`` or None.
         norm_eps: Added to the variance in the norm; 1e-5 when left out.
         dropout: Share of features dropped in the end.
+        std: Standard deviation of the first vectors.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - tokens: ``[*batch, N]``, int64 or int32.
@@ -73,14 +77,21 @@ class TokenEmbedding(Layer):
         norm: str | None = None,
         norm_eps: float | None = None,
         dropout: float = 0.0,
+        std: float = 0.02,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("TokenEmbedding", device, dtype)
         self.dim = check_size("TokenEmbedding", "dim", dim)
         check_size("TokenEmbedding", "num_segments", num_segments, 0)
-        self.token = nn.Embedding(check_size("TokenEmbedding", "vocab_size", vocab_size), dim)
+        self.token = nn.Embedding(
+            check_size("TokenEmbedding", "vocab_size", vocab_size), dim, **made
+        )
         self.position = self.segment = None
         self.sinusoidal = sinusoidal
         self.scale = float(scale)
+        self.std = std
         if sinusoidal and max_positions is not None:
             raise ArgumentError(
                 f"TokenEmbedding: positions are learned or sinusoidal, got sinusoidal=True and "
@@ -88,18 +99,19 @@ class TokenEmbedding(Layer):
             )
         if max_positions is not None:
             check_size("TokenEmbedding", "max_positions", max_positions)
-            self.position = nn.Embedding(max_positions, dim)
+            self.position = nn.Embedding(max_positions, dim, **made)
         if num_segments:
-            self.segment = nn.Embedding(num_segments, dim)
-        self.norm = norm_named("TokenEmbedding", norm, dim, norm_eps)
+            self.segment = nn.Embedding(num_segments, dim, **made)
+        self.norm = norm_named("TokenEmbedding", norm, dim, norm_eps, **made)
         self.dropout = nn.Dropout(check_rate("TokenEmbedding", "dropout", dropout))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the tables from N(0, 0.02²): small, so that a head tied to them starts evenly."""
+        """Draw the tables from N(0, std²): small, so that a head tied to them starts evenly."""
+        reset(self.norm)
         for table in (self.token, self.position, self.segment):
             if table is not None:
-                nn.init.normal_(table.weight, std=0.02)
+                nn.init.normal_(table.weight, std=self.std)
 
     def forward(
         self,
@@ -160,10 +172,10 @@ class TokenEmbedding(Layer):
         return torch.arange(N, device=tokens.device)
 
     def extra_repr(self) -> str:
-        return f"sinusoidal={self.sinusoidal}, scale={self.scale:g}"
+        return f"sinusoidal={self.sinusoidal}, scale={self.scale:g}, std={self.std:g}"
 
 
-def positions_within(sizes: Sequence[int], device: torch.device | str | None = None) -> Tensor:
+def positions_within(sizes: Sequence[int], *, device: Device = None) -> Tensor:
     """The positions of nodes in texts that stand side by side: each counts from 0.
 
     Args:
@@ -202,7 +214,7 @@ def _check_numbers(name: str, numbers: Tensor, table: nn.Embedding, size: str) -
             f"{str(numbers.dtype).removeprefix('torch.')}. Pass {name}.long()."
         )
     if not numbers.is_cpu or not numbers.numel() or looked_into((numbers,)):
-        return  # reading would wait for the device, or there is nothing to read yet
+        return  # reading would block on the device, or there are no numbers yet
     low, high = (int(end) for end in torch.aminmax(numbers))
     if low < 0 or high >= table.num_embeddings:
         cure = "Count from 0." if low < 0 else f"Build the model with {size}={high + 1}."

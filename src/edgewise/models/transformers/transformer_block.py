@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import torch
+from torch.types import Device
+
 from edgewise.nn import MLP, Block, DotAttention, Rotary
+from edgewise.nn.layer import factory
 
 __all__ = ["BlockSettings", "transformer_block"]
 
@@ -49,6 +53,8 @@ def transformer_block(
     scale: float | None = None,
     rotary: Rotary | None = None,
     source_dim: int | None = None,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> Block:
     """`DotAttention` and an `MLP` in a `Block`: a layer of every Transformer there is.
 
@@ -83,6 +89,8 @@ def transformer_block(
         scale: Factor of the dot products; ``1 / sqrt(head_dim)`` when left out.
         rotary: Turns queries and keys by position; None for no turning.
         source_dim: Features of ``source``, for cross-attention; ``dim`` when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Raises:
         ArgumentError: a setting that the block, its attention or its MLP refuses.
@@ -97,6 +105,7 @@ def transformer_block(
     References:
         Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762, section 3.1.
     """
+    made = factory("transformer_block", device, dtype)
     attention = DotAttention(
         dim,
         heads,
@@ -108,11 +117,12 @@ def transformer_block(
         scale=scale,
         source_dim=source_dim,
         rotary=rotary,
+        **made,
     )
     mlp = None
     if activation is not None:
         hidden = 4 * dim if hidden is None else hidden
-        mlp = MLP(dim, hidden, activation=activation, dropout=hidden_dropout, bias=bias)
+        mlp = MLP(dim, hidden, activation=activation, dropout=hidden_dropout, bias=bias, **made)
     return Block(
         attention,
         dim,
@@ -122,4 +132,5 @@ def transformer_block(
         mlp=mlp,
         dropout=dropout,
         norm_eps=norm_eps,
+        **made,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Complete, Graph, Hubs, disjoint_union
@@ -11,7 +12,7 @@ from edgewise.models.card import Card
 from edgewise.models.transformers.encoder import Encoder
 from edgewise.models.transformers.initialization import normal_weights
 from edgewise.nn.checks import check_rate, check_size, check_tensor
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["CARD", "VisionTransformer", "vit", "with_class_token"]
 
@@ -31,6 +32,10 @@ class VisionTransformer(Layer):
         patch_size: Pixels of a patch, divisors of those of an image.
         channels: Numbers of each pixel.
         dropout: Share of features dropped before the first block.
+        std: Standard deviation of all first weights but class token and positions; the parts keep
+            theirs when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - images: ``[*batch, channels, height, width]``.
@@ -59,14 +64,18 @@ class VisionTransformer(Layer):
     def __init__(
         self,
         trunk: Encoder,
-        *,
         classes: int,
         image_size: Size,
         patch_size: Size,
+        *,
         channels: int = 3,
         dropout: float = 0.0,
+        std: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("VisionTransformer", device, dtype)
         image, patch = _pair("image_size", image_size), _pair("patch_size", patch_size)
         if image[0] % patch[0] or image[1] % patch[1]:
             raise ArgumentError(
@@ -76,18 +85,25 @@ class VisionTransformer(Layer):
         dim = trunk.dim
         self.image_size = (check_size("VisionTransformer", "channels", channels), *image)
         self.grid = (image[0] // patch[0], image[1] // patch[1])
-        self.patch_proj = nn.Conv2d(channels, dim, patch, stride=patch)
-        self.class_token = nn.Parameter(torch.empty(dim))
-        self.position = nn.Parameter(torch.empty(1 + self.grid[0] * self.grid[1], dim))
+        self.patch_proj = nn.Conv2d(channels, dim, patch, stride=patch, **made)
+        self.class_token = nn.Parameter(torch.empty(dim, **made))
+        self.position = nn.Parameter(torch.empty(1 + self.grid[0] * self.grid[1], dim, **made))
         self.dropout = nn.Dropout(check_rate("VisionTransformer", "dropout", dropout))
         self.trunk = trunk
-        self.head = nn.Linear(dim, check_size("VisionTransformer", "classes", classes))
-        self.reset_parameters()
+        self.head = nn.Linear(dim, check_size("VisionTransformer", "classes", classes), **made)
+        self.std = std
+        self._draw()
 
     def reset_parameters(self) -> None:
-        """Draw what is not a layer's: class token and positions, from N(0, 0.02²), cut off."""
+        """Draw all weights anew; class token and positions from N(0, 0.02²), cut off at 2."""
+        super().reset_parameters()
+        self._draw()
+
+    def _draw(self) -> None:
         for weight in (self.class_token, self.position):
             nn.init.trunc_normal_(weight, std=0.02)
+        if self.std is not None:
+            normal_weights(self, self.std)
 
     def forward(self, images: Tensor, graph: Graph | None = None) -> Tensor:
         return self.head(self.features(images, graph)[..., 0, :])
@@ -141,6 +157,8 @@ def vit(
     dropout: float = 0.0,
     norm_eps: float = 1e-6,
     std: float = 0.02,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
 ) -> VisionTransformer:
     """The Vision Transformer: pre-norm, exact GELU, learned positions; ViT-B/16.
 
@@ -158,23 +176,33 @@ def vit(
         dropout: Of embeddings, and of what attention and MLP return.
         norm_eps: Added to the variance in the norms.
         std: Of the first weights; narrow models learn faster from about ``1 / sqrt(dim)``.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     References:
         Dosovitskiy et al. An Image is Worth 16x16 Words. 2020, arXiv:2010.11929, table 1.
     """
+    made = factory("vit", device, dtype)
     trunk = Encoder(
-        dim, heads, layers, hidden=hidden, activation="gelu", dropout=dropout, norm_eps=norm_eps
+        dim,
+        heads,
+        layers,
+        hidden=hidden,
+        activation="gelu",
+        dropout=dropout,
+        norm_eps=norm_eps,
+        **made,
     )
-    model = VisionTransformer(
+    return VisionTransformer(
         trunk,
         classes=classes,
         image_size=image_size,
         patch_size=patch_size,
         channels=channels,
         dropout=dropout,
+        std=std,
+        **made,
     )
-    normal_weights(model, std)
-    return model
 
 
 def _pair(name: str, size: Size) -> tuple[int, int]:

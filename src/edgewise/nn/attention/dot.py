@@ -1,17 +1,21 @@
-"""Multi-head dot-product attention: the graph alone decides whose layer it is."""
+"""Multi-head dot-product attention over any graph."""
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import edge_heads, merge_heads, reset_linear, split_heads
 from edgewise.nn.attention.kv_cache import KVCache
 from edgewise.nn.checks import check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.nn.positions.rotary import Rotary
 from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Dot
@@ -28,7 +32,7 @@ class DotAttention(Layer):
 
     Over `Complete` it is the attention of a Transformer, over `Causal` that of a language model,
     over an `EdgeList` that of a graph Transformer (TransformerConv with one projection more).
-    Self-loops are the graph's business: ``graph | SelfLoops(n)``. A target without sources gets
+    Self-loops are edges of the graph: ``graph | SelfLoops(n)``. A target without sources gets
     the bias of ``out_proj``.
 
     Args:
@@ -45,12 +49,14 @@ class DotAttention(Layer):
         source_dim: Features of ``source``; ``dim`` when left out.
         rotary: Turns queries and keys by their position (`Rotary`); None for no positions. With
             ``edge_dim`` scores depend on positions themselves, as edge features are not turned.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
         - source: ``[*batch, S, source_dim]``; the nodes of ``x`` when left out.
         - edge: ``[*batch | 1, E, edge_dim]``, in edge order; batch axes may be left out.
-        - bias: added to the scores, as in `edgewise.attention`.
+        - score_bias: added to the scores, as ``bias`` of `edgewise.attention`.
         - positions: ``[*batch, T]``, of the nodes of ``x``, for ``rotary``; counted on from the
             cache when left out.
         - cache: a `KVCache` with the sources of earlier calls, which this one adds its own to:
@@ -100,8 +106,11 @@ class DotAttention(Layer):
         scale: float | None = None,
         source_dim: int | None = None,
         rotary: Rotary | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("DotAttention", device, dtype)
         self.dim = check_size("DotAttention", "dim", dim)
         self.heads = check_size("DotAttention", "heads", heads)
         self.kv_heads = check_size(
@@ -110,7 +119,7 @@ class DotAttention(Layer):
         if head_dim is None and dim % heads:
             raise ArgumentError(
                 f"DotAttention: dim={dim} cannot be divided among heads={heads}. Choose a "
-                f"multiple of heads, or say head_dim."
+                f"multiple of heads, or pass head_dim."
             )
         if heads % self.kv_heads:
             raise ArgumentError(
@@ -133,11 +142,13 @@ class DotAttention(Layer):
                 f"{self.head_dim}. Use Rotary({self.head_dim})."
             )
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        self.q_proj = nn.Linear(dim, queries, bias=bias)
-        self.k_proj = nn.Linear(self.source_dim, keys, bias=bias)
-        self.v_proj = nn.Linear(self.source_dim, keys, bias=bias)
-        self.out_proj = nn.Linear(queries, dim, bias=bias)
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, queries, bias=False)
+        self.q_proj = nn.Linear(dim, queries, bias=bias, **made)
+        self.k_proj = nn.Linear(self.source_dim, keys, bias=bias, **made)
+        self.v_proj = nn.Linear(self.source_dim, keys, bias=bias, **made)
+        self.out_proj = nn.Linear(queries, dim, bias=bias, **made)
+        self.edge_proj = (
+            None if edge_dim is None else nn.Linear(edge_dim, queries, bias=False, **made)
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -153,10 +164,13 @@ class DotAttention(Layer):
         *,
         source: Tensor | None = None,
         edge: Tensor | None = None,
-        bias: Tensor | Bias | None = None,
+        score_bias: Tensor | Bias | None = None,
         positions: Tensor | None = None,
         cache: KVCache | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("DotAttention", others, "score_bias", "edge", "source", "positions", "cache")
         self._check_together(source, positions)
         source = x if source is None else source
         check_features("DotAttention", "x", x, self.dim, "dim")
@@ -178,7 +192,7 @@ class DotAttention(Layer):
             value,
             graph,
             score=self.score,
-            bias=bias,
+            bias=score_bias,
             edge_key=per_edge,
             edge_value=per_edge,
             dropout=self.dropout if self.training else 0.0,

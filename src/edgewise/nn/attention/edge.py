@@ -1,26 +1,29 @@
-"""Attention that reads the features of edges, and writes them too."""
+"""Attention with edge features that are updated as well."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import merge_heads, reset_linear, split_heads
 from edgewise.nn.blocks.block import Block
 from edgewise.nn.blocks.mlp import MLP
 from edgewise.nn.checks import check_edges, check_features, check_nodes, check_rate, check_size
 from edgewise.nn.convolution.incidence import from_sources, from_targets
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["EdgeAttention", "EdgeBlock", "NodesAndEdges"]
 
 
 class NodesAndEdges(NamedTuple):
-    """What a layer returns that updates both.
+    """Nodes and edges after a layer that updates both.
 
     Attributes:
         x: Features of the nodes, ``[*batch, T, dim]``.
@@ -54,6 +57,8 @@ class EdgeAttention(Layer):
         edge_dim: Features of every edge, before and after; ``dim`` when left out.
         bias: Whether the projections have a bias.
         dropout: Share of attention weights dropped in training.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -86,12 +91,15 @@ class EdgeAttention(Layer):
         self,
         dim: int,
         heads: int,
-        edge_dim: int | None = None,
         *,
+        edge_dim: int | None = None,
         bias: bool = True,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("EdgeAttention", device, dtype)
         self.dim = check_size("EdgeAttention", "dim", dim)
         self.heads = check_size("EdgeAttention", "heads", heads)
         self.edge_dim = check_size(
@@ -103,12 +111,12 @@ class EdgeAttention(Layer):
                 f"EdgeAttention: dim={dim} cannot be divided among heads={heads}. Choose a "
                 f"multiple of heads."
             )
-        self.q_proj = nn.Linear(dim, dim, bias=bias)
-        self.k_proj = nn.Linear(dim, dim, bias=bias)
-        self.v_proj = nn.Linear(dim, dim, bias=bias)
-        self.edge_proj = nn.Linear(self.edge_dim, dim, bias=bias)
-        self.out_proj = nn.Linear(dim, dim, bias=bias)
-        self.edge_out_proj = nn.Linear(dim, self.edge_dim, bias=bias)
+        self.q_proj = nn.Linear(dim, dim, bias=bias, **made)
+        self.k_proj = nn.Linear(dim, dim, bias=bias, **made)
+        self.v_proj = nn.Linear(dim, dim, bias=bias, **made)
+        self.edge_proj = nn.Linear(self.edge_dim, dim, bias=bias, **made)
+        self.out_proj = nn.Linear(dim, dim, bias=bias, **made)
+        self.edge_out_proj = nn.Linear(dim, self.edge_dim, bias=bias, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -117,7 +125,11 @@ class EdgeAttention(Layer):
             if isinstance(projection, nn.Linear):
                 reset_linear(projection)
 
-    def forward(self, x: Tensor, graph: Graph, *, edge: Tensor | None = None) -> NodesAndEdges:
+    def forward(
+        self, x: Tensor, graph: Graph, *, edge: Tensor | None = None, **others: Never
+    ) -> NodesAndEdges:
+        if others:
+            refuse("EdgeAttention", others, "edge")
         check_features("EdgeAttention", "x", x, self.dim, "dim")
         check_nodes("EdgeAttention", x, graph)
         if edge is None:
@@ -128,15 +140,15 @@ class EdgeAttention(Layer):
         check_features("EdgeAttention", "edge", edge, self.edge_dim, "edge_dim")
         check_edges("EdgeAttention", edge, x, graph)
         query = self.q_proj(x) * (self.dim // self.heads) ** -0.5
-        # [*batch, E, dim]: where an edge leads, what it reads, and what it is.
+        # [*batch, E, dim]: target times source times edge.
         channels = from_targets(query, graph) * from_sources(self.k_proj(x), graph)
         channels = channels * self.edge_proj(edge)
         scores = channels.unflatten(-1, (self.heads, -1)).sum(-1).mT  # [*batch, H, E]
         value = split_heads(self.v_proj(x), self.heads)
         alike = value.new_zeros((*value.shape[:-1], 1))  # the bias is the whole score
         dropout = self.dropout if self.training else 0.0
-        heard = attention(alike, alike, value, graph, bias=scores, dropout=dropout)
-        return NodesAndEdges(self.out_proj(merge_heads(heard)), self.edge_out_proj(channels))
+        read = attention(alike, alike, value, graph, bias=scores, dropout=dropout)
+        return NodesAndEdges(self.out_proj(merge_heads(read)), self.edge_out_proj(channels))
 
     def extra_repr(self) -> str:
         return (
@@ -162,6 +174,8 @@ class EdgeBlock(Layer):
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         dropout: Share of features dropped, in training, from what mixer and MLPs return.
         norm_eps: Added to the variance in the norms; 1e-5 when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -190,41 +204,52 @@ class EdgeBlock(Layer):
         self,
         mixer: nn.Module,
         dim: int,
-        edge_dim: int | None = None,
         *,
+        edge_dim: int | None = None,
         norm: str | None = "batch",
         dropout: float = 0.0,
         norm_eps: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("EdgeBlock", device, dtype)
         self.mixer = mixer
         self.nodes, self.edges = (
             Block(
-                _Found(),
+                _Mixed(),
                 check_size("EdgeBlock", name, size),
                 norm=norm,
                 order="post",
-                mlp=MLP(size, 2 * size),
+                mlp=MLP(size, 2 * size, **made),
                 dropout=check_rate("EdgeBlock", "dropout", dropout),
                 norm_eps=norm_eps,
+                **made,
             )
             for name, size in (("dim", dim), ("edge_dim", dim if edge_dim is None else edge_dim))
         )
 
-    def forward(self, x: Tensor, graph: Graph, *, edge: Tensor | None = None) -> NodesAndEdges:
+    def forward(
+        self, x: Tensor, graph: Graph, *, edge: Tensor | None = None, **others: Never
+    ) -> NodesAndEdges:
+        if others:
+            refuse("EdgeBlock", others, "edge")
         if edge is None:
             raise ArgumentError(
                 f"EdgeBlock: edge is missing, but edges are updated. Pass edge of shape "
                 f"[edges, {self.edges.dim}], or use Block."
             )
-        found = self.mixer(x, graph, edge=edge)
+        mixed = self.mixer(x, graph, edge=edge)
         return NodesAndEdges(
-            self.nodes(x, graph, found=found.x), self.edges(edge, graph, found=found.edge)
+            self.nodes(x, graph, mixed=mixed.x), self.edges(edge, graph, mixed=mixed.edge)
         )
 
+    def extra_repr(self) -> str:
+        return f"{self.nodes.dim}, edge_dim={self.edges.dim}"
 
-class _Found(Layer):
-    """The mixer of a block for which what is mixed was found elsewhere."""
 
-    def forward(self, x: Tensor, graph: Graph, *, found: Tensor) -> Tensor:
-        return found
+class _Mixed(Layer):
+    """Mixer of a block whose mixed features were computed outside of it."""
+
+    def forward(self, x: Tensor, graph: Graph, *, mixed: Tensor) -> Tensor:
+        return mixed

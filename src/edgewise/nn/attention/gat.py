@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.functional import attention
 from edgewise.graphs import Graph
-from edgewise.nn.attention.heads import edge_heads, leading, merge_heads, reset_linear, split_heads
-from edgewise.nn.checks import check_edge, check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.argument_names import refuse
+from edgewise.nn.attention.heads import HeadsLayer, edge_heads, leading, reset_linear, split_heads
+from edgewise.nn.checks import check_edge, check_features
+from edgewise.nn.layer import factory
 from edgewise.ops.scores import Additive, GATv2
 
 __all__ = ["GATAttention", "GATv2Attention"]
 
 
-class GATAttention(Layer):
-    r"""Graph attention: the score is a sum of what target and source say on their own.
+class GATAttention(HeadsLayer):
+    r"""Graph attention: the score is a sum of a term of the target and a term of the source.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w_{ij} W h_j, \qquad
         w_{ij} = \mathrm{softmax}_j \, \mathrm{LeakyReLU}
         (a_{target} \cdot W h_i + a_{source} \cdot W h_j + a_{edge} \cdot W_E e_{ij})
 
-    Self-loops are the graph's business: the paper's layer is ``graph | SelfLoops(n)``. A target
+    Self-loops are edges of the graph: the paper's layer is ``graph | SelfLoops(n)``. A target
     without sources gets the bias.
 
     Args:
@@ -33,10 +37,12 @@ class GATAttention(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features), as the last layer does.
-        slope: Slope of LeakyReLU below zero.
+        negative_slope: Slope of LeakyReLU below zero.
         edge_dim: Features of every edge; None for a layer without edge features.
         dropout: Share of attention weights dropped in training.
         bias: Whether a bias is added to the result.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -70,29 +76,29 @@ class GATAttention(Layer):
         heads: int,
         *,
         concat: bool = True,
-        slope: float = 0.2,
+        negative_slope: float = 0.2,
         edge_dim: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **others: object,
     ) -> None:
-        super().__init__()
-        self.in_dim = check_size("GATAttention", "in_dim", in_dim)
-        self.out_dim = check_size("GATAttention", "out_dim", out_dim)
-        self.heads = check_size("GATAttention", "heads", heads)
-        self.concat = concat
-        self.slope = slope
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("GATAttention", "dropout", dropout)
-        self.proj = nn.Linear(in_dim, heads * out_dim, bias=False)
-        self.a_target = nn.Parameter(torch.empty(heads, out_dim))
-        self.a_source = nn.Parameter(torch.empty(heads, out_dim))
+        if others:
+            refuse("GATAttention", others, "negative_slope")
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
+        made = factory("GATAttention", device, dtype)
+        self.negative_slope = negative_slope
+        self.proj = nn.Linear(in_dim, heads * out_dim, bias=False, **made)
+        self.a_target = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.a_source = nn.Parameter(torch.empty(heads, out_dim, **made))
         if edge_dim is None:
             self.edge_proj = None
             self.register_parameter("a_edge", None)
         else:
-            self.edge_proj = nn.Linear(edge_dim, heads * out_dim, bias=False)
-            self.a_edge = nn.Parameter(torch.empty(heads, out_dim))
-        self.bias = _bias(bias, heads, out_dim, concat)
+            self.edge_proj = nn.Linear(edge_dim, heads * out_dim, bias=False, **made)
+            self.a_edge = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.bias = nn.Parameter(torch.empty(self.result_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -107,30 +113,40 @@ class GATAttention(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GATAttention", others, "source", "edge")
         check_features("GATAttention", "x", x, self.in_dim, "in_dim")
-        own = self.proj(x)
+        projected = self.proj(x)
         if source is None:
-            value = own
-            target, key = _said(own, self.a_target, self.a_source)
+            value = projected
+            target, key = _head_products(projected, self.a_target, self.a_source)
         else:
             check_features("GATAttention", "source", source, self.in_dim, "in_dim")
             value = self.proj(source)
-            (target,), (key,) = _said(own, self.a_target), _said(value, self.a_source)
+            (target,) = _head_products(projected, self.a_target)
+            (key,) = _head_products(value, self.a_source)
         out = attention(
             target,
             key,
             split_heads(value, self.heads),
             graph,
-            score=Additive(self.slope),
+            score=Additive(self.negative_slope),
             edge_key=self._edge_term(edge, target.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
-        return _combine(out, self.concat, self.bias)
+        out = self.combined(out)
+        return out if self.bias is None else out + self.bias
 
     def _edge_term(self, edge: Tensor | None, ndim: int) -> Tensor | None:
-        """What every edge says on its own: ``[*batch | 1, H, E, 1]``."""
+        """Terms of the edges in the scores: ``[*batch | 1, H, E, 1]``."""
         check_edge("GATAttention", edge, self.edge_dim)
         if edge is None or self.edge_proj is None:
             return None
@@ -139,23 +155,20 @@ class GATAttention(Layer):
         folded = torch.einsum("hd,hde->he", self.a_edge, weight)
         return leading(split_heads(F.linear(edge, folded), self.heads), ndim)
 
-    def extra_repr(self) -> str:
-        return _gat_repr(self)
 
-
-def _said(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+def _head_products(nodes: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     """Products of every head of every node with vectors ``[H, D]``: ``[*batch, H, N, 1]`` each.
 
     One matrix product for all heads and vectors, whose matrix is zero outside of the heads: on
     nodes that lie one after the other it is several times faster than a product for each head.
     """
     blocks = torch.diag_embed(torch.stack(vectors).mT).permute(0, 2, 3, 1)  # [V, H, H, D]
-    said = F.linear(nodes, blocks.flatten(0, 1).flatten(1))
-    return said.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
+    products = F.linear(nodes, blocks.flatten(0, 1).flatten(1))
+    return products.mT.unflatten(-2, blocks.shape[:2])[..., None].unbind(-4)
 
 
-class GATv2Attention(Layer):
-    r"""Graph attention in which the target decides which source it likes best.
+class GATv2Attention(HeadsLayer):
+    r"""Graph attention whose ranking of the sources depends on the target.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w_{ij} W_S h_j, \qquad
@@ -163,7 +176,7 @@ class GATv2Attention(Layer):
         (W_T h_i + W_S h_j + W_E e_{ij})
 
     In `GATAttention` all targets rank the sources alike; here the non-linearity comes before
-    ``a``, and they need not. Self-loops are the graph's business: the paper's layer is
+    ``a``, so each has a ranking of its own. Self-loops are edges of the graph: the paper's layer is
     ``graph | SelfLoops(n)``. A target without sources gets the bias.
 
     Args:
@@ -172,10 +185,12 @@ class GATv2Attention(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features).
-        slope: Slope of LeakyReLU below zero.
+        negative_slope: Slope of LeakyReLU below zero.
         edge_dim: Features of every edge; None for a layer without edge features.
         dropout: Share of attention weights dropped in training.
         bias: Whether the two node projections and the result have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -213,25 +228,27 @@ class GATv2Attention(Layer):
         heads: int,
         *,
         concat: bool = True,
-        slope: float = 0.2,
+        negative_slope: float = 0.2,
         edge_dim: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **others: object,
     ) -> None:
-        super().__init__()
-        self.in_dim = check_size("GATv2Attention", "in_dim", in_dim)
-        self.out_dim = check_size("GATv2Attention", "out_dim", out_dim)
-        self.heads = check_size("GATv2Attention", "heads", heads)
-        self.concat = concat
-        self.slope = slope
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("GATv2Attention", "dropout", dropout)
+        if others:
+            refuse("GATv2Attention", others, "negative_slope")
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
+        made = factory("GATv2Attention", device, dtype)
+        self.negative_slope = negative_slope
         width = heads * out_dim
-        self.target_proj = nn.Linear(in_dim, width, bias=bias)
-        self.source_proj = nn.Linear(in_dim, width, bias=bias)
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, width, bias=False)
-        self.a = nn.Parameter(torch.empty(heads, out_dim))
-        self.bias = _bias(bias, heads, out_dim, concat)
+        self.target_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.source_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.edge_proj = (
+            None if edge_dim is None else nn.Linear(edge_dim, width, bias=False, **made)
+        )
+        self.a = nn.Parameter(torch.empty(heads, out_dim, **made))
+        self.bias = nn.Parameter(torch.empty(self.result_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -244,8 +261,16 @@ class GATv2Attention(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GATv2Attention", others, "source", "edge")
         source = x if source is None else source
         check_features("GATv2Attention", "x", x, self.in_dim, "in_dim")
         check_features("GATv2Attention", "source", source, self.in_dim, "in_dim")
@@ -256,28 +281,9 @@ class GATv2Attention(Layer):
             value,
             value,
             graph,
-            score=GATv2(self.a, self.slope),
+            score=GATv2(self.a, self.negative_slope),
             edge_key=edge_heads("GATv2Attention", self.edge_proj, edge, self.heads, query.ndim),
             dropout=self.dropout if self.training else 0.0,
         )
-        return _combine(out, self.concat, self.bias)
-
-    def extra_repr(self) -> str:
-        return _gat_repr(self)
-
-
-def _combine(out: Tensor, concat: bool, bias: Tensor | None) -> Tensor:
-    """Heads side by side or averaged, plus bias."""
-    out = merge_heads(out) if concat else out.mean(-3)
-    return out if bias is None else out + bias
-
-
-def _bias(wanted: bool, heads: int, out_dim: int, concat: bool) -> nn.Parameter | None:
-    return nn.Parameter(torch.empty(heads * out_dim if concat else out_dim)) if wanted else None
-
-
-def _gat_repr(layer: GATAttention | GATv2Attention) -> str:
-    return (
-        f"{layer.in_dim}, {layer.out_dim}, heads={layer.heads}, concat={layer.concat}, "
-        f"slope={layer.slope}, edge_dim={layer.edge_dim}, dropout={layer.dropout}"
-    )
+        out = self.combined(out)
+        return out if self.bias is None else out + self.bias

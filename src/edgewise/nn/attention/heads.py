@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgewise.nn.checks import check_edge
+from edgewise.nn.checks import check_edge, check_rate, check_size
+from edgewise.nn.layer import Layer
 
-__all__ = ["edge_heads", "leading", "merge_heads", "reset_linear", "split_heads"]
+__all__ = ["HeadsLayer", "edge_heads", "leading", "merge_heads", "reset_linear", "split_heads"]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -54,3 +55,55 @@ def reset_linear(projection: nn.Linear) -> None:
     nn.init.xavier_uniform_(projection.weight)
     if projection.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]  # bias=False
         nn.init.zeros_(projection.bias)
+
+
+class HeadsLayer(Layer):
+    """Base of layers whose ``out_dim`` is the features of one head, concatenated or averaged.
+
+    Args:
+        in_dim: Features of every node before.
+        out_dim: Features of each head after.
+        heads: Heads ``H``.
+        concat: Whether heads are concatenated; otherwise they are averaged.
+        edge_dim: Features of every edge; None for none.
+        dropout: Share of attention weights dropped in training.
+
+    Raises:
+        ArgumentError: a size or share out of range.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        heads: int,
+        *,
+        concat: bool,
+        edge_dim: int | None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        self.in_dim = check_size(owner, "in_dim", in_dim)
+        self.out_dim = check_size(owner, "out_dim", out_dim)
+        self.heads = check_size(owner, "heads", heads)
+        self.concat = concat
+        self.edge_dim = None if edge_dim is None else check_size(owner, "edge_dim", edge_dim)
+        self.dropout = check_rate(owner, "dropout", dropout)
+
+    @property
+    def result_dim(self) -> int:
+        """Features of every node after: of all heads, or of one where they are averaged."""
+        return self.heads * self.out_dim if self.concat else self.out_dim
+
+    def combined(self, out: Tensor) -> Tensor:
+        """Heads ``[*batch, H, T, D]`` concatenated or averaged: ``[*batch, T, result_dim]``."""
+        return merge_heads(out) if self.concat else out.mean(-3)
+
+    def extra_repr(self) -> str:
+        slope = getattr(self, "negative_slope", None)
+        return (
+            f"{self.in_dim}, {self.out_dim}, heads={self.heads}, concat={self.concat}, "
+            f"{'' if slope is None else f'negative_slope={slope}, '}"
+            f"edge_dim={self.edge_dim}, dropout={self.dropout}"
+        )

@@ -1,4 +1,4 @@
-"""What a language model remembers while it writes: the keys and values of earlier nodes."""
+"""Cache of a language model's keys and values, so that a step computes the newest alone."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class KVCache:
 
 
 def _grown(table: Tensor, new: Tensor, first: int, last: int) -> Tensor:
-    """A table with the new rows in their place; in place where autograd does not look."""
+    """A table with the new rows in their place; written in place where autograd records nothing."""
     if torch.is_grad_enabled() and (table.requires_grad or new.requires_grad):
         return torch.cat([table[..., :first, :], new], -2)
     if table.shape[-2] < last or table.requires_grad:

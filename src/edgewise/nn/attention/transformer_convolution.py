@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import attention
 from edgewise.graphs import Graph
-from edgewise.nn.attention.heads import edge_heads, merge_heads, split_heads
-from edgewise.nn.checks import check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.argument_names import refuse
+from edgewise.nn.attention.heads import HeadsLayer, edge_heads, split_heads
+from edgewise.nn.checks import check_features, check_size
+from edgewise.nn.layer import factory
 
 __all__ = ["TransformerConvolution"]
 
 
-class TransformerConvolution(Layer):
-    r"""Dot-product attention over a graph, plus what a node itself knows.
+class TransformerConvolution(HeadsLayer):
+    r"""Dot-product attention over a graph, plus a projection of the node itself.
 
     .. math::
         m_i = \big\Vert_h \sum_{j \in N(i)} w_{ij} (W_V h_j + W_E e_{ij}), \qquad
@@ -36,13 +40,15 @@ class TransformerConvolution(Layer):
         heads: Heads ``H``.
         concat: Put the heads side by side (``heads * out_dim`` features); otherwise average them
             (``out_dim`` features).
-        beta: Whether a gate weighs what was heard against the node itself.
+        beta: Whether a gate weighs the sources against the node itself.
         root: Whether a node itself counts, through ``R``.
         edge_dim: Features of every edge; None for a layer without edge features. They are added
             to the key and to the value, through one projection without bias.
         dropout: Share of attention weights dropped in training.
         bias: Whether the node projections have a bias.
         source_dim: Features of ``source``; ``in_dim`` when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -86,30 +92,28 @@ class TransformerConvolution(Layer):
         dropout: float = 0.0,
         bias: bool = True,
         source_dim: int | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_dim = check_size("TransformerConvolution", "in_dim", in_dim)
-        self.out_dim = check_size("TransformerConvolution", "out_dim", out_dim)
-        self.heads = check_size("TransformerConvolution", "heads", heads)
+        super().__init__(in_dim, out_dim, heads, concat=concat, edge_dim=edge_dim, dropout=dropout)
+        made = factory("TransformerConvolution", device, dtype)
         self.source_dim = check_size(
             "TransformerConvolution", "source_dim", in_dim if source_dim is None else source_dim
         )
         if beta and not root:
             raise ArgumentError(
-                "TransformerConvolution: beta weighs what was heard against the node itself, which "
+                "TransformerConvolution: beta weighs the sources against the node itself, which "
                 "root=False leaves out. Pass root=True, or beta=False."
             )
-        self.concat = concat
-        self.edge_dim = edge_dim
-        self.dropout = check_rate("TransformerConvolution", "dropout", dropout)
-        width = heads * out_dim
-        result = width if concat else out_dim
-        self.q_proj = nn.Linear(in_dim, width, bias=bias)
-        self.k_proj = nn.Linear(self.source_dim, width, bias=bias)
-        self.v_proj = nn.Linear(self.source_dim, width, bias=bias)
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, width, bias=False)
-        self.root_proj = nn.Linear(in_dim, result, bias=bias) if root else None
-        self.beta_proj = nn.Linear(3 * result, 1, bias=False) if beta else None
+        width, result = heads * out_dim, self.result_dim
+        self.q_proj = nn.Linear(in_dim, width, bias=bias, **made)
+        self.k_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
+        self.v_proj = nn.Linear(self.source_dim, width, bias=bias, **made)
+        self.edge_proj = (
+            None if edge_dim is None else nn.Linear(edge_dim, width, bias=False, **made)
+        )
+        self.root_proj = nn.Linear(in_dim, result, bias=bias, **made) if root else None
+        self.beta_proj = nn.Linear(3 * result, 1, bias=False, **made) if beta else None
 
     def reset_parameters(self) -> None:
         """Draw new weights, as `torch.nn.Linear` does."""
@@ -118,8 +122,16 @@ class TransformerConvolution(Layer):
                 projection.reset_parameters()
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("TransformerConvolution", others, "source", "edge")
         source = x if source is None else source
         check_features("TransformerConvolution", "x", x, self.in_dim, "in_dim")
         check_features("TransformerConvolution", "source", source, self.source_dim, "source_dim")
@@ -136,17 +148,11 @@ class TransformerConvolution(Layer):
             edge_value=per_edge,
             dropout=self.dropout if self.training else 0.0,
         )
-        heard = merge_heads(out) if self.concat else out.mean(-3)
+        message = self.combined(out)
         if self.root_proj is None:
-            return heard
-        own = self.root_proj(x)
+            return message
+        root = self.root_proj(x)
         if self.beta_proj is None:
-            return heard + own
-        beta = self.beta_proj(torch.cat([heard, own, heard - own], -1)).sigmoid()
-        return torch.lerp(heard, own, beta)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_dim}, {self.out_dim}, heads={self.heads}, concat={self.concat}, "
-            f"edge_dim={self.edge_dim}, dropout={self.dropout}"
-        )
+            return message + root
+        beta = self.beta_proj(torch.cat([message, root, message - root], -1)).sigmoid()
+        return torch.lerp(message, root, beta)

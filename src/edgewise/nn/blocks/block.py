@@ -1,4 +1,4 @@
-"""One block for the whole ladder, from a GNN layer to a Transformer layer."""
+"""Blocks: a layer and an MLP with residuals and norms, from GNN layers to Transformer layers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_choice, check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["Block"]
 
@@ -52,11 +53,13 @@ class Block(Layer):
         mlp: Any module called as ``mlp(x)``, such as an `MLP`; None for a block without one.
         dropout: Share of features dropped, in training, from what mixer and MLP return.
         norm_eps: Added to the variance in the norms; 1e-5 when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
-        - given: whatever the mixer takes besides, handed on as it is: ``edge``, ``source``
-            (which is not normalized), ``bias``, ``cache``.
+        - given: whatever the mixer takes besides, passed on as it is: ``edge``, ``source``
+            (which is not normalized), ``score_bias``, ``cache``.
         - result: ``[*batch, N, dim]``.
 
     Raises:
@@ -91,8 +94,11 @@ class Block(Layer):
         mlp: nn.Module | None = None,
         dropout: float = 0.0,
         norm_eps: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("Block", device, dtype)
         check_choice("Block", "order", order, ("pre", "post", "rezero"))
         if order == "rezero" and (norm is not None or not residual):
             raise ArgumentError(
@@ -102,15 +108,22 @@ class Block(Layer):
         self.dim = check_size("Block", "dim", dim)
         self.order = order
         self.residual = residual
-        self.mixer_norm = norm_named("Block", norm, dim, norm_eps)
+        self.mixer_norm = norm_named("Block", norm, dim, norm_eps, **made)
         self.mixer = mixer
-        self.mlp_norm = None if mlp is None else norm_named("Block", norm, dim, norm_eps)
+        self.mlp_norm = None if mlp is None else norm_named("Block", norm, dim, norm_eps, **made)
         self.mlp = mlp
         self.mixer_gate = self.mlp_gate = None
         if order == "rezero":
-            self.mixer_gate = nn.Parameter(torch.zeros(()))
-            self.mlp_gate = None if mlp is None else nn.Parameter(torch.zeros(()))
+            self.mixer_gate = nn.Parameter(torch.zeros((), **made))
+            self.mlp_gate = None if mlp is None else nn.Parameter(torch.zeros((), **made))
         self.dropout = nn.Dropout(check_rate("Block", "dropout", dropout))
+
+    def reset_parameters(self) -> None:
+        """Draw the weights of mixer, MLP and norms anew, and set the gates to zero."""
+        super().reset_parameters()
+        for gate in (self.mixer_gate, self.mlp_gate):
+            if gate is not None:
+                nn.init.zeros_(gate)
 
     def forward(self, x: Tensor, graph: Graph, **given: Any) -> Tensor:
         check_features("Block", "x", x, self.dim, "dim")
@@ -124,7 +137,7 @@ class Block(Layer):
         return self.mlp_norm(x) if self.order == "post" else x
 
     def _join(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        """What mixer or MLP returned, after dropout, on top of what it was given."""
+        """The result of mixer or MLP, after dropout, added to its input."""
         y = self.dropout(y)
         if not self.residual:
             return y
@@ -137,4 +150,4 @@ class Block(Layer):
         return x + y if gate is None else x + gate * y
 
     def extra_repr(self) -> str:
-        return f"order={self.order!r}, residual={self.residual}"
+        return f"{self.dim}, order={self.order!r}, residual={self.residual}"

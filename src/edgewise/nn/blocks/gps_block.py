@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Never
+
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse, without_none
 from edgewise.nn.blocks.block import Block
 from edgewise.nn.blocks.mlp import MLP
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.ops.bias import Bias
 
 __all__ = ["GPSBlock"]
@@ -26,9 +31,10 @@ class GPSBlock(Layer):
     Each half is a post-norm `Block` without an MLP, so the layer is a setting of what there is.
 
     **Two graphs.** ``graph`` is the data's, and stands where every block has it. ``everywhere`` is
-    who attends to whom, and has to be named: a batch of molecules is one graph of many nodes, and
-    nothing in its edges says where a molecule ends (it may even be in two pieces). A default of
-    "all nodes" would let molecules of one batch read one another, without an error. Usual choices:
+    the graph of the attention, and has to be named: a batch of molecules is one graph of many
+    nodes, and where a molecule ends is not in its edges (it may even be in two pieces). A default
+    of "all nodes" would let molecules of one batch read one another, without an error.
+    Usual choices:
 
     =======================================  ========================================
     graph of the attention                   ``everywhere``
@@ -39,20 +45,24 @@ class GPSBlock(Layer):
     =======================================  ========================================
 
     Args:
-        local: Mixer over the edges, called as ``local(x, graph, edge=edge)``.
-        attention: Mixer over everything, such as `DotAttention`; called with ``bias``.
+        local: Mixer over the edges, called as ``local(x, graph)``, with ``edge`` and
+            ``edge_weight`` where they are given.
+        attention: Mixer over everything, such as `DotAttention`; called with ``score_bias``.
         dim: Features of every node, before and after.
         norm: ``"batch"``, ``"layer"``, ``"rms"``, or None for no norm.
         mlp: Any module called as ``mlp(x)``; ``MLP(dim, 2 * dim)`` when left out.
         dropout: Share of features dropped, in training, from what mixers and MLP return, and
             inside the default MLP.
         norm_eps: Added to the variance in the norms; 1e-5 when left out.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
-        - edge: features (or weights) of the edges of ``graph``, for ``local``.
-        - bias: added to the scores of ``attention``, as in `edgewise.attention`: what the
-            structure of the graph says about pairs of nodes.
+        - edge: features of the edges of ``graph``, for ``local``.
+        - edge_weight: weights of the edges of ``graph``, for ``local``.
+        - score_bias: added to the scores of ``attention``, as ``bias`` of `edgewise.attention`:
+            numbers of pairs of nodes, from the structure of the graph.
         - result: ``[*batch, N, dim]``.
 
     Raises:
@@ -88,16 +98,20 @@ class GPSBlock(Layer):
         mlp: nn.Module | None = None,
         dropout: float = 0.0,
         norm_eps: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GPSBlock", device, dtype)
         dim, rate = check_size("GPSBlock", "dim", dim), check_rate("GPSBlock", "dropout", dropout)
-        self.mlp_norm = norm_named("GPSBlock", norm, dim, norm_eps)
+        self.mlp_norm = norm_named("GPSBlock", norm, dim, norm_eps, **made)
         self.local, self.attention = (
-            Block(mixer, dim, norm=norm, order="post", dropout=rate, norm_eps=norm_eps)
+            Block(mixer, dim, norm=norm, order="post", dropout=rate, norm_eps=norm_eps, **made)
             for mixer in (local, attention)
         )
-        self.mlp = MLP(dim, 2 * dim, dropout=rate) if mlp is None else mlp
+        self.mlp = MLP(dim, 2 * dim, dropout=rate, **made) if mlp is None else mlp
         self.dropout = nn.Dropout(rate)
+        self.dim = dim
 
     def forward(
         self,
@@ -106,10 +120,17 @@ class GPSBlock(Layer):
         *,
         everywhere: Graph,
         edge: Tensor | None = None,
-        bias: Tensor | Bias | None = None,
+        edge_weight: Tensor | None = None,
+        score_bias: Tensor | Bias | None = None,
+        **others: Never,
     ) -> Tensor:
-        # A mixer that knows no edge, or no bias, is called without.
-        heard = self.local(x, graph, **({} if edge is None else {"edge": edge}))
-        seen = self.attention(x, everywhere, **({} if bias is None else {"bias": bias}))
-        both = heard + seen
+        if others:
+            refuse("GPSBlock", others, "score_bias", "edge", "edge_weight")
+        # A mixer that takes no edge features, weights or biases is called without them.
+        of_edges = without_none(edge=edge, edge_weight=edge_weight)
+        both = self.local(x, graph, **of_edges)
+        both = both + self.attention(x, everywhere, **without_none(score_bias=score_bias))
         return self.mlp_norm(both + self.dropout(self.mlp(both)))
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgewise.errors import ShapeError
 from edgewise.functional import aggregate
 from edgewise.graphs import Complete, Graph, compose, reverse
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import (
     check_choice,
     check_edges,
@@ -18,7 +19,7 @@ from edgewise.nn.checks import (
     check_tensor,
 )
 from edgewise.nn.convolution.incidence import from_sources, from_targets, incoming
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 from edgewise.nn.layer import Layer
 from edgewise.problem import Reduce
 
@@ -134,7 +135,10 @@ class GraphNetwork(Layer):
         edge: Tensor | None = None,
         u: Tensor | None = None,
         readout: Graph | None = None,
+        **others: Never,
     ) -> GraphFeatures:
+        if others:
+            refuse("GraphNetwork", others, "edge", "u", "readout")
         readout = Complete(1, graph.num_targets) if readout is None else readout
         _check(x, graph, edge, u, readout)
         around = None if u is None else aggregate(u, reverse(readout))  # u at every node
@@ -143,14 +147,14 @@ class GraphNetwork(Layer):
             ends = from_targets(x, graph), from_sources(x, graph)
             edge = self.edge_mlp(_side_by_side(edge, *ends, around_edge))
         if self.node_mlp is not None:
-            heard = None
+            message = None
             if edge is not None:
-                heard = aggregate(edge, incoming(graph), self.edges_to_nodes)
-            x = self.node_mlp(_side_by_side(heard, x, around))
+                message = aggregate(edge, incoming(graph), self.edges_to_nodes)
+            x = self.node_mlp(_side_by_side(message, x, around))
         if self.global_mlp is not None:
             links = None
             if edge is not None:
-                inside = remembered(_edges_of_graphs, graph, readout)
+                inside = cached_by_graph(_edges_of_graphs, graph, readout)
                 links = aggregate(edge, inside, self.edges_to_globals)
             nodes = aggregate(x, readout, self.nodes_to_globals)
             u = self.global_mlp(_side_by_side(links, nodes, u))
@@ -169,10 +173,10 @@ def _edges_of_graphs(graph: Graph, readout: Graph) -> Graph:
 
 
 def _side_by_side(*parts: Tensor | None) -> Tensor:
-    """What is there of the arguments of a function, with the batch axes of all."""
-    there = [part for part in parts if part is not None]
-    batch = torch.broadcast_shapes(*(part.shape[:-2] for part in there))
-    return torch.cat([part.expand(*batch, *part.shape[-2:]) for part in there], -1)
+    """The arguments of a function that are given, with the batch axes of all: concatenated."""
+    given = [part for part in parts if part is not None]
+    batch = torch.broadcast_shapes(*(part.shape[:-2] for part in given))
+    return torch.cat([part.expand(*batch, *part.shape[-2:]) for part in given], -1)
 
 
 def _check(x: Tensor, graph: Graph, edge: Tensor | None, u: Tensor | None, readout: Graph) -> None:

@@ -1,12 +1,14 @@
-"""The part of a block that looks at one node at a time."""
+"""Multi-layer perceptrons: the part of a block that is applied to each node by itself."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.nn.blocks.activation import ACTIVATIONS
 from edgewise.nn.checks import check_choice, check_features, check_rate, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["MLP"]
 
@@ -28,6 +30,8 @@ class MLP(Layer):
             ``"silu"``, ``"elu"``, or ``"swiglu"``, which has a third projection.
         dropout: Share of hidden features dropped in training.
         bias: Whether the linear layers have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, dim]``, floating.
@@ -62,17 +66,20 @@ class MLP(Layer):
         activation: str = "relu",
         dropout: float = 0.0,
         bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("MLP", device, dtype)
         check_choice("MLP", "activation", activation, [*ACTIVATIONS, _GATED])
         self.dim = check_size("MLP", "dim", dim)
         self.hidden = check_size("MLP", "hidden", hidden)
         self.out_dim = check_size("MLP", "out_dim", dim if out_dim is None else out_dim)
         self.activation = activation
         gated = activation == _GATED
-        self.gate_proj = nn.Linear(dim, hidden, bias=bias) if gated else None
-        self.up_proj = nn.Linear(dim, hidden, bias=bias)
-        self.down_proj = nn.Linear(hidden, self.out_dim, bias=bias)
+        self.gate_proj = nn.Linear(dim, hidden, bias=bias, **made) if gated else None
+        self.up_proj = nn.Linear(dim, hidden, bias=bias, **made)
+        self.down_proj = nn.Linear(hidden, self.out_dim, bias=bias, **made)
         self.dropout = nn.Dropout(check_rate("MLP", "dropout", dropout))
 
     def reset_parameters(self) -> None:
@@ -90,4 +97,4 @@ class MLP(Layer):
         return self.down_proj(self.dropout(hidden))
 
     def extra_repr(self) -> str:
-        return f"activation={self.activation!r}"
+        return f"{self.dim}, {self.hidden}, out_dim={self.out_dim}, activation={self.activation!r}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.graphs import Graph
 from edgewise.nn.attention.heads import reset_linear
 from edgewise.nn.checks import check_features, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["GatedConvolution"]
 
@@ -19,13 +20,15 @@ class GatedConvolution(Layer):
     .. math::
         h' = W_O \, \mathrm{mixer}(a \odot \sigma(b), G), \qquad [a; b] = W_I h
 
-    A convolution leaves every feature where it is; the projections let them speak to each other.
+    A convolution acts on each feature by itself; the projections combine the features.
 
     Args:
         mixer: Any module called as ``mixer(x, graph)`` that keeps the shape of ``x``, such as
             a `LightweightConvolution` or a `DynamicConvolution`.
         dim: Features of every node, before and after.
         bias: Whether both projections have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
@@ -53,16 +56,29 @@ class GatedConvolution(Layer):
         arXiv:1612.08083, section 2 (the gated linear unit).
     """
 
-    def __init__(self, mixer: nn.Module, dim: int, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        mixer: nn.Module,
+        dim: int,
+        *,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("GatedConvolution", device, dtype)
         self.dim = check_size("GatedConvolution", "dim", dim)
-        self.in_proj = nn.Linear(dim, 2 * dim, bias=bias)
+        self.in_proj = nn.Linear(dim, 2 * dim, bias=bias, **made)
         self.mixer = mixer
-        self.out_proj = nn.Linear(dim, dim, bias=bias)
-        self.reset_parameters()
+        self.out_proj = nn.Linear(dim, dim, bias=bias, **made)
+        self._reset_projections()
 
     def reset_parameters(self) -> None:
-        """Draw new projections (Xavier uniform) and set their biases to zero."""
+        """Draw new projections (Xavier uniform), zero their biases, and reset the mixer."""
+        super().reset_parameters()
+        self._reset_projections()
+
+    def _reset_projections(self) -> None:
         reset_linear(self.in_proj)
         reset_linear(self.out_proj)
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
-from edgewise.nn.checks import check_features, check_nodes, check_size, check_square, edge_weight
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.argument_names import refuse
+from edgewise.nn.checks import (
+    check_features,
+    check_nodes,
+    check_size,
+    check_square,
+    checked_edge_weight,
+)
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["GCNConvolution"]
 
@@ -27,17 +36,20 @@ class GCNConvolution(Layer):
 
     Every node that has no self-loop gets one of weight 1; one that is there stays as it is. The
     normalization is written as a scaling before and after a plain sum, so a symbolic graph is
-    never turned into edges for it. Without edge weights it is worked out once for each graph.
+    never turned into edges for it. Without edge weights it is computed once for each graph.
 
     Args:
         in_dim: Features of every node before.
         out_dim: Features of every node after.
         bias: Whether a bias ``b`` is added.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating.
         - source: must be left out: the degrees need one set of nodes.
-        - edge: weights ``w``, ``[*batch | 1, E]``, in edge order, at least 0; all 1 when left out.
+        - edge_weight: weights ``w``, ``[*batch | 1, E]``, in edge order, at least 0; all 1 when
+            left out.
         - result: ``[*batch, N, out_dim]``.
 
     Raises:
@@ -45,8 +57,8 @@ class GCNConvolution(Layer):
         ShapeError: features or nodes that do not fit the layer or the graph, or a graph that is
             not square.
 
-    Gradients: to ``x``, ``edge`` and the parameters. A node whose weights sum to 0 is scaled by
-        0, without gradient.
+    Gradients: to ``x``, ``edge_weight`` and the parameters. A node whose weights sum to 0 is
+        scaled by 0, without gradient.
 
     Complexity: O(N in_dim out_dim + E min(in_dim, out_dim)).
 
@@ -62,12 +74,21 @@ class GCNConvolution(Layer):
         arXiv:1609.02907, section 2 ("renormalization trick").
     """
 
-    def __init__(self, in_dim: int, out_dim: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("GCNConvolution", device, dtype)
         self.in_dim = check_size("GCNConvolution", "in_dim", in_dim)
         self.out_dim = check_size("GCNConvolution", "out_dim", out_dim)
-        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
-        self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim, **made))
+        self.bias = nn.Parameter(torch.empty(out_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -77,8 +98,16 @@ class GCNConvolution(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GCNConvolution", others, "source", "edge_weight")
         if source is not None:
             raise ArgumentError(
                 "GCNConvolution: source must be left out, because one set of nodes has one set of "
@@ -87,9 +116,9 @@ class GCNConvolution(Layer):
         check_features("GCNConvolution", "x", x, self.in_dim, "in_dim")
         check_nodes("GCNConvolution", x, graph)
         check_square("GCNConvolution", graph, "Use GraphConvolution between two sets of nodes.")
-        weight = edge_weight("GCNConvolution", edge, x)
+        weight = checked_edge_weight("GCNConvolution", edge_weight, x)
         if weight is None:
-            scaling = remembered(_scaling, graph, str(x.device), x.dtype)
+            scaling = cached_by_graph(_scaling, graph, str(x.device), x.dtype)
         else:
             scaling = _scaling(graph, str(x.device), x.dtype, weight)
         # Both orders are the same map; the edges carry the narrower of both sides.
@@ -125,7 +154,7 @@ def _scaling(
     """The scaling of a graph, with these edge weights or with none."""
     # Half precision cannot count beyond 2048, so the degrees are summed in float32 at least.
     exact = torch.promote_types(dtype, torch.float32)
-    loop = remembered(_missing_loops, graph, device).to(exact)
+    loop = cached_by_graph(_missing_loops, graph, device).to(exact)
     ones = torch.ones(graph.num_sources, 1, dtype=exact, device=device)
     if weight is not None:
         ones, weight = ones.expand(*weight.shape[:-1], -1, -1), weight.to(exact)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import (
     check_edges,
     check_features,
     check_nodes,
     check_size,
     check_tensor,
-    edge_weight,
+    checked_edge_weight,
 )
 from edgewise.nn.convolution.incidence import from_sources, onto_targets
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Factory, Layer, factory, reset
 
 __all__ = ["GINConvolution", "GINEConvolution"]
 
 
 class GINConvolution(Layer):
-    r"""A plain sum over sources, then an MLP: it tells apart what any message passing can.
+    r"""A sum over sources, then an MLP: as expressive as message passing can be.
 
     .. math::  h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i + \sum_{j \in N(i)} w_{ij} h_j\Big)
 
@@ -35,11 +39,13 @@ class GINConvolution(Layer):
         mlp: Any module called as ``mlp(x)``, such as an `MLP`. The paper's has batch norm inside.
         eps: How much more than a source a node itself counts.
         train_eps: Whether ``eps`` is learned, from this value on.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating, with as many features as ``mlp`` takes.
         - source: ``[*batch, S, dim]``; the nodes of ``x`` when left out.
-        - edge: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
+        - edge_weight: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
         - result: what ``mlp`` returns for ``[*batch, T, dim]``.
 
     Raises:
@@ -62,24 +68,50 @@ class GINConvolution(Layer):
     """
 
     eps: Tensor
+    first_eps: float
 
-    def __init__(self, mlp: nn.Module, *, eps: float = 0.0, train_eps: bool = False) -> None:
+    def __init__(
+        self,
+        mlp: nn.Module,
+        *,
+        eps: float = 0.0,
+        train_eps: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("GINConvolution", device, dtype)
         self.mlp = mlp
-        _register_eps(self, eps, train_eps)
+        _register_eps(self, eps, train_eps, made)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights of the MLP anew and set ``eps`` to its first value."""
+        reset(self.mlp)
+        _reset_eps(self)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GINConvolution", others, "source", "edge_weight")
         source = x if source is None else source
         _check_alike("GINConvolution", x, source, graph)
-        weight = edge_weight("GINConvolution", edge, source)
-        heard = aggregate(source, graph, "sum", weight=weight)
-        return self.mlp((1.0 + self.eps) * x + heard)
+        weight = checked_edge_weight("GINConvolution", edge_weight, source)
+        message = aggregate(source, graph, "sum", weight=weight)
+        return self.mlp((1.0 + self.eps) * x + message)
+
+    def extra_repr(self) -> str:
+        return f"eps={self.first_eps:g}, train_eps={isinstance(self.eps, nn.Parameter)}"
 
 
 class GINEConvolution(Layer):
-    r"""The graph isomorphism layer with edge features: a source speaks through its edge.
+    r"""The graph isomorphism layer with edge features, which are added to the sources.
 
     .. math::
         h_i' = \mathrm{mlp}\Big((1 + \epsilon) h_i +
@@ -94,6 +126,8 @@ class GINEConvolution(Layer):
             are added as they are, without ``W`` and ``b``.
         eps: How much more than a source a node itself counts.
         train_eps: Whether ``eps`` is learned, from this value on.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
@@ -124,28 +158,47 @@ class GINEConvolution(Layer):
     """
 
     eps: Tensor
+    first_eps: float
 
     def __init__(
         self,
         mlp: nn.Module,
         dim: int,
-        edge_dim: int | None = None,
         *,
+        edge_dim: int | None = None,
         eps: float = 0.0,
         train_eps: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GINEConvolution", device, dtype)
         self.dim = check_size("GINEConvolution", "dim", dim)
         self.edge_dim = (
             dim if edge_dim is None else check_size("GINEConvolution", "edge_dim", edge_dim)
         )
-        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, dim)
+        self.edge_proj = None if edge_dim is None else nn.Linear(edge_dim, dim, **made)
         self.mlp = mlp
-        _register_eps(self, eps, train_eps)
+        _register_eps(self, eps, train_eps, made)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, those of the MLP included, and set ``eps`` to its first value."""
+        if self.edge_proj is not None:
+            self.edge_proj.reset_parameters()
+        reset(self.mlp)
+        _reset_eps(self)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GINEConvolution", others, "source", "edge")
         source = x if source is None else source
         check_features("GINEConvolution", "x", x, self.dim, "dim")
         _check_alike("GINEConvolution", x, source, graph)
@@ -156,20 +209,31 @@ class GINEConvolution(Layer):
             )
         check_features("GINEConvolution", "edge", edge, self.edge_dim, "edge_dim")
         check_edges("GINEConvolution", edge, source, graph)
-        said = edge if self.edge_proj is None else self.edge_proj(edge)
-        message = F.relu(from_sources(source, graph) + said)
+        of_edges = edge if self.edge_proj is None else self.edge_proj(edge)
+        message = F.relu(from_sources(source, graph) + of_edges)
         return self.mlp((1.0 + self.eps) * x + onto_targets(message, graph))
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, edge_dim={self.edge_dim}"
+        return (
+            f"dim={self.dim}, edge_dim={self.edge_dim}, eps={self.first_eps:g}, "
+            f"train_eps={isinstance(self.eps, nn.Parameter)}"
+        )
 
 
-def _register_eps(layer: nn.Module, eps: float, train: bool) -> None:
-    value = torch.tensor(float(eps))
+def _register_eps(
+    layer: GINConvolution | GINEConvolution, eps: float, train: bool, made: Factory
+) -> None:
+    layer.first_eps = float(eps)
+    value = torch.tensor(layer.first_eps, **made)
     if train:
         layer.register_parameter("eps", nn.Parameter(value))
     else:
         layer.register_buffer("eps", value)
+
+
+def _reset_eps(layer: GINConvolution | GINEConvolution) -> None:
+    with torch.no_grad():
+        layer.eps.fill_(layer.first_eps)
 
 
 def _check_alike(owner: str, x: Tensor, source: Tensor, graph: Graph) -> None:

@@ -1,4 +1,4 @@
-"""Which weight of a convolution's kernel an edge uses: the distance from target to source."""
+"""Places of edges in a convolution's kernel: the distance from target to source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import Dilated, DisjointUnion, Graph, SelfLoops, Window
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 __all__ = ["kernel_places"]
 
@@ -31,7 +31,7 @@ def kernel_places(
     from the end of each part.
 
     Args:
-        owner: Who asks, for the message.
+        owner: Name of the layer, for messages.
         graph: Any graph whose distances lie in the kernel.
         kernel: Weights of the kernel.
         left: Sources before the target that the kernel covers. When left out the graph has to be
@@ -41,8 +41,8 @@ def kernel_places(
             last: ``[kernel, T]``.
 
     Raises:
-        GraphError: a distance does not lie in the kernel, or the graph does not say where the
-            kernel begins.
+        GraphError: a distance does not lie in the kernel, or the graph does not define where
+            the kernel begins.
 
     Complexity: O(E), once for each graph.
 
@@ -51,16 +51,16 @@ def kernel_places(
         >>> kernel_places("mine", two, 2, None, torch.device("cpu"), of_targets=False)
         tensor([1, 0, 1, 0, 1])
     """
-    return remembered(_found, graph, owner, kernel, left, str(device), of_targets)
+    return cached_by_graph(_kernel_places, graph, owner, kernel, left, str(device), of_targets)
 
 
-def _found(
+def _kernel_places(
     graph: Graph, owner: str, kernel: int, left: int | None, device: str, of_targets: bool
 ) -> Tensor:
-    found = _places(owner, graph, kernel, left)
+    places = _places(owner, graph, kernel, left)
     if of_targets:
-        found = found * graph.num_targets + edges(graph, "cpu").target
-    return found.to(device)
+        places = places * graph.num_targets + edges(graph, "cpu").target
+    return places.to(device)
 
 
 def _places(owner: str, graph: Graph, kernel: int, left: int | None) -> Tensor:
@@ -98,16 +98,16 @@ def _window(graph: Graph) -> tuple[int, int, int] | None:
         case SelfLoops():
             return 0, 0, 1
         case DisjointUnion():
-            found = {_window(part) for part in graph.parts}
-            return found.pop() if len(found) == 1 else None
+            windows = {_window(part) for part in graph.parts}
+            return windows.pop() if len(windows) == 1 else None
         case _:
             return None
 
 
 def _distances(graph: Graph) -> Tensor:
     """``source - target`` of every edge, both counted from the end: ``[E]``."""
-    found = edges(graph, "cpu")
+    pairs = edges(graph, "cpu")
     if not isinstance(graph, DisjointUnion):
-        return found.source - found.target - (graph.num_sources - graph.num_targets)
-    part = torch.bucketize(found.target, graph.target_ends[1:], right=True)
-    return found.source - found.target - (graph.source_ends - graph.target_ends)[1:][part]
+        return pairs.source - pairs.target - (graph.num_sources - graph.num_targets)
+    part = torch.bucketize(pairs.target, graph.target_ends[1:], right=True)
+    return pairs.source - pairs.target - (graph.source_ends - graph.target_ends)[1:][part]

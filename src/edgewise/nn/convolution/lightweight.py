@@ -7,6 +7,7 @@ from math import prod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
@@ -14,7 +15,7 @@ from edgewise.graphs import Graph
 from edgewise.nn.attention.heads import merge_heads, reset_linear, split_heads
 from edgewise.nn.checks import check_features, check_nodes, check_rate, check_size
 from edgewise.nn.convolution.kernel_offsets import kernel_places
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["DynamicConvolution", "LightweightConvolution"]
 
@@ -30,7 +31,7 @@ class LightweightConvolution(Layer):
     normalized over the whole kernel, as in the paper: at an end of the sequence, where sources
     are missing, they sum to less than 1.
 
-    The graph says who is read: ``Window(n, left=3, right=3)`` for an encoder and
+    The graph defines the sources: ``Window(n, left=3, right=3)`` for an encoder and
     ``Window(n, left=6, right=0)`` for a language model are both for a kernel of 7; `Dilated` and
     disjoint unions of equal windows work alike. With ``left`` any graph will do whose distances
     lie in the kernel, and ``W_h`` then belongs to the distances from ``-left`` on.
@@ -39,9 +40,11 @@ class LightweightConvolution(Layer):
         dim: Features of every node, before and after.
         heads: Kernels ``H``, a divisor of ``dim``.
         kernel: Weights of each kernel: the sources of a target, itself included.
-        left: Sources before the target that the kernel covers; what the graph's window says when
+        left: Sources before the target that the kernel covers; that of the graph's window when
             left out.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating.
@@ -72,13 +75,22 @@ class LightweightConvolution(Layer):
     """
 
     def __init__(
-        self, dim: int, heads: int, kernel: int, *, left: int | None = None, dropout: float = 0.0
+        self,
+        dim: int,
+        heads: int,
+        kernel: int,
+        *,
+        left: int | None = None,
+        dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("LightweightConvolution", device, dtype)
         _check_settings("LightweightConvolution", dim, heads, kernel, left, dropout)
         self.dim, self.heads, self.kernel, self.left = dim, heads, kernel, left
         self.dropout = dropout
-        self.weight = nn.Parameter(torch.empty(heads, kernel))
+        self.weight = nn.Parameter(torch.empty(heads, kernel, **made))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -99,7 +111,7 @@ class LightweightConvolution(Layer):
                 .transpose(1, 2)
                 .reshape(*batch, graph.num_targets, self.dim)
             )
-        # Kernels know no batch, so the batch goes to the features: a row of weights is read once.
+        # Kernels have no batch axis: as part of the features, the batch reads weights once.
         out = aggregate(value.permute(2, 1, 0, 3).flatten(-2), graph, weight=weight)
         out = out.unflatten(-1, (count, size)).permute(2, 1, 0, 3)
         return out.reshape(*batch, graph.num_targets, self.dim)
@@ -109,7 +121,7 @@ class LightweightConvolution(Layer):
 
 
 class DynamicConvolution(Layer):
-    r"""A weighted sum over a window whose weights the target predicts, without asking the sources.
+    r"""A weighted sum over a window whose weights are predicted from the target alone.
 
     .. math::
         h_i' = \big\Vert_h \sum_{j \in N(i)} w^h_{i, j - i} \, h_j^h, \qquad
@@ -122,10 +134,12 @@ class DynamicConvolution(Layer):
         dim: Features of every node, before and after.
         heads: Kernels ``H`` of every target, a divisor of ``dim``.
         kernel: Weights of each kernel: the sources of a target, itself included.
-        left: Sources before the target that the kernel covers; what the graph's window says when
+        left: Sources before the target that the kernel covers; that of the graph's window when
             left out.
         bias: Whether the prediction of the weights has a bias; the paper's has none.
         dropout: Share of normalized weights dropped in training (the paper's DropConnect).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, dim]``, floating; the targets predict the weights.
@@ -163,12 +177,15 @@ class DynamicConvolution(Layer):
         left: int | None = None,
         bias: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("DynamicConvolution", device, dtype)
         _check_settings("DynamicConvolution", dim, heads, kernel, left, dropout)
         self.dim, self.heads, self.kernel, self.left = dim, heads, kernel, left
         self.dropout = dropout
-        self.kernel_proj = nn.Linear(dim, heads * kernel, bias=bias)
+        self.kernel_proj = nn.Linear(dim, heads * kernel, bias=bias, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -206,7 +223,7 @@ def _check_settings(
 
 
 def _checked(owner: str, dim: int, x: Tensor, graph: Graph, source: Tensor | None) -> Tensor:
-    """The sources, once everything is known to fit."""
+    """The sources, after all checks."""
     check_features(owner, "x", x, dim, "dim")
     check_nodes(owner, x, graph)
     if source is None:

@@ -1,22 +1,33 @@
-"""Message passing: a layer that combines its sources without looking at them."""
+"""Message passing: a sum, mean or maximum over sources, with weights that no target changes."""
 
 from __future__ import annotations
 
+from typing import Never
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.blocks.activation import Activation, activation_named
-from edgewise.nn.checks import check_choice, check_features, check_nodes, check_size, edge_weight
-from edgewise.nn.layer import Layer
+from edgewise.nn.checks import (
+    check_choice,
+    check_features,
+    check_nodes,
+    check_size,
+    checked_edge_weight,
+)
+from edgewise.nn.layer import Layer, factory
 from edgewise.problem import Reduce
 
 __all__ = ["GraphConvolution"]
 
 
 class GraphConvolution(Layer):
-    r"""Message passing: what a node knows, plus what its sources say.
+    r"""Message passing: a projection of the node plus a reduction of its sources.
 
     .. math::
         h_i' &= \phi\Big(U h_i + \bigoplus_{j \in N(i)} w_{ij} V h_j\Big)
@@ -38,13 +49,15 @@ class GraphConvolution(Layer):
         bias: Whether ``U`` has a bias.
         activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"elu"``, or any function of a tensor;
             None for a linear layer.
-        message: What a source says: ``"linear"``, ``"features"`` or ``"pool"``, as above.
+        message: What a source sends: ``"linear"``, ``"features"`` or ``"pool"``, as above.
         normalize: Whether the result of every node is divided by its length at last.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
         - source: ``[*batch, S, in_dim]``; the nodes of ``x`` when left out.
-        - edge: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
+        - edge_weight: weights ``w``, ``[*batch | 1, E]``, in edge order; all 1 when left out.
         - result: ``[*batch, T, out_dim]``.
 
     Raises:
@@ -80,8 +93,11 @@ class GraphConvolution(Layer):
         activation: str | Activation | None = None,
         message: str = "linear",
         normalize: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("GraphConvolution", device, dtype)
         check_choice("GraphConvolution", "reduce", reduce, ("sum", "mean", "max"))
         check_choice("GraphConvolution", "message", message, ("linear", "features", "pool"))
         self.in_dim = check_size("GraphConvolution", "in_dim", in_dim)
@@ -89,9 +105,9 @@ class GraphConvolution(Layer):
         self.reduce: Reduce = reduce
         self.message = message
         self.normalize = normalize
-        self.self_proj = nn.Linear(in_dim, out_dim, bias=bias)
-        self.neighbor_proj = nn.Linear(in_dim, out_dim, bias=False)
-        self.pool_proj = nn.Linear(in_dim, in_dim) if message == "pool" else None
+        self.self_proj = nn.Linear(in_dim, out_dim, bias=bias, **made)
+        self.neighbor_proj = nn.Linear(in_dim, out_dim, bias=False, **made)
+        self.pool_proj = nn.Linear(in_dim, in_dim, **made) if message == "pool" else None
         self.activation = (
             None if activation is None else activation_named("GraphConvolution", activation)
         )
@@ -103,19 +119,27 @@ class GraphConvolution(Layer):
                 projection.reset_parameters()
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("GraphConvolution", others, "source", "edge_weight")
         source = x if source is None else source
         check_features("GraphConvolution", "x", x, self.in_dim, "in_dim")
         check_features("GraphConvolution", "source", source, self.in_dim, "in_dim")
         check_nodes("GraphConvolution", x, graph)
-        weight = edge_weight("GraphConvolution", edge, source)
-        said = source if self.pool_proj is None else F.relu(self.pool_proj(source))
+        weight = checked_edge_weight("GraphConvolution", edge_weight, source)
+        value = source if self.pool_proj is None else F.relu(self.pool_proj(source))
         if self._transforms_last():
-            heard = self.neighbor_proj(aggregate(said, graph, self.reduce, weight=weight))
+            message = self.neighbor_proj(aggregate(value, graph, self.reduce, weight=weight))
         else:
-            heard = aggregate(self.neighbor_proj(said), graph, self.reduce, weight=weight)
-        out = self.self_proj(x) + heard
+            message = aggregate(self.neighbor_proj(value), graph, self.reduce, weight=weight)
+        out = self.self_proj(x) + message
         out = out if self.activation is None else self.activation(out)
         return F.normalize(out, dim=-1) if self.normalize else out
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.functional import aggregate
 from edgewise.graphs import Graph, reverse
 from edgewise.layouts import edges
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.attention.heads import reset_linear, split_heads
 from edgewise.nn.checks import check_choice, check_edges, check_features, check_nodes, check_size
 from edgewise.nn.convolution.incidence import from_sources, from_targets
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.ops.gaussian import gaussian_weight
 from edgewise.problem import Reduce
 
@@ -24,7 +27,7 @@ _EPS = 1e-15  # the variance never gets so small by itself
 
 
 class MoNetConvolution(Layer):
-    r"""Gaussian kernels over pseudo-coordinates: a source counts by where its edge lies.
+    r"""Sums over sources weighted by Gaussian kernels of the edges' pseudo-coordinates.
 
     .. math::
         h_i' = \operatorname{reduce}_{j \in N(i)} \sum_k w_k(u_{ij}) W_k h_j + R h_i + b, \qquad
@@ -43,6 +46,8 @@ class MoNetConvolution(Layer):
         bias: Whether a bias ``b`` is added.
         separate: Whether each pair of a feature before and a feature after has kernels of its
             own (``separate_gaussians`` in PyG).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, T, in_dim]``, floating.
@@ -62,7 +67,7 @@ class MoNetConvolution(Layer):
         and memory.
 
     Initialization: Glorot uniform for everything but the bias, as PyG has it; so a ``sigma`` may
-        start near 0, where its kernel sees nearly nothing.
+        start near 0, where its kernel is 0 for nearly all edges.
 
     Example:
         >>> from edgewise.graphs import EdgeList
@@ -80,15 +85,18 @@ class MoNetConvolution(Layer):
         self,
         in_dim: int,
         out_dim: int,
-        *,
         kernels: int,
         coordinates: int,
+        *,
         reduce: Reduce = "mean",
         root: bool = True,
         bias: bool = True,
         separate: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("MoNetConvolution", device, dtype)
         check_choice("MoNetConvolution", "reduce", reduce, ("sum", "mean"))
         self.in_dim = check_size("MoNetConvolution", "in_dim", in_dim)
         self.out_dim = check_size("MoNetConvolution", "out_dim", out_dim)
@@ -96,12 +104,12 @@ class MoNetConvolution(Layer):
         self.coordinates = check_size("MoNetConvolution", "coordinates", coordinates)
         self.reduce: Reduce = reduce
         self.separate = separate
-        own = (in_dim, out_dim) if separate else ()
-        self.mu = nn.Parameter(torch.empty(*own, kernels, coordinates))
-        self.sigma = nn.Parameter(torch.empty(*own, kernels, coordinates))
-        self.kernel_proj = nn.Linear(in_dim, kernels * out_dim, bias=False)
-        self.root_proj = nn.Linear(in_dim, out_dim, bias=False) if root else None
-        self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
+        per_pair = (in_dim, out_dim) if separate else ()
+        self.mu = nn.Parameter(torch.empty(*per_pair, kernels, coordinates, **made))
+        self.sigma = nn.Parameter(torch.empty(*per_pair, kernels, coordinates, **made))
+        self.kernel_proj = nn.Linear(in_dim, kernels * out_dim, bias=False, **made)
+        self.root_proj = nn.Linear(in_dim, out_dim, bias=False, **made) if root else None
+        self.bias = nn.Parameter(torch.empty(out_dim, **made)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,15 +124,23 @@ class MoNetConvolution(Layer):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Tensor, graph: Graph, *, source: Tensor | None = None, edge: Tensor | None = None
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        source: Tensor | None = None,
+        edge: Tensor | None = None,
+        **others: Never,
     ) -> Tensor:
+        if others:
+            refuse("MoNetConvolution", others, "source", "edge")
         source = x if source is None else source
         check_features("MoNetConvolution", "x", x, self.in_dim, "in_dim")
         check_features("MoNetConvolution", "source", source, self.in_dim, "in_dim")
         check_nodes("MoNetConvolution", x, graph)
         if edge is None:
             raise ArgumentError(
-                f"MoNetConvolution: edge is missing, but it says where every source lies. Pass "
+                f"MoNetConvolution: edge is missing, but kernels are functions of it. Pass "
                 f"pseudo-coordinates of shape [edges, {self.coordinates}], such as "
                 f"degree_coordinates(graph)."
             )
@@ -133,8 +149,8 @@ class MoNetConvolution(Layer):
         precision = 1.0 / (_EPS + self.sigma.square())
         mu, precision = self.mu.flatten(0, -2), precision.flatten(0, -2)
         weight = gaussian_weight(edge, mu, precision)  # [*batch | 1, K, E]
-        heard = self._separate if self.separate else self._shared
-        out = heard(source, graph, weight)
+        reduce = self._separate if self.separate else self._shared
+        out = reduce(source, graph, weight)
         out = out if self.root_proj is None else out + self.root_proj(x)
         return out if self.bias is None else out + self.bias
 
@@ -144,9 +160,9 @@ class MoNetConvolution(Layer):
             value = split_heads(self.kernel_proj(source), self.kernels)
             return aggregate(value, graph, self.reduce, weight=weight).sum(-3)
         value = source[..., None, :, :].expand(*source.shape[:-2], self.kernels, -1, -1)
-        heard = aggregate(value, graph, self.reduce, weight=weight)  # [*batch, K, T, in_dim]
+        read = aggregate(value, graph, self.reduce, weight=weight)  # [*batch, K, T, in_dim]
         matrix = self.kernel_proj.weight.unflatten(0, (self.kernels, self.out_dim))
-        return torch.einsum("...kti,koi->...to", heard, matrix)
+        return torch.einsum("...kti,koi->...to", read, matrix)
 
     def _separate(self, source: Tensor, graph: Graph, weight: Tensor) -> Tensor:
         """One weight of an edge for each feature before and after: kernels are added up first."""
@@ -155,8 +171,8 @@ class MoNetConvolution(Layer):
         weight = torch.einsum("...iokE,koi->...ioE", weight, matrix)
         value = source.mT[..., None, :, None]  # [*batch, in_dim, 1, S, 1]
         value = value.expand(*value.shape[:-3], self.out_dim, -1, -1)
-        heard = aggregate(value, graph, self.reduce, weight=weight)  # [*batch, in, out, T, 1]
-        return heard.sum(-4)[..., 0].mT
+        read = aggregate(value, graph, self.reduce, weight=weight)  # [*batch, in, out, T, 1]
+        return read.sum(-4)[..., 0].mT
 
     def extra_repr(self) -> str:
         return (

@@ -53,8 +53,8 @@ class Run:
         nodes = parts.nodes[begin : begin + int(self.sizes.sum())]
         row = parts.label.index_select(0, nodes).sub_(self.first).mul_(self.size)
         row += parts.position.index_select(0, nodes)
-        found = rows.flatten(0, 1).index_select(0, row)
-        out[:, : found.shape[1]].index_copy_(0, nodes, found.to(out.dtype))
+        values = rows.flatten(0, 1).index_select(0, row)
+        out[:, : values.shape[1]].index_copy_(0, nodes, values.to(out.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Squares:
             target, source = target[which], source[which]
         return which, self.cell(target, source)
 
-    def own(self, walked: Edges) -> Tensor | slice:
+    def edges_inside(self, walked: Edges) -> Tensor | slice:
         """Which edges of the graph itself lie in a component that is held."""
         if self._whole:
             return slice(None)
@@ -130,18 +130,18 @@ class Squares:
 
     def marks(self, walked: Edges, *, both: bool = False) -> Tensor:
         """1 where the graph has an edge (or, with ``both``, its reverse): ``[cells]``, uint8."""
-        which = self.own(walked)
+        which = self.edges_inside(walked)
         target, source = walked.target[which], walked.source[which]
-        found = torch.zeros(self.num_cells, dtype=torch.uint8)
-        found.index_fill_(0, self.cell(target, source), 1)
-        return found.index_fill_(0, self.cell(source, target), 1) if both else found
+        marks = torch.zeros(self.num_cells, dtype=torch.uint8)
+        marks.index_fill_(0, self.cell(target, source), 1)
+        return marks.index_fill_(0, self.cell(source, target), 1) if both else marks
 
     def runs(self, most_cells: int) -> Iterator[Run]:
         """All components that are held, by size, at most so many cells at a time."""
         held = self._size[self.first : self.last]
-        found, numbers = torch.unique_consecutive(held, return_counts=True)
+        sizes, numbers = torch.unique_consecutive(held, return_counts=True)
         begin, cell = self.first, 0
-        for size, number in zip(found.tolist(), numbers.tolist(), strict=True):
+        for size, number in zip(sizes.tolist(), numbers.tolist(), strict=True):
             step = max(1, most_cells // (size * size))
             for first in range(begin, begin + number, step):
                 last = min(first + step, begin + number)

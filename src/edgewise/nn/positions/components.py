@@ -10,7 +10,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 __all__ = ["Components", "components"]
 
@@ -61,15 +61,15 @@ def components(graph: Graph) -> Components:
             f"components: the graph must be square, got {graph.num_targets} targets and "
             f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
         )
-    return remembered(_components, graph)
+    return cached_by_graph(_components, graph)
 
 
 def _components(graph: Graph) -> Components:
     N = graph.num_targets
     root, node = _roots(graph), torch.arange(N)
-    found = ((root == node).cumsum(0) - 1).index_select(0, root)  # by their first node
-    sizes, order = torch.sort(torch.bincount(found), stable=True)
-    label = torch.argsort(order).index_select(0, found)
+    parts = ((root == node).cumsum(0) - 1).index_select(0, root)  # by their first node
+    sizes, order = torch.sort(torch.bincount(parts), stable=True)
+    label = torch.argsort(order).index_select(0, parts)
     starts = sizes.cumsum(0) - sizes
     nodes = torch.argsort(label, stable=True)
     within = node - starts.repeat_interleave(sizes)

@@ -6,21 +6,22 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import GraphError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.layouts.progression import progression
 from edgewise.nn.checks import check_choice, check_size
-from edgewise.nn.graph_cache import remembered
-from edgewise.nn.layer import Layer
+from edgewise.nn.graph_cache import cached_by_graph
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["DegreeEncoding", "degrees"]
 
 Direction = Literal["in", "out"]
 
 
-def degrees(graph: Graph, direction: Direction = "in") -> Tensor:
+def degrees(graph: Graph, *, direction: Direction = "in") -> Tensor:
     r"""How many edges every node has, copies and self-loops counted.
 
     .. math::
@@ -46,11 +47,11 @@ def degrees(graph: Graph, direction: Direction = "in") -> Tensor:
     Example:
         >>> from edgewise.graphs import EdgeList
         >>> star = EdgeList([[1, 2, 3], [0, 0, 0]], num_nodes=4)
-        >>> degrees(star).tolist(), degrees(star, "out").tolist()
+        >>> degrees(star).tolist(), degrees(star, direction="out").tolist()
         ([3, 0, 0, 0], [0, 1, 1, 1])
     """
     check_choice("degrees", "direction", direction, ("in", "out"))
-    return remembered(_degrees, graph, direction)
+    return cached_by_graph(_degrees, graph, direction)
 
 
 def _degrees(graph: Graph, direction: Direction) -> Tensor:
@@ -72,6 +73,8 @@ class DegreeEncoding(Layer):
     Args:
         max_degree: ``D``; larger degrees share its vectors.
         dim: Features of every node.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - graph: a square graph.
@@ -96,12 +99,20 @@ class DegreeEncoding(Layer):
         arXiv:2106.05234, section 3.1.1.
     """
 
-    def __init__(self, max_degree: int, dim: int) -> None:
+    def __init__(
+        self,
+        max_degree: int,
+        dim: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("DegreeEncoding", device, dtype)
         self.max_degree = check_size("DegreeEncoding", "max_degree", max_degree, 0)
         self.dim = check_size("DegreeEncoding", "dim", dim)
-        self.in_degree_encoder = nn.Embedding(max_degree + 1, dim)
-        self.out_degree_encoder = nn.Embedding(max_degree + 1, dim)
+        self.in_degree_encoder = nn.Embedding(max_degree + 1, dim, **made)
+        self.out_degree_encoder = nn.Embedding(max_degree + 1, dim, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,8 +127,8 @@ class DegreeEncoding(Layer):
                 f"{graph.num_sources} sources. Give both sides one numbering in an EdgeList."
             )
         device = self.in_degree_encoder.weight.device
-        arriving = degrees(graph, "in").to(device).clamp(max=self.max_degree)
-        leaving = degrees(graph, "out").to(device).clamp(max=self.max_degree)
+        arriving = degrees(graph, direction="in").to(device).clamp(max=self.max_degree)
+        leaving = degrees(graph, direction="out").to(device).clamp(max=self.max_degree)
         return self.in_degree_encoder(arriving) + self.out_degree_encoder(leaving)
 
     def extra_repr(self) -> str:

@@ -6,12 +6,13 @@ import math
 
 import torch
 from torch import nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Graph, facts_of
 from edgewise.graphs.cache import lasting
 from edgewise.nn.checks import check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.ops.bias import RelativeBias
 
 __all__ = ["T5RelativeBias", "alibi"]
@@ -47,7 +48,7 @@ def alibi(
 
     Returns:
         A table of ``[H, S]`` numbers, or ``[H, S + T - 1]`` for the symmetric one, to be given as
-        ``bias=`` to `edgewise.attention` and `DotAttention`.
+        ``bias=`` to `edgewise.attention`, or as ``score_bias=`` to `DotAttention`.
 
     Raises:
         ArgumentError: a size out of range.
@@ -98,7 +99,7 @@ class T5RelativeBias(Layer):
     the distances of the graph, and never wider than ``2 D + 1``.
 
     Models of this family do not scale their scores: give `DotAttention` ``scale=1``. The layers
-    of T5 share the bias of the first one; call this module once and hand on what it returns.
+    of T5 share the bias of the first one; call this module once and pass on what it returns.
 
     Args:
         heads: Heads ``H``.
@@ -106,11 +107,13 @@ class T5RelativeBias(Layer):
         max_distance: ``D``, from which on all distances are alike.
         bidirectional: Whether later sources have buckets of their own (T5's encoder), or not (its
             decoder).
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - graph: a graph, or its number of targets ``T``, followed by that of its sources ``S``
             where it is another.
-        - result: a `RelativeBias` with a table of ``[H, distances]``, for ``bias=``.
+        - result: a `RelativeBias` with a table of ``[H, distances]``, for ``score_bias=``.
 
     Raises:
         ArgumentError: sizes that leave no bucket for far distances.
@@ -132,12 +135,15 @@ class T5RelativeBias(Layer):
     def __init__(
         self,
         heads: int,
+        *,
         buckets: int = 32,
         max_distance: int = 128,
-        *,
         bidirectional: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        made = factory("T5RelativeBias", device, dtype)
         self.heads = check_size("T5RelativeBias", "heads", heads)
         self.buckets = check_size("T5RelativeBias", "buckets", buckets, 2)
         self.max_distance = check_size("T5RelativeBias", "max_distance", max_distance)
@@ -153,7 +159,7 @@ class T5RelativeBias(Layer):
                 f"T5RelativeBias: max_distance must be above {self.one_way // 2}, the distances "
                 f"that have a bucket each, got {max_distance}. Use fewer buckets."
             )
-        self.relative_attention_bias = nn.Embedding(buckets, heads)
+        self.relative_attention_bias = nn.Embedding(buckets, heads, **made)
         self._starts = _bucket_starts(self.one_way, max_distance)
 
     def reset_parameters(self) -> None:
@@ -172,7 +178,7 @@ class T5RelativeBias(Layer):
         return RelativeBias(weight.T.index_select(1, bucket), first=first)
 
     def _range(self, graph: Graph | int, num_sources: int | None) -> tuple[int, int]:
-        """The first and the last distance that the table has to tell apart."""
+        """The first and the last distance that the table holds."""
         if not isinstance(graph, Graph):
             targets = check_size("T5RelativeBias", "num_targets", graph, 0)
             sources = targets if num_sources is None else num_sources
@@ -182,7 +188,7 @@ class T5RelativeBias(Layer):
                 f"T5RelativeBias: num_sources={num_sources} was given together with a graph, "
                 f"which has {graph.num_sources}. Leave it out."
             )
-        elif torch.compiler.is_compiling():  # facts are not numbers that a tracer knows
+        elif torch.compiler.is_compiling():  # facts are no constants of a tracer
             first, last = 1 - graph.num_sources, graph.num_targets - 1
         else:
             facts = facts_of(graph)

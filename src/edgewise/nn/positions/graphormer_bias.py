@@ -1,13 +1,15 @@
-"""Biases by what lies between two nodes: the length of the way, and the edges along it."""
+"""Graphormer's biases: by the length of the shortest path between two nodes, and by its edges."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, ShapeError
 from edgewise.nn.checks import check_features, check_size, check_tensor
+from edgewise.nn.layer import factory
 
 __all__ = ["PathBias", "SpatialBias"]
 
@@ -21,11 +23,13 @@ class SpatialBias(nn.Module):
     Args:
         heads: Heads ``H``.
         max_distance: ``D``; longer ways share its number.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - distance: ``[E]``, whole numbers, as `shortest_paths` returns them: one for each edge of
             the graph that attention runs on, negative where no path leads.
-        - result: ``[H, E]``, for ``bias=``.
+        - result: ``[H, E]``, for ``score_bias=``.
 
     Raises:
         ArgumentError: a size out of range, or distances that are no whole numbers.
@@ -39,7 +43,7 @@ class SpatialBias(nn.Module):
         >>> from edgewise.nn import DotAttention, shortest_paths
         >>> molecule, pairs = EdgeList([[0, 1, 1, 2], [1, 0, 2, 1]], num_nodes=3), Complete(3)
         >>> bias = SpatialBias(4, max_distance=20)(shortest_paths(molecule, pairs))
-        >>> DotAttention(16, heads=4)(torch.randn(3, 16), pairs, bias=bias).shape
+        >>> DotAttention(16, heads=4)(torch.randn(3, 16), pairs, score_bias=bias).shape
         torch.Size([3, 16])
 
     References:
@@ -47,11 +51,19 @@ class SpatialBias(nn.Module):
         arXiv:2106.05234, section 3.1.2.
     """
 
-    def __init__(self, heads: int, max_distance: int) -> None:
+    def __init__(
+        self,
+        heads: int,
+        max_distance: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("SpatialBias", device, dtype)
         self.heads = check_size("SpatialBias", "heads", heads)
         self.max_distance = check_size("SpatialBias", "max_distance", max_distance, 0)
-        self.distance_encoder = nn.Embedding(max_distance + 2, heads)
+        self.distance_encoder = nn.Embedding(max_distance + 2, heads, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -89,12 +101,14 @@ class PathBias(nn.Module):
         heads: Heads ``H``.
         edge_dim: Features of every edge.
         length: Edges of a path that count, ``L`` at most, from the target on.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - edge: ``[E, edge_dim]``, features of the edges that are walked, in their order.
         - path: ``[P, length]``, as `shortest_path_edges` returns it: numbers of edges for each of
             the ``P`` pairs that attention runs on; -1 after the end.
-        - result: ``[H, P]``, for ``bias=``.
+        - result: ``[H, P]``, for ``score_bias=``.
 
     Raises:
         ArgumentError: a size out of range.
@@ -117,12 +131,21 @@ class PathBias(nn.Module):
         arXiv:2106.05234, section 3.1.3.
     """
 
-    def __init__(self, heads: int, edge_dim: int, length: int) -> None:
+    def __init__(
+        self,
+        heads: int,
+        edge_dim: int,
+        length: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("PathBias", device, dtype)
         self.heads = check_size("PathBias", "heads", heads)
         self.edge_dim = check_size("PathBias", "edge_dim", edge_dim)
         self.length = check_size("PathBias", "length", length)
-        self.weight = nn.Parameter(torch.empty(length, edge_dim, heads))
+        self.weight = nn.Parameter(torch.empty(length, edge_dim, heads, **made))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -138,14 +161,14 @@ class PathBias(nn.Module):
                 f"shortest_path_edges(graph, pairs, {self.length})."
             )
         E = len(edge)
-        said = torch.einsum("ed,ldh->leh", edge, self.weight).flatten(0, 1)
+        scores = torch.einsum("ed,ldh->leh", edge, self.weight).flatten(0, 1)
         place = torch.arange(self.length, device=path.device) * E
-        entry = torch.where(path < 0, len(said), path + place)
-        table = torch.cat([said, said.new_zeros(1, self.heads)])
+        entry = torch.where(path < 0, len(scores), path + place)
+        table = torch.cat([scores, scores.new_zeros(1, self.heads)])
         # Place by place: `F.embedding_bag` would do it in one call, but has no second derivative.
         total = table.new_zeros(len(path), self.heads)
         for column in entry.unbind(1):
-            total = total + F.embedding(column, table, padding_idx=len(said))
+            total = total + F.embedding(column, table, padding_idx=len(scores))
         steps = (path >= 0).sum(1, keepdim=True).clamp(min=1)
         return (total / steps).T
 

@@ -101,8 +101,8 @@ def laplacian_eigenvectors(
         size, start = int(parts.sizes[label]), int(parts.starts[label])
         mine = (parts.label[pairs.target] == label).nonzero()[:, 0]
         row, column = (parts.position[ends[mine]] for ends in (pairs.target, pairs.source))
-        found = _with_fixed_signs(_by_lanczos(row, column, size, min(k, size - 1), normalization))
-        out[parts.nodes[start : start + size], : len(found)] = found.T.to(dtype)
+        vectors = _with_fixed_signs(_by_lanczos(row, column, size, min(k, size - 1), normalization))
+        out[parts.nodes[start : start + size], : len(vectors)] = vectors.T.to(dtype)
     return out.to(edges(graph).target.device)
 
 

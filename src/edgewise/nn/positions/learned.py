@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError
 from edgewise.nn.checks import can_be_checked, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 
 __all__ = ["LearnedPositions"]
 
@@ -24,6 +25,8 @@ class LearnedPositions(Layer):
     Args:
         max_nodes: Positions ``0`` to ``max_nodes - 1``.
         dim: Features of every position.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - positions: ``[*batch, N]``, whole numbers; or ``N``, for 0 to N - 1.
@@ -47,11 +50,19 @@ class LearnedPositions(Layer):
         Radford et al. Improving Language Understanding by Generative Pre-Training. 2018.
     """
 
-    def __init__(self, max_nodes: int, dim: int) -> None:
+    def __init__(
+        self,
+        max_nodes: int,
+        dim: int,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("LearnedPositions", device, dtype)
         self.max_nodes = check_size("LearnedPositions", "max_nodes", max_nodes)
         self.dim = check_size("LearnedPositions", "dim", dim)
-        self.weight = nn.Parameter(torch.empty(max_nodes, dim))
+        self.weight = nn.Parameter(torch.empty(max_nodes, dim, **made))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

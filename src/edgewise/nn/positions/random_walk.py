@@ -1,4 +1,4 @@
-"""Random walks: how likely a walker is back where it started."""
+"""Random-walk encodings: the probability of return to each node."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def random_walk(graph: Graph, k: int, *, dtype: torch.dtype = torch.float32) -> 
     """
     check_size("random_walk", "k", k)
     parts = components(graph)
-    share = 1.0 / degrees(graph, "out").cpu().double().clamp(min=1.0)
+    share = 1.0 / degrees(graph, direction="out").cpu().double().clamp(min=1.0)
     ends = torch.cat([parts.starts, torch.tensor([graph.num_targets])])
-    found = returns(csr(graph), share, parts.nodes, ends, parts.position, k)
-    found = _by_aggregation(graph, share, parts, k) if found is None else found
-    return found.to(edges(graph).target.device, dtype)
+    chances = returns(csr(graph), share, parts.nodes, ends, parts.position, k)
+    chances = _by_aggregation(graph, share, parts, k) if chances is None else chances
+    return chances.to(edges(graph).target.device, dtype)
 
 
 def _by_aggregation(graph: Graph, share: Tensor, parts: Components, k: int) -> Tensor:

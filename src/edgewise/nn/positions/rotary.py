@@ -77,11 +77,11 @@ class Rotary(nn.Module):
         turned, rest = x[..., : self.dim], x[..., self.dim :]
         if self.interleaved:
             a, b = turned[..., 0::2], turned[..., 1::2]
-            found = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
+            rotated = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
         else:
             a, b = turned.chunk(2, -1)
-            found = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-        return torch.cat([found, rest], -1) if rest.shape[-1] else found
+            rotated = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+        return torch.cat([rotated, rest], -1) if rest.shape[-1] else rotated
 
     def _turns(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines of all angles: ``[*batch, 1, N, dim / 2]``."""

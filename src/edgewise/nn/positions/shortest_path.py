@@ -17,28 +17,28 @@ from edgewise.nn.positions.components import Components, components
 __all__ = ["shortest_path_edges", "shortest_paths"]
 
 _LARGEST_DENSE = 256  # nodes of a component; beyond, following edges is cheaper than products
-_LARGEST_TRACED = 1024  # the same, where the edges of paths are told
+_LARGEST_TRACED = 1024  # the same, where the edges of paths are returned
 _CELLS = 1 << 16  # cells of small matrices worked on at once: what a core's cache holds
 _PAIRS = 1 << 16  # looked up at once
 _TRACED = 1 << 12  # edges whose place on paths is looked for at once
-_SEEN = 1 << 22  # nodes times walkers of a large component at once: 16 MB
+_VISITED = 1 << 22  # nodes times walkers of a large component at once: 16 MB
 
 
-def shortest_paths(graph: Graph, pairs: Graph, cutoff: int | None = None) -> Tensor:
+def shortest_paths(graph: Graph, pairs: Graph, *, cutoff: int | None = None) -> Tensor:
     r"""The hop distance of every pair of nodes that a second graph names.
 
     .. math::
         d_{ij} = \min \{\, k : \text{a path of } k \text{ edges leads from } j \text{ to } i \,\}
 
-    Paths follow the edges from source to target. So :math:`d_{ij} \le k` says that after ``k``
-    layers over ``graph``, with residuals, target ``i`` has heard of source ``j``: the pairs within
+    Paths follow the edges from source to target. So :math:`d_{ij} \le k` means that after ``k``
+    layers over ``graph``, with residuals, target ``i`` depends on source ``j``: the pairs within
     ``k`` are the edges of ``receptive_field(graph, k)``. A node is 0 hops from itself. Copies of an
     edge and self-loops change nothing.
 
     Args:
         graph: A square graph whose edges are walked; thousands of small ones as a
             `disjoint_union`.
-        pairs: A graph over the same nodes, whose edges are asked about: for Graphormer the
+        pairs: A graph over the same nodes, whose edges are wanted about: for Graphormer the
             complete graph of each molecule, ``Blocks(sizes)``.
         cutoff: Look no farther; all the way when left out.
 
@@ -53,7 +53,7 @@ def shortest_paths(graph: Graph, pairs: Graph, cutoff: int | None = None) -> Ten
     Gradients: none.
 
     Complexity: O(n^3 d) on small dense matrices for components of up to 256 nodes with diameter
-        ``d``, many in one product; O(E) for each source that is asked about in larger ones. Worked
+        ``d``, many in one product; O(E) for each source that is wanted about in larger ones. Worked
         out on the CPU.
 
     Example:
@@ -73,29 +73,29 @@ def shortest_paths(graph: Graph, pairs: Graph, cutoff: int | None = None) -> Ten
         check_size("shortest_paths", "cutoff", cutoff, 0)
     parts = components(graph)
     _check_pairs("shortest_paths", graph, pairs)
-    walked, asked = edges(graph, "cpu"), edges(pairs, "cpu")
-    out = torch.full((asked.num_edges,), -1)
+    walked, wanted = edges(graph, "cpu"), edges(pairs, "cpu")
+    out = torch.full((wanted.num_edges,), -1)
     for held in squares(parts, _LARGEST_DENSE):
         hops = _hops(held, walked, cutoff)
-        for chunk, (which, cell) in _looked_up(held, asked):
+        for chunk, (which, cell) in _cells_of_pairs(held, wanted):
             out[chunk][which] = hops.index_select(0, cell).long()
     if parts.sizes[-1:].sum() > _LARGEST_DENSE:
-        _by_walking(out, parts, walked, asked, cutoff)
+        _by_walking(out, parts, walked, wanted, cutoff)
     return out.to(edges(pairs).target.device)
 
 
 def shortest_path_edges(graph: Graph, pairs: Graph, length: int) -> Tensor:
     r"""The edges along one shortest path between every pair of nodes that a second graph names.
 
-    Paths are those of `shortest_paths`, told from their end: the first edge is the one that enters
-    the target, the last one leaves the source. Of several shortest paths, the one is taken whose
+    Paths are those of `shortest_paths`, listed from their end: the first edge enters the
+    target, the last one leaves the source. Of several shortest paths, the one is taken whose
     edges, in this order, come first in edge order. So these numbers, unlike distances, depend on
     how edges are ordered.
 
     Args:
         graph: A square graph whose edges are walked, with at most 1024 nodes in each connected
             component; thousands of small ones as a `disjoint_union`.
-        pairs: A graph over the same nodes, whose edges are asked about.
+        pairs: A graph over the same nodes, whose edges are wanted about.
         length: Tell no more edges of any path than so many.
 
     Returns:
@@ -130,16 +130,16 @@ def shortest_path_edges(graph: Graph, pairs: Graph, length: int) -> Tensor:
         raise GraphError(
             f"shortest_path_edges: a connected component of graph may have {_LARGEST_TRACED} "
             f"nodes, because all its pairs are held, got one of {int(parts.sizes[-1])}. Use "
-            f"shortest_paths, which needs only the pairs that are asked about."
+            f"shortest_paths, which needs only the pairs that are wanted about."
         )
-    walked, asked = edges(graph, "cpu"), edges(pairs, "cpu")
-    out = torch.full((asked.num_edges, length), -1)
+    walked, wanted = edges(graph, "cpu"), edges(pairs, "cpu")
+    out = torch.full((wanted.num_edges, length), -1)
     for held in squares(parts, _LARGEST_TRACED):
         hops = _hops(held, walked, None)
         entering = _entering_edges(held, walked, hops)
-        for chunk, (which, first) in _looked_up(held, asked):
-            number = torch.arange(chunk.start, chunk.start + len(asked.target[chunk]))[which]
-            source, cell = asked.source[number], first
+        for chunk, (which, first) in _cells_of_pairs(held, wanted):
+            number = torch.arange(chunk.start, chunk.start + len(wanted.target[chunk]))[which]
+            source, cell = wanted.source[number], first
             for place in range(length):
                 far = hops.index_select(0, cell) > 0
                 number, source = number[far], source[far]
@@ -158,13 +158,13 @@ def _check_pairs(owner: str, graph: Graph, pairs: Graph) -> None:
         )
 
 
-def _looked_up(
-    held: Squares, asked: Edges
+def _cells_of_pairs(
+    held: Squares, wanted: Edges
 ) -> Iterator[tuple[slice, tuple[Tensor | slice, Tensor]]]:
     """Some pairs at a time, which of them are held, and in which cells."""
-    for first in range(0, asked.num_edges, _PAIRS):
+    for first in range(0, wanted.num_edges, _PAIRS):
         chunk = slice(first, first + _PAIRS)
-        yield chunk, held.among(asked.target[chunk], asked.source[chunk])
+        yield chunk, held.among(wanted.target[chunk], wanted.source[chunk])
 
 
 def _hops(held: Squares, walked: Edges, cutoff: int | None) -> Tensor:
@@ -178,8 +178,8 @@ def _hops(held: Squares, walked: Edges, cutoff: int | None) -> Tensor:
 
 def _entering_edges(held: Squares, walked: Edges, hops: Tensor) -> Tensor:
     """The first edge that ends a shortest path, for each pair of nodes: ``[cells]``, int64."""
-    found = torch.full((held.num_cells,), walked.num_edges)
-    number = torch.arange(walked.num_edges)[held.own(walked)]
+    entering = torch.full((held.num_cells,), walked.num_edges)
+    number = torch.arange(walked.num_edges)[held.edges_inside(walked)]
     for edge in number.split(_TRACED):
         after, width = held.lines(walked.target[edge])
         before, _ = held.lines(walked.source[edge])
@@ -187,8 +187,8 @@ def _entering_edges(held: Squares, walked: Edges, hops: Tensor) -> Tensor:
         cell = after.repeat_interleave(width) + within
         so_far = hops.index_select(0, before.repeat_interleave(width) + within)
         ends = (so_far >= 0) & (hops.index_select(0, cell) == so_far + 1)
-        found.scatter_reduce_(0, cell[ends], edge.repeat_interleave(width)[ends], "amin")
-    return found
+        entering.scatter_reduce_(0, cell[ends], edge.repeat_interleave(width)[ends], "amin")
+    return entering
 
 
 def _by_products(step: Tensor, cutoff: int | None) -> Tensor:
@@ -211,31 +211,31 @@ def _by_products(step: Tensor, cutoff: int | None) -> Tensor:
 
 
 def _by_walking(
-    out: Tensor, parts: Components, walked: Edges, asked: Edges, cutoff: int | None
+    out: Tensor, parts: Components, walked: Edges, wanted: Edges, cutoff: int | None
 ) -> None:
     """Fill in the distances within large components, one component at a time."""
     label, position = parts.label, parts.position
     large = (parts.sizes > _LARGEST_DENSE).nonzero()[:, 0]
-    of_edge, of_pair = label[walked.source], label[asked.target]
+    of_edge, of_pair = label[walked.source], label[wanted.target]
     order = torch.argsort(of_edge * len(label) + position[walked.source])
-    inside = ((of_pair == label[asked.source]) & (of_pair >= large[0])).nonzero()[:, 0]
+    inside = ((of_pair == label[wanted.source]) & (of_pair >= large[0])).nonzero()[:, 0]
     inside = inside[torch.argsort(of_pair[inside])]
     edge_ends = torch.searchsorted(of_edge[order], torch.stack([large, large + 1]))
     pair_ends = torch.searchsorted(of_pair[inside], torch.stack([large, large + 1]))
     for which, a, b, c, d in zip(
         large.tolist(), *edge_ends.tolist(), *pair_ends.tolist(), strict=True
     ):
-        size, own, wanted = int(parts.sizes[which]), order[a:b], inside[c:d]
-        neighbors = position[walked.target[own]]
-        degree = torch.bincount(position[walked.source[own]], minlength=size)
+        size, edges_inside, rows = int(parts.sizes[which]), order[a:b], inside[c:d]
+        neighbors = position[walked.target[edges_inside]]
+        degree = torch.bincount(position[walked.source[edges_inside]], minlength=size)
         start = degree.cumsum(0) - degree
-        target = position[asked.target[wanted]]
-        sources, walker = torch.unique(position[asked.source[wanted]], return_inverse=True)
-        step = max(1, _SEEN // size)
+        target = position[wanted.target[rows]]
+        sources, walker = torch.unique(position[wanted.source[rows]], return_inverse=True)
+        step = max(1, _VISITED // size)
         for low in range(0, len(sources), step):
             hops = _walk(start, degree, neighbors, sources[low : low + step], cutoff)
             here = ((walker >= low) & (walker < low + step)).nonzero()[:, 0]
-            out[wanted[here]] = hops[walker[here] - low, target[here]].long()
+            out[rows[here]] = hops[walker[here] - low, target[here]].long()
 
 
 def _walk(
@@ -253,8 +253,8 @@ def _walk(
         walker, node = cell // n, cell % n
         many = degree[node]
         before = (start[node] - (many.cumsum(0) - many)).repeat_interleave(many)
-        found = neighbors[before + torch.arange(len(before))]
-        cell = walker.repeat_interleave(many) * n + found
+        reached = neighbors[before + torch.arange(len(before))]
+        cell = walker.repeat_interleave(many) * n + reached
         cell = torch.unique(cell[flat[cell] < 0])
         level += 1
     return hops

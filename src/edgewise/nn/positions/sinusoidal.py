@@ -1,4 +1,4 @@
-"""Where a node is: encodings that tell a layer what attention alone cannot see."""
+"""Sinusoidal encodings of positions, and random signs for eigenvectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgewise.nn.positions.components import components
 __all__ = ["random_signs", "sinusoidal"]
 
 
-def sinusoidal(positions: Tensor | int, dim: int, base: float = 10000.0) -> Tensor:
+def sinusoidal(positions: Tensor | int, dim: int, *, base: float = 10000.0) -> Tensor:
     r"""Sines and cosines of falling frequency: the encoding of the first Transformer.
 
     .. math::

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgewise.errors import GraphError
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
-from edgewise.nn.graph_cache import remembered
+from edgewise.nn.graph_cache import cached_by_graph
 
 __all__ = ["Forest", "forest"]
 
@@ -58,10 +58,10 @@ class Forest:
 
 
 def forest(owner: str, graph: Graph, device: torch.device) -> Forest:
-    """The levels of a forest, worked out once for each graph and device.
+    """The levels of a forest, computed once for each graph and device.
 
     Args:
-        owner: Who asks, for the message.
+        owner: Name of the layer, for messages.
         graph: A square graph in which every node has one parent at most, and no cycle.
         device: Where to put the tensors.
 
@@ -82,12 +82,12 @@ def forest(owner: str, graph: Graph, device: torch.device) -> Forest:
             f"{owner}: the graph must be square, got {graph.num_targets} targets and "
             f"{graph.num_sources} sources. Number the nodes of all trees once, in an EdgeList."
         )
-    return remembered(_forest, graph, owner, str(device))
+    return cached_by_graph(_forest, graph, owner, str(device))
 
 
 def _forest(graph: Graph, owner: str, device: str) -> Forest:
     if device != "cpu":
-        return _moved(remembered(_forest, graph, owner, "cpu"), device)
+        return _moved(cached_by_graph(_forest, graph, owner, "cpu"), device)
     N, pairs = graph.num_targets, edges(graph, "cpu")
     parent_of, edge_of = _parents(owner, N, pairs.source, pairs.target)
     depth = _depths(owner, parent_of)
@@ -166,6 +166,6 @@ def _siblings(target: Tensor) -> Tensor:
     return before
 
 
-def _moved(found: Forest, device: str) -> Forest:
+def _moved(trees: Forest, device: str) -> Forest:
     tensors = ("order", "place", "parent", "row", "edge", "sibling")
-    return replace(found, **{name: getattr(found, name).to(device) for name in tensors})
+    return replace(trees, **{name: getattr(trees, name).to(device) for name in tensors})

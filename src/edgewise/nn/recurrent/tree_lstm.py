@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from edgewise.errors import ArgumentError, GraphError, ShapeError
 from edgewise.graphs import Graph
+from edgewise.nn.argument_names import refuse
 from edgewise.nn.checks import can_be_checked, check_features, check_nodes, check_size
-from edgewise.nn.layer import Layer
+from edgewise.nn.layer import Layer, factory
 from edgewise.nn.recurrent.tree_levels import Forest, forest
 
 __all__ = ["ChildSumTreeLSTM", "NaryTreeLSTM"]
@@ -30,7 +33,7 @@ class ChildSumTreeLSTM(Layer):
         c_j &= i_j \odot u_j + \sum_{k \in C(j)} f_{jk} \odot c_k, \qquad
         h_j = o_j \odot \tanh(c_j)
 
-    Edges point from child to parent. All nodes of one depth are worked out together, over all
+    Edges point from child to parent. All nodes of one depth are computed together, over all
     trees of the forest, deepest first: so a batch of thousands of trees takes as many steps as
     its deepest tree has levels.
 
@@ -38,11 +41,13 @@ class ChildSumTreeLSTM(Layer):
         in_dim: Features of every node before.
         out_dim: Features of every node after, and memory cells.
         bias: Whether the gates have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating.
-        - result: ``[*batch, N, out_dim]``, the ``h`` of every node; the roots' say what a whole
-          tree is.
+        - result: ``[*batch, N, out_dim]``, the ``h`` of every node; that of a root stands
+          for its whole tree.
 
     The rows of ``in_proj`` are the gates input, forget, update and output, in the order of
     `torch.nn.LSTM`; those of ``hidden_proj`` are input, update and output.
@@ -68,13 +73,22 @@ class ChildSumTreeLSTM(Layer):
         Short-Term Memory Networks. 2015, arXiv:1503.00075, section 3.1.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("ChildSumTreeLSTM", device, dtype)
         self.in_dim = check_size("ChildSumTreeLSTM", "in_dim", in_dim)
         self.out_dim = check_size("ChildSumTreeLSTM", "out_dim", out_dim)
-        self.in_proj = nn.Linear(in_dim, 4 * out_dim, bias=bias)
-        self.hidden_proj = nn.Linear(out_dim, 3 * out_dim, bias=False)
-        self.forget_proj = nn.Linear(out_dim, out_dim, bias=False)
+        self.in_proj = nn.Linear(in_dim, 4 * out_dim, bias=bias, **made)
+        self.hidden_proj = nn.Linear(out_dim, 3 * out_dim, bias=False, **made)
+        self.forget_proj = nn.Linear(out_dim, out_dim, bias=False, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -83,17 +97,17 @@ class ChildSumTreeLSTM(Layer):
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         trees = _forest("ChildSumTreeLSTM", x, graph, self.in_dim)
-        said = self.in_proj(x.index_select(-2, trees.order))
-        return _climb(trees, said, trees.row, self._step)
+        gates = self.in_proj(x.index_select(-2, trees.order))
+        return _climb(trees, gates, trees.row, self._step)
 
-    def _step(self, said: Tensor, h: Tensor, c: Tensor, parent: Tensor) -> State:
-        i, f, u, o = said.chunk(4, -1)
+    def _step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor) -> State:
+        i, f, u, o = gates.chunk(4, -1)
         f = (f.index_select(-2, parent) + self.forget_proj(h)).sigmoid()
-        both = said.new_zeros(*said.shape[:-1], 2 * self.out_dim)
+        both = gates.new_zeros(*gates.shape[:-1], 2 * self.out_dim)
         both = both.index_add(-2, parent, torch.cat([h, f * c], -1))
         total, kept = both.chunk(2, -1)
-        heard_i, heard_u, heard_o = self.hidden_proj(total).chunk(3, -1)
-        return _cell(i + heard_i, u + heard_u, o + heard_o, kept)
+        hidden_i, hidden_u, hidden_o = self.hidden_proj(total).chunk(3, -1)
+        return _cell(i + hidden_i, u + hidden_u, o + hidden_o, kept)
 
     def extra_repr(self) -> str:
         return f"{self.in_dim}, {self.out_dim}"
@@ -110,17 +124,20 @@ class NaryTreeLSTM(Layer):
         c_j &= i_j \odot u_j + \sum_l f_{jl} \odot c_{jl}, \qquad h_j = o_j \odot \tanh(c_j)
 
     Edges point from child to parent. The children of a node stand in the order of its edges,
-    unless ``edge`` says the place of each: a binary node may then have a right child alone.
+    unless ``child_position`` gives the place of each: a binary node may then have a right child
+    alone.
 
     Args:
         in_dim: Features of every node before.
         out_dim: Features of every node after, and memory cells.
         arity: Children of a node at most; 2 for binarized constituency trees.
         bias: Whether the gates have a bias.
+        device: Of the new parameters; torch's default when left out.
+        dtype: Of the new parameters, floating; torch's default when left out.
 
     Shape:
         - x: ``[*batch, N, in_dim]``, floating.
-        - edge: place of each child below its parent, ``[E]``, whole numbers from 0 to
+        - child_position: place of each child below its parent, ``[E]``, whole numbers from 0 to
           ``arity - 1``, in edge order; counted along the edges of each parent when left out.
         - result: ``[*batch, N, out_dim]``, the ``h`` of every node.
 
@@ -150,69 +167,85 @@ class NaryTreeLSTM(Layer):
         Short-Term Memory Networks. 2015, arXiv:1503.00075, section 3.2.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, arity: int = 2, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        arity: int = 2,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        made = factory("NaryTreeLSTM", device, dtype)
         self.in_dim = check_size("NaryTreeLSTM", "in_dim", in_dim)
         self.out_dim = check_size("NaryTreeLSTM", "out_dim", out_dim)
         self.arity = check_size("NaryTreeLSTM", "arity", arity)
-        self.in_proj = nn.Linear(in_dim, 4 * out_dim, bias=bias)
-        self.hidden_proj = nn.Linear(arity * out_dim, (3 + arity) * out_dim, bias=False)
+        self.in_proj = nn.Linear(in_dim, 4 * out_dim, bias=bias, **made)
+        self.hidden_proj = nn.Linear(arity * out_dim, (3 + arity) * out_dim, bias=False, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new weights (uniform, up to ``1 / sqrt(out_dim)``), as `torch.nn.LSTM` does."""
         _reset(self, self.out_dim)
 
-    def forward(self, x: Tensor, graph: Graph, *, edge: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, graph: Graph, *, child_position: Tensor | None = None, **others: Never
+    ) -> Tensor:
+        if others:
+            refuse("NaryTreeLSTM", others, "child_position")
         trees = _forest("NaryTreeLSTM", x, graph, self.in_dim)
-        places = trees.sibling if edge is None else self._checked(trees, edge)
-        if edge is None and trees.most_children > self.arity:
+        places = trees.sibling if child_position is None else self._checked(trees, child_position)
+        if child_position is None and trees.most_children > self.arity:
             raise GraphError(
                 f"NaryTreeLSTM: a node must have arity={self.arity} children at most, got one "
                 f"with {trees.most_children}. Build the layer with arity={trees.most_children}, "
                 f"or use ChildSumTreeLSTM."
             )
-        said = self.in_proj(x.index_select(-2, trees.order))
-        return _climb(trees, said, trees.row * self.arity + places, self._step)
+        gates = self.in_proj(x.index_select(-2, trees.order))
+        return _climb(trees, gates, trees.row * self.arity + places, self._step)
 
-    def _step(self, said: Tensor, h: Tensor, c: Tensor, slot: Tensor) -> State:
-        i, f, u, o = said.chunk(4, -1)
-        nodes, size = said.shape[-2], self.out_dim
-        both = said.new_zeros(*said.shape[:-2], nodes * self.arity, 2 * size)
+    def _step(self, gates: Tensor, h: Tensor, c: Tensor, slot: Tensor) -> State:
+        i, f, u, o = gates.chunk(4, -1)
+        nodes, size = gates.shape[-2], self.out_dim
+        both = gates.new_zeros(*gates.shape[:-2], nodes * self.arity, 2 * size)
         both = both.index_copy(-2, slot, torch.cat([h, c], -1)).unflatten(-2, (nodes, self.arity))
         h, c = both.chunk(2, -1)
-        heard = self.hidden_proj(h.flatten(-2))
-        heard_i, heard_u, heard_o, heard_f = heard.split([size, size, size, self.arity * size], -1)
-        f = (f[..., None, :] + heard_f.unflatten(-1, (self.arity, size))).sigmoid()
-        return _cell(i + heard_i, u + heard_u, o + heard_o, (f * c).sum(-2))
+        hidden = self.hidden_proj(h.flatten(-2))
+        hidden_i, hidden_u, hidden_o, hidden_f = hidden.split(
+            [size, size, size, self.arity * size], -1
+        )
+        f = (f[..., None, :] + hidden_f.unflatten(-1, (self.arity, size))).sigmoid()
+        return _cell(i + hidden_i, u + hidden_u, o + hidden_o, (f * c).sum(-2))
 
-    def _checked(self, trees: Forest, edge: Tensor) -> Tensor:
+    def _checked(self, trees: Forest, given: Tensor) -> Tensor:
         """Places that were given, in the order of the levels: ``[E]``."""
-        if edge.shape != trees.edge.shape:
+        if given.shape != trees.edge.shape:
             raise ShapeError(
-                f"NaryTreeLSTM: edge holds the place of each child, so it must have shape "
-                f"[edges] = {list(trees.edge.shape)}, got {list(edge.shape)}. All batch entries "
-                f"share it."
+                f"NaryTreeLSTM: child_position holds the place of each child, so it must have "
+                f"shape [edges] = {list(trees.edge.shape)}, got {list(given.shape)}. All batch "
+                f"entries share it."
             )
-        if edge.is_floating_point() or edge.dtype == torch.bool:
+        if given.is_floating_point() or given.dtype == torch.bool:
             raise ArgumentError(
-                f"NaryTreeLSTM: edge must hold whole numbers, the places of children, got "
-                f"{edge.dtype}. Convert it with edge.long()."
+                f"NaryTreeLSTM: child_position must hold whole numbers, got {given.dtype}. Convert "
+                f"it with child_position.long()."
             )
-        if not can_be_checked(edge):
-            return edge.long().index_select(0, trees.edge)
-        outside = edge[(edge < 0) | (edge >= self.arity)]
+        if not can_be_checked(given):
+            return given.long().index_select(0, trees.edge)
+        outside = given[(given < 0) | (given >= self.arity)]
         if outside.numel():
             raise ArgumentError(
-                f"NaryTreeLSTM: every place in edge must be at least 0 and below "
+                f"NaryTreeLSTM: every child_position must be at least 0 and below "
                 f"arity={self.arity}, got {int(outside[0])}. Count from 0, or raise arity."
             )
-        places = edge.long().index_select(0, trees.edge)
+        places = given.long().index_select(0, trees.edge)
         taken = torch.bincount(trees.parent * self.arity + places)
         if bool((taken > 1).any()):
             node = int(trees.order[int(taken.argmax()) // self.arity])
             raise ArgumentError(
-                f"NaryTreeLSTM: every place in edge must be taken once below a parent, got "
+                f"NaryTreeLSTM: every child_position must be taken once below a parent, got "
                 f"{int(taken.max())} children in one place below node {node}. Number them."
             )
         return places
@@ -223,7 +256,7 @@ class NaryTreeLSTM(Layer):
 
 def _climb(
     trees: Forest,
-    said: Tensor,
+    gates: Tensor,
     links: Tensor,
     step: Callable[[Tensor, Tensor, Tensor, Tensor], State],
 ) -> Tensor:
@@ -231,15 +264,15 @@ def _climb(
 
     Args:
         trees: The levels.
-        said: What the nodes themselves say to their four gates, in the order of the levels:
+        gates: The nodes' own terms of the four gates, in the order of the levels:
             ``[*batch, N, 4 * out_dim]``.
         links: From each child to its parent, in the order of the levels: ``[E]``.
-        step: From what the inner nodes of a level say, their children's state and links to them,
-            to their own state.
+        step: From the gate terms of a level's inner nodes, their children's states and the links
+            between them, to the states of the inner nodes.
     """
-    inner, leaf = said.split([trees.num_inner, said.shape[-2] - trees.num_inner], -2)
+    inner, leaf = gates.split([trees.num_inner, gates.shape[-2] - trees.num_inner], -2)
     i, _, u, o = leaf.chunk(4, -1)
-    leaf_h, leaf_c = _cell(i, u, o)  # of all leaves at once: they wait for nobody
+    leaf_h, leaf_c = _cell(i, u, o)  # of all leaves at once: they depend on no child
     leaves = zip(leaf_h.split(trees.leaves, -2), leaf_c.split(trees.leaves, -2), strict=True)
     states: list[Tensor] = []
     below: State | None = None
