@@ -1,4 +1,4 @@
-"""The question a planner answers: everything about one call except its tensors."""
+"""Problems: everything about one call except its tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reduce = Literal["sum", "mean", "max"]
 
 @dataclass(frozen=True)
 class Problem:
-    """What every question holds.
+    """Base of both problems: graph, batch, dtype, device, gradients.
 
     Attributes:
         graph: Which target reads which source.
@@ -37,18 +37,18 @@ class Problem:
 
     @property
     def facts(self) -> Facts:
-        """What is known about the graph, worked out once."""
+        """Facts of the graph, computed once."""
         return recall(self.graph, "facts", self.graph.facts)
 
     @property
     def accumulate(self) -> torch.dtype:
-        """The dtype sums are kept in: float32 for anything smaller."""
+        """The dtype of sums: float32 for half precision."""
         return accumulate_dtype(self.dtype)
 
 
 @dataclass(frozen=True)
 class AttentionProblem(Problem):
-    """A question about `edgewise.attention`.
+    """A call of `edgewise.attention` without its tensors.
 
     Attributes:
         score: The score, without its tensor.
@@ -60,8 +60,8 @@ class AttentionProblem(Problem):
         edge_key: Whether keys have a part that belongs to the edge.
         edge_value: Whether values have a part that belongs to the edge.
         dropout: Share of attention weights to drop.
-        wants_lse: Whether the log-sum-exp is part of the answer. Attention weights are worked
-            out from it, so there is no separate "wants weights".
+        wants_lse: Whether the log-sum-exp is part of the result. Attention weights are computed
+            from it, so there is no separate "wants weights".
     """
 
     score: Score
@@ -82,9 +82,9 @@ class AttentionProblem(Problem):
 
     @property
     def plain(self) -> bool:
-        """Whether query, key and value are all that is given, and the output all that is wanted.
+        """Whether query, key and value are the only tensors, and the output the only result.
 
-        Calls of this kind take a short way; see `edgewise.backends.Backend.shortcut`.
+        Such calls have a fast path; see `edgewise.backends.Backend.shortcut`.
         """
         return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
 
@@ -105,7 +105,7 @@ class AttentionProblem(Problem):
 
 @dataclass(frozen=True)
 class AggregateProblem(Problem):
-    """A question about `edgewise.aggregate`.
+    """A call of `edgewise.aggregate` without its tensors.
 
     Attributes:
         reduce: How the sources of a target are combined.
@@ -132,7 +132,7 @@ def _size(problem: Problem) -> str:
 
 
 def edges_as_text(facts: Facts) -> str:
-    """How many edges there are, as far as facts say: ``10,556`` or ``0 to 9``."""
+    """Number of edges, or its bounds if the facts are not exact: ``10,556`` or ``0 to 9``."""
     if facts.exact_edges:
         return f"{facts.max_edges:,}"
     return f"{facts.min_edges:,} to {facts.max_edges:,}"

@@ -14,7 +14,7 @@ from rich.table import Table
 from edgewise.errors import printable
 from edgewise.lottery import Findings, crossovers
 from edgewise.lottery.fit import Fit
-from edgewise.lottery.picture import as_share
+from edgewise.lottery.map_picture import as_share
 from edgewise.planning.machine import constants, shipped
 
 __all__ = ["Draw"]

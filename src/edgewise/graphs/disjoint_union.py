@@ -1,4 +1,4 @@
-"""Many graphs as one: a batch of molecules, packed documents."""
+"""Disjoint union of graphs: a batch of molecules, packed documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DisjointUnion(Graph):
     parts: tuple[Graph, ...]
 
     def __post_init__(self) -> None:
-        # In traced code alone: the planner may build one while a tracer holds its plan constant.
+        # Only in compiled code: the planner may build one while a plan is traced as a constant.
         if torch.compiler.is_dynamo_compiling():
             raise GraphError(
                 "disjoint_union: cannot be built inside torch.compile unless all parts are "
@@ -78,7 +78,7 @@ class DisjointUnion(Graph):
         return self.parts
 
     def spec(self) -> None:
-        """Thousands of parts are better kept as one object."""
+        """None: thousands of parts are cheaper to keep as an object."""
         return
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
@@ -86,14 +86,14 @@ class DisjointUnion(Graph):
             return self.joined.contains(target, source)
         row, column = self._parts_of(target, source)
         target, source, row, column = torch.broadcast_tensors(target, source, row, column)
-        found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
+        connected = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         same = row == column
         for index in torch.unique(row[same]).tolist():
             here = same & (row == index)
-            found[here] = self.parts[index].contains(
+            connected[here] = self.parts[index].contains(
                 target[here] - self.target_ends[index], source[here] - self.source_ends[index]
             )
-        return found
+        return connected
 
     def _parts_of(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Which part each target and each source belongs to."""

@@ -1,4 +1,4 @@
-"""A graph given by its edges."""
+"""Edge list: a graph given by its edges."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EdgeList(Graph, parsed=True):
     num_targets: int = field(default=None, kw_only=True)  # type: ignore[assignment]
     num_sources: int = field(default=None, kw_only=True)  # type: ignore[assignment]
 
-    if TYPE_CHECKING:  # the dataclass writes it; this says what it accepts
+    if TYPE_CHECKING:  # the dataclass defines it; this declares the types that it accepts
 
         def __init__(
             self,
@@ -114,14 +114,14 @@ class EdgeList(Graph, parsed=True):
             >>> EdgeList.from_dense([[True, False, True], [False, True, False]])
             EdgeList([[0, 2, 1], [0, 0, 1]], num_targets=2, num_sources=3)
         """
-        found = torch.as_tensor(mask)
-        if found.ndim != 2 or found.dtype != torch.bool:
+        matrix = torch.as_tensor(mask)
+        if matrix.ndim != 2 or matrix.dtype != torch.bool:
             raise GraphError(
                 f"EdgeList.from_dense: mask must be [targets, sources] of dtype bool, got "
-                f"{list(found.shape)} of {found.dtype}. Compare numbers first, as in mask != 0."
+                f"{list(matrix.shape)} of {matrix.dtype}. Compare numbers first, as in mask != 0."
             )
-        target, source = found.nonzero(as_tuple=True)
-        T, S = found.shape
+        target, source = matrix.nonzero(as_tuple=True)
+        T, S = matrix.shape
         return cls(torch.stack([source, target]), num_targets=T, num_sources=S)
 
     def _given_sizes(self) -> tuple[int, int]:
@@ -180,9 +180,9 @@ class EdgeList(Graph, parsed=True):
         keys = self.sorted_keys[0].to(target.device)
         if not keys.numel():
             return torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        wanted = target.long() * self.num_sources + source
-        place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
-        return keys[place] == wanted
+        keys_of_pairs = target.long() * self.num_sources + source
+        position = torch.searchsorted(keys, keys_of_pairs).clamp_(max=keys.numel() - 1)
+        return keys[position] == keys_of_pairs
 
     def facts(self) -> Facts:
         return self._facts
@@ -243,7 +243,7 @@ class EdgeList(Graph, parsed=True):
     @cached_property
     def _hash(self) -> int:
         step = max(1, self.num_edges // 16)
-        with lasting():  # an exporter would put a symbol in the place of each number
+        with lasting():  # an exporter would replace each number by a symbol
             sample = self.edge_index[:, ::step].flatten().tolist()
         return hash((self.num_targets, self.num_sources, self.num_edges, *sample))
 
@@ -285,7 +285,7 @@ def _checked_edges(edge_index: object) -> Tensor:
                 f"EdgeList: edge_index must hold whole numbers, got {edges.dtype}. "
                 f"Convert it with edge_index.long()."
             )
-        edges = edges.long()  # an empty list has no integer dtype of its own
+        edges = edges.long()  # torch.tensor([]) is a float
     return edges.detach().to(torch.int64, copy=True).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""Back from plain numbers to a graph: the inverse of `Graph.spec`."""
+"""Graphs from plain numbers: the inverse of `Graph.spec`."""
 
 from __future__ import annotations
 

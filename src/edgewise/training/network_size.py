@@ -1,4 +1,4 @@
-"""What a step of training costs, apart from time: parameters, and memory that must suffice."""
+"""Parameters of a network, and checks that training fits into memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MATRICES = 8  # matrices of hidden x hidden in a block, at least
 
 
 def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
-    """Refuse settings whose network alone is larger than the memory that is free.
+    """Check that the network of a recipe fits into free memory.
 
     Raises:
-        ArgumentError: it is, by an estimate from below.
+        ArgumentError: a lower bound of its size is larger.
     """
     weights = recipe.hidden * (data.num_features + data.num_classes + recipe.encodings)
     if recipe.network == "blocks":
@@ -40,10 +40,10 @@ def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
 
 @contextmanager
 def fitting(what: str) -> Generator[None]:
-    """Turn what numpy and torch raise where memory ends into one sentence.
+    """Convert out-of-memory errors of numpy and torch.
 
     Raises:
-        ArgumentError: memory ended.
+        ArgumentError: the block is out of memory.
     """
     try:
         yield
@@ -58,5 +58,5 @@ def fitting(what: str) -> Generator[None]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training can change."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
