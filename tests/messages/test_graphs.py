@@ -619,15 +619,15 @@ def test_one_sentence_and_a_cure(name):
     assert names_a_cure(text)
 
 
-def test_no_error_is_forgotten():
+def test_every_error_has_a_case():
     assert forgotten(CASES.values(), ELSEWHERE, "graphs", "layouts") == []
 
 
-def test_a_forgotten_error_is_found():
+def test_an_error_without_a_case_is_detected():
     some = [case for name, case in CASES.items() if not name.startswith("grid")]
-    found = forgotten(some, ELSEWHERE, "graphs", "layouts")
-    assert len(found) == 2
-    assert all(site.startswith("graphs/grid.py") for site in found)
+    untested = forgotten(some, ELSEWHERE, "graphs", "layouts")
+    assert len(untested) == 2
+    assert all(site.startswith("graphs/grid.py") for site in untested)
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,7 @@ def test_a_forgotten_error_is_found():
         ("permute", lambda: ew.permute(ew.Causal(2), [1, 0])),
     ],
 )
-def test_what_cannot_be_built_while_tracing(name, build):
+def test_graphs_that_cannot_be_built_while_tracing(name, build):
     def traced(x):
         return x + build().num_targets
 
@@ -647,6 +647,6 @@ def test_what_cannot_be_built_while_tracing(name, build):
 
 
 @pytest.mark.parametrize("operator", ["|", "&", "-"])
-def test_python_says_what_does_not_combine(operator):
+def test_operators_with_other_types_raise_type_errors(operator):
     with pytest.raises(TypeError, match=r"unsupported operand .* 'Causal' and 'Tensor'"):
         eval(f"a {operator} b", {"a": ew.Causal(3), "b": torch.zeros(3)})

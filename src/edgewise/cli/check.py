@@ -16,7 +16,7 @@ from rich.table import Table
 from edgewise.atomic_file import replacing
 from edgewise.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
 from edgewise.claims.page import ladder_page, models_page, number, outcomes_table
-from edgewise.cli.options import shown
+from edgewise.cli.options import Flag, shown
 from edgewise.errors import ArgumentError, printable
 from edgewise.models.cards import CARDS
 
@@ -26,7 +26,6 @@ _FAILED = 1
 _WIDEST = 10_000  # most columns of a table that goes to a file
 
 CheckedDtype = Literal["float32", "float64"]
-Flag = tyro.conf.FlagCreatePairsOff
 
 
 def check(
