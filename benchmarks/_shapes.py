@@ -17,8 +17,8 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.errors import EdgewiseError
-from edgewise.functional.planned import planned
-from edgewise.planning.question import ask_aggregate
+from edgewise.planning import choose
+from edgewise.planning.call import read_aggregate
 
 Kind = Literal["attention", "sums"]
 
@@ -224,8 +224,8 @@ class Work:
         (value,) = self.ours("auto").inputs
         reduce = "sum" if self.point.reduce == "weighted" else self.point.reduce
         with torch.set_grad_enabled(self.training):
-            question = ask_aggregate(value, self.graph, reduce, self.weight, len(self.target))  # type: ignore[arg-type]
-            return planned(self.graph, question, "auto").name
+            call = read_aggregate(value, self.graph, reduce, self.weight)  # type: ignore[arg-type]
+            return choose(call.question.about(self.graph)).plan.name
 
     def _runs(self, backend: str) -> bool:
         contender = self.ours(backend)

@@ -20,11 +20,11 @@ from _workloads import power_law
 from scipy.sparse import csgraph, csr_matrix
 
 import edgewise as ew
-from edgewise.backends.native import order as orders
+from edgewise.backends.native import row_order as orders
 from edgewise.backends.native.functions import attention
-from edgewise.backends.native.kernels import Operands, settings_of
 from edgewise.backends.native.layout import Layout, Rows
-from edgewise.backends.native.order import cuthill_mckee, in_better_order, near
+from edgewise.backends.native.operands import Operands, settings_of
+from edgewise.backends.native.row_order import cuthill_mckee, in_better_order, near
 from edgewise.layouts import csr
 
 HEADS, DIM, DEGREE = 8, 16, 14

@@ -18,14 +18,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import edgewise as ew
-from edgewise.backends.native.kernels import (
-    Operands,
-    attention_backward,
-    attention_forward,
-    settings_of,
-)
+from edgewise.backends.native.kernels import attention_backward, attention_forward
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import library
+from edgewise.backends.native.operands import Operands, settings_of
 from edgewise.layouts import csr
 
 CALLS = 500  # of a repetition, so that the clock does not show

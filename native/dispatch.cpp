@@ -13,51 +13,37 @@
 #include "edgewise.h"
 #include "parallel.hpp"
 
-#define EDGEWISE_DECLARE(variant)                                             \
-    namespace edgewise {                                                      \
-    namespace variant {                                                       \
-    int64_t attention_forward(const edgewise_attention &);                    \
-    int64_t attention_statistics(const edgewise_attention_backward &);        \
-    int64_t attention_backward(const edgewise_attention_backward &);          \
-    int64_t aggregate_forward(const edgewise_aggregate &);                    \
-    int64_t edge_products(const edgewise_products &);                         \
-    int64_t eigenvectors(const edgewise_eigenvectors &);                      \
-    int64_t walks(const edgewise_walks &);                                    \
-    }                                                                         \
+namespace edgewise {
+
+#define EDGEWISE_FIELD(name, record) int64_t (*name)(const record &);
+struct Kernels {
+    const char *variant;
+    EDGEWISE_KERNELS(EDGEWISE_FIELD)
+};
+#undef EDGEWISE_FIELD
+
+// The kernels of each instruction set, as `variant::table`.
+#define EDGEWISE_DECLARE(name, record) int64_t name(const record &);
+#define EDGEWISE_ADDRESS(name, record) , name
+#define EDGEWISE_TABLE(variant)                                                        \
+    namespace variant {                                                                \
+    EDGEWISE_KERNELS(EDGEWISE_DECLARE)                                                 \
+    constexpr Kernels table = {#variant EDGEWISE_KERNELS(EDGEWISE_ADDRESS)};           \
     }
 
 #if defined(EDGEWISE_X86_VARIANTS)
-EDGEWISE_DECLARE(x86_64_v2)
+EDGEWISE_TABLE(x86_64_v2)
 #if defined(EDGEWISE_HAS_X86_64_V3)
-EDGEWISE_DECLARE(x86_64_v3)
+EDGEWISE_TABLE(x86_64_v3)
 #endif
 #if defined(EDGEWISE_HAS_X86_64_V4)
-EDGEWISE_DECLARE(x86_64_v4)
+EDGEWISE_TABLE(x86_64_v4)
 #endif
 #else
-EDGEWISE_DECLARE(portable)
+EDGEWISE_TABLE(portable)
 #endif
 
-namespace edgewise {
 namespace {
-
-struct Kernels {
-    const char *name;
-    int64_t (*attention_forward)(const edgewise_attention &);
-    int64_t (*attention_statistics)(const edgewise_attention_backward &);
-    int64_t (*attention_backward)(const edgewise_attention_backward &);
-    int64_t (*aggregate_forward)(const edgewise_aggregate &);
-    int64_t (*edge_products)(const edgewise_products &);
-    int64_t (*eigenvectors)(const edgewise_eigenvectors &);
-    int64_t (*walks)(const edgewise_walks &);
-};
-
-#define EDGEWISE_KERNELS(variant)                                                              \
-    Kernels {                                                                                  \
-        #variant, variant::attention_forward, variant::attention_statistics,                   \
-            variant::attention_backward, variant::aggregate_forward, variant::edge_products,   \
-            variant::eigenvectors, variant::walks                                              \
-    }
 
 #if defined(EDGEWISE_X86_VARIANTS)
 bool has_v3() {
@@ -75,19 +61,19 @@ bool has_v4() {
 Kernels choose() {
 #if defined(EDGEWISE_X86_VARIANTS)
     const char *wish = getenv("EDGEWISE_NATIVE_VARIANT");
-    Kernels best = EDGEWISE_KERNELS(x86_64_v2);
+    Kernels best = x86_64_v2::table;
     __builtin_cpu_init();
 #if defined(EDGEWISE_HAS_X86_64_V3)
-    if ((wish && !strcmp(wish, best.name)) || !has_v3()) return best;
-    best = EDGEWISE_KERNELS(x86_64_v3);
+    if ((wish && !strcmp(wish, best.variant)) || !has_v3()) return best;
+    best = x86_64_v3::table;
 #endif
 #if defined(EDGEWISE_HAS_X86_64_V4)
-    if ((wish && !strcmp(wish, best.name)) || !has_v4()) return best;
-    best = EDGEWISE_KERNELS(x86_64_v4);
+    if ((wish && !strcmp(wish, best.variant)) || !has_v4()) return best;
+    best = x86_64_v4::table;
 #endif
     return best;
 #else
-    return EDGEWISE_KERNELS(portable);
+    return portable::table;
 #endif
 }
 
@@ -121,7 +107,7 @@ int64_t edgewise_sizes(int64_t which) {
     return sizes[which];
 }
 
-const char *edgewise_variant(void) { return kernels().name; }
+const char *edgewise_variant(void) { return kernels().variant; }
 
 int64_t edgewise_has_threads(void) {
 #if defined(_OPENMP)
@@ -143,24 +129,8 @@ void edgewise_advise(void *memory, int64_t bytes) {
 #endif
 }
 
-int64_t edgewise_attention_forward(const edgewise_attention *call) {
-    return kernels().attention_forward(*call);
-}
-int64_t edgewise_attention_statistics(const edgewise_attention_backward *call) {
-    return kernels().attention_statistics(*call);
-}
-int64_t edgewise_attention_backward_(const edgewise_attention_backward *call) {
-    return kernels().attention_backward(*call);
-}
-int64_t edgewise_aggregate_forward(const edgewise_aggregate *call) {
-    return kernels().aggregate_forward(*call);
-}
-int64_t edgewise_edge_products(const edgewise_products *call) {
-    return kernels().edge_products(*call);
-}
-int64_t edgewise_eigenvectors_(const edgewise_eigenvectors *call) {
-    return kernels().eigenvectors(*call);
-}
-int64_t edgewise_walks_(const edgewise_walks *call) { return kernels().walks(*call); }
+#define EDGEWISE_RUN(name, record) \
+    int64_t edgewise_run_##name(const record *call) { return kernels().name(*call); }
+EDGEWISE_KERNELS(EDGEWISE_RUN)
 
 }  // extern "C"

@@ -24,8 +24,9 @@ extern "C" {
 
 enum { EDGEWISE_FLOAT64 = 0, EDGEWISE_FLOAT32 = 1, EDGEWISE_BFLOAT16 = 2, EDGEWISE_FLOAT16 = 3 };
 enum { EDGEWISE_DOT = 0, EDGEWISE_ADDITIVE = 1, EDGEWISE_GATV2 = 2 };
-/* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column. */
-enum { EDGEWISE_SUM = 0, EDGEWISE_MAX = 1, EDGEWISE_WON = 2 };
+/* EDGEWISE_WON: the transpose of a maximum: an edge counts in the channels it has won, by column.
+ * EDGEWISE_MEAN: a sum over the number of edges, whatever their weights. */
+enum { EDGEWISE_SUM = 0, EDGEWISE_MAX = 1, EDGEWISE_WON = 2, EDGEWISE_MEAN = 3 };
 
 /* A tensor [batch, heads, rows, dim]. A null pointer means there is none. */
 typedef struct {
@@ -74,7 +75,7 @@ typedef struct {
     edgewise_rows reversed;               /* by source; `edge` is never null where it is needed */
     edgewise_view grad_out;               /* padded like value */
     void *grad_lse;                       /* [batch, heads, targets], or null for zeros */
-    /* What `edgewise_attention_statistics` left, [batch, targets, 2, heads] and room for 8 more numbers,
+    /* What `edgewise_run_attention_statistics` left, [batch, targets, 2, heads] and room for 8 more numbers,
      * float32 or float64; the output, log-sum-exp and its gradient are then not read. Or null. */
     void *stats;
     edgewise_view grad_query, grad_key, grad_value; /* written; null where not wanted */
@@ -132,14 +133,21 @@ EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int6
                                        int64_t piece, int64_t *tasks, int64_t *cuts,
                                        int64_t *num_cuts, int64_t *num_slots);
 
-/* 0, 1 where memory for partial results could not be had, or 2 where an iteration comes to no end. */
-EDGEWISE_API int64_t edgewise_attention_forward(const edgewise_attention *call);
-EDGEWISE_API int64_t edgewise_attention_statistics(const edgewise_attention_backward *call);
-EDGEWISE_API int64_t edgewise_attention_backward_(const edgewise_attention_backward *call);
-EDGEWISE_API int64_t edgewise_aggregate_forward(const edgewise_aggregate *call);
-EDGEWISE_API int64_t edgewise_edge_products(const edgewise_products *call);
-EDGEWISE_API int64_t edgewise_eigenvectors_(const edgewise_eigenvectors *call);
-EDGEWISE_API int64_t edgewise_walks_(const edgewise_walks *call);
+/* The kernels, KERNEL(name, record): each is a function `edgewise_run_NAME(const RECORD *call)`, which
+ * returns 0, 1 where memory for partial results could not be had, or 2 where an iteration does not end.
+ */
+#define EDGEWISE_KERNELS(KERNEL)                               \
+    KERNEL(attention_forward, edgewise_attention)              \
+    KERNEL(attention_statistics, edgewise_attention_backward)  \
+    KERNEL(attention_backward, edgewise_attention_backward)    \
+    KERNEL(aggregate_forward, edgewise_aggregate)              \
+    KERNEL(edge_products, edgewise_products)                   \
+    KERNEL(eigenvectors, edgewise_eigenvectors)                \
+    KERNEL(walks, edgewise_walks)
+
+#define EDGEWISE_DECLARE(name, record) EDGEWISE_API int64_t edgewise_run_##name(const record *call);
+EDGEWISE_KERNELS(EDGEWISE_DECLARE)
+#undef EDGEWISE_DECLARE
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "partial.hpp"
 #include "rowops.hpp"
@@ -69,6 +70,7 @@ struct SumsCall {
     T *out;
     int64_t out_row;
     int ask;                         // bytes of a row that is asked for; 0 for none
+    bool mean;                       // over the number of edges
 
     // Ask for the rows of the edges to come, as `Coming` does.
     EDGEWISE_INLINE void prefetch(int64_t edge, int64_t num_edges) const {
@@ -123,6 +125,12 @@ EDGEWISE_INLINE void sum_of_edges(const SumsCall<T> &c, const RowOf<T, W, NC, PA
     }
 }
 
+// What each edge of a row counts in its mean.
+template <class T>
+Accumulate<T> share_of_edge(int64_t edges) {
+    return edges ? 1 / Accumulate<T>(edges) : Accumulate<T>(0);
+}
+
 // The rows of a task; or of a piece of a row, the sum into `part`, in whole vectors.
 template <class T, int W, int NC, bool PART>
 void sums(const SumsCall<T> &c, const int64_t *task, Accumulate<T> *part) {
@@ -134,7 +142,12 @@ void sums(const SumsCall<T> &c, const int64_t *task, Accumulate<T> *part) {
         return;
     }
     for (int64_t r = task[0]; r < task[1]; ++r) {
-        sum_of_edges(c, row, c.rows.indptr[r], c.rows.indptr[r + 1], sum);
+        const int64_t begin = c.rows.indptr[r], end = c.rows.indptr[r + 1];
+        sum_of_edges(c, row, begin, end, sum);
+        if (c.mean) {
+            const Accumulate<T> share = share_of_edge<T>(end - begin);
+            for (int i = 0; i < NC; ++i) sum[i] *= share;
+        }
         T *out = c.out + (c.rows.order ? c.rows.order[r] : r) * c.out_row;
         for (int i = 0; i < NC; ++i) row.store(out, i, sum[i]);
     }
@@ -326,6 +339,10 @@ typename Of<T, kLanes<T>, 1, false>::type pick_loop(int width) {
     return pick_vectors<T, full, MOST, Of>((width + full - 1) / full, width % full != 0);
 }
 
+inline bool is_sum(const edgewise_aggregate &call) {
+    return call.reduce == EDGEWISE_SUM || call.reduce == EDGEWISE_MEAN;
+}
+
 // --- Sums and maxima of rows ----------------------------------------------------------------------
 
 template <class T>
@@ -348,7 +365,7 @@ struct Tile {
     }
 
     void run(const int64_t *task) {
-        if (call.reduce == EDGEWISE_SUM) return sums_of_rows(task);
+        if (is_sum(call)) return sums_of_rows(task);
         const int most = int(larger<int64_t>(
             32, smaller<int64_t>(kEntries, 65536 / (width * int64_t(sizeof(T))))));
         Walk walk(call.rows, task, 1, most, s.block);
@@ -409,6 +426,7 @@ struct Tile {
             at_mutable<T>(call.out, batch, 0) + column,
             call.out.row,
             far ? int(width * int64_t(sizeof(T))) : 0,
+            call.reduce == EDGEWISE_MEAN,
         };
         A *part = task[4] >= 0 ? partial + slot_at(task[4]) : nullptr;
         pick_loop<T, kVectors, SumsOf>(width)(c, task, part);
@@ -505,6 +523,11 @@ struct Tile {
                 for (int i = 0; i < width; ++i) s.sum[i] += from[i];
             }
         }
+        if (call.reduce == EDGEWISE_MEAN) {
+            const int64_t *ends = call.rows.indptr + cut[0];
+            const A share = share_of_edge<T>(ends[1] - ends[0]);
+            for (int i = 0; i < width; ++i) s.sum[i] *= share;
+        }
         write(row, s.sum, s.winner);
     }
 };
@@ -515,7 +538,7 @@ int64_t aggregate(const edgewise_aggregate &call) {
     const edgewise_rows &rows = call.rows;
     // Tiles of whole vectors, as even as possible.
     const int64_t vectors = (call.channels + kLanes<T> - 1) / kLanes<T>;
-    const int64_t at_once = call.reduce == EDGEWISE_SUM ? kVectors : kFewVectors;
+    const int64_t at_once = is_sum(call) ? kVectors : kFewVectors;
     const int64_t tiles = (vectors + at_once - 1) / at_once;
     const int64_t most = (vectors + tiles - 1) / tiles * kLanes<T>;
     A *partial = nullptr;
@@ -642,21 +665,15 @@ int64_t products_of_edges(const edgewise_products &call) {
 }  // namespace
 
 int64_t aggregate_forward(const edgewise_aggregate &call) {
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return aggregate<double>(call);
-        case EDGEWISE_FLOAT32: return aggregate<float>(call);
-        case EDGEWISE_BFLOAT16: return aggregate<BFloat16>(call);
-        default: return aggregate<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return aggregate<typename decltype(dtype)::Number>(call);
+    });
 }
 
 int64_t edge_products(const edgewise_products &call) {
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return products_of_edges<double>(call);
-        case EDGEWISE_FLOAT32: return products_of_edges<float>(call);
-        case EDGEWISE_BFLOAT16: return products_of_edges<BFloat16>(call);
-        default: return products_of_edges<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return products_of_edges<typename decltype(dtype)::Number>(call);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"
 
@@ -72,40 +73,44 @@ struct Forward {
         return static_cast<A *>(call.lse) + plane * call.rows.rows + row;
     }
 
-    void run(const int64_t *task) {
+    // Call f with the number of slots of an edge, of which the last ones may hold no head.
+    template <class F>
+    void with_slots(F f) const {
         switch (heads.slots) {
-            case 8: return walk<8>(task);
-            case 4: return walk<4>(task);
-            case 2: return walk<2>(task);
-            default: return walk<1>(task);
+            case 8: return f(Count<8>{});
+            case 4: return f(Count<4>{});
+            case 2: return f(Count<2>{});
+            default: return f(Count<1>{});
         }
     }
 
-    // HC: slots of an edge, of which the last ones may hold no head.
-    template <int HC>
-    void walk(const int64_t *task) {
-        const int most = block_entries<T>(larger(call.key_dim, call.value_dim), heads.count);
-        Walk walk(call.rows, task, 1, most, s.block);
-        A top[HC] = {}, total[HC] = {};
-        bool open = false;
-        while (!walk.done()) {
-            const bool whole = walk.next(s.block);
-            columns.locate(call, call.value, heads, s);
-            score_block<T>(call, call.rows, heads, columns, s, false);
-            if (whole) {
-                whole_rows<HC>();
-                continue;
+    // A block of whole rows, of which `locate` was called.
+    void rows_of_block() {
+        score_block<T>(call, call.rows, heads, columns, s, false);
+        with_slots([&](auto slots) { whole_rows<slots>(); });
+    }
+
+    void locate() { columns.locate(call, call.value, heads, s); }
+
+    // A row that does not fit into a block, of which `walk` has given the first part.
+    void long_row(Walk &walk, int64_t slot) {
+        with_slots([&](auto slots) {
+            constexpr int HC = slots;
+            A top[HC], total[HC];
+            start<HC>(top, total);
+            for (bool last = false; !last;) {
+                locate();
+                score_block<T>(call, call.rows, heads, columns, s, false);
+                part_of_row<HC>(top, total);
+                last = walk.finished_row();
+                if (!last) walk.next(s.block);
             }
-            if (!open) start<HC>(top, total);
-            part_of_row<HC>(top, total);
-            open = !walk.finished_row();
-            if (open) continue;
-            if (task[4] >= 0) {
-                keep<HC>(task[4], top, total);
+            if (slot >= 0) {
+                keep<HC>(slot, top, total);
             } else {
                 finish<HC>(top, total);
             }
-        }
+        });
     }
 
     template <int HC>
@@ -271,6 +276,45 @@ struct Forward {
 };
 
 template <class T>
+struct ForwardCall {
+    using A = Accumulate<T>;
+    const edgewise_attention &call;
+    const Groups &groups;
+    A *partial;
+
+    Forward<T> pass_of(int64_t plane, Scratch<A> &scratch) const {
+        const Heads heads = heads_by_target(groups, plane, call.heads / call.kv_heads);
+        return {call, heads, partial, scratch,
+                Columns<T>(call, call.value, heads, call.rows.columns, groups.heads_at_once)};
+    }
+
+    // A task, for the groups of heads from `plane` on.
+    void run(const int64_t *task, int64_t plane) const {
+        Scratch<A> scratch;
+        Block &block = scratch.block;
+        const int64_t dim = larger(call.key_dim, call.value_dim);
+        Walk walk(call.rows, task, 1, block_entries<T>(dim, int(groups.heads_at_once)), block);
+        while (!walk.done()) {
+            const Walk::Place place = walk.place();
+            const bool whole = walk.next(block);
+            for (int64_t i = 0; i < groups.at_once; ++i) {
+                Forward<T> pass = pass_of(plane + i, scratch);
+                if (whole) {
+                    if (i == 0) pass.locate();
+                    pass.rows_of_block();
+                    continue;
+                }
+                if (i > 0) {
+                    walk.back_to(place);
+                    walk.next(block);
+                }
+                pass.long_row(walk, task[4]);
+            }
+        }
+    }
+};
+
+template <class T>
 int64_t forward(const edgewise_attention &call) {
     using A = Accumulate<T>;
     const edgewise_rows &rows = call.rows;
@@ -281,19 +325,11 @@ int64_t forward(const edgewise_attention &call) {
         if (!partial) return 1;
     }
     const int64_t share = call.heads / call.kv_heads;
-    const bool adjacent =
-        call.value.head == call.value_dim &&
-        (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
-    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
-    const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                       adjacent || near || share > 1);
-    parallel(call.batch * groups.count * rows.num_tasks, call.threads, [&](int64_t cell) {
-        Scratch<A> scratch;
-        const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks;
-        const Heads heads = heads_by_target(groups, plane, share);
-        Forward<T>{call, heads, partial, scratch,
-                   Columns<T>(call, call.value, heads, rows.columns)}
-           .run(rows.tasks + 5 * task);
+    const Groups groups = groups_by_target<T>(call);
+    const ForwardCall<T> all = {call, groups, partial};
+    parallel(groups.cells(call.batch) * rows.num_tasks, call.threads, [&](int64_t cell) {
+        const int64_t task = cell % rows.num_tasks, plane = cell / rows.num_tasks * groups.at_once;
+        all.run(rows.tasks + 5 * task, plane);
     });
     parallel(rows.num_cuts * call.batch * call.heads, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
@@ -301,7 +337,7 @@ int64_t forward(const edgewise_attention &call) {
         const int64_t head = plane % call.heads;
         Heads heads = {plane / call.heads, head, head / share, 1, 1, share, false};
         Forward<T>{call, heads, partial, scratch,
-                   Columns<T>(call, call.value, heads, rows.columns)}
+                   Columns<T>(call, call.value, heads, rows.columns, 1)}
            .merge(rows.cuts + 3 * cut);
     });
     free(partial);
@@ -312,12 +348,9 @@ int64_t forward(const edgewise_attention &call) {
 
 int64_t attention_forward(const edgewise_attention &call) {
     if (has_tiles(call)) return tiles_forward(call);
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return forward<double>(call);
-        case EDGEWISE_FLOAT32: return forward<float>(call);
-        case EDGEWISE_BFLOAT16: return forward<BFloat16>(call);
-        default: return forward<Float16>(call);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return forward<typename decltype(dtype)::Number>(call);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

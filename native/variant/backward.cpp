@@ -2,11 +2,13 @@
 //
 //   w = exp(s - lse)      ds = w (dropout * (dout . v) - delta)      delta = dout . out - dlse
 //
-// Two passes, each recomputing the scores. By target: dq and what belongs to edges. By source, over
-// the reversed rows: dk and dv. Every number is added up by one thread in one order.
+// Two passes. By target: dq and what belongs to edges, from scores that are recomputed. By source, over
+// the reversed rows: dk and dv, from what the first pass has kept (`numbers_kept`), or from scores that
+// are recomputed once more. Every number is added up by one thread in one order.
 
 #include "../memory.hpp"
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "scores.hpp"
 
@@ -64,7 +66,8 @@ void leaky_tile(const LeakyTotals<T> &c, int column, int width) {
         }
         for (int r = 0; r < b.rows; ++r) {
             V x[NC], acc[NC];
-            const T *row = c.x + (b.start[r] < b.start[r + 1] ? c.xo[b.start[r]] : 0);
+            const bool empty = b.start[r] == b.start[r + 1];
+            const T *row = c.x + (empty ? 0 : c.xo[b.start[r]]);
             for (int i = 0; i < NC; ++i) {
                 x[i] = load_at(row + h * c.xh, i);
                 acc[i] = V{};
@@ -82,17 +85,19 @@ void leaky_tile(const LeakyTotals<T> &c, int column, int width) {
                     of_vector[i] += slopes * v;
                 }
             }
+            // A row without entries gets zero, also where a number of the vector is not finite.
+            for (int i = 0; i < NC; ++i) acc[i] = empty ? V{} : acc[i] * a[i];
             for (int i = 0; i < NC; ++i) {
                 const int at = column + i * W;
                 if (c.sum) {
-                    add_some<A, W>(c.sum + h * c.sum_head + at, acc[i] * a[i], width - i * W);
+                    add_some<A, W>(c.sum + h * c.sum_head + at, acc[i], width - i * W);
                 } else {
                     T *to = c.out + b.row[r] * c.out_row + h * c.out_head + at;
                     const int count = smaller(width - i * W, c.columns - at);
                     if (PART && i + 1 == NC) {
-                        Partial<T, W>(count).store(to, acc[i] * a[i]);
+                        Partial<T, W>(count).store(to, acc[i]);
                     } else {
-                        store_some<T, W>(to, acc[i] * a[i], count);
+                        store_some<T, W>(to, acc[i], count);
                     }
                 }
             }
@@ -125,12 +130,6 @@ void leaky_totals(const LeakyTotals<T> &c, int64_t dim) {
     }
 }
 
-// A number that is known when the kernels are compiled.
-template <int N>
-struct Count {
-    constexpr operator int() const { return N; }
-};
-
 // The heads of an entry: a vector, or one number.
 template <int W, class A>
 inline auto load_row(const A *from) {
@@ -158,6 +157,7 @@ struct Buffers {
     A *vectors;   // [tasks, batch, heads, key_dim] of GATv2
     A *targets;   // [slots, batch, heads, key_dim] of rows that were cut
     A *sources;   // [slots, batch, kv_heads, key_dim + value_dim]
+    A *kept;      // [batch, edges, 2, heads]: weights and gradients of scores; or null
 };
 
 template <class T>
@@ -175,9 +175,15 @@ struct Pass {
         return heads.by_source ? back.grad_out : call.value;
     }
 
+    // Where the rows of a block are; the same for all heads of a batch.
+    void locate() {
+        columns.locate(call, value_columns(), heads, s);
+        if (buffers.kept && heads.by_source) return;
+        row_offsets(s.block, heads.by_source ? call.value : back.grad_out, s.row_value_at);
+    }
+
     // Scores and weights of a block.
     void scores() {
-        columns.locate(call, value_columns(), heads, s);
         score_block<T>(call, rows, heads, columns, s, true);
         weights();
     }
@@ -197,24 +203,28 @@ struct Pass {
         }
     }
 
+    // Call f with the number of slots of an entry.
+    template <class F>
+    void with_slots(F f) const {
+        switch (heads.slots) {
+            case 8: return f(Count<8>{});
+            case 4: return f(Count<4>{});
+            case 2: return f(Count<2>{});
+            default: return f(Count<1>{});
+        }
+    }
+
     // Call f for each entry with its target's log-sum-exp; delta stands `heads` numbers further. As many
     // are read as there are slots: those of other heads, and some beyond the last.
     template <class F>
     void each(F f) const {
-        switch (heads.slots) {
-            case 8: return each_of<8>(f);
-            case 4: return each_of<4>(f);
-            case 2: return each_of<2>(f);
-            default: return each_of<1>(f);
-        }
-    }
-    template <int HC, class F>
-    void each_of(F f) const {
         const Block &b = s.block;
         const int32_t *targets = heads.by_source ? b.column : b.row_of;
-        for (int e = 0; e < b.count; ++e) {
-            f(Count<HC>{}, e, stats_of(targets[e]) + heads.head + b.head[e]);
-        }
+        with_slots([&](auto width) {
+            for (int e = 0; e < b.count; ++e) {
+                f(width, e, stats_of(targets[e]) + heads.head + b.head[e]);
+            }
+        });
     }
 
     // Weights w in scores, from the scores.
@@ -235,11 +245,11 @@ struct Pass {
         const Block &b = s.block;
         const int n = b.count * heads.slots;
         const edgewise_view &row_view = heads.by_source ? call.value : back.grad_out;
-        row_offsets(b, row_view, s.row_at);
         const T *x = at<T>(row_view, heads.batch, heads.by_source ? heads.kv : heads.head);
         const T *y = columns.values;
         const int64_t xh = row_view.head, yh = columns.value_step;
         ProductsCall<T> c = {};
+        c.block = &b;
         c.count = b.count;
         if (call.edge_value.data) {
             edge_offsets(b, rows, call.edge_value, s.edge_at);
@@ -248,8 +258,8 @@ struct Pass {
         const bool swap = heads.by_source && c.z;  // features are added to the value
         c.x = swap ? y : x;
         c.y = swap ? x : y;
-        c.xo = swap ? s.value_at : s.row_at;
-        c.yo = swap ? s.row_at : s.value_at;
+        c.xo = swap ? s.value_at : s.row_value_at;
+        c.yo = swap ? s.row_value_at : s.value_at;
         c.xh = swap ? yh : xh;
         c.yh = swap ? xh : yh;
         c.zo = s.edge_at;
@@ -280,8 +290,21 @@ struct Pass {
         }
     }
 
+    // What is kept of an edge for the pass by source: of all heads, weights and then gradients of scores.
+    A *kept_of(int64_t place) const {
+        const int64_t edges = rows.indptr[rows.rows], edge = rows.edge ? rows.edge[place] : place;
+        return buffers.kept + (heads.batch * edges + edge) * 2 * call.heads + heads.head;
+    }
+
+    void drop_weights() {
+        if (!call.drops) return;
+        const int n = s.block.count * heads.slots;
+        for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
+    }
+
     // The gradient of the row's own side of the score: of query by target, of key by source.
-    void row_gradient(const edgewise_view &out, int64_t out_head, A *sum, A *vector) {
+    void row_gradient(const edgewise_view &out, int64_t out_head, A *sum, A *vector,
+                      Coming<T> coming = {}) {
         const edgewise_view &own = heads.by_source ? call.key : call.query;
         const T *y = columns.scores;
         const T *z = nullptr;
@@ -293,7 +316,6 @@ struct Pass {
         if (call.score == EDGEWISE_ADDITIVE) {
             additive_rows(to, out, sum);
         } else if (call.score == EDGEWISE_GATV2) {
-            row_offsets(s.block, own, s.row_at);
             LeakyTotals<T> c;
             c.block = &s.block;
             c.heads = heads.count;
@@ -323,7 +345,7 @@ struct Pass {
             leaky_totals<T>(c, call.key_dim);
         } else {
             totals_of(s.changes, y, s.score_at, columns.score_step, z, call.edge_key.head, to, out,
-                      sum, call.key_dim, call.true_key_dim, {});
+                      sum, call.key_dim, call.true_key_dim, coming);
         }
     }
 
@@ -389,27 +411,30 @@ struct ByTarget : Pass<T> {
     using typename Base::A;
     using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows, Base::columns;
 
-    void run(int64_t task_index) {
-        const int64_t *task = rows.tasks + 5 * task_index;
-        A *vector = nullptr;
-        if (buffers.vectors) {
-            const int64_t plane = (task_index * call.batch + heads.batch) * call.heads;
-            vector = buffers.vectors + (plane + heads.head) * call.key_dim;
-            this->clear(vector, heads.count * call.key_dim);
+    // Where the gradient of GATv2's vector is added up for a task; or null.
+    A *vector_of(int64_t task) const {
+        if (!buffers.vectors) return nullptr;
+        const int64_t plane = (task * call.batch + heads.batch) * call.heads;
+        return buffers.vectors + (plane + heads.head) * call.key_dim;
+    }
+
+    void start(int64_t task) {
+        if (buffers.vectors) this->clear(vector_of(task), heads.count * call.key_dim);
+    }
+
+    void rows_of_block(int64_t task) { block(nullptr, vector_of(task)); }
+
+    // A row that does not fit into a block, of which `walk` has given the first part.
+    void long_row(Walk &walk, int64_t task) {
+        this->clear(s.sum, heads.count * call.key_dim);
+        for (bool last = false; !last;) {
+            this->locate();
+            block(s.sum, vector_of(task));
+            last = walk.finished_row();
+            if (!last) walk.next(s.block);
         }
-        const int64_t widest = larger(call.key_dim, call.value_dim);
-        Walk walk(rows, task, 1, block_entries<T>(widest, 2 * heads.count), s.block);
-        const int64_t size = heads.count * call.key_dim;
-        bool open = false;
-        while (!walk.done()) {
-            const bool whole = walk.next(s.block);
-            if (!whole && !open) this->clear(s.sum, size);
-            block(whole ? nullptr : s.sum, vector);
-            if (whole) continue;
-            open = !walk.finished_row();
-            if (open) continue;
-            for (int h = 0; h < heads.count; ++h) finish(task[4], h, s.sum + h * call.key_dim);
-        }
+        const int64_t slot = rows.tasks[5 * task + 4];
+        for (int h = 0; h < heads.count; ++h) finish(slot, h, s.sum + h * call.key_dim);
     }
 
     void block(A *sum, A *vector) {
@@ -423,7 +448,9 @@ struct ByTarget : Pass<T> {
             A *rows_sum = back.grad_query.data || sum ? sum : s.sum;
             this->row_gradient(back.grad_query, heads.head, rows_sum, vector);
         }
+        if (back.grad_edge_value.data || buffers.kept) this->drop_weights();
         if (back.grad_edge_value.data) edge_value_gradient();
+        if (buffers.kept) keep();
     }
 
     A *edge_target(const edgewise_view &view) const {
@@ -470,11 +497,26 @@ struct ByTarget : Pass<T> {
         }
     }
 
+    void keep() {
+        const Partial<A, kHeads> some(heads.count);
+        const bool whole = heads.count == heads.slots;
+        this->with_slots([&](auto width) {
+            constexpr int W = width;
+            for (int e = 0; e < s.block.count; ++e) {
+                A *to = this->kept_of(s.block.first + e);
+                const A *weight = s.scores + e * W, *change = s.changes + e * W;
+                if (whole) {
+                    store_row<W>(to, load_row<W>(weight));
+                    store_row<W>(to + call.heads, load_row<W>(change));
+                } else {
+                    some.store(to, load<kHeads>(weight));
+                    some.store(to + call.heads, load<kHeads>(change));
+                }
+            }
+        });
+    }
+
     void edge_value_gradient() {
-        const int n = s.block.count * heads.slots;
-        if (call.drops) {
-            for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
-        }
         outer(back.grad_edge_value, s.scores, back.grad_out, call.true_value_dim);
     }
 
@@ -528,47 +570,67 @@ struct BySource : Pass<T> {
     using typename Base::A;
     using Base::back, Base::call, Base::heads, Base::s, Base::buffers, Base::rows, Base::columns;
 
-    void run(int64_t task_index) {
-        const int64_t *task = rows.tasks + 5 * task_index;
-        const int64_t widest = larger(call.key_dim, call.value_dim);
-        const int share = int(heads.share);
-        const int most = larger(share, block_entries<T>(widest, 2 * heads.count));
-        Walk walk(rows, task, share, most, s.block);
-        bool open = false;
-        while (!walk.done()) {
-            const bool whole = walk.next(s.block);
-            if (!whole && !open) {
-                this->clear(s.sum, heads.count * call.key_dim);
-                this->clear(s.sum_b, heads.count * call.value_dim);
-            }
-            block(whole ? nullptr : s.sum, whole ? nullptr : s.sum_b);
-            if (whole) continue;
-            open = !walk.finished_row();
-            if (open) continue;
-            for (int h = 0; h < heads.count; ++h) {
-                finish(task[4], h, s.sum + h * call.key_dim, s.sum_b + h * call.value_dim);
-            }
+    void start(int64_t) {}
+
+    void rows_of_block(int64_t) { block(nullptr, nullptr); }
+
+    // A row that does not fit into a block, of which `walk` has given the first part.
+    void long_row(Walk &walk, int64_t task) {
+        this->clear(s.sum, heads.count * call.key_dim);
+        this->clear(s.sum_b, heads.count * call.value_dim);
+        for (bool last = false; !last;) {
+            this->locate();
+            block(s.sum, s.sum_b);
+            last = walk.finished_row();
+            if (!last) walk.next(s.block);
+        }
+        const int64_t slot = rows.tasks[5 * task + 4];
+        for (int h = 0; h < heads.count; ++h) {
+            finish(slot, h, s.sum + h * call.key_dim, s.sum_b + h * call.value_dim);
         }
     }
 
+    // Weights and gradients of scores that the pass by target has kept.
+    void take_kept() {
+        const Block &b = s.block;
+        const int64_t last = rows.indptr[rows.rows] - 1;
+        this->with_slots([&](auto width) {
+            constexpr int W = width;
+            for (int e = 0; e < b.count; ++e) {
+                const int64_t place = b.place(e);
+                if (e % b.share == 0) ask(this->kept_of(smaller(place + kAhead, last)), 1);
+                const A *from = this->kept_of(place) + b.head[e];
+                store_row<W>(s.scores + e * W, load_row<W>(from));
+                store_row<W>(s.changes + e * W, load_row<W>(from + call.heads));
+            }
+        });
+    }
+
     void block(A *key_sum, A *value_sum) {
-        this->scores();
+        if (buffers.kept) {
+            take_kept();
+        } else {
+            this->scores();
+            if (back.grad_key.data) {
+                this->changes();
+                this->through_score();
+            }
+            this->drop_weights();
+        }
         if (back.grad_key.data) {
-            this->changes();
-            this->through_score();
-            this->row_gradient(back.grad_key, heads.kv, key_sum, nullptr);
+            this->row_gradient(back.grad_key, heads.kv, key_sum, nullptr,
+                               coming(buffers.kept, columns.coming_scores(s, heads.count)));
         }
         if (!back.grad_value.data) return;
-        const bool first = !back.grad_key.data;  // otherwise they are asked for already
-        const int n = s.block.count * heads.slots;
-        if (call.drops) {
-            for (int i = 0; i < n; ++i) s.scores[i] *= s.factors[i];
-        }
+        // What `changes` has read is near already.
+        const bool first = buffers.kept || !back.grad_key.data;
         this->totals_of(s.scores, columns.values, s.value_at, columns.value_step, nullptr, 0,
                         at_mutable<T>(back.grad_value, heads.batch, heads.kv), back.grad_value,
                         value_sum, call.value_dim, call.true_value_dim,
-                        first ? columns.coming_values(s, heads.count) : Coming<T>{});
+                        coming(first, columns.coming_values(s, heads.count)));
     }
+
+    static Coming<T> coming(bool wanted, Coming<T> rows) { return wanted ? rows : Coming<T>{}; }
 
     int64_t slot_size() const { return call.key_dim + call.value_dim; }
     A *slot_at(int64_t slot, int64_t kv) const {
@@ -653,30 +715,57 @@ bool is_shared(const edgewise_view &view, const edgewise_attention &call) {
            ((view.head == 0 && call.heads > 1) || (view.batch == 0 && call.batch > 1));
 }
 
+// A task of a pass, for the groups of heads of which `pass_of(i)` is a pass.
+template <class T, class F>
+void run_task(const edgewise_rows &rows, int64_t task, int64_t groups, int share, int most,
+              Scratch<Accumulate<T>> &s, F pass_of) {
+    Walk walk(rows, rows.tasks + 5 * task, share, most, s.block);
+    for (int64_t i = 0; i < groups; ++i) pass_of(i).start(task);
+    while (!walk.done()) {
+        const Walk::Place place = walk.place();
+        const bool whole = walk.next(s.block);
+        for (int64_t i = 0; i < groups; ++i) {
+            auto pass = pass_of(i);
+            if (whole) {
+                if (i == 0) pass.locate();
+                pass.rows_of_block(task);
+                continue;
+            }
+            if (i > 0) {
+                walk.back_to(place);
+                walk.next(s.block);
+            }
+            pass.long_row(walk, task);
+        }
+    }
+}
+
 template <class T>
 void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffers) {
     using A = Accumulate<T>;
     const edgewise_attention &call = back.call;
     const edgewise_rows &rows = call.rows;
     const int64_t share = call.heads / call.kv_heads;
-    const bool adjacent =
-        call.value.head == call.value_dim &&
-        (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
-    const bool near = are_near<T>(call, rows.columns, call.kv_heads);
-    const Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
-                                       adjacent || near || share > 1);
-    const int64_t planes = call.batch * groups.count;
+    const Groups groups = groups_by_target<T>(call);
+    const int64_t planes = groups.cells(call.batch);
     // Where heads or batches share an edge's gradient, one thread adds them up in order.
     const bool shared = is_shared(back.grad_bias, call) || is_shared(back.grad_edge_key, call) ||
                         is_shared(back.grad_edge_value, call);
     const int64_t inside = shared ? planes : 1, outside = shared ? 1 : planes;
+    const int most = block_entries<T>(larger(call.key_dim, call.value_dim),
+                                      2 * int(groups.heads_at_once));
     parallel(outside * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         for (int64_t i = 0; i < inside; ++i) {
-            const Heads heads = heads_by_target(groups, cell / rows.num_tasks + i, share);
-            ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
-                              Columns<T>(call, call.value, heads, rows.columns)}};
-            pass.run(cell % rows.num_tasks);
+            const int64_t first = (cell / rows.num_tasks + i) * groups.at_once;
+            run_task<T>(rows, cell % rows.num_tasks, groups.at_once, 1, most, scratch,
+                        [&](int64_t group) {
+                            const Heads heads = heads_by_target(groups, first + group, share);
+                            return ByTarget<T>{
+                                {back, call, rows, heads, buffers, scratch,
+                                 Columns<T>(call, call.value, heads, rows.columns,
+                                            groups.heads_at_once)}};
+                        });
         }
     });
     if (back.grad_query.data) {
@@ -685,7 +774,7 @@ void by_target(const edgewise_attention_backward &back, const Buffers<T> &buffer
             const int64_t plane = cell / rows.num_cuts, head = plane % call.heads;
             Heads heads = {plane / call.heads, head, head / share, 1, 1, share, false};
             ByTarget<T> pass{{back, call, rows, heads, buffers, scratch,
-                              Columns<T>(call, call.value, heads, rows.columns)}};
+                              Columns<T>(call, call.value, heads, rows.columns, 1)}};
             pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
         });
     }
@@ -711,27 +800,48 @@ void by_source(const edgewise_attention_backward &back, const Buffers<T> &buffer
                                                            : call.query.head == call.key_dim);
     const int64_t dim = larger(call.key_dim, call.value_dim);
     const bool near = are_near<T>(call, rows.columns, call.heads);
-    const Groups groups = groups_of<T>(call.kv_heads, 1, dim, (adjacent || near) && share == 1);
+    Groups groups = groups_of<T>(call.kv_heads, 1, dim, (adjacent || near) && share == 1);
+    join_groups<T>(groups, call, rows, call.kv_heads, adjacent);
     const Groups alone(call.kv_heads, 1, 1);
     auto heads_of = [&](int64_t plane, const Groups &g) {
         const int64_t group = plane % g.count, kv = g.first(group);
         const int count = g.size(group);
         return Heads{plane / g.count, kv * share, kv, count, slots_for(count), share, true};
     };
-    parallel(call.batch * groups.count * rows.num_tasks, call.threads, [&](int64_t cell) {
+    const int most = larger(int(share), block_entries<T>(dim, 2 * int(groups.heads_at_once)));
+    parallel(groups.cells(call.batch) * rows.num_tasks, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
-        Heads heads = heads_of(cell / rows.num_tasks, groups);
-        BySource<T> pass{{back, call, rows, heads, buffers, scratch,
-                          Columns<T>(call, back.grad_out, heads, rows.columns)}};
-        pass.run(cell % rows.num_tasks);
+        const int64_t first = cell / rows.num_tasks * groups.at_once;
+        run_task<T>(rows, cell % rows.num_tasks, groups.at_once, int(share), most, scratch,
+                    [&](int64_t group) {
+                        const Heads heads = heads_of(first + group, groups);
+                        return BySource<T>{{back, call, rows, heads, buffers, scratch,
+                                            Columns<T>(call, back.grad_out, heads, rows.columns,
+                                                       groups.heads_at_once)}};
+                    });
     });
     parallel(rows.num_cuts * call.batch * call.kv_heads, call.threads, [&](int64_t cell) {
         Scratch<A> scratch;
         Heads heads = heads_of(cell / rows.num_cuts, alone);
         BySource<T> pass{{back, call, rows, heads, buffers, scratch,
-                          Columns<T>(call, back.grad_out, heads, rows.columns)}};
+                          Columns<T>(call, back.grad_out, heads, rows.columns, 1)}};
         pass.merge(rows.cuts + 3 * (cell % rows.num_cuts));
     });
+}
+
+constexpr int64_t kAlwaysKept = 2 << 20;  // bytes
+
+// How many numbers the pass by target keeps for the pass by source, which then has no products: a weight
+// and the gradient of a score for each edge and head, if these are no larger than query, key, value and
+// output together, or small. Else none, and the pass by source recomputes them.
+template <class T>
+int64_t numbers_kept(const edgewise_attention &call) {
+    const edgewise_rows &rows = call.rows;
+    const int64_t kept = 2 * rows.indptr[rows.rows] * call.batch * call.heads;
+    const int64_t key = call.heads * rows.rows + call.kv_heads * rows.columns;
+    const int64_t tensors = call.batch * key * (call.key_dim + call.value_dim) * int64_t(sizeof(T));
+    const int64_t bytes = kept * int64_t(sizeof(Accumulate<T>));
+    return bytes <= larger(tensors, kAlwaysKept) ? kept + kHeads : 0;
 }
 
 template <class T>
@@ -744,7 +854,11 @@ int64_t backward(const edgewise_attention_backward &back) {
     const int64_t targets = call.rows.num_slots * planes * call.key_dim;
     const int64_t sources = back.reversed.num_slots * call.batch * call.kv_heads *
                             (call.key_dim + call.value_dim);
-    const size_t size = size_t(stats + vectors + targets + sources + 1) * sizeof(A);
+    const bool by_targets = back.grad_query.data || back.grad_vector || back.grad_bias.data ||
+                            back.grad_edge_key.data || back.grad_edge_value.data;
+    const bool by_sources = back.grad_key.data || back.grad_value.data;
+    const int64_t kept = by_targets && by_sources ? numbers_kept<T>(call) : 0;
+    const size_t size = size_t(stats + vectors + targets + sources + kept + 1) * sizeof(A);
     A *all = static_cast<A *>(new_table(size));
     if (!all) return 1;
     Buffers<T> buffers;
@@ -752,12 +866,10 @@ int64_t backward(const edgewise_attention_backward &back) {
     buffers.vectors = back.grad_vector ? all + stats : nullptr;
     buffers.targets = all + stats + vectors;
     buffers.sources = all + stats + vectors + targets;
+    buffers.kept = kept ? all + stats + vectors + targets + sources : nullptr;
     if (!back.stats) statistics<T>(back, all);
-    if (back.grad_query.data || back.grad_vector || back.grad_bias.data ||
-        back.grad_edge_key.data || back.grad_edge_value.data) {
-        by_target<T>(back, buffers);
-    }
-    if (back.grad_key.data || back.grad_value.data) by_source<T>(back, buffers);
+    if (by_targets) by_target<T>(back, buffers);
+    if (by_sources) by_source<T>(back, buffers);
     free_table(all);
     return 0;
 }
@@ -765,24 +877,19 @@ int64_t backward(const edgewise_attention_backward &back) {
 }  // namespace
 
 int64_t attention_statistics(const edgewise_attention_backward &back) {
-    switch (back.call.dtype) {
-        case EDGEWISE_FLOAT64: return statistics<double>(back, static_cast<double *>(back.stats));
-        case EDGEWISE_FLOAT32: return statistics<float>(back, static_cast<float *>(back.stats));
-        case EDGEWISE_BFLOAT16: return statistics<BFloat16>(back, static_cast<float *>(back.stats));
-        default: return statistics<Float16>(back, static_cast<float *>(back.stats));
-    }
+    return dispatch_dtype(back.call.dtype, [&](auto dtype) {
+        using T = typename decltype(dtype)::Number;
+        return statistics<T>(back, static_cast<Accumulate<T> *>(back.stats));
+    });
 }
 
 int64_t attention_backward(const edgewise_attention_backward &back) {
     // Where heads or batches share a bias, tiles would add to its gradient at the same time.
     const bool alone = !is_shared(back.grad_bias, back.call);
     if (!back.stats && has_tiles(back.call) && alone) return tiles_backward(back);
-    switch (back.call.dtype) {
-        case EDGEWISE_FLOAT64: return backward<double>(back);
-        case EDGEWISE_FLOAT32: return backward<float>(back);
-        case EDGEWISE_BFLOAT16: return backward<BFloat16>(back);
-        default: return backward<Float16>(back);
-    }
+    return dispatch_dtype(back.call.dtype, [&](auto dtype) {
+        return backward<typename decltype(dtype)::Number>(back);
+    });
 }
 
 }  // namespace EDGEWISE_VARIANT

@@ -47,6 +47,16 @@ struct Walk {
 
     bool done() const { return row >= last_row; }
 
+    // Where the next block begins, to read the same edges once more.
+    struct Place {
+        int64_t row, edge;
+    };
+    Place place() const { return {row, edge}; }
+    void back_to(Place place) {
+        row = place.row;
+        edge = place.edge;
+    }
+
     int32_t tensor_row(int64_t r) const { return rows.order ? rows.order[r] : int32_t(r); }
 
     // Fill the block; true when it holds whole rows, false when it holds a part of one row.

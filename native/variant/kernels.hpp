@@ -1,4 +1,4 @@
-// What one instruction set offers to the dispatcher.
+// The kernels of one instruction set, which the dispatcher calls.
 #pragma once
 
 #include "../edgewise.h"
@@ -6,13 +6,9 @@
 namespace edgewise {
 namespace EDGEWISE_VARIANT {
 
-int64_t attention_forward(const edgewise_attention &call);
-int64_t attention_statistics(const edgewise_attention_backward &call);
-int64_t attention_backward(const edgewise_attention_backward &call);
-int64_t aggregate_forward(const edgewise_aggregate &call);
-int64_t edge_products(const edgewise_products &call);
-int64_t eigenvectors(const edgewise_eigenvectors &call);
-int64_t walks(const edgewise_walks &call);
+#define EDGEWISE_DECLARE(name, record) int64_t name(const record &call);
+EDGEWISE_KERNELS(EDGEWISE_DECLARE)
+#undef EDGEWISE_DECLARE
 
 // Attention over tiles, where all rows lie in tiles that fit.
 bool has_tiles(const edgewise_attention &call);

@@ -32,6 +32,7 @@ struct LeakyProduct {  // a . LeakyReLU(x + y)
 
 template <class T>
 struct ProductsCall {
+    const Block *block;              // whose rows x belongs to
     int count;
     const T *x, *y, *z;              // z: edge features added to y, or null
     const int64_t *xo, *yo, *zo;
@@ -120,6 +121,60 @@ void products(const ProductsCall<T> &c) {
             store<W>(c.out + e * kSlots + s * W, folded<A, W>(part + s * W));
         }
     }
+}
+
+// The same for dot products of wide heads, whose rows of x stay in registers while the edges of a row pass:
+// that halves what is loaded. Sums of single lanes wait in memory until there is a vector of them.
+template <class T, int W, int HC, int NC>
+void row_products(const ProductsCall<T> &c) {
+    using A = Accumulate<T>;
+    using V = Vec<A, W>;
+    constexpr int kSlots = slots_for(HC), kEdges = kSlots >= W ? 1 : W / kSlots;
+    constexpr int kSums = kEdges * kSlots / W;
+    const Block &b = *c.block;
+    const Partial<T, W> last(c.dim - (NC - 1) * W);
+    const bool whole = !kMasks && last.count == W;
+    auto load_at = [&](const T *from, int i) EDGEWISE_INLINE_LAMBDA {
+        if (i + 1 < NC || whole) return load<W>(from + i * W);
+        return last.load(from + i * W);
+    };
+    V part[kEdges * kSlots] = {};
+    int waiting = 0;
+    auto fold = [&](int first) EDGEWISE_INLINE_LAMBDA {
+        V lanes[kEdges * kSlots];
+#pragma GCC unroll 16
+        for (int i = 0; i < kEdges * kSlots; ++i) lanes[i] = part[i];
+#pragma GCC unroll 8
+        for (int s = 0; s < kSums; ++s) {
+            store<W>(c.out + first * kSlots + s * W, folded<A, W>(lanes + s * W));
+        }
+    };
+    for (int r = 0; r < b.rows; ++r) {
+        const int begin = b.start[r], end = b.start[r + 1];
+        if (begin == end) continue;
+        V x[HC][NC];
+        const T *row = c.x + c.xo[begin];
+#pragma GCC unroll 8
+        for (int h = 0; h < HC; ++h) {
+#pragma GCC unroll 8
+            for (int i = 0; i < NC; ++i) x[h][i] = load_at(row + h * c.xh, i);
+        }
+        for (int e = begin; e < end; ++e) {
+            c.coming(e);
+            const T *y = c.y + c.yo[e];
+#pragma GCC unroll 8
+            for (int h = 0; h < HC; ++h) {
+                V sum = x[h][0] * load_at(y + h * c.yh, 0);
+#pragma GCC unroll 8
+                for (int i = 1; i < NC; ++i) sum = x[h][i] * load_at(y + h * c.yh, i) + sum;
+                part[waiting * kSlots + h] = sum;
+            }
+            if (++waiting < kEdges) continue;
+            fold(e + 1 - kEdges);
+            waiting = 0;
+        }
+    }
+    if (waiting) fold(b.count - waiting);  // and what is thrown away
 }
 
 // --- Several short heads in a vector ------------------------------------------------------------
@@ -367,6 +422,26 @@ using Products = void (*)(const ProductsCall<T> &);
 template <class T>
 using Totals = void (*)(const TotalsCall<T> &);
 
+// Of heads that fit into registers with three or more vectors each; null where there is none.
+template <class T>
+Products<T> pick_row_products(int heads, int vectors) {
+    constexpr int W = lanes_of<T>();
+    if (heads == 1) {
+        if (vectors == 3) return row_products<T, W, 1, 3>;
+        if (vectors == 4) return row_products<T, W, 1, 4>;
+        if (vectors == 5) return row_products<T, W, 1, 5>;
+        if (vectors == 6) return row_products<T, W, 1, 6>;
+        if (vectors == 7) return row_products<T, W, 1, 7>;
+        if (vectors == 8) return row_products<T, W, 1, 8>;
+    }
+    if (heads == 2 && vectors == 3) return row_products<T, W, 2, 3>;
+    if (heads == 2 && vectors == 4) return row_products<T, W, 2, 4>;
+    if constexpr (kMasks) {
+        if (heads == 3 && vectors == 3) return row_products<T, W, 3, 3>;
+    }
+    return nullptr;
+}
+
 // Of HC heads whose rows are whole vectors or less than one; null where there is none.
 template <class T, class F, int W, int HC>
 Products<T> pick_of_heads(int dim, bool packed) {
@@ -376,13 +451,16 @@ Products<T> pick_of_heads(int dim, bool packed) {
             if constexpr (HC <= 4) {
                 if (dim == 2 * W) return products<T, F, W, HC, 2, false, false>;
             }
-            if constexpr (HC <= 2) {
+            if constexpr (HC <= 2 && (W == 4 || !__is_same(F, DotProduct))) {
                 if (dim == 4 * W) return products<T, F, W, HC, 4, false, false>;
             }
         }
     }
     if constexpr (W > 4 && __is_same(F, DotProduct)) {
-        if (dim < W) return products<T, F, W, HC, 1, true, false>;
+        if (dim <= W) return products<T, F, W, HC, 1, true, false>;
+        if constexpr (HC < 8) {
+            if (dim > W && dim <= 2 * W) return products<T, F, W, HC, 2, true, false>;
+        }
     }
     return nullptr;
 }
@@ -436,6 +514,11 @@ void all_products(ProductsCall<T> c, int heads, int64_t width) {
     if constexpr (sizeof(T) != 8) {
         if (packed && !edge) {
             if (Products<T> found = pick_short<T, F, W>(heads, dim)) return found(c);
+        }
+        if constexpr (W > 4 && __is_same(F, DotProduct)) {
+            const int vectors = (dim + W - 1) / W;
+            Products<T> found = edge ? nullptr : pick_row_products<T>(heads, vectors);
+            if (found) return found(c);
         }
         if constexpr (W > 4) {
             if (heads > 4) return pick_of_slots<T, F, W, 8>(heads, dim, edge, packed)(c);
@@ -531,6 +614,8 @@ struct Groups {
     int64_t most;   // heads in a group
     int64_t each;   // groups in a span
     int64_t count;  // groups
+    int64_t at_once = 1;      // groups that are worked on at each block of edges, before the next block
+    int64_t heads_at_once;    // their heads, or as if all groups were; decides how long blocks are
 
     Groups(int64_t heads, int64_t span_, int64_t fit) : span(span_), most(1) {
         if (span <= fit) {
@@ -540,11 +625,21 @@ struct Groups {
         }
         each = (span + most - 1) / most;
         count = heads / span * each;
+        heads_at_once = most;
     }
     int64_t first(int64_t group) const { return group / each * span + group % each * most; }
     int size(int64_t group) const {
         return int(smaller(most, span - group % each * most));
     }
+
+    // A cell works on one task for `at_once` groups of one batch.
+    int64_t cells(int64_t batch) const { return batch * (count / at_once); }
+};
+
+// A number that is known when the kernels are compiled.
+template <int N>
+struct Count {
+    constexpr operator int() const { return N; }
 };
 
 // Heads that are not adjacent come one after the other where their tables are too large to stay near.

@@ -21,9 +21,9 @@ struct Heads {
 template <class A>
 struct Scratch {
     Block block;
-    // Where the rows of each entry start: of query or key, of the column's side of the score, of
-    // the column's side of the values, of what belongs to the edge.
-    int64_t row_at[kEntries + kSpill], score_at[kEntries + kKnown], value_at[kEntries + kKnown],
+    // Where the rows of each entry start: of query or key, of value or the output's gradient; of the
+    // column's side of the score, of the column's side of the values, of what belongs to the edge.
+    int64_t row_at[kEntries + kSpill], row_value_at[kEntries + kSpill], score_at[kEntries + kKnown], value_at[kEntries + kKnown],
         edge_at[kEntries + kSpill];
     alignas(64) A scores[kScores * 4 / sizeof(A)];
     alignas(64) A changes[kScores * 4 / sizeof(A)];  // gradients of weights, then of scores
@@ -37,6 +37,37 @@ struct Scratch {
 template <class T>
 inline bool are_near(const edgewise_attention &call, int64_t columns, int64_t heads) {
     return !is_far<T>(columns, heads, call.key_dim + call.value_dim);
+}
+
+// Bytes of a group's keys and values that stay in the second cache while a pass reads them.
+constexpr int64_t kNearGroup = 512 << 10;
+
+// Where the heads of a node are adjacent and the tables of a group too large to stay near, all groups
+// work on a block of edges before the next block: a node's row is then read in one piece, not a part of
+// it in each of several passes. The length of blocks, and with it the order of sums, follows from the
+// shapes alone; where there are too few tasks for the threads, groups stay cells of their own.
+template <class T>
+inline void join_groups(Groups &groups, const edgewise_attention &call, const edgewise_rows &rows,
+                        int64_t heads, bool adjacent) {
+    const int64_t bytes = rows.columns * groups.most * (call.key_dim + call.value_dim) * sizeof(T);
+    if (!adjacent || groups.count == 1 || bytes <= kNearGroup) return;
+    groups.heads_at_once = heads;
+    if (call.threads == 1 || call.batch * rows.num_tasks >= 4 * call.threads) {
+        groups.at_once = groups.count;
+    }
+}
+
+template <class T>
+Groups groups_by_target(const edgewise_attention &call) {
+    const int64_t share = call.heads / call.kv_heads;
+    const bool adjacent =
+        call.value.head == call.value_dim &&
+        (call.score == EDGEWISE_ADDITIVE ? call.key.head == 1 : call.key.head == call.key_dim);
+    const bool near = are_near<T>(call, call.rows.columns, call.kv_heads);
+    Groups groups = groups_of<T>(call.heads, share, larger(call.key_dim, call.value_dim),
+                                 adjacent || near || share > 1);
+    join_groups<T>(groups, call, call.rows, call.heads, adjacent);
+    return groups;
 }
 
 // The heads of a plane: of a batch and a group, in the pass by target.
@@ -145,7 +176,7 @@ struct Columns {
     bool far;
 
     Columns(const edgewise_attention &call, const edgewise_view &values_view, const Heads &heads,
-            int64_t columns) {
+            int64_t columns, int64_t heads_at_once) {
         const edgewise_view &view = heads.by_source ? call.query : call.key;
         const int64_t head = heads.by_source ? heads.head : heads.kv;
         scores = at<T>(view, heads.batch, head);
@@ -154,11 +185,13 @@ struct Columns {
         value_step = column_step(values_view, heads);
         score_dim = call.key_dim;
         value_dim = call.value_dim;
-        far = is_far<T>(columns, heads.count, score_dim + value_dim);
+        far = is_far<T>(columns, heads_at_once, score_dim + value_dim);
     }
 
+    // The same for all heads of a batch.
     void locate(const edgewise_attention &call, const edgewise_view &values_view,
                 const Heads &heads, Scratch<Accumulate<T>> &s) const {
+        row_offsets(s.block, heads.by_source ? call.key : call.query, s.row_at);
         column_offsets(s.block, heads.by_source ? call.query : call.key, s.score_at);
         column_offsets(s.block, values_view, s.value_at);
     }
@@ -180,7 +213,6 @@ struct Columns {
     }
 };
 
-// Leaves offsets of the block's rows in row_at.
 template <class T>
 void score_block(const edgewise_attention &call, const edgewise_rows &rows, const Heads &heads,
                  const Columns<T> &columns, Scratch<Accumulate<T>> &s, bool wants_slopes) {
@@ -188,7 +220,6 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
     const Block &b = s.block;
     const edgewise_view &row_view = heads.by_source ? call.key : call.query;
     const int64_t row_head = heads.by_source ? heads.kv : heads.head;
-    row_offsets(b, row_view, s.row_at);
     const T *z = nullptr;
     if (call.edge_key.data) {
         edge_offsets(b, rows, call.edge_key, s.edge_at);
@@ -208,6 +239,7 @@ void score_block(const edgewise_attention &call, const edgewise_rows &rows, cons
         const bool dot = call.score == EDGEWISE_DOT;
         const int64_t dim = call.key_dim;
         ProductsCall<T> c;
+        c.block = &b;
         c.count = b.count;
         // Edge features are added to the key; a product does not care which side it is added to
         // as long as it is the key's. In the pass by source the key is x.

@@ -5,6 +5,7 @@
 // other tile, so one thread works out all of its gradients, in one order.
 
 #include "../parallel.hpp"
+#include "dtypes.hpp"
 #include "kernels.hpp"
 #include "partial.hpp"
 #include "scores.hpp"
@@ -572,12 +573,9 @@ int64_t run(const edgewise_attention &call, const edgewise_attention_backward *b
 }
 
 int64_t run_as(const edgewise_attention &call, const edgewise_attention_backward *back) {
-    switch (call.dtype) {
-        case EDGEWISE_FLOAT64: return run<double>(call, back);
-        case EDGEWISE_FLOAT32: return run<float>(call, back);
-        case EDGEWISE_BFLOAT16: return run<BFloat16>(call, back);
-        default: return run<Float16>(call, back);
-    }
+    return dispatch_dtype(call.dtype, [&](auto dtype) {
+        return run<typename decltype(dtype)::Number>(call, back);
+    });
 }
 
 }  // namespace

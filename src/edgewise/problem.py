@@ -1,44 +1,50 @@
-"""Problems: everything about one call except its tensors."""
+"""Problems: everything about one call except its tensors.
+
+A *signature* is a problem without its graph. Backends judge and prepare problems, and run on
+signatures: what runs holds no graph, so a graph can cache its plans.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
-from edgewise.graphs import Facts, Graph, recall
+from edgewise.graphs import Facts, Graph, facts_of
 from edgewise.ops.bias import BiasKind
 from edgewise.ops.scores import Score
 from edgewise.ops.state import accumulate_dtype
 
-__all__ = ["AggregateProblem", "AttentionProblem", "Problem", "Reduce", "edges_as_text"]
+__all__ = [
+    "AggregateProblem",
+    "AggregateSignature",
+    "AttentionProblem",
+    "AttentionSignature",
+    "Problem",
+    "Reduce",
+    "Signature",
+    "edges_as_text",
+]
 
 Reduce = Literal["sum", "mean", "max"]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Base of both problems: graph, batch, dtype, device, gradients.
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Base of both signatures: batch, dtype, device, gradients.
 
     Attributes:
-        graph: Which target reads which source.
         batch: Product of the leading batch dimensions, which share the graph.
         dtype: Of all tensors.
         device: Of all tensors.
         needs_grad: Whether a backward pass will follow.
     """
 
-    graph: Graph
     batch: int
     dtype: torch.dtype
     device: torch.device
     needs_grad: bool
-
-    @property
-    def facts(self) -> Facts:
-        """Facts of the graph, computed once."""
-        return recall(self.graph, "facts", self.graph.facts)
 
     @property
     def accumulate(self) -> torch.dtype:
@@ -46,9 +52,9 @@ class Problem:
         return accumulate_dtype(self.dtype)
 
 
-@dataclass(frozen=True)
-class AttentionProblem(Problem):
-    """A call of `edgewise.attention` without its tensors.
+@dataclass(frozen=True, kw_only=True)
+class AttentionSignature(Signature):
+    """The signature of a call of `edgewise.attention`.
 
     Attributes:
         score: The score, without its tensor.
@@ -84,9 +90,58 @@ class AttentionProblem(Problem):
     def plain(self) -> bool:
         """Whether query, key and value are the only tensors, and the output the only result.
 
-        Such calls have a fast path; see `edgewise.backends.Backend.shortcut`.
+        Such calls have a fast path; see `edgewise.backends.AttentionBackend.shortcut`.
         """
         return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
+
+    def about(self, graph: Graph) -> AttentionProblem:
+        """The problem: this signature and a graph."""
+        return AttentionProblem(graph=graph, **_signature_fields(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateSignature(Signature):
+    """The signature of a call of `edgewise.aggregate`.
+
+    Attributes:
+        reduce: How the sources of a target are combined.
+        channels: ``C``.
+        weighted: Whether each edge has a weight.
+    """
+
+    reduce: Reduce
+    channels: int
+    weighted: bool = False
+
+    def about(self, graph: Graph) -> AggregateProblem:
+        """The problem: this signature and a graph."""
+        return AggregateProblem(graph=graph, **_signature_fields(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(Signature):
+    """A signature and the graph of the call.
+
+    Attributes:
+        graph: Which target reads which source.
+    """
+
+    graph: Graph
+
+    @property
+    def facts(self) -> Facts:
+        """Bounds on the graph, computed once."""
+        return facts_of(self.graph)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionProblem(Problem, AttentionSignature):
+    """One call of `edgewise.attention`, without its tensors."""
+
+    @property
+    def signature(self) -> AttentionSignature:
+        """The same without the graph."""
+        return AttentionSignature(**_signature_fields(self))
 
     def __str__(self) -> str:
         heads = f"{self.heads} heads"
@@ -103,25 +158,24 @@ class AttentionProblem(Problem):
         )
 
 
-@dataclass(frozen=True)
-class AggregateProblem(Problem):
-    """A call of `edgewise.aggregate` without its tensors.
+@dataclass(frozen=True, kw_only=True)
+class AggregateProblem(Problem, AggregateSignature):
+    """One call of `edgewise.aggregate`, without its tensors."""
 
-    Attributes:
-        reduce: How the sources of a target are combined.
-        channels: ``C``.
-        weighted: Whether each edge has a weight.
-    """
-
-    reduce: Reduce
-    channels: int
-    weighted: bool = False
+    @property
+    def signature(self) -> AggregateSignature:
+        """The same without the graph."""
+        return AggregateSignature(**_signature_fields(self))
 
     def __str__(self) -> str:
         reduce = f"weighted {self.reduce}" if self.weighted else self.reduce
         return " · ".join(
             [f"aggregate ({reduce})", _size(self), f"{self.channels} channels", _machine(self)]
         )
+
+
+def _signature_fields(signature: Signature) -> dict[str, Any]:
+    return {f.name: getattr(signature, f.name) for f in fields(signature) if f.name != "graph"}
 
 
 def _size(problem: Problem) -> str:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
 
-__all__ = ["Sizes", "check_attention", "check_rows"]
+__all__ = ["Sizes", "check_attention", "check_rows", "is_shape_only"]
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -127,6 +127,15 @@ def check_attention(
     return Sizes(tuple(batch), heads, kv_heads, head_dim, value_dim)
 
 
+def is_shape_only(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape but no numbers: on ``meta``, or a ``FakeTensor``.
+
+    >>> is_shape_only(torch.zeros(2, 0)), is_shape_only(torch.zeros(2, 0, device="meta"))
+    (False, True)
+    """
+    return tensor.is_meta or (type(tensor) is not Tensor and hasattr(tensor, "fake_device"))
+
+
 def check_floating(name: str, tensor: object) -> None:
     """Check that an argument is a floating-point tensor that the operator computes on."""
     if not isinstance(tensor, Tensor):
@@ -151,6 +160,10 @@ def check_floating(name: str, tensor: object) -> None:
 
 def _cure(name: str, tensor: Tensor) -> str:
     """The conversion of another dtype that an error suggests."""
+    if tensor.dtype == torch.bool and name == "bias":
+        return "Where True stands for an edge, use torch.where(bias, 0.0, -torch.inf)."
+    if tensor.is_complex() and name not in ("query", "key", "value"):
+        return f"Use {name}.real."
     if tensor.is_complex():
         return (
             f"Its real and imaginary parts are numbers: use "

@@ -298,10 +298,13 @@ BAD = {
     ),
     "too many graphs": (
         ["ring.npy", "--graphs", "2"],
-        "graphs must be at most 1 for ring.npy, got 2.",
+        "graphs must be at most 1 for ring.npy, got 2. Leave it out.",
     ),
-    "no heads": (["Causal(3)", "--heads", "0"], "heads must be at least 1, got 0."),
-    "no threads": (["Causal(3)", "--threads", "0"], "threads must be at least 1, got 0."),
+    "no heads": (["Causal(3)", "--heads", "0"], "heads must be at least 1, got 0. Leave it out."),
+    "no threads": (
+        ["Causal(3)", "--threads", "0"],
+        "threads must be at least 1, got 0. Leave it out.",
+    ),
     "odd heads": (
         ["Causal(3)", "--kv-heads", "3"],
         "query has 8 heads, which is not a multiple of the 3 heads of key and value. Change the "
@@ -328,7 +331,7 @@ BAD = {
     ),
     "unknown device": (
         ["Causal(3)", "--device", "tpu"],
-        "device must be auto, cpu or cuda, got 'tpu'.",
+        "device must be auto, cpu or cuda, got 'tpu'. Leave it out.",
     ),
     "more than can be counted": (
         ["Causal(1024)", "--heads", "9" * 20],

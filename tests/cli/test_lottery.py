@@ -58,9 +58,15 @@ def test_json_alone(capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--seconds", "0"], "seconds must be a positive number, got 0."),
-        (["--seconds", "nan"], "seconds must be a positive number, got nan."),
-        (["--out", "file"], "out must be a folder, but file is a file."),
+        (
+            ["--seconds", "0"],
+            "seconds must be a positive finite number, got 0. Leave it out for 1100.",
+        ),
+        (
+            ["--seconds", "nan"],
+            "seconds must be a positive finite number, got nan. Leave it out for 1100.",
+        ),
+        (["--out", "file"], "out must be a folder, but file is a file. Choose another --out."),
     ],
 )
 def test_bad_input(here, capsys, words, sentence):

@@ -8,7 +8,7 @@ from edgewise.backends import BACKENDS
 from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract, expected_refusal
 from tests.pairwise import crossed
 
-# FlexAttention trains on GPUs only; tests/flex holds what it does on CPUs.
+# FlexAttention trains on GPUs only; tests/backends/flex holds what it does on CPUs.
 NAMES = [backend.name for backend in BACKENDS if backend.name != "flex"]
 TWICE = [backend.name for backend in BACKENDS if backend.twice_differentiable]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

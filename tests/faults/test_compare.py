@@ -439,10 +439,22 @@ def _check_setting(case):
 
 CORES = os.cpu_count() or 1
 SETTINGS = {
-    "lr inf": ({"overrides": {"lr": math.inf}}, "lr must be finite, got inf."),
-    "lr nan": ({"overrides": {"lr": math.nan}}, "lr must be above 0, got nan."),
-    "lr -inf": ({"overrides": {"lr": -math.inf}}, "lr must be above 0, got -inf."),
-    "weight_decay inf": ({"overrides": {"weight_decay": math.inf}}, "must be finite, got inf."),
+    "lr inf": (
+        {"overrides": {"lr": math.inf}},
+        "lr must be above 0 and finite, got inf. Use 0.001",
+    ),
+    "lr nan": (
+        {"overrides": {"lr": math.nan}},
+        "lr must be above 0 and finite, got nan. Use 0.001",
+    ),
+    "lr -inf": (
+        {"overrides": {"lr": -math.inf}},
+        "lr must be above 0 and finite, got -inf. Use 0.001",
+    ),
+    "weight_decay inf": (
+        {"overrides": {"weight_decay": math.inf}},
+        "must be at least 0 and finite, got inf. Use 0, for",
+    ),
     "weight_decay nan": ({"overrides": {"weight_decay": math.nan}}, "must be at least 0, got nan"),
     "dropout nan": ({"overrides": {"dropout": math.nan}}, "dropout must be at least 0"),
     "dropout inf": ({"overrides": {"dropout": math.inf}}, "dropout must be at least 0"),

@@ -380,7 +380,7 @@ REFUSED_LABELS = {
         {**OK, "y": np.where(_NODE < 20, -1.0, 1.0), "task": np.array("node-classes")},
         "y holds a single class among the 20",
     ),
-    "-1 alone": ({**OK, "y": np.full(N, -1)}, "y holds a single class among the 0 of 40"),
+    "-1 alone": ({**OK, "y": np.full(N, -1)}, "y labels none of the 40 nodes"),
     "7 alone": ({**OK, "y": np.full(N, 7)}, "y holds a single class. Two are the fewest"),
     "-1 and 1 of graphs": (graphs([-1, 1] * 10), "y holds the label -1, but classes are"),
     "57 classes of 63 graphs": (

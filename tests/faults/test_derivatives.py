@@ -19,7 +19,7 @@ import edgewise as ew
 from edgewise import nn
 from edgewise.backends import BACKENDS
 from edgewise.planning import Merge, choose
-from edgewise.planning.question import ask_attention, inputs_of
+from edgewise.planning.call import ask_attention, inputs_of
 from edgewise.testing.calls import SETTINGS
 from edgewise.testing.graphs import GRAPHS
 from tests.faults.kinds import Kind, each_case
@@ -173,7 +173,9 @@ def _check_merge(case):
     plan = Merge.of(question.about(ew.Complete(N)), runs)
 
     def merged(q):
-        state = plan.forward(inputs.with_tensors({"query": q, "key": q.cos(), "value": q + 1}))
+        state = plan.prepared.forward(
+            inputs.with_tensors({"query": q, "key": q.cos(), "value": q + 1})
+        )
         return state.out + state.lse.clamp(min=-9)[..., None] if wants_lse else state.out
 
     assert_alike(penalty(merged, x), penalty(whole, x))

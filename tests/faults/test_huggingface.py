@@ -325,3 +325,17 @@ def test_a_model_within_a_module_is_prepared():
     assert model.inner.config._attn_implementation == "edgewise"
     with torch.no_grad():
         assert len(huggingface.weights(model, {"input_ids": ids()})) == 2
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_refused_model_keeps_its_implementation(beside):
+    """Also that of a model beside it, in one module with it."""
+    refused, other = _sam(), model_of("BERT")
+    other.set_attn_implementation("eager")
+    whole = nn.ModuleList([refused, other, refused]) if beside else refused
+    before = refused.config._attn_implementation
+    with pytest.raises(ArgumentError, match="SamVisionSdpaAttention"):
+        huggingface.use(whole)
+    assert refused.config._attn_implementation == before
+    assert other.config._attn_implementation == "eager"
+    assert refused(torch.randn(1, 3, 32, 32)).last_hidden_state.isfinite().all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
+from operator import and_, or_, sub
 
 import pytest
 import torch
@@ -233,6 +234,60 @@ OPEN = {
     "blocks": lambda n: ew.Blocks([2, n - 2]),
     "prefix": lambda n: ew.PrefixCausal(n, prefix=2),
     "reverse": lambda n: ew.reverse(ew.Causal(n)),
+    "hubs at both ends": lambda n: ew.Hubs(n, [0, n - 1]),
+    "hubs, unsorted, twice": lambda n: ew.Hubs(n, [n - 1, 0, n // 2, n - 1]),
+    "self loops": ew.SelfLoops,
+    "grid": lambda n: ew.Grid((n, 1)),
+    "random regular": lambda n: ew.RandomRegular(n, degree=2, seed=1),
+    "prefix, a share": lambda n: ew.PrefixCausal(n, prefix=n // 2),
+    "window, a share": lambda n: ew.Window(n, left=n // 2, right=0),
+    "disjoint union": lambda n: ew.disjoint_union([ew.Causal(n - 2), ew.Complete(2)]),
+    "disjoint union, halves": lambda n: ew.disjoint_union(
+        [ew.Causal(n // 2), ew.Causal(n - n // 2)]
+    ),
+    "disjoint union of a union": lambda n: ew.disjoint_union(
+        [ew.Causal(n - 3) | ew.Hubs(n - 3, [0]), ew.Complete(3)]
+    ),
+    "reversed union": lambda n: ew.reverse(ew.Window(n, left=1, right=0) | ew.Hubs(n, [n - 1])),
+    "compose": lambda n: ew.compose(ew.Causal(n), ew.Hubs(n, [1])),
+    "receptive field": lambda n: ew.receptive_field(ew.Window(n, left=1, right=0), 2),
+}
+
+
+def _pairs_of_families():
+    """Two families joined by a set operation: each family with two others, operations in turn."""
+    signs = {"|": or_, "&": and_, "-": sub}
+    names = list(OPEN)
+    for offset in (1, 7):
+        for place, first in enumerate(names):
+            second = names[(place + offset) % len(names)]
+            sign = list(signs)[(place + offset) % 3]
+
+            def joined(n, a=OPEN[first], b=OPEN[second], join=signs[sign]):
+                return join(a(n), b(n))
+
+            yield f"{first} {sign} {second}", joined
+
+
+PAIRS = dict(_pairs_of_families())
+BUILT_OUTSIDE = {
+    "permute": (lambda n: ew.permute(ew.Causal(n), torch.arange(n)), "permute: cannot be built"),
+    "edge list": (
+        lambda n: ew.EdgeList(torch.arange(n).expand(2, n), num_nodes=n),
+        "EdgeList: (cannot be built|edge_index must be a dense tensor with data)",
+    ),
+    "predicate": (
+        lambda n: ew.Predicate(torch.ge, n, n),
+        "Predicate: cannot be built inside",
+    ),
+    "induced": (
+        lambda n: ew.induced(ew.Causal(2 * n), torch.arange(n)),
+        "induced: targets must list whole numbers",
+    ),
+    "disjoint union": (
+        lambda n: ew.disjoint_union([ew.Predicate(torch.ge, n - 2, n - 2), ew.Complete(2)]),
+        "(DisjointUnion|Predicate): cannot be built inside",
+    ),
 }
 
 
@@ -290,6 +345,25 @@ def _check_exported_sizes(case):
     for size in (5, 9, 30):
         q = draw(2, size)
         torch.testing.assert_close(made.module()(q), module(q))
+
+
+def _check_built_outside(case):
+    """A graph of open size that has to be built outside of traced code is refused so."""
+    (family, words), how = case
+    module = Module(lambda q: ew.attention(q, q, q, family(q.shape[-2])))
+    torch._dynamo.reset()
+    if how == "compile":
+        call = torch.compile(module, backend="eager", fullgraph=True, dynamic=True)
+    else:
+        nodes = torch.export.Dim("nodes", min=4, max=64)
+
+        def call(q):
+            given = {"dynamic_shapes": {"q": {2: nodes}}, "strict": how == "export, strict"}
+            return torch.export.export(module, (q,), **given)
+
+    # The compiler wraps an error in one of its own.
+    with pytest.raises((ew.GraphError, torch._dynamo.exc.Unsupported), match=words):
+        call(draw(3))
 
 
 def _check_moving_mask(_):
@@ -456,7 +530,24 @@ KINDS = (
     Kind(
         "an export for each size",
         _check_exported_sizes,
-        {"causal": (OPEN["causal"], False), "union, strict": (OPEN["union"], True)},
+        {
+            "hubs at both ends": (OPEN["hubs at both ends"], False),
+            "causal": (OPEN["causal"], False),
+            "union, strict": (OPEN["union"], True),
+            "disjoint union": (OPEN["disjoint union"], False),
+            "disjoint union, strict": (OPEN["disjoint union"], True),
+            "prefix, a share": (OPEN["prefix, a share"], False),
+            "a pair": (PAIRS["hubs at both ends & hubs, unsorted, twice"], False),
+        },
+    ),
+    Kind(
+        "a graph that traced code cannot build, without a sentence",
+        _check_built_outside,
+        {
+            f"{name}, {how}": (case, how)
+            for place, (name, case) in enumerate(BUILT_OUTSIDE.items())
+            for how in (("export", "export, strict", "compile")[place % 3], "export")
+        },
     ),
     Kind("a compilation for each step of decoding", _check_moving_mask, {"static cache": None}),
     Kind(
@@ -514,6 +605,11 @@ SLOW = (
             f"{name}{', strict' * strict}": (family, strict)
             for name, family in OPEN.items()
             for strict in (False, True)
+        }
+        | {
+            f"{name}{', strict' * strict}": (family, strict)
+            for place, (name, family) in enumerate(PAIRS.items())
+            for strict in (place % 2 == 0,)
         },
     ),
     Kind("ONNX", _check_onnx, SLOW_ONNX),

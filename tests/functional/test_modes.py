@@ -105,7 +105,7 @@ def test_causal_attention_builds_no_mask():
     q = torch.randn(1, n, 1)
     plan = ew.plan(q, q, q, ew.Causal(n))
     assert plan.name == "dense"
-    assert plan.prepared.mask is None
+    assert plan.prepared.lowered.mask is None
     assert plan.memory < 10_000_000
 
 

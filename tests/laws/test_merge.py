@@ -10,7 +10,7 @@ from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.ops import Inputs
 from edgewise.planning import Merge, Run, choose
-from edgewise.planning.question import ask_attention
+from edgewise.planning.call import ask_attention
 from edgewise.testing import GRAPHS, SETTINGS, expected_refusal
 
 N = 12
@@ -62,7 +62,7 @@ def plan_for(call, parts, backends):
 
 
 def numbers(plan, call, inputs):
-    state = plan.forward(inputs)
+    state = plan.prepared.forward(inputs)
     finite = torch.where(torch.isinf(state.lse), torch.zeros_like(state.lse), state.lse)
     random = torch.Generator().manual_seed(3)
     weights = [torch.randn(o.shape, generator=random).to(o.dtype) for o in (state.out, finite)]
@@ -130,7 +130,7 @@ def test_a_merged_plan_has_second_derivatives():
     plan, _, inputs = plan_for(call, parts, ["gather", "gather"])
     query, key = call.tensors["query"], call.tensors["key"]
     gradients = []
-    for out in (plan.attend(inputs), call.out("reference")):
+    for out in (plan.prepared.attend(inputs), call.out("reference")):
         (grad,) = torch.autograd.grad(out.square().sum(), query, create_graph=True)
         gradients.append(torch.autograd.grad(grad.square().sum(), key)[0])
     torch.testing.assert_close(*gradients)

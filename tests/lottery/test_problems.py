@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from edgewise.backends.native.library import why_missing
-from edgewise.functional import planned
 from edgewise.graphs import Hubs, Window
 from edgewise.layouts import edges
 from edgewise.lottery.named_graphs import FAMILIES, NamedGraph
 from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.trial_timing import candidates
 from edgewise.lottery.trials import AggregateWorkload, AttentionWorkload, Trial
+from edgewise.planning import plan_cache
 from edgewise.planning.machine import shipped
 
 NOT_A_BACKEND = {"merge", "flex blocks"}  # parts of plans, and a way that is used on request only
@@ -64,13 +64,13 @@ def test_graphs_are_reproducible(family):
 def test_the_problem_of_a_workload_is_that_of_its_call(workload, training, monkeypatch):
     """The problem that backends judge is the problem of the call."""
     problems = []
-    choose = planned.choose
+    choose = plan_cache.choose
 
     def recorded(problem, *args):
         problems.append(problem)
         return choose(problem, *args)
 
-    monkeypatch.setattr(planned, "choose", recorded)
+    monkeypatch.setattr(plan_cache, "choose", recorded)
     graph = Window(12, left=2, right=1) | Hubs(12, [0])  # a new graph, without a cached plan
     workload.call(graph, torch.float32, training=training)("gather")
     assert problems == [workload.problem(graph, torch.float32, training=training)]

@@ -141,27 +141,24 @@ CASES = {
     ),
     "graph is an edge index": (
         lambda: attend(graph=torch.zeros(2, 3, dtype=torch.int64)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got Tensor. Wrap edges in EdgeList(edge_index, "
-        "num_nodes=...).",
+        ew.GraphError,
+        "graph must be a graph, got Tensor. Wrap edges in EdgeList(edge_index, num_nodes=...).",
     ),
     "graph is a mask": (
         lambda: attend(graph=np.ones((5, 5), dtype=bool)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got ndarray. Use EdgeList.from_dense(mask), which is "
+        ew.GraphError,
+        "graph must be a graph, got ndarray. Use EdgeList.from_dense(mask), which is "
         "True where there is an edge.",
     ),
     "graph is a layout": (
         lambda: attend(graph=ew.lower(ew.Causal(5), ew.DenseMask)),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got DenseMask. Use EdgeList.from_dense(mask) with its "
-        "field mask.",
+        ew.GraphError,
+        "graph must be a graph, got DenseMask. Use EdgeList.from_dense(mask) with its field mask.",
     ),
     "graph is missing": (
         lambda: ew.aggregate(V[0], None),
-        ew.ArgumentError,
-        "graph must be an edgewise graph, got NoneType. Wrap edges in EdgeList(edge_index, "
-        "num_nodes=...).",
+        ew.GraphError,
+        "graph must be a graph, got NoneType. Wrap edges in EdgeList(edge_index, num_nodes=...).",
     ),
     "vector of another shape": (
         lambda: attend(score=ew.GATv2(torch.ones(4, 7))),
@@ -174,12 +171,18 @@ CASES = {
     "vector on another device": (
         lambda: attend(score=ew.GATv2(torch.ones(4, 8, device="meta"))),
         ew.ArgumentError,
-        "vector is on meta but the other tensors are on cpu. Move it with vector.to('cpu').",
+        "weight is on meta but the other tensors are on cpu. Move it with weight.to('cpu').",
     ),
     "soft cap of zero": (
         lambda: ew.Dot(softcap=0.0),
         ew.ArgumentError,
         "Dot: softcap must lie between 1.2e-38 and 1e+30, got 0.0. Leave it out for no limit.",
+    ),
+    "slope that overflows": (
+        lambda: ew.Additive(-3e38),
+        ew.ArgumentError,
+        "Additive: slope must lie between -1e+30 and 1e+30, got -3e+38. Pass a smaller one, "
+        "such as 0.2.",
     ),
     "bias is a list": (
         lambda: attend(bias=[0.5]),
@@ -481,8 +484,7 @@ CASES = {
     "scale is a word": (
         lambda: ew.Dot(scale="auto"),
         ew.ArgumentError,
-        "Dot: scale must be a number, got str. Multiply query by a learned scale instead, or "
-        "take its .item().",
+        "Dot: scale must be a number, got str. Pass a float, such as 0.5.",
     ),
     "dense bias of a list": (
         lambda: ew.DenseBias([0.5]),
@@ -570,6 +572,18 @@ CASES = {
             "attention_state() results."
         ),
     ),
+    "a tensor to merge": (
+        lambda: ew.merge(torch.zeros(2, 3)),
+        ew.ArgumentError,
+        "merge: states must be a list of AttentionState, got Tensor. Pass a list of "
+        "attention_state() results.",
+    ),
+    "dtypes to merge": (
+        lambda: ew.merge([STATE, ew.AttentionState(STATE.out.double(), STATE.lse.double())]),
+        ew.ArgumentError,
+        "merge: all states must have one dtype and device, got torch.float32 on cpu and "
+        "torch.float64 on cpu. Compute them from tensors that are alike.",
+    ),
     "shapes to merge": (
         lambda: ew.merge([STATE, ew.AttentionState(STATE.out[:1], STATE.lse[:1])]),
         ew.ShapeError,
@@ -598,6 +612,7 @@ ELSEWHERE = (
     *("was built inside torch.compile", "cannot be traced by torch.compile"),
     # tests/faults
     *("got a nested one", "as many as", "must be a finite number of float32"),
+    *("cannot be built inside traced code",),
     *("has no second derivative", "has no forward-mode derivative", "torch.jit.script"),
 )
 

@@ -237,7 +237,7 @@ CASES = {
         lambda: ew.EdgeList(torch.zeros(2, 3, dtype=torch.int64, device="meta"), num_nodes=3),
         ew.GraphError,
         "EdgeList: edge_index must be a dense tensor with data, got a tensor without data "
-        "(device meta). Pass the indices [2, E] of the edges.",
+        "(device meta). Build the graph outside of it, from the indices [2, E] of the edges.",
     ),
     "edges as a sparse matrix": (
         lambda: ew.EdgeList(torch.eye(2).to_sparse(), num_nodes=2),
@@ -428,12 +428,19 @@ CASES = {
         "disjoint_union: graphs must be a list of graphs, got Complete. Pass a list, like "
         "[Complete(2)].",
     ),
+    "a subgraph of numbers that cannot be read": (
+        lambda: ew.induced(ew.Causal(4), torch.zeros(2, device="meta")),
+        ew.GraphError,
+        "induced: targets must list whole numbers, got a tensor whose numbers cannot be read, on "
+        "meta or inside traced code. Pass a list, or build the graph outside.",
+    ),
     "graph from a name": (
         lambda: graph_from(("Comet", ("num_targets", 3))),
         ew.GraphError,
         "graph_from: family must be one of Blocks, Causal, Complete, Composition, Difference,"
-        " Dilated, Grid, Hubs, Induced, Intersection, PrefixCausal, RandomRegular, Reverse,"
-        " SelfLoops, Union, Window, got 'Comet'. Pass what Graph.spec() returned.",
+        " Dilated, DisjointUnion, Grid, Hubs, Induced, Intersection, PrefixCausal,"
+        " RandomRegular, Reverse, SelfLoops, Union, Window, got 'Comet'. Pass what Graph.spec()"
+        " returned.",
     ),
     # Graphs: what people vouch for
     "predicate of a number": (
@@ -630,11 +637,18 @@ def test_an_error_without_a_case_is_detected():
     assert all(site.startswith("graphs/grid.py") for site in untested)
 
 
+EDGES_OUTSIDE = ew.EdgeList([[0], [1]], num_nodes=8)
+
+
 @pytest.mark.parametrize(
     ("name", "build"),
     [
         ("EdgeList", lambda: ew.EdgeList([[0], [1]], num_nodes=8)),
-        ("disjoint_union", lambda: ew.disjoint_union([ew.Causal(4), ew.Complete(4)])),
+        (
+            "disjoint_union",
+            lambda: ew.disjoint_union([EDGES_OUTSIDE, ew.Complete(4)]),
+        ),
+        ("Predicate", lambda: ew.Predicate(torch.ge, 4)),
         ("permute", lambda: ew.permute(ew.Causal(2), [1, 0])),
     ],
 )

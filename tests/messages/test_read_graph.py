@@ -28,7 +28,11 @@ CASES_OF_TEXT = {
     "a list": ("[1, 2]", f"the text must be a graph, got [1, 2] (list). {LIKE}"),
     "an attribute": ("ew.Causal(3)", f"{MADE_OF}, got ew.Causal(3). {LIKE}"),
     "a string": ("Causal('8')", f"{MADE_OF}, got '8'. {LIKE}"),
-    "a power": ("Causal(9**-9)", f"{MADE_OF}, got 9**-9. {LIKE}"),
+    "a power": (
+        "Causal(9**-9)",
+        "** must stand between two whole numbers that are written out, got 9**-9. Write a product, "
+        "like n * n, or the number.",
+    ),
     "a large power": (
         "Causal(9**99)",
         "an expression must hold numbers below 2**62, got 9**99. Build such a graph in Python.",
@@ -92,6 +96,20 @@ CASES_WITH_NAMES = {
         "Causal(n // 0)",
         "a number must be divided by another than 0, got 7 divided by 0. Write max(1, ...) around "
         "the divisor.",
+    ),
+    "a graph after a minus": (
+        "-Causal(n)",
+        "a minus sign must stand before a whole number, got -Causal(n). Join graphs by |, & or -.",
+    ),
+    "a power of n": (
+        "Causal(n**n)",
+        "** must stand between two whole numbers that are written out, got n**n. Write a product, "
+        "like n * n, or the number.",
+    ),
+    "a sign that is none of numbers": (
+        "Causal(~n)",
+        "the text must be made of graphs, whole numbers, which may be calculated by + - * // %, "
+        f"min and max, lists and the signs | & -, got ~n. {LIKE}",
     ),
     "a product of graphs": (
         "Causal(n) * Causal(n)",

@@ -5,8 +5,8 @@ import torch
 
 import edgewise as ew
 from edgewise.planning import planner
+from edgewise.planning.call import ask_attention
 from edgewise.planning.fold import Fold
-from edgewise.planning.question import ask_attention
 from edgewise.planning.split import repeated
 from edgewise.testing import SETTINGS
 from tests.laws.test_merge import inputs_of_call
@@ -61,12 +61,12 @@ def test_the_same_numbers(name, setting):
     problem = question.about(graph)
     plan = next(p for p in planner._composed(problem, 1 << 40, depth=1) if isinstance(p, Fold))
     whole = planner.choose(problem, "reference").plan
-    states = [each.forward(inputs) for each in (plan, whole)]
+    states = [each.prepared.forward(inputs) for each in (plan, whole)]
     used, push = list(call.used().values()), [torch.randn_like(t) for t in vars(states[1]).values()]
     found, wanted = (
         [*vars(s).values(), *torch.autograd.grad([s.out, s.lse], used, push)] for s in states
     )
-    backward = plan.backward(inputs, states[1], *push)
+    backward = plan.prepared.backward(inputs, states[1], *push)
     for name_, tensor in call.used().items():
         torch.testing.assert_close(
             backward[name_], wanted[2 + list(call.used()).index(name_)], rtol=0, atol=1e-11

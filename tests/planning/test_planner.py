@@ -150,12 +150,12 @@ def test_the_reference_is_only_taken_on_request():
 def test_a_call_is_planned_once(graph, monkeypatch):
     count = 0
 
-    def counting(*args, real=planner._judged, **options):
+    def counting(*args, real=planner.judged, **options):
         nonlocal count
         count += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(planner, "_judged", counting)
+    monkeypatch.setattr(planner, "judged", counting)
     cache._RECENT.clear()
     graph.__dict__.pop("_memory", None)
     like = q(32)

@@ -7,8 +7,8 @@ import edgewise as ew
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.planning import planner
+from edgewise.planning.call import ask_attention
 from edgewise.planning.merge import Merge
-from edgewise.planning.question import ask_attention
 from edgewise.planning.split import Split, splits
 from edgewise.testing import SETTINGS
 from tests.graphs.expressions import expressions
@@ -72,11 +72,11 @@ def assert_partition(graph: Graph, split: Split) -> None:
     for part in split.parts:
         found = edges(part.graph)
         target, source = (
-            _numbers(part.targets, T)[found.target],
-            _numbers(part.sources, S)[found.source],
+            _numbers(part.place.targets, T)[found.target],
+            _numbers(part.place.sources, S)[found.source],
         )
-        if part.left_out is not None:
-            kept = ~torch.isin(target, part.left_out)
+        if part.place.left_out is not None:
+            kept = ~torch.isin(target, part.place.left_out)
             target, source = target[kept], source[kept]
         counts += torch.bincount(target * S + source, minlength=T * S)
     expected = torch.bincount(wanted.target * S + wanted.source, minlength=T * S)
@@ -123,7 +123,7 @@ def test_merged_plans_give_the_reference_numbers(name, setting, dtype):
     inputs = inputs_of_call(call)
     question = ask_attention(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
     (plan, *_) = merges(question.about(graph))
-    state = plan.forward(inputs)
+    state = plan.prepared.forward(inputs)
     _assert_alike(state, oracle, call, dtype)
 
 
@@ -172,7 +172,7 @@ def test_parts_keep_what_belongs_to_nodes_and_edges(name, setting):
     question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=True)
     (plan,) = merges(question.about(graph))
     whole = planner.choose(question.about(graph), "reference").plan
-    found, wanted = (each.forward(inputs) for each in (plan, whole))
+    found, wanted = (each.prepared.forward(inputs) for each in (plan, whole))
     torch.testing.assert_close(found.out, wanted.out, rtol=0, atol=1e-11)
     torch.testing.assert_close(found.lse, wanted.lse, rtol=0, atol=1e-11)
     used = list(call.used().values())

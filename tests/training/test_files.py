@@ -185,7 +185,8 @@ BAD_NODES = {
     ),
     "empty part": (
         masks([0, 1], [], [2]),
-        "mine: the val part of the split is empty. Give each part at least one node.",
+        "mine: the val part of the split is empty. Give each part at least one node: by "
+        "masks, or by more nodes.",
     ),
     "parts overlap": (
         masks([0, 1], [1], [2]),

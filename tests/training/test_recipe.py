@@ -35,9 +35,9 @@ def test_overrides_win_over_papers(small_nodes):
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1"),
-        ({"lr": 0.0}, "lr must be above 0, got 0"),
-        ({"lr": float("nan")}, "lr must be above 0, got nan"),
-        ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1"),
+        ({"lr": 0.0}, "lr must be above 0 and finite, got 0. Use 0.001, for example"),
+        ({"lr": float("nan")}, "lr must be above 0 and finite, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1"),
         ({"hidden": 30, "heads": 4}, "hidden=30 cannot be divided among heads=4"),
         ({"width": 3}, "there is no setting width. Use batch, dropout, encodings"),
         ({"network": "published"}, "network=published exists for cora and citeseer, not for small"),
@@ -54,13 +54,19 @@ def test_published_networks_have_two_layers(small_nodes):
         recipe_for(named(small_nodes, "cora"), "gnn", {"layers": 3})
 
 
-@pytest.mark.parametrize(("names", "got"), [("gnn,gcn,gta", "gcn, gta"), (" ,", "none")])
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        ("gnn,gcn,gta", "gcn, gta. Did you mean gnn, gat?"),
+        (" ,", "none. Separate names by commas."),
+    ],
+)
 def test_unknown_rungs(names, got):
     with pytest.raises(ArgumentError) as caught:
         rungs_named(names)
     assert str(caught.value) == (
         "rungs: expected some of mlp, gnn, gat, graph-transformer, transformer, transformer+pe, "
-        f"got {got}."
+        f"got {got}"
     )
 
 

@@ -1,6 +1,6 @@
 """The contract of a backend: one way to compute, which judges, prepares and computes.
 
-A backend never sees another backend. It accepts a problem with a cost, or refuses it with every
+No backend imports another backend. It accepts a problem with a cost, or refuses it with every
 reason as a sentence; it never falls back to something else.
 """
 
@@ -15,10 +15,28 @@ import torch
 from torch import Tensor
 
 from edgewise.ops.inputs import Inputs
+from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import (
+    AggregateProblem,
+    AggregateSignature,
+    AttentionProblem,
+    AttentionSignature,
+    Problem,
+)
 
-__all__ = ["LONG_WAY", "Accepts", "Backend", "Refuses", "Work", "backward_by_recomputation"]
+__all__ = [
+    "LONG_WAY",
+    "Accepts",
+    "AggregateBackend",
+    "AttentionBackend",
+    "Backend",
+    "Refuses",
+    "Work",
+    "backward_by_recomputation",
+    "refusals_of_edge_features",
+    "scale_of",
+]
 
 LONG_WAY = 4.0  # calls, where a backend has a shortcut and a problem cannot take it
 
@@ -77,7 +95,7 @@ class Refuses:
 
 
 class Backend(ABC):
-    """One way to compute attention and aggregation.
+    """What all backends have; each is an `AttentionBackend`, an `AggregateBackend`, or both.
 
     Attributes:
         name: What users write in ``backend="..."``.
@@ -86,45 +104,60 @@ class Backend(ABC):
         plain_operations: Whether exporters that know torch's operations alone can record it.
     """
 
-    name: ClassVar[str]
+    name: str
     twice_differentiable: ClassVar[bool]
     forward_mode: ClassVar[bool] = False
     plain_operations: ClassVar[bool] = False
 
-    @abstractmethod
     def judge(self, problem: Problem) -> Accepts | Refuses:
+        """Accept with a cost, or refuse with every reason; pure, cheap, never raises."""
+        if isinstance(problem, AttentionProblem) and isinstance(self, AttentionBackend):
+            return self.judge_attention(problem)
+        if isinstance(problem, AggregateProblem) and isinstance(self, AggregateBackend):
+            return self.judge_aggregate(problem)
+        known = "attention" if isinstance(self, AttentionBackend) else "sums"
+        return Refuses((f"computes {known} alone; use native or gather",))
+
+    def note(self, problem: Problem) -> str | None:
+        """What preparing found that is worth telling, as a sentence; may lower the graph."""
+        return None
+
+
+class AttentionBackend(Backend):
+    """A backend that computes attention."""
+
+    @abstractmethod
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         """Accept with a cost, or refuse with every reason; pure, cheap, never raises."""
 
     @abstractmethod
-    def prepare(self, problem: Problem) -> Any:
-        """Lower the graph once; the result is passed to every call below."""
-
-    def note(self, problem: Problem) -> str | None:
-        """What `prepare` found that is worth telling, as a sentence; may lower the graph."""
-        return None
+    def prepare_attention(self, problem: AttentionProblem) -> Any:
+        """Lower the graph once; the result is passed to every call below as ``prepared``."""
 
     @abstractmethod
-    def forward(self, problem: AttentionProblem, prepared: Any, inputs: Inputs) -> AttentionState:
+    def forward(
+        self, signature: AttentionSignature, prepared: Any, inputs: Inputs
+    ) -> AttentionState:
         """Output and log-sum-exp, differentiable by autograd."""
 
-    def attend(self, problem: AttentionProblem, prepared: Any, inputs: Inputs) -> Tensor:
-        """Output alone; a backend that is faster without the log-sum-exp says so here."""
-        return self.forward(problem, prepared, inputs).out
+    def attend(self, signature: AttentionSignature, prepared: Any, inputs: Inputs) -> Tensor:
+        """Output alone; overridden by backends that are faster without the log-sum-exp."""
+        return self.forward(signature, prepared, inputs).out
 
     def shortcut(
-        self, problem: AttentionProblem, prepared: Any, inputs: Inputs
+        self, signature: AttentionSignature, prepared: Any, inputs: Inputs
     ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """What `attend` does with query, key and value of the same shapes, strides and dtypes.
+        """The fast path: `attend` for query, key and value of the same shapes, strides and dtypes.
 
-        Asked only where nothing else is computed on, and called only by eager code on memory.
-        None where the backend has none.
+        Made only where nothing else is computed on, and called only by eager code on tensors in
+        memory. None where the backend has none.
         """
         return None
 
     @abstractmethod
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: Any,
         inputs: Inputs,
         state: AttentionState,
@@ -136,8 +169,8 @@ class Backend(ABC):
         .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - dout_i \cdot out_i + dlse_i)
 
         Args:
-            problem: What was planned.
-            prepared: What `prepare` returned.
+            signature: Of the problem that was planned.
+            prepared: What `prepare_attention` returned.
             inputs: The tensors of the forward pass.
             state: The **global** output and log-sum-exp: of the whole graph, not of this part.
             grad_out: Gradient of the output.
@@ -147,11 +180,33 @@ class Backend(ABC):
             A gradient for each of `Inputs.tensors` that requires one.
         """
 
+
+class AggregateBackend(Backend):
+    """A backend that computes sums, means or maxima over the sources of targets."""
+
+    @abstractmethod
+    def judge_aggregate(self, problem: AggregateProblem) -> Accepts | Refuses:
+        """Accept with a cost, or refuse with every reason; pure, cheap, never raises."""
+
+    @abstractmethod
+    def prepare_aggregate(self, problem: AggregateProblem) -> Any:
+        """Lower the graph once; the result is passed to `aggregate` as ``prepared``."""
+
     @abstractmethod
     def aggregate(
-        self, problem: AggregateProblem, prepared: Any, value: Tensor, weight: Tensor | None
+        self, signature: AggregateSignature, prepared: Any, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        """Sum, mean or maximum over the sources of each target."""
+        """Sum, mean or maximum over the sources of each target.
+
+        Args:
+            signature: Of the problem that was planned.
+            prepared: What `prepare_aggregate` returned.
+            value: ``[*batch, S, C]``.
+            weight: ``[*batch|1, E]``, in edge order.
+
+        Returns:
+            ``[*batch, T, C]``.
+        """
 
 
 Pair = tuple[Tensor, Tensor]
@@ -192,3 +247,23 @@ def backward_by_recomputation(
         name: torch.zeros_like(leaf) if grad is None else grad
         for (name, leaf), grad in zip(wanted.items(), found, strict=True)
     }
+
+
+def refusals_of_edge_features(problem: AttentionProblem, pieces: str) -> list[str]:
+    """Why a backend that does not compute edge by edge refuses tensors of edges, as sentences.
+
+    Args:
+        problem: The planned call.
+        pieces: What the backend computes on, in the plural.
+    """
+    return [
+        f"{name} belongs to edges, not to {pieces}; leave it out"
+        for name in ("edge_key", "edge_value")
+        if getattr(problem, name)
+    ]
+
+
+def scale_of(signature: AttentionSignature) -> float:
+    """The factor of the scores, which are `Dot`."""
+    assert isinstance(signature.score, Dot)
+    return signature.score.factor(signature.head_dim)

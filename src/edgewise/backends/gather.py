@@ -14,7 +14,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, Work, backward_by_recomputation
+from edgewise.backends.base import (
+    Accepts,
+    AggregateBackend,
+    AttentionBackend,
+    Work,
+    backward_by_recomputation,
+)
 from edgewise.layouts import Csr, ReversedCsr, csr, reversed_csr
 from edgewise.ops.bias import broadcast_lead
 from edgewise.ops.inputs import Inputs
@@ -27,7 +33,13 @@ from edgewise.ops.row_attention import (
 )
 from edgewise.ops.segment import gather_sources, segment_max, segment_sum
 from edgewise.ops.state import AttentionState, finite
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import (
+    AggregateProblem,
+    AggregateSignature,
+    AttentionProblem,
+    AttentionSignature,
+    Problem,
+)
 
 __all__ = ["Gather"]
 
@@ -38,47 +50,45 @@ class _Rows:
     columns: ReversedCsr
 
 
-class Gather(Backend):
+class Gather(AttentionBackend, AggregateBackend):
     """One row of memory for each edge, in plain torch, on any device."""
 
-    name: ClassVar[str] = "gather"
+    name = "gather"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     plain_operations: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
-        facts, size = problem.facts, 8 if problem.dtype == torch.float64 else 4
-        T, S, E = facts.num_targets, facts.num_sources, facts.max_edges
-        if isinstance(problem, AttentionProblem):
-            way, heads = "rows of edges", problem.heads
-            key, value = heads * problem.head_dim, heads * problem.value_dim
-            width = (key + value) / 2
-            kept = (2 * key + 2 * value + 4 * heads) * (1.5 if problem.needs_grad else 1)
-            nodes = (T + S) * (key + value) * (1.5 if problem.needs_grad else 1)
-        else:
-            assert isinstance(problem, AggregateProblem)
-            way, width = "messages", problem.channels
-            copies = 1 + (problem.weighted or problem.needs_grad) + problem.needs_grad
-            kept = problem.channels * copies * (2 if problem.weighted and problem.needs_grad else 1)
-            kept *= 3 if problem.reduce == "max" else 1
-            nodes = (2 * T + S) * problem.channels
-        memory = int(problem.batch * size * (E * kept + nodes) + 40 * E)
-        heads = problem.heads if isinstance(problem, AttentionProblem) else 1
-        work = Work(E * problem.batch * width, E * problem.batch * heads, problem.batch * nodes)
-        return Accepts(work, memory, way)
+    def judge_attention(self, problem: AttentionProblem) -> Accepts:
+        facts, heads = problem.facts, problem.heads
+        key, value = heads * problem.head_dim, heads * problem.value_dim
+        growth = 1.5 if problem.needs_grad else 1
+        kept = (2 * key + 2 * value + 4 * heads) * growth
+        nodes = (facts.num_targets + facts.num_sources) * (key + value) * growth
+        return _accepts(problem, "rows of edges", (key + value) / 2, heads, kept, nodes)
 
-    def prepare(self, problem: Problem) -> _Rows:
-        return _Rows(
-            csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device)
-        )
+    def judge_aggregate(self, problem: AggregateProblem) -> Accepts:
+        facts, channels = problem.facts, problem.channels
+        copies = 1 + (problem.weighted or problem.needs_grad) + problem.needs_grad
+        kept = channels * copies * (2 if problem.weighted and problem.needs_grad else 1)
+        kept *= 3 if problem.reduce == "max" else 1
+        nodes = (2 * facts.num_targets + facts.num_sources) * channels
+        return _accepts(problem, "messages", channels, 1, kept, nodes)
 
-    def forward(self, problem: AttentionProblem, prepared: _Rows, inputs: Inputs) -> AttentionState:
+    def prepare_attention(self, problem: AttentionProblem) -> _Rows:
+        return _lowered(problem)
+
+    def prepare_aggregate(self, problem: AggregateProblem) -> _Rows:
+        return _lowered(problem)
+
+    def forward(
+        self, signature: AttentionSignature, prepared: _Rows, inputs: Inputs
+    ) -> AttentionState:
         rows, columns = prepared.rows, prepared.columns
-        return row_attention(rows, columns, problem.score, problem.dropout, inputs)
+        return row_attention(rows, columns, signature.score, signature.dropout, inputs)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: _Rows,
         inputs: Inputs,
         state: AttentionState,
@@ -96,35 +106,58 @@ class Gather(Backend):
             dout = dout.index_select(0, rows.target)
             change, kept = (dout * values).sum(-1), weights
             if inputs.seed is not None:
-                multiplier = dropout_of_rows(rows, problem.dropout, inputs)
+                multiplier = dropout_of_rows(rows, signature.dropout, inputs)
                 change, kept = change * multiplier, weights * multiplier
             return (weights * (change - delta.index_select(0, rows.target)), kept[..., None] * dout)
 
         return backward_by_recomputation(
             inputs,
-            lambda leaves: scores_and_values(rows, prepared.columns, problem.score, leaves),
+            lambda leaves: scores_and_values(rows, prepared.columns, signature.score, leaves),
             gradients,
         )
 
     def aggregate(
-        self, problem: AggregateProblem, prepared: _Rows, value: Tensor, weight: Tensor | None
+        self, signature: AggregateSignature, prepared: _Rows, value: Tensor, weight: Tensor | None
     ) -> Tensor:
         rows = prepared.rows
-        source = node_first(value).to(problem.accumulate)  # [S, B, C]
+        source = node_first(value).to(signature.accumulate)  # [S, B, C]
         messages = gather_sources(source, rows, prepared.columns)
         if weight is not None:
-            weight = weight.to(problem.accumulate)  # first: its gradient is a sum over the batch
+            weight = weight.to(signature.accumulate)  # first: its gradient is a sum over the batch
             weight = weight if rows.edge is None else weight[..., rows.edge]
             factors = broadcast_lead(weight, value.shape[:-2], 1)
             messages = messages * factors.t()[..., None]
-        if problem.reduce == "max":
+        if signature.reduce == "max":
             out = _segment_winner(messages, rows)
         else:
             out = segment_sum(messages, rows)
-        if problem.reduce == "mean":
+        if signature.reduce == "mean":
             degree = (rows.indptr[1:] - rows.indptr[:-1]).clamp(min=1)
             out = out / degree[:, None, None]
-        return node_last(out, value).to(problem.dtype)
+        return node_last(out, value).to(signature.dtype)
+
+
+def _accepts(
+    problem: Problem, way: str, width: float, heads: int, kept: float, nodes: float
+) -> Accepts:
+    """The cost of one row of memory for each edge.
+
+    Args:
+        problem: What is planned.
+        way: How it runs.
+        width: Multiply-adds of an edge, for each head.
+        heads: Exponentials of an edge.
+        kept: Numbers of an edge in memory.
+        nodes: Numbers of all nodes that are read or written.
+    """
+    size, edges = 8 if problem.dtype == torch.float64 else 4, problem.facts.max_edges
+    memory = int(problem.batch * size * (edges * kept + nodes) + 40 * edges)
+    work = Work(edges * problem.batch * width, edges * problem.batch * heads, problem.batch * nodes)
+    return Accepts(work, memory, way)
+
+
+def _lowered(problem: Problem) -> _Rows:
+    return _Rows(csr(problem.graph, problem.device), reversed_csr(problem.graph, problem.device))
 
 
 def _segment_winner(messages: Tensor, rows: Csr) -> Tensor:

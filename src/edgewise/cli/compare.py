@@ -136,5 +136,7 @@ def compare(
 def _folder(path: Path) -> Path:
     """The folder of the results, checked to be no file; it is not created."""
     if path.exists() and not path.is_dir():
-        raise ArgumentError(f"out must be a folder, but {printable(path)} is a file.")
+        raise ArgumentError(
+            f"out must be a folder, but {printable(path)} is a file. Choose another --out."
+        )
     return path

@@ -22,9 +22,8 @@ from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph
 from edgewise.measure.memory import as_text, free_memory
 from edgewise.measure.threads import check_threads, threads_set
-from edgewise.ops import Dot
 from edgewise.planning.budget import memory_budget as memory_budget_of
-from edgewise.planning.question import ask_attention, inputs_of
+from edgewise.planning.call import read_call
 from edgewise.problem import Problem
 
 __all__ = ["explain"]
@@ -168,8 +167,7 @@ def _tensors(
 
 
 def _problem(tensors: tuple[Tensor, Tensor, Tensor], graph: Graph, dropout: float) -> Problem:
-    inputs = inputs_of(*tensors, graph, Dot())
-    return ask_attention(inputs, graph, Dot(), None, dropout, wants_lse=False).about(graph)
+    return read_call(*tensors, graph, seeded=False, dropout=dropout).question.about(graph)
 
 
 def _nothing_runs(problem: Problem, error: PlanError, budget: int, *, json: bool) -> str:

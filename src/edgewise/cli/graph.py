@@ -96,7 +96,9 @@ def _of_data(name: str, topology: Separate | Shared, graphs: int | None) -> Name
     """The graph of a data set, or its first graphs."""
     count = topology.num_graphs
     if graphs is not None and graphs > count:
-        raise ArgumentError(f"graphs must be at most {count} for {name}, got {graphs}.")
+        raise ArgumentError(
+            f"graphs must be at most {count} for {name}, got {graphs}. Leave it out."
+        )
     chosen = min(count, _GRAPHS) if graphs is None else graphs
     if isinstance(topology, Shared):
         return Named(topology.graph, copies=chosen)

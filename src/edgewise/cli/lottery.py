@@ -69,11 +69,14 @@ def lottery(
         quiet: No progress.
     """
     if reset:
-        return _reset()
+        return _reset(as_json=json_)
     extent = QUICK if quick else FULL
     if seconds is not None:
         if not 0 < seconds < float("inf"):
-            raise ArgumentError(f"seconds must be a positive number, got {seconds:g}.")
+            raise ArgumentError(
+                f"seconds must be a positive finite number, got {seconds:g}. Leave it out for "
+                f"{extent.seconds:g}."
+            )
         extent = replace(extent, seconds=seconds)
     _check_folder(out)
     for module in ("scipy.optimize", "matplotlib"):  # fails before measuring, not after
@@ -117,7 +120,7 @@ def _check_folder(out: Path) -> None:
     """Check that the folder can be written to, before anything is measured."""
     existing = next(each for each in (out, *out.absolute().parents) if each.exists())
     if existing == out and not out.is_dir():
-        raise ArgumentError(f"out must be a folder, but {out} is a file.")
+        raise ArgumentError(f"out must be a folder, but {out} is a file. Choose another --out.")
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ArgumentError(
             f"out must be a folder that can be written to, got {out}, and {existing} cannot. "
@@ -125,9 +128,21 @@ def _check_folder(out: Path) -> None:
         )
 
 
-def _reset() -> int:
-    removed = remove_constants()
-    what = f"Removed: {measured_path()}" if removed else "There were no measured prices"
+def _reset(*, as_json: bool) -> int:
+    path = measured_path()
+    try:
+        removed = remove_constants()
+    except OSError as error:
+        reason = "it is a folder" if path.is_dir() else error.strerror or error
+        raise DataError(
+            f"{path} must be a file of prices that can be removed, but {reason}. Remove it by "
+            f"hand, or choose another folder with EDGEWISE_CACHE."
+        ) from error
+    if as_json:
+        record = {"removed": str(path) if removed else None, "prices": constants().source}
+        print(json.dumps(record, indent=1))
+        return 0
+    what = f"Removed: {path}" if removed else "There were no measured prices"
     print(printable(f"{what}. Prices: {constants().source}."))
     return 0
 

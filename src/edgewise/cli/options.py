@@ -33,7 +33,7 @@ def device_named(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
-        raise ArgumentError(f"device must be auto, cpu or cuda, got {device!r}.")
+        raise ArgumentError(f"device must be auto, cpu or cuda, got {device!r}. Leave it out.")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ArgumentError(f"device {device} is not there. Use --device cpu.")
     return device
@@ -43,7 +43,7 @@ def at_least_one(**numbers: int | None) -> None:
     """Check that counts are at least one; None is accepted."""
     for name, number in numbers.items():
         if number is not None and number < 1:
-            raise ArgumentError(f"{name} must be at least 1, got {number}.")
+            raise ArgumentError(f"{name} must be at least 1, got {number}. Leave it out.")
 
 
 def bytes_of(option: str, size: str) -> int:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edgewise.functional import at_run_time
-from edgewise.functional.planned import num_edges_of, planned
-from edgewise.functional.tracers import not_scriptable, recorded
+from edgewise.functional.tracers import not_scriptable, traced_aggregate
 from edgewise.graphs import Graph
-from edgewise.ops.without_numbers import has_numbers
-from edgewise.planning import Run
-from edgewise.planning.blank import blank_aggregate
-from edgewise.planning.checked import Checked
-from edgewise.planning.question import ask_aggregate, check_graph
+from edgewise.planning.call import read_aggregate
+from edgewise.planning.plan_cache import prepared_aggregate
 from edgewise.problem import Reduce
 
 __all__ = ["aggregate"]
@@ -67,18 +62,8 @@ def aggregate(
         Gilmer et al. Neural Message Passing for Quantum Chemistry. 2017, arXiv:1704.01212;
         Hamilton, Ying, Leskovec. GraphSAGE. 2017, arXiv:1706.02216, section 3.3.
     """
-    check_graph(graph)
-    node = recorded(aggregate, (value, graph, reduce), {"weight": weight, "backend": backend})
-    if node is not None:
-        return node
-    if at_run_time.takes_over(graph):
-        return at_run_time.reduce(value, graph, reduce, weight, backend)
-    num_edges = None if weight is None else num_edges_of(graph)
-    question = ask_aggregate(value, graph, reduce, weight, num_edges)
-    if weight is not None and weight.ndim >= value.ndim:
-        weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
-    if not has_numbers(value):
-        return blank_aggregate(question, graph, backend, value, weight)
-    chosen = planned(graph, question, backend)
-    assert isinstance(chosen, Run | Checked), "sums are not split"
-    return chosen.aggregate(value, weight)
+    traced = traced_aggregate(aggregate, value, graph, reduce, weight, backend)
+    if traced is not None:
+        return traced
+    call = read_aggregate(value, graph, reduce, weight)
+    return prepared_aggregate(call, backend).aggregate(call.value, call.weight)

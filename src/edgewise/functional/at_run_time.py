@@ -11,7 +11,7 @@ what eager code does: checks, plan, kernels. So what was traced once is right fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,54 +19,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.functional.planned import constant, num_edges_of, planned
-from edgewise.functional.recorded_graph import as_text, graph_of, is_symbolic, record_of, with_sizes
+from edgewise.functional.recorded_graph import as_text, graph_of, record_of, with_sizes
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias, DenseBias, EdgeBias, RelativeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Score, score_from
+from edgewise.ops.scores import Dot, score_from
 from edgewise.ops.state import AttentionState, accumulate_dtype
-from edgewise.ops.tracing import are_transforms_active, in_onnx_export
-from edgewise.planning import Run
-from edgewise.planning.checked import Checked
-from edgewise.planning.question import ask_aggregate, ask_attention
+from edgewise.planning.call import AttentionOptions, call_of, inputs_of, read_aggregate
+from edgewise.planning.compiled import constant
+from edgewise.planning.plan_cache import prepared_aggregate, prepared_attention
+from edgewise.planning.prepared import Prepared
 from edgewise.problem import Reduce
 
-__all__ = ["attend", "reduce", "takes_over"]
+__all__ = ["attend", "reduce"]
 
 MaybeTensor = Tensor | None
 _NAMES = ("query", "key", "value", "vector", "bias", "edge_key", "edge_value")  # of `Inputs`
 
 
-def takes_over(graph: Graph) -> bool:
-    """Whether a call on a graph has to be recorded as one operator that plans when it runs."""
-    if torch.compiler.is_compiling():
-        spec = graph.spec()
-        return spec is not None and is_symbolic(spec) and not _inside_transforms()
-    return torch.jit.is_tracing() and not in_onnx_export() and not are_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _inside_transforms() -> bool:
-    return are_transforms_active()
-
-
-_inside_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def attend(
-    inputs: Inputs, graph: Graph, score: Score, dropout: float, backend: str, *, wants_lse: bool
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    backend: str,
+    options: AttentionOptions,
+    *,
+    wants_lse: bool,
 ) -> AttentionState:
     """Attention, recorded as one operator.
 
     Args:
-        inputs: The tensors.
-        graph: The graph.
-        score: Without its tensor.
-        dropout: Share of weights that is dropped.
+        query: As of `edgewise.attention`, like the other arguments.
+        key: ``[*batch, G, S, D]``.
+        value: ``[*batch, G, S, Dv]``.
+        graph: Which target reads which source.
         backend: A backend's name, or ``"auto"``.
+        options: The other arguments by name.
         wants_lse: Whether the log-sum-exp is used; it is empty otherwise.
     """
+    inputs = inputs_of(query, key, value, graph, **options)
+    score, dropout = options.get("score", Dot()), options.get("dropout", 0.0)
     bias = inputs.bias
     first = bias.first if isinstance(bias, RelativeBias) else 0
     kind = None if bias is None else bias.kind
@@ -117,7 +111,7 @@ _OPERANDS = (
 _NUM_OPERANDS = 8
 
 
-class _Call:
+class _RecordedCall:
     """A recorded call of attention, read back."""
 
     def __init__(self, args: Sequence[Any]) -> None:
@@ -138,24 +132,21 @@ class _Call:
             return RelativeBias(values, self.first, offset)
         return DenseBias(values) if self.kind == "dense" else EdgeBias(values)
 
-    def plan(self) -> Any:
-        """The plan for the sizes of this call; checks the tensors."""
-        inputs, graph = self.inputs, self.graph
-        count = num_edges_of(graph) if inputs.has_edge_tensors else None
-        score, dropout = self.score, self.dropout
-        asked = ask_attention(inputs, graph, score, count, dropout, wants_lse=self.keeps_lse)
-        asked = asked._replace(needs_grad=self.needs_grad)
-        return planned(graph, asked, self.backend)
+    def prepared(self) -> Prepared:
+        """What runs calls of these sizes; checks the tensors."""
+        call = call_of(self.inputs, self.graph, self.score, self.dropout, wants_lse=self.keeps_lse)
+        question = call.question._replace(needs_grad=self.needs_grad)
+        return prepared_attention(call._replace(question=question), self.backend)
 
 
 def _attention(*args: Any) -> tuple[Tensor, Tensor]:
-    call = _Call(args)
-    plan = call.plan()
+    call = _RecordedCall(args)
+    prepared = call.prepared()
     query = call.inputs.query
     if not call.keeps_lse:
-        out = plan.attend(call.inputs)
+        out = prepared.attend(call.inputs)
         return _own(out, args), query.new_empty(0, dtype=accumulate_dtype(query.dtype))
-    state = plan.forward(call.inputs)
+    state = prepared.forward(call.inputs)
     return _own(state.out, args), _own(state.lse, args)
 
 
@@ -195,15 +186,15 @@ def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor
 
 def _attention_plain(rest: Sequence[Any], *given: MaybeTensor) -> tuple[Tensor, Tensor]:
     """The call as eager code makes it, differentiable by autograd."""
-    call = _Call((*given, *rest))
-    state: AttentionState = call.plan().forward(call.inputs)
+    call = _RecordedCall((*given, *rest))
+    state = call.prepared().forward(call.inputs)
     return state.out, state.lse
 
 
 def _attention_backward(*args: Any) -> list[Tensor]:
     grad_out, grad_lse, out, lse, *rest = args
     *given, wanted = rest
-    call = _Call(given)
+    call = _RecordedCall(given)
     named = call.inputs.tensors()
     needed = {name: wanted[place] for place, name in enumerate(_NAMES)}
     with _autograd():
@@ -211,7 +202,7 @@ def _attention_backward(*args: Any) -> list[Tensor]:
             name: tensor.detach().requires_grad_(needed[name]) for name, tensor in named.items()
         }
         inputs = call.inputs.with_tensors(leaves)
-        found: Mapping[str, Tensor] = call.plan().backward(
+        found = call.prepared().backward(
             inputs, AttentionState(out.detach(), lse.detach()), grad_out.detach(), grad_lse.detach()
         )
     return [
@@ -240,13 +231,9 @@ def _aggregate_plain(
     _, tensors, sizes, graph, settings = rest
     how, backend, needs_grad = json.loads(settings)
     built = graph_of(graph, sizes, tensors)
-    count = None if weight is None else num_edges_of(built)
-    asked = ask_aggregate(value, built, how, weight, count)._replace(needs_grad=needs_grad)
-    if weight is not None and weight.ndim >= value.ndim:
-        weight = weight.reshape(-1)
-    plan = planned(built, asked, backend)
-    assert isinstance(plan, Run | Checked), "sums are not split"
-    return (plan.aggregate(value, weight),)
+    call = read_aggregate(value, built, how, weight)
+    call = call._replace(question=call.question._replace(needs_grad=needs_grad))
+    return (prepared_aggregate(call, backend).aggregate(call.value, call.weight),)
 
 
 def _aggregate(value: Tensor, weight: MaybeTensor, *rest: Any) -> Tensor:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgewise.functional import at_run_time
-from edgewise.functional.planned import (
-    kind_of,
-    num_edges_of,
-    planned,
-    remember_shortcut,
-    shortcut_of,
-)
-from edgewise.functional.tracers import not_scriptable, recorded
+from edgewise.functional.tracers import not_scriptable, traced_attention
 from edgewise.graphs import Graph
 from edgewise.ops.bias import Bias
-from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import AttentionState
-from edgewise.ops.without_numbers import has_numbers
 from edgewise.planning import Explanation, Plan, choose
-from edgewise.planning.analyze import measured, not_run
-from edgewise.planning.blank import blank_attention
-from edgewise.planning.question import AttentionQuestion, ask_attention, inputs_of
+from edgewise.planning.analyze import analyzed
+from edgewise.planning.call import AttentionOptions, read_call
+from edgewise.planning.plan_cache import (
+    fast_path,
+    fast_path_key,
+    prepared_attention,
+    remember_fast_path,
+)
 
 __all__ = ["attention", "attention_state", "explain", "plan"]
 
@@ -115,28 +110,20 @@ def attention(
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Velickovic et al. 2018,
         arXiv:1710.10903; Joshi. Transformers are Graph Neural Networks. 2025, arXiv:2506.22084.
     """
-    kind = None
-    if bias is None and edge_key is None and edge_value is None:
-        kind = kind_of(query, key, value, score, dropout, backend)
-        shortcut = None if kind is None else shortcut_of(graph, kind)
-        if shortcut is not None:
-            return shortcut(query, key, value)
-    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
-    node = recorded(attention, (query, key, value, graph), _named(settings))
-    if node is not None:
-        return node
-    inputs = inputs_of(
-        query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
-    )
-    if at_run_time.takes_over(graph):
-        return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=False).out
-    question = _ask(inputs, graph, score, dropout, wants_lse=False)
-    if not has_numbers(query):
-        return blank_attention(question, graph, backend, inputs).out
-    chosen = planned(graph, question, backend)
-    out = chosen.attend(inputs)
-    if kind is not None:
-        remember_shortcut(graph, kind, chosen, inputs)
+    path_key = fast_path_key(query, key, value, score, bias, edge_key, edge_value, dropout, backend)
+    fast = fast_path(graph, path_key)
+    if fast is not None:
+        return fast(query, key, value)
+    options = _options(score, bias, edge_key, edge_value, dropout, generator)
+    # Where there is a key and a graph, no argument belongs to a tracer.
+    if path_key is None or not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+        traced = traced_attention(attention, query, key, value, graph, backend, options)
+        if traced is not None:
+            return traced
+    call = read_call(query, key, value, graph, **options)
+    prepared = prepared_attention(call, backend)
+    out = prepared.attend(call.inputs)
+    remember_fast_path(call, path_key, prepared)
     return out
 
 
@@ -174,19 +161,14 @@ def attention_state(
         >>> torch.allclose(ew.merge(parts).out, ew.attention(q, k, v, ew.Complete(6)))
         True
     """
-    settings = (score, bias, edge_key, edge_value, dropout, generator, backend)
-    node = recorded(attention_state, (query, key, value, graph), _named(settings))
-    if node is not None:
-        return node
-    inputs = inputs_of(
-        query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
+    options = _options(score, bias, edge_key, edge_value, dropout, generator)
+    traced = traced_attention(
+        attention_state, query, key, value, graph, backend, options, wants_lse=True
     )
-    if at_run_time.takes_over(graph):
-        return at_run_time.attend(inputs, graph, score, dropout, backend, wants_lse=True)
-    question = _ask(inputs, graph, score, dropout, wants_lse=True)
-    if not has_numbers(query):
-        return blank_attention(question, graph, backend, inputs)
-    return planned(graph, question, backend).forward(inputs)
+    if traced is not None:
+        return traced
+    call = read_call(query, key, value, graph, wants_lse=True, **options)
+    return prepared_attention(call, backend).forward(call.inputs)
 
 
 @not_scriptable
@@ -204,7 +186,7 @@ def plan(
     backend: str = "auto",
     memory_budget: int | None = None,
 ) -> Plan:
-    """How `attention` would compute this call: a value that can be called, printed and saved.
+    """How `attention` would compute this call: a value that is called, printed, compared and saved.
 
     Args are those of `attention`, and:
         memory_budget: Memory the plan may take, in bytes; half of what is free when None.
@@ -222,9 +204,9 @@ def plan(
         >>> p(q, q, q).equal(ew.attention(q, q, q, ew.Complete(512)))
         True
     """
-    return _decide(
-        query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend, memory_budget
-    ).decision.plan
+    options = _options(score, bias, edge_key, edge_value, dropout, None)
+    call = read_call(query, key, value, graph, seeded=False, **options)
+    return choose(call.question.about(graph), backend, memory_budget).plan
 
 
 @not_scriptable
@@ -263,47 +245,26 @@ def explain(
         budget   ...
         prices   ...
     """
-    explanation = _decide(
-        query, key, value, graph, score, bias, edge_key, edge_value, dropout, backend, memory_budget
-    )
-    if not analyze:
-        return explanation
-    decision = explanation.decision
-    inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value, dropout)
-    plans = (decision.plan, *decision.dearer)
-    reasons = not_run(plans)
-    times = iter(measured([p for p, why in zip(plans, reasons, strict=True) if not why], inputs))
-    return Explanation(decision, tuple(None if why else next(times) for why in reasons), reasons)
+    options = _options(score, bias, edge_key, edge_value, dropout, None)
+    call = read_call(query, key, value, graph, seeded=analyze, **options)
+    decision = choose(call.question.about(graph), backend, memory_budget)
+    return analyzed(decision, call.inputs) if analyze else Explanation(decision)
 
 
-_SETTINGS = ("score", "bias", "edge_key", "edge_value", "dropout", "generator", "backend")
-
-
-def _named(settings: tuple[object, ...]) -> dict[str, object]:
-    """The keyword arguments of a call by their names."""
-    return dict(zip(_SETTINGS, settings, strict=True))
-
-
-def _decide(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    graph: Graph,
+def _options(
     score: Score,
     bias: Tensor | Bias | None,
     edge_key: Tensor | None,
     edge_value: Tensor | None,
     dropout: float,
-    backend: str,
-    memory_budget: int | None,
-) -> Explanation:
-    inputs = inputs_of(query, key, value, graph, score, bias, edge_key, edge_value)
-    question = _ask(inputs, graph, score, dropout, wants_lse=False)
-    return Explanation(choose(question.about(graph), backend, memory_budget))
-
-
-def _ask(
-    inputs: Inputs, graph: Graph, score: Score, dropout: float, *, wants_lse: bool
-) -> AttentionQuestion:
-    num_edges = num_edges_of(graph) if inputs.has_edge_tensors else None
-    return ask_attention(inputs, graph, score, num_edges, dropout, wants_lse=wants_lse)
+    generator: torch.Generator | None,
+) -> AttentionOptions:
+    """The keyword arguments of a call by their names."""
+    return {
+        "score": score,
+        "bias": bias,
+        "edge_key": edge_key,
+        "edge_value": edge_value,
+        "dropout": dropout,
+        "generator": generator,
+    }

@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,30 +18,20 @@ from torch import Tensor
 from edgewise.graphs import Assume, EdgeList, Graph, recall
 from edgewise.graphs.base import FAMILIES, family_name
 from edgewise.graphs.disjoint_union import DisjointUnion
+from edgewise.graphs.open_sizes import is_open
 from edgewise.graphs.permutation import Permutation
 from edgewise.layouts import edges
 
-__all__ = ["as_text", "graph_of", "is_symbolic", "record_of", "with_sizes"]
+__all__ = ["as_text", "graph_of", "record_of", "with_sizes"]
 
 _REMEMBERED = 64  # graphs that were built from records
-
-
-def is_symbolic(item: Any) -> bool:
-    """Whether a part of a `Graph.spec` is a size that a compiler holds open."""
-    if isinstance(item, tuple):
-        return any(is_symbolic(part) for part in item)
-    if isinstance(item, int | torch.SymInt) and not isinstance(item, bool):
-        from torch.fx.experimental.symbolic_shapes import has_static_value
-
-        return not has_static_value(item)
-    return False
 
 
 def with_sizes(item: Any, sizes: list[Any]) -> Any:
     """A `Graph.spec` as a record; the sizes that are held open are appended to ``sizes``."""
     if isinstance(item, tuple):
         return tuple([with_sizes(part, sizes) for part in item])
-    if is_symbolic(item):
+    if is_open(item):
         sizes.append(item)
         return f"${len(sizes) - 1}"
     return item
@@ -62,7 +52,10 @@ def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
     if isinstance(graph, Assume):  # facts choose a plan, never a number
         return _record_of(graph.graph, tensors)
     if isinstance(graph, DisjointUnion):
-        return ("DisjointUnion", *(_record_of(part, tensors) for part in graph.parts))
+        return (
+            "DisjointUnion",
+            ("parts", tuple(_record_of(part, tensors) for part in graph.parts)),
+        )
     if isinstance(graph, Permutation):
         inner = _record_of(graph.graph, tensors)
         return ("Permutation", inner, *(_place(t, tensors) for t in (graph.targets, graph.sources)))
@@ -121,8 +114,6 @@ def _place(tensor: Tensor, tensors: list[Tensor]) -> str:
 
 def _built(record: Any, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
     name, *rest = record
-    if name == "DisjointUnion":
-        return DisjointUnion(tuple(_built(part, sizes, tensors) for part in rest))
     if name == "Permutation":
         inner, *orders = rest
         own = (tensors[int(order[1:])] for order in orders)
@@ -130,11 +121,16 @@ def _built(record: Any, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Grap
     if name == "EdgeList":
         index, num_targets, num_sources = rest
         return EdgeList(tensors[int(index[1:])], num_targets=num_targets, num_sources=num_sources)
-    values = {
-        field: _built(value, sizes, tensors) if _is_record(value) else _filled(value, sizes)
-        for field, value in rest
-    }
-    return FAMILIES[name](**values)
+    return FAMILIES[name](**{field: _field(value, sizes, tensors) for field, value in rest})
+
+
+def _field(value: Any, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Any:
+    """A field of a graph: another graph, several, or plain numbers."""
+    if _is_record(value):
+        return _built(value, sizes, tensors)
+    if isinstance(value, list) and any(_is_record(item) for item in cast("list[Any]", value)):
+        return tuple(_built(item, sizes, tensors) for item in cast("list[Any]", value))
+    return _filled(value, sizes)
 
 
 def _is_record(value: object) -> bool:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.functional.planned import num_edges_of
 from edgewise.functional.tracers import not_scriptable
 from edgewise.graphs import Graph
 from edgewise.layouts import csr, edges as edges_of
@@ -14,7 +13,8 @@ from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Dot, Score
 from edgewise.ops.state import finite
 from edgewise.ops.without_numbers import blank, has_numbers
-from edgewise.planning.question import ask_attention, inputs_of
+from edgewise.planning.call import read_call
+from edgewise.planning.compiled import num_edges_of
 from edgewise.shapes import check_floating
 
 __all__ = ["weights"]
@@ -72,12 +72,11 @@ def weights(
         >>> ew.weights(q, k, ew.Causal(5), lse, edges=last).sum(-1).round(decimals=4)
         tensor([1., 1.])
     """
-    inputs = inputs_of(query, key, key, graph, score, bias, edge_key)
+    inputs, _, question = read_call(
+        query, key, key, graph, wants_lse=True, score=score, bias=bias, edge_key=edge_key
+    )
     check_floating("lse", lse)
     per_edge = inputs.has_edge_tensors
-    asked = ask_attention(
-        inputs, graph, score, num_edges_of(graph) if per_edge else None, 0.0, wants_lse=True
-    )
     if lse.shape != query.shape[:-1]:
         raise ShapeError(
             f"lse must have shape [*batch, heads, targets] = "
@@ -97,7 +96,7 @@ def weights(
     precise = lse.dtype
     if per_edge and edge is not None and not num_edges_of(graph):
         return lse.new_zeros(*lse.shape[:-1], len(target))  # pairs, and none of them is an edge
-    picked = key.to(precise).repeat_interleave(asked.heads // asked.kv_heads, -3)
+    picked = key.to(precise).repeat_interleave(question.heads // question.kv_heads, -3)
     picked = picked.index_select(-2, source)
     if edge_key is not None:
         own = edge_key if edge is None else edge_key.index_select(-2, edge)

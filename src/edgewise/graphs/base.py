@@ -27,6 +27,7 @@ from edgewise.graphs.facts import (
     facts_of_reverse,
     facts_of_union,
 )
+from edgewise.graphs.open_sizes import has_open_sizes, holds
 
 __all__ = [
     "FAMILIES",
@@ -221,7 +222,7 @@ def how_to_wrap(value: object) -> str:
 def _check_same_size(word: str, a: Graph, b: Graph) -> None:
     for graph in (a, b):
         check_graph(f"{word}: each operand", graph)
-    if (a.num_targets, a.num_sources) != (b.num_targets, b.num_sources):
+    if holds(a.num_targets != b.num_targets) or holds(a.num_sources != b.num_sources):
         raise GraphError(
             f"{word}: both graphs must have the same sizes, got {a.num_targets} x "
             f"{a.num_sources} and {b.num_targets} x {b.num_sources} (targets x sources). "
@@ -298,6 +299,11 @@ class Difference(OfTwo):
         return f"({self.a!r} - {self.b!r})"
 
 
+def _are_same(a: Graph, b: Graph) -> bool:
+    """Whether two graphs are equal; False for open sizes, whose order would become a condition."""
+    return not (has_open_sizes(a) or has_open_sizes(b)) and a == b
+
+
 def is_simple(graph: Graph) -> bool:
     """Whether the facts prove that no edge occurs twice."""
     return not graph.may_repeat or graph.facts().simple
@@ -311,7 +317,7 @@ def union(a: Graph, b: Graph) -> Graph:
     (Window(4, left=1, right=0) | Window(4, left=0, right=1))
     """
     _check_same_size("union", a, b)
-    return a if a == b and is_simple(a) else Union(a, b)
+    return a if _are_same(a, b) and is_simple(a) else Union(a, b)
 
 
 def intersection(a: Graph, b: Graph) -> Graph:
@@ -322,7 +328,7 @@ def intersection(a: Graph, b: Graph) -> Graph:
     9
     """
     _check_same_size("intersection", a, b)
-    return a if a == b and is_simple(a) else Intersection(a, b)
+    return a if _are_same(a, b) and is_simple(a) else Intersection(a, b)
 
 
 def difference(a: Graph, b: Graph) -> Graph:

@@ -26,6 +26,7 @@ R = TypeVar("R")
 _RECENT: OrderedDict[Graph, dict[Hashable, Any]] = OrderedDict()
 _RECENT_SIZE = 16
 _LOCK = Lock()
+_NOTHING: dict[str, Any] = {}
 
 
 def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
@@ -47,7 +48,8 @@ def facts_of(graph: Graph) -> Facts:
 
 def recalled(graph: Graph, key: Hashable) -> Any:
     """The value that `recall` stored under a key; None without one, and nothing is computed."""
-    memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
+    # Callers may not have checked yet that it is a graph; a torch.fx.Proxy has every attribute.
+    memory: dict[Hashable, Any] | None = getattr(graph, "__dict__", _NOTHING).get("_memory")
     return None if memory is None else memory.get(key)
 
 

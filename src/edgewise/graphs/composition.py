@@ -13,6 +13,7 @@ from edgewise.graphs.blocks import Blocks
 from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts, facts_of_composition
 from edgewise.graphs.grid import Grid
+from edgewise.graphs.open_sizes import holds
 from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
 
 __all__ = ["Composition", "compose", "receptive_field"]
@@ -28,7 +29,7 @@ class Composition(Graph):
     inner: Graph
 
     def __post_init__(self) -> None:
-        if self.outer.num_sources != self.inner.num_targets:
+        if holds(self.outer.num_sources != self.inner.num_targets):
             raise GraphError(
                 f"compose: the sources of outer must be the targets of inner, got "
                 f"{self.outer.num_sources} and {self.inner.num_targets} nodes. Build both over "

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from edgewise.errors import GraphError
+from edgewise.graphs.open_sizes import holds
+from edgewise.shapes import is_shape_only
 
 __all__ = ["count", "counts"]
 
@@ -27,7 +29,7 @@ def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
             f"{owner}: {name} must be a whole number, got {value!r} "
             f"({type(value).__name__}). Pass an int."
         )
-    if number < minimum:
+    if holds(number < minimum):
         raise GraphError(
             f"{owner}: {name} must be at least {minimum}, got {number}. Pass a larger number."
         )
@@ -43,6 +45,13 @@ def _is_bool(value: object) -> bool:
 
 def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
     """Check that an argument lists whole numbers of at least zero."""
+    if isinstance(values, torch.Tensor) and (
+        torch.compiler.is_dynamo_compiling() or is_shape_only(values)
+    ):
+        raise GraphError(
+            f"{owner}: {name} must list whole numbers, got a tensor whose numbers cannot be read, "
+            f"on meta or inside traced code. Pass a list, or build the graph outside."
+        )
     listed: Any = values.tolist() if hasattr(values, "tolist") else values  # type: ignore[attr-defined]
     if not isinstance(listed, Iterable):
         raise GraphError(

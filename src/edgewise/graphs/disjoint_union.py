@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,12 +35,14 @@ class DisjointUnion(Graph):
     parts: tuple[Graph, ...]
 
     def __post_init__(self) -> None:
+        traced = torch.compiler.is_compiling()
         # Only in compiled code: the planner may build one while a plan is traced as a constant.
-        if torch.compiler.is_dynamo_compiling():
+        if torch.compiler.is_dynamo_compiling() and any(p.spec() is None for p in self.parts):
             raise GraphError(
-                "disjoint_union: cannot be built inside torch.compile unless all parts are "
-                "Complete. Build it outside, and pass it in or close over it."
+                "disjoint_union: cannot be built inside torch.compile of parts that hold tensors "
+                "or functions. Build it outside, and pass it in or close over it."
             )
+        object.__setattr__(self, "_traced", traced)
         totals = (sum(p.num_targets for p in self.parts), sum(p.num_sources for p in self.parts))
         object.__setattr__(self, "_totals", totals)
         object.__setattr__(self, "_holds_tensors", any(p.holds_tensors for p in self.parts))
@@ -77,9 +80,12 @@ class DisjointUnion(Graph):
     def children(self) -> tuple[Graph, ...]:
         return self.parts
 
-    def spec(self) -> None:
-        """None: thousands of parts are cheaper to keep as an object."""
-        return
+    def spec(self) -> tuple[Any, ...] | None:
+        """None unless built in traced code: thousands of parts are cheaper to keep as an object."""
+        if not self.__dict__["_traced"]:
+            return None
+        specs = tuple([part.spec() for part in self.parts])
+        return None if any(spec is None for spec in specs) else ("DisjointUnion", ("parts", specs))
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         if self.joined is not None:

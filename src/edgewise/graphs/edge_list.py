@@ -16,6 +16,7 @@ from edgewise.graphs.base import Graph
 from edgewise.graphs.cache import lasting
 from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts
+from edgewise.shapes import is_shape_only
 
 __all__ = ["EdgeList"]
 
@@ -268,11 +269,16 @@ def _rebuilt(edge_index: Tensor, num_targets: int, num_sources: int) -> EdgeList
 
 def _checked_edges(edge_index: object) -> Tensor:
     edges = edge_index if isinstance(edge_index, Tensor) else _as_tensor(edge_index)
-    if edges.is_meta or edges.layout != torch.strided:
-        kind = "without data (device meta)" if edges.is_meta else f"of layout {edges.layout}"
+    if is_shape_only(edges):
+        kind = "device meta" if edges.is_meta else "a fake tensor, as in torch.export"
         raise GraphError(
-            f"EdgeList: edge_index must be a dense tensor with data, got a tensor {kind}. "
-            f"Pass the indices [2, E] of the edges."
+            f"EdgeList: edge_index must be a dense tensor with data, got a tensor without data "
+            f"({kind}). Build the graph outside of it, from the indices [2, E] of the edges."
+        )
+    if edges.layout != torch.strided:
+        raise GraphError(
+            f"EdgeList: edge_index must be a dense tensor with data, got a tensor of layout "
+            f"{edges.layout}. Pass the indices [2, E] of the edges."
         )
     if edges.ndim != 2 or edges.shape[0] != 2:
         raise GraphError(

@@ -12,6 +12,7 @@ from edgewise.errors import GraphError
 from edgewise.graphs.base import Graph
 from edgewise.graphs.counts import count, counts
 from edgewise.graphs.facts import Facts
+from edgewise.graphs.open_sizes import holds, is_open
 
 __all__ = ["Hubs"]
 
@@ -47,12 +48,15 @@ class Hubs(Graph, parsed=True):
 
     def __post_init__(self) -> None:
         N = count("Hubs", "num_targets", self.num_targets)
-        hubs = tuple(sorted(set(counts("Hubs", "hubs", self.hubs))))
-        if hubs and hubs[-1] >= N:
-            raise GraphError(
-                f"Hubs: hubs must be below num_targets={N}, got {hubs[-1]}. "
-                f"Number the nodes from 0, or raise num_targets."
-            )
+        hubs = counts("Hubs", "hubs", self.hubs)
+        if not is_open(hubs):  # open sizes have no order; where the graph is built again, they have
+            hubs = tuple(sorted(set(hubs)))
+        for hub in hubs[-1:] if not is_open(hubs) else hubs:
+            if holds(hub >= N):
+                raise GraphError(
+                    f"Hubs: hubs must be below num_targets={N}, got {hub}. "
+                    f"Number the nodes from 0, or raise num_targets."
+                )
         object.__setattr__(self, "num_targets", N)
         object.__setattr__(self, "hubs", hubs)
 

@@ -129,6 +129,8 @@ def _value(node: ast.expr, text: _Expression, depth: int) -> Any:
             return -_value(node.operand, text, depth + 1)
         case ast.Name(name) if name in text.names:
             return _number(text.names[name])
+        case ast.UnaryOp(ast.USub(), operand) if text.names:
+            return _calculated(ast.Sub, 0, _whole(operand, text, depth))
         case ast.BinOp(left, sign, right) if type(sign) in _OPERATORS or (
             text.names and type(sign) in _ARITHMETIC
         ):
@@ -148,12 +150,34 @@ def _value(node: ast.expr, text: _Expression, depth: int) -> Any:
             named = {str(k.arg): _value(k.value, text, depth + 1) for k in keywords}
             return _called(name, call, positional, named)
         case _:
-            pass
+            raise _refused(node, text)
+
+
+def _refused(node: ast.expr, text: _Expression) -> GraphError:
+    """The error for a part of the expression that stands for nothing."""
     got = ast.get_source_segment(text.written, node) or ""
-    raise GraphError(
-        f"read_graph: the text must be made of graphs, whole numbers, lists and the signs | & -, "
-        f"got {_cut(got)}. Write it the way graphs print, like {_EXAMPLE}."
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return GraphError(
+            f"read_graph: ** must stand between two whole numbers that are written out, got "
+            f"{_cut(got)}. Write a product, like n * n, or the number."
+        )
+    calculated = ", which may be calculated by + - * // %, min and max" if text.names else ""
+    return GraphError(
+        f"read_graph: the text must be made of graphs, whole numbers{calculated}, lists and the "
+        f"signs | & -, got {_cut(got)}. Write it the way graphs print, like {_EXAMPLE}."
     )
+
+
+def _whole(node: ast.expr, text: _Expression, depth: int) -> int:
+    """The whole number behind a minus sign."""
+    value = _value(node, text, depth + 1)
+    if not _is_whole(value):
+        got = _cut(ast.get_source_segment(text.written, node) or "")
+        raise GraphError(
+            f"read_graph: a minus sign must stand before a whole number, got -{got}. Join graphs "
+            f"by |, & or -."
+        )
+    return value
 
 
 def _number(value: Any) -> Any:

@@ -34,7 +34,8 @@ class Predicate(Graph):
         num_sources: Columns ``S``; as many as targets when left out.
 
     Raises:
-        GraphError: the function returns something that is not a bool tensor of the right shape.
+        GraphError: the function returns something that is not a bool tensor of the right shape, or
+            the graph is built in compiled code.
 
     Complexity: O(T * S) to lower.
 
@@ -49,6 +50,11 @@ class Predicate(Graph):
     num_sources: int = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            raise GraphError(
+                "Predicate: cannot be built inside torch.compile, because it holds a function. "
+                "Build it outside, and pass it in or close over it."
+            )
         if not callable(self.function):
             raise GraphError(
                 f"Predicate: function must be callable, got {type(self.function).__name__}. "

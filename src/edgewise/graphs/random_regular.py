@@ -14,6 +14,7 @@ from edgewise.errors import GraphError
 from edgewise.graphs.base import Graph
 from edgewise.graphs.counts import count
 from edgewise.graphs.facts import Facts
+from edgewise.graphs.open_sizes import holds
 
 __all__ = ["RandomRegular"]
 
@@ -60,12 +61,12 @@ class RandomRegular(Graph, parsed=True):
         N = count("RandomRegular", "num_targets", self.num_targets)
         degree = count("RandomRegular", "degree", self.degree)
         seed = count("RandomRegular", "seed", self.seed)
-        if degree and degree >= N:
+        if holds(degree >= N) and degree:
             raise GraphError(
                 f"RandomRegular: degree must be below num_targets={N}, got {degree}. "
                 f"Use Complete({N}) for a graph in which everyone reads everyone."
             )
-        if N * degree % 2:
+        if holds(N * degree % 2 == 1):
             raise GraphError(
                 f"RandomRegular: num_targets * degree must be even, got {N} * "
                 f"{degree}. Add one to the degree or drop a node."

@@ -12,6 +12,7 @@ from edgewise.graphs.base import Graph
 from edgewise.graphs.counts import count
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.facts import Facts, band_pairs, causal_pairs
+from edgewise.graphs.open_sizes import holds
 
 __all__ = ["Causal", "Complete", "Dilated", "PrefixCausal", "SelfLoops", "Window"]
 
@@ -293,7 +294,7 @@ class PrefixCausal(Graph, parsed=True):
     def __post_init__(self) -> None:
         N = count("PrefixCausal", "num_targets", self.num_targets)
         prefix = count("PrefixCausal", "prefix", self.prefix)
-        if prefix > N:
+        if holds(prefix > N):
             raise GraphError(
                 f"PrefixCausal: prefix must be at most num_targets={N}, "
                 f"got {prefix}. Use Complete({N}) if everyone reads everyone."

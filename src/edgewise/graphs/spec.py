@@ -27,8 +27,16 @@ def graph_from(spec: tuple[Any, ...]) -> Graph:
             f"graph_from: family must be one of {', '.join(FAMILIES)}, got {name!r}. "
             f"Pass what Graph.spec() returned."
         )
-    values = {field: graph_from(value) if _is_spec(value) else value for field, value in items}
+    values = {field: _value(value) for field, value in items}
     return FAMILIES[name](**values)
+
+
+def _value(value: Any) -> Any:
+    """A field of a graph: another graph, several, or plain numbers."""
+    if _is_spec(value):
+        return graph_from(value)
+    several = isinstance(value, tuple) and any(_is_spec(item) for item in value)
+    return tuple(graph_from(item) for item in value) if several else value
 
 
 def _is_spec(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edgewise.graphs import Difference, Dilated, Facts, Graph, Intersection, Union, recall
+from edgewise.graphs import Difference, Dilated, Facts, Graph, Intersection, Union, facts_of, recall
 from edgewise.graphs.facts import band_pairs
 
 __all__ = ["Band", "band"]
@@ -83,7 +83,7 @@ def _band(graph: Graph) -> Band | None:
         left, right = graph.reach
         N, step = graph.num_targets, graph.dilation
         return Band(N, N, -left * step, right * step, step)
-    facts: Facts = recall(graph, "facts", graph.facts)
+    facts: Facts = facts_of(graph)
     T, S, first, last = facts.num_targets, facts.num_sources, -facts.left, facts.right
     # No simple graph has more edges between two diagonals than there are pairs.
     full = facts.simple and facts.exact_edges and facts.max_edges == band_pairs(T, S, first, last)

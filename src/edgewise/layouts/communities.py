@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs import EdgeList, Facts, Graph, recall
+from edgewise.graphs import EdgeList, Facts, Graph, facts_of, recall
 from edgewise.layouts.edges import edges
 from edgewise.layouts.lower import csr
 
@@ -96,7 +96,7 @@ def transitivity(graph: Graph) -> float:
         >>> transitivity(Complete(64)) > 0.99
         True
     """
-    facts: Facts = recall(graph, "facts", graph.facts)
+    facts: Facts = facts_of(graph)
     rows = csr(graph, "cpu")
     if facts.num_targets != facts.num_sources or not rows.num_edges:
         return 0.0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.graphs.base import Difference, Graph, Intersection, Reverse, Union, check_graph
-from edgewise.graphs.cache import recall
+from edgewise.graphs.cache import facts_of, recall
 from edgewise.graphs.composition import Composition
 from edgewise.graphs.disjoint_union import DisjointUnion
 from edgewise.graphs.edge_list import EdgeList
@@ -63,7 +63,7 @@ def num_edges(graph: Graph) -> int:
     >>> num_edges(Causal(4))
     10
     """
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     return facts.max_edges if facts.exact_edges else edges(graph).num_edges
 
 

@@ -9,7 +9,16 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from edgewise.graphs import Causal, Complete, DisjointUnion, Facts, Graph, Intersection, recall
+from edgewise.graphs import (
+    Causal,
+    Complete,
+    DisjointUnion,
+    Facts,
+    Graph,
+    Intersection,
+    facts_of,
+    recall,
+)
 from edgewise.graphs.cuts import Cuts
 
 __all__ = ["Ragged", "ragged"]
@@ -90,7 +99,7 @@ def ragged(graph: Graph) -> Ragged | None:
 
     Complexity: O(blocks).
     """
-    return recall(graph, "ragged", lambda: _ragged(graph, recall(graph, "facts", graph.facts)))
+    return recall(graph, "ragged", lambda: _ragged(graph, facts_of(graph)))
 
 
 def _ragged(graph: Graph, facts: Facts) -> Ragged | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs import EdgeList, Graph, recall
+from edgewise.graphs import EdgeList, Graph, facts_of, recall, recalled
 from edgewise.layouts.edges import edges
 from edgewise.layouts.lower import csr
 from edgewise.layouts.progression import Progression, progression
@@ -116,9 +116,9 @@ def fill_of_clusters(graph: Graph, size: int = 64) -> TileFill | None:
     tiles. A tile holds no more edges than its rows have, so few edges a row, or a column, fill
     none: the facts exclude molecules, meshes and citations.
     """
-    if not isinstance(graph, EdgeList) and "edges" not in graph.__dict__.get("_memory", {}):
+    if not isinstance(graph, EdgeList) and recalled(graph, "edges") is None:
         return None
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     sides = (
         (facts.num_targets, facts.min_in_degree, facts.max_in_degree),
         (facts.num_sources, facts.min_out_degree, facts.max_out_degree),
@@ -158,7 +158,7 @@ def split_by_fill(
         >>> leftovers
         EdgeList([[2, 1], [1, 2]], num_nodes=4)
     """
-    if not recall(graph, "facts", graph.facts).simple:
+    if not facts_of(graph).simple:
         return None
     tiles = tile_fill(graph, rows, columns)
     dense = tiles.fill >= fill
@@ -201,14 +201,13 @@ def _finer(graph: Graph, rows: int, columns: int) -> TileFill | None:
     """Cached tiles of half the size, if any: four of them make a tile of this size."""
     if rows % 2 or columns % 2:
         return None
-    memory: dict[object, TileFill] = graph.__dict__.get("_memory", {})
-    return memory.get(("tile fill", rows // 2, columns // 2))
+    return recalled(graph, ("tile fill", rows // 2, columns // 2))
 
 
 def _key_of_each_edge(graph: Graph, grid: TileFill) -> Tensor:
     all_edges = edges(graph, "cpu")
     target, source = all_edges.target, all_edges.source
-    if graph.may_repeat and not recall(graph, "facts", graph.facts).simple:
+    if graph.may_repeat and not facts_of(graph).simple:
         S = graph.num_sources
         pairs = torch.unique(target * S + source)
         target, source = _over(pairs, S), pairs % S

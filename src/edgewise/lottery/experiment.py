@@ -34,7 +34,8 @@ __all__ = [
     "save_constants",
 ]
 
-_FOR_PRICES = 0.7  # share of the time; the rest is for the map
+_FOR_PRICES = 0.7  # share of the time
+_FOR_MAP = 0.25  # the rest is for measuring some trials once more
 _LEAST = 0.01  # seconds for a backend, however late it is
 _TWICE = 16  # trials that are measured twice, for the noise of the times
 
@@ -165,22 +166,28 @@ class Lottery:
         observer.started(len(self.trials) + len(map_trials), kept)
         start = time.monotonic()
         with threads_set(1):
-            for batch, share in ((self.trials, _FOR_PRICES), (map_trials, 1.0)):
+            for batch, share in ((self.trials, _FOR_PRICES), (map_trials, _FOR_PRICES + _FOR_MAP)):
                 deadline = start + share * self.extent.seconds
                 for index, trial in enumerate(batch):
                     self._measure(trial, (deadline - time.monotonic()) / (len(batch) - index))
                     observer.measured(trial.name)
-            quality = self._quality()
+            quality = self._quality(start + self.extent.seconds)
         return self._findings([*self.trials, *map_trials], quality)
 
-    def _quality(self) -> Quality:
-        """Share of trials that were measured, and ratios of times that are measured twice."""
+    def _quality(self, deadline: float) -> Quality:
+        """Share of trials that were measured, and ratios of times that are measured twice.
+
+        Args:
+            deadline: Time after which no trial is measured again; in seconds of `time.monotonic`.
+        """
         done = [trial for trial in self.trials if trial.name in self.journal.times]
         quality = Quality(len(done), len(self.trials))
         if not quality.covers:
             return quality
         ratios: list[float] = []
         for trial in done[:: max(1, len(done) // _TWICE)]:
+            if time.monotonic() >= deadline:
+                break
             first, pace = self.journal.times[trial.name], self.extent.pace
             names = [each.backend for each in self._timed(trial)]
             again = timed(trial, [name for name in names if first[name] <= pace.longest], pace)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["as_text", "available_memory", "free_memory", "peak_memory"]
+__all__ = ["as_text", "available_memory", "free_memory", "memory_errors_as", "peak_memory"]
 
 _UNKNOWN = 4 << 30  # bytes, if the system does not report it
 _PAGE = 4096
 _CGROUP = Path("/sys/fs/cgroup")
+_NO_MEMORY = ("CPUAllocator", "alloc_cpu", "allocate memory", "not enough memory")  # of torch
 _CACHED = ("active_file ", "inactive_file ")
 
 
@@ -43,6 +45,22 @@ def available_memory() -> int:
     (``ulimit -v``) and the limit of its control group (as containers have it) leave.
     """
     return max(0, min(free_memory(torch.device("cpu")), _left_of_limit(), _left_of_group()))
+
+
+@contextmanager
+def memory_errors_as(sentence: Callable[[], Exception]) -> Generator[None]:
+    """Replace what numpy and torch raise where memory ends by another error.
+
+    Args:
+        sentence: Makes the error, when memory has ended.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_memory and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        raise sentence() from error
 
 
 def _left_of_limit() -> int:

@@ -24,7 +24,7 @@ def check_threads(threads: int | None) -> None:
     if threads is None:
         return
     if threads < 1:
-        raise ArgumentError(f"threads must be at least 1, got {threads}.")
+        raise ArgumentError(f"threads must be at least 1, got {threads}. Leave it out.")
     cores = os.cpu_count() or 1
     if threads > _THREADS_PER_CORE * cores:
         raise ArgumentError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgewise.atomic_file import replacing
 from edgewise.errors import DataError
 from edgewise.optional_packages import require
+from edgewise.shapes import is_shape_only
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -120,7 +121,7 @@ def _tensors(owner: str, model: nn.Module) -> list[tuple[list[str], Tensor]]:
                 f"{owner}: {name} is not a tensor but {type(tensor).__name__}, which the file "
                 f"cannot hold. Keep it in the settings of the model."
             )
-        if tensor.is_meta:
+        if is_shape_only(tensor):
             raise DataError(
                 f"{owner}: {name} is on the meta device and has no memory. Move the model with "
                 f"model.to_empty(device='cpu') first."

@@ -7,10 +7,12 @@ from collections.abc import Collection
 from torch import Tensor
 
 from edgewise.errors import ArgumentError, ShapeError
-from edgewise.functional.planned import num_edges_of
 from edgewise.graphs import Graph
+from edgewise.graphs.base import check_graph
 from edgewise.ops.bias import check_per_edge
 from edgewise.ops.tracing import looked_into
+from edgewise.planning.compiled import num_edges_of
+from edgewise.shapes import FLOATING, is_shape_only
 
 __all__ = [
     "can_be_checked",
@@ -78,12 +80,17 @@ def can_be_checked(tensor: Tensor) -> bool:
     >>> can_be_checked(torch.arange(3)), can_be_checked(torch.arange(3, device="meta"))
     (True, False)
     """
-    return tensor.numel() > 0 and not tensor.is_meta and not looked_into((tensor,))
+    return tensor.numel() > 0 and not looked_into((tensor,)) and not is_shape_only(tensor)
 
 
 def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:
     """Check that ``x`` is ``[*batch, nodes, dim]``; ``size`` is the argument that said ``dim``."""
     check_tensor(owner, name, x)
+    if x.dtype not in FLOATING:
+        raise ArgumentError(
+            f"{owner}: {name} must be float64, float32, bfloat16 or float16, got {x.dtype}. "
+            f"Convert it with {name}.{'real' if x.is_complex() else 'float()'}."
+        )
     if x.ndim < 2:
         raise ShapeError(
             f"{owner}: {name} must have shape [*batch, nodes, {dim}], got {list(x.shape)}. "
@@ -123,6 +130,7 @@ def check_edges(owner: str, edge: Tensor, x: Tensor, graph: Graph) -> None:
 
 def check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
     """Check that there is one row for each target."""
+    check_graph(f"{owner}: graph", graph)
     if x.shape[-2] != graph.num_targets:
         raise ShapeError(
             f"{owner}: x has {x.shape[-2]} nodes but graph has {graph.num_targets} targets "
@@ -133,6 +141,7 @@ def check_nodes(owner: str, x: Tensor, graph: Graph) -> None:
 
 def check_square(owner: str, graph: Graph, instead: str) -> None:
     """Check that targets and sources are the same nodes; ``instead`` is the cure."""
+    check_graph(f"{owner}: graph", graph)
     if graph.num_targets != graph.num_sources:
         raise ShapeError(
             f"{owner}: the graph must be square, got {graph.num_targets} targets and "

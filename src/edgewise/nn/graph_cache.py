@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from edgewise.functional.planned import portable, real_graph
 from edgewise.graphs import Graph, recall
+from edgewise.planning.compiled import compiled_constant
 
 __all__ = ["remembered"]
 
 R = TypeVar("R")
-
-# What compiled code refers to, as attributes, because that is what a tracer can guard one by one.
-_COMPILED = SimpleNamespace()
 
 
 def remembered(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
@@ -39,9 +35,8 @@ def remembered(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
         9
     """
     if torch.compiler.is_compiling():
-        name = _compiled_name(compute, portable(graph), *(_plain(item) for item in given))
-        return getattr(_COMPILED, name)
-    found = _recalled(compute, graph, *given)
+        return compiled_constant(_recalled, graph, compute, *given)
+    found = _recalled(graph, compute, *given)
     return found if not torch._C._len_torch_dispatch_stack() else _in_mode(found)  # pyright: ignore
 
 
@@ -63,30 +58,6 @@ def _faked(found: Any, mode: Any) -> Any:
     return replace(found, **parts)
 
 
-def _recalled(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
+def _recalled(graph: Graph, compute: Callable[..., R], *given: Any) -> R:
     key = (compute.__module__, compute.__qualname__, *given)
     return recall(graph, key, lambda: compute(graph, *given))
-
-
-def _plain(item: Any) -> Any:
-    """What a tracer can hold; a graph with tensors stays an argument by itself."""
-    if not isinstance(item, Graph):
-        return item
-    held = portable(item)
-    return held if isinstance(held, Graph) else ("graph", held)
-
-
-def _compiled_name(compute: Callable[..., Any], graph: Any, *given: Any) -> str:
-    """Work it out while tracing, and return the attribute of `_COMPILED` that holds it."""
-    found = _recalled(compute, real_graph(graph), *(_unplain(item) for item in given))
-    name = f"found_{id(found)}"
-    setattr(_COMPILED, name, found)
-    return name
-
-
-def _unplain(item: Any) -> Any:
-    return real_graph(item[1]) if isinstance(item, tuple) and item[:1] == ("graph",) else item
-
-
-# What torch.compiler.assume_constant_result sets, without importing the compiler.
-_compiled_name._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -19,9 +19,11 @@ have no gradient, and reading it would wait for the device.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ __all__ = ["Additive", "Dot", "GATv2", "Score"]
 
 _LARGEST = torch.finfo(torch.float32).max
 _SMALLEST = torch.finfo(torch.float32).tiny
-_LARGEST_CAP = 1e30  # a gradient is multiplied by it before it is divided by it
+_LARGEST_FACTOR = 1e30  # of a cap or a slope: numbers and gradients are multiplied by it
 _LEARNED = "Multiply query by a learned scale instead, or take its .item()."
 
 
@@ -44,13 +46,26 @@ def _number(owner: str, name: str, value: object, cure: str) -> float:
         ArgumentError: it is none, or none that float32 can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
+        cure = cure if hasattr(value, "item") else "Pass a float, such as 0.5."
         raise ArgumentError(f"{owner}: {name} must be a number, got {type(value).__name__}. {cure}")
-    if not -_LARGEST <= float(value) <= _LARGEST:
+    number: Any = value
+    if not -_LARGEST <= number <= _LARGEST:  # before it is a float: an int may be too large for one
         raise ArgumentError(
-            f"{owner}: {name} must be a finite number of float32, got {value}. "
+            f"{owner}: {name} must be a finite number of float32, got {reprlib.repr(value)}. "
             f"Pass one between {-_LARGEST:.2g} and {_LARGEST:.2g}."
         )
-    return float(value)
+    return float(number)
+
+
+def _slope(owner: str, value: object) -> float:
+    """The slope of a LeakyReLU as a number; errors are those of `_number`."""
+    slope = _number(owner, "slope", value, "Take its .item().")
+    if abs(slope) > _LARGEST_FACTOR:
+        raise ArgumentError(
+            f"{owner}: slope must lie between {-_LARGEST_FACTOR:.2g} and "
+            f"{_LARGEST_FACTOR:.2g}, got {value}. Pass a smaller one, such as 0.2."
+        )
+    return slope
 
 
 def _set(score: Score, name: str, value: float) -> None:
@@ -108,9 +123,9 @@ class Dot(Score):
             _set(self, "scale", _number("Dot", "scale", self.scale, _LEARNED))
         if self.softcap is not None:
             cap = _number("Dot", "softcap", self.softcap, "Take its .item().")
-            if not _SMALLEST <= cap <= _LARGEST_CAP:
+            if not _SMALLEST <= cap <= _LARGEST_FACTOR:
                 raise ArgumentError(
-                    f"Dot: softcap must lie between {_SMALLEST:.2g} and {_LARGEST_CAP:.2g}, got "
+                    f"Dot: softcap must lie between {_SMALLEST:.2g} and {_LARGEST_FACTOR:.2g}, got "
                     f"{self.softcap}. Leave it out for no limit."
                 )
             _set(self, "softcap", cap)
@@ -140,10 +155,10 @@ class Additive(Score):
     the ``c_ij``.
 
     Args:
-        slope: Slope of the LeakyReLU for negative numbers: any number.
+        slope: Slope of the LeakyReLU for negative numbers: at most 1e30, of any sign.
 
     Raises:
-        ArgumentError: ``slope`` is no finite number of float32.
+        ArgumentError: ``slope`` is no number, or a larger one.
 
     References:
         Velickovic et al. Graph Attention Networks. 2018, arXiv:1710.10903, equation 3.
@@ -152,7 +167,7 @@ class Additive(Score):
     slope: float = 0.2
 
     def __post_init__(self) -> None:
-        _set(self, "slope", _number("Additive", "slope", self.slope, "Take its .item()."))
+        _set(self, "slope", _slope("Additive", self.slope))
 
     @property
     def key_dim(self) -> int | None:
@@ -173,10 +188,10 @@ class GATv2(Score):
 
     Args:
         weight: The vector ``a`` of each head: ``[H, D]``; it receives gradients.
-        slope: Slope of the LeakyReLU for negative numbers: any number.
+        slope: Slope of the LeakyReLU for negative numbers: at most 1e30, of any sign.
 
     Raises:
-        ArgumentError: ``slope`` is no finite number of float32.
+        ArgumentError: ``slope`` is no number, or a larger one.
 
     References:
         Brody, Alon, Yahav. How Attentive are Graph Attention Networks? 2021, arXiv:2105.14491,
@@ -187,7 +202,7 @@ class GATv2(Score):
     slope: float = 0.2
 
     def __post_init__(self) -> None:
-        _set(self, "slope", _number("GATv2", "slope", self.slope, "Take its .item()."))
+        _set(self, "slope", _slope("GATv2", self.slope))
 
     @property
     def vector(self) -> Tensor | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ def finite(lse: Tensor) -> Tensor:
     return lse.masked_fill(lse == -torch.inf, 0.0)
 
 
-def merge(states: Sequence[AttentionState]) -> AttentionState:
+def merge(states: Iterable[AttentionState]) -> AttentionState:
     r"""Attention over edge-disjoint graphs, from the attention over each: exact.
 
     .. math::  \mathrm{attend}(G + H) = \mathrm{merge}(\mathrm{attend}(G), \mathrm{attend}(H))
@@ -52,10 +53,10 @@ def merge(states: Sequence[AttentionState]) -> AttentionState:
     Wrong when an edge is in both graphs. Differentiable, twice too.
 
     Args:
-        states: At least one state, all of the same shape.
+        states: At least one state, all of the same shape, dtype and device.
 
     Raises:
-        ArgumentError: there is no state.
+        ArgumentError: there is no state, something else, or states of two dtypes or devices.
         ShapeError: the states differ in shape.
 
     Complexity: O(T * Dv) for each state.
@@ -64,18 +65,41 @@ def merge(states: Sequence[AttentionState]) -> AttentionState:
         Milakov, Gimelshein. Online normalizer calculation for softmax. 2018, arXiv:1805.02867;
         Ye et al. FlashInfer. 2025, arXiv:2501.01005, section 2 ("attention state").
     """
-    if not states:
+    listed = _listed(states)
+    if not listed:
         raise ArgumentError(
             "merge: states must hold at least one AttentionState, got none. "
             "Pass a list of attention_state() results."
         )
-    shapes = {(tuple(state.out.shape), tuple(state.lse.shape)) for state in states}
+    shapes = {(tuple(state.out.shape), tuple(state.lse.shape)) for state in listed}
     if len(shapes) > 1:
         raise ShapeError(
             f"merge: all states must have one shape, got {' and '.join(map(str, sorted(shapes)))} "
             f"(out, lse). Merge attention over graphs of the same targets."
         )
-    return reduce(_merge_two, states)
+    first = listed[0].out
+    for state in listed:
+        if state.out.dtype != first.dtype or state.out.device != first.device:
+            raise ArgumentError(
+                f"merge: all states must have one dtype and device, got {first.dtype} on "
+                f"{first.device} and {state.out.dtype} on {state.out.device}. Compute them from "
+                f"tensors that are alike."
+            )
+    return reduce(_merge_two, listed)
+
+
+def _listed(states: Any) -> list[AttentionState]:
+    """The states as a list; refuses what is none."""
+    is_one = not hasattr(states, "__iter__")
+    listed: list[Any] = [states] if is_one else list(states)
+    for each in listed:
+        if is_one or not isinstance(each, AttentionState):
+            kind = type(each).__name__
+            raise ArgumentError(
+                f"merge: states must be a list of AttentionState, got {kind}. Pass a list of "
+                f"attention_state() results."
+            )
+    return listed
 
 
 def _merge_two(a: AttentionState, b: AttentionState) -> AttentionState:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import Parameter
 
+from edgewise.shapes import is_shape_only
+
 __all__ = ["blank", "has_numbers"]
 
 
@@ -26,10 +28,11 @@ def has_numbers(tensor: Tensor) -> bool:
         return False
     if type(tensor) in (Tensor, Parameter) or torch.compiler.is_compiling():
         return True
-    from torch._subclasses import FakeTensor  # loads what nobody else needs
-    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+    if not is_shape_only(tensor):
+        return True
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode  # loads what nobody else needs
 
-    return not isinstance(tensor, FakeTensor) or get_proxy_mode() is not None
+    return get_proxy_mode() is not None
 
 
 def blank(

@@ -11,9 +11,11 @@ from torch import Tensor
 from edgewise.measure.memory import as_text, free_memory
 from edgewise.measure.timing import seconds_of
 from edgewise.ops.inputs import Inputs
+from edgewise.planning.explain import Explanation
 from edgewise.planning.plan import Plan
+from edgewise.planning.planner import Decision
 
-__all__ = ["measured", "not_run"]
+__all__ = ["analyzed", "measured", "not_run"]
 
 _SECONDS = 0.2  # for each plan; a slower plan runs twice
 _FEWEST = 2
@@ -22,6 +24,14 @@ _ONCE = 10.0  # seconds; a plan whose first run took longer is not run again
 _FAR, _LONG = 10.0, 1.0  # estimated at so many times the choice, and so many seconds: not run
 
 _log = logging.getLogger(__name__)
+
+
+def analyzed(decision: Decision[Plan], inputs: Inputs) -> Explanation:
+    """The explanation of a decision, with what its plans took on these tensors."""
+    plans = (decision.plan, *decision.dearer)
+    reasons = not_run(plans)
+    times = iter(measured([p for p, why in zip(plans, reasons, strict=True) if not why], inputs))
+    return Explanation(decision, tuple(None if why else next(times) for why in reasons), reasons)
 
 
 def not_run(plans: Sequence[Plan]) -> tuple[str, ...]:
@@ -74,7 +84,7 @@ def _job(plan: Plan, inputs: Inputs) -> Callable[[], object]:
 
         def forward() -> Tensor:
             with torch.no_grad():
-                return plan.attend(inputs)
+                return plan.prepared.attend(inputs)
 
         return forward
 
@@ -82,7 +92,7 @@ def _job(plan: Plan, inputs: Inputs) -> Callable[[], object]:
         leaves = inputs.leaves()
         wanted = [tensor for tensor in leaves.tensors().values() if tensor.requires_grad]
         with torch.enable_grad():
-            out = plan.attend(leaves)
+            out = plan.prepared.attend(leaves)
         return torch.autograd.grad(out, wanted, torch.ones_like(out), allow_unused=True)
 
     return training

@@ -14,50 +14,71 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from edgewise.graphs import Graph, Predicate, graph_from, recall
-from edgewise.graphs.cache import lasting
+from edgewise.graphs import Graph, Predicate, graph_from
 from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.ops.tracing import looked_into
-from edgewise.planning.plan import Plan, Run
+from edgewise.planning.plan import AggregatePlan, Plan, Run
 from edgewise.planning.planner import exact
-from edgewise.problem import AttentionProblem, Problem
+from edgewise.planning.prepared import FastPath, Prepared, PreparedAggregate
+from edgewise.problem import AggregateProblem, AttentionProblem, AttentionSignature
 
-__all__ = ["Checked", "checked"]
+__all__ = ["Checked", "CheckedAggregate", "ExactPlan", "checked", "checked_aggregate"]
+
+P = TypeVar("P", AttentionProblem, AggregateProblem)
 
 _PAIRS = 1 << 26  # of a piece, where no exact plan fits into memory as a whole
 
 
-def checked(plan: Plan, graph: Graph) -> Plan:
-    """The plan itself, or checked, if ``"auto"`` chose it and it may spread a NaN.
+def checked(plan: Plan, graph: Graph) -> Prepared:
+    """What runs a plan: checked, if ``"auto"`` chose it and it may spread a NaN.
 
     Args:
-        plan: Of a question about the graph.
-        graph: What the exact plan is made of, when it is needed.
+        plan: Of a call on the graph.
+        graph: As the caller holds it; the exact plan is made of it when it is needed.
     """
-    if not (plan.chosen and plan.spreads) or plan.problem.device.type != "cpu":
-        return plan
-    checks = Checks(first_tells=_query_tells(plan.problem, graph))
-    return Checked(plan.problem, plan.seconds, plan.memory, plan, _link(graph), checks)
+    if not _is_checked(plan):
+        return plan.prepared
+    problem = plan.problem
+    return Checked(
+        problem.signature,
+        plan.prepared,
+        ExactPlan(problem, graph),
+        Checks(first_tells=_query_tells(problem)),
+        # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
+        # a row are minus infinity.
+        hides=not isinstance(plan, Run) or plan.hides,
+    )
 
 
-def _query_tells(problem: Problem, graph: Graph) -> bool:
+def checked_aggregate(plan: AggregatePlan, graph: Graph) -> PreparedAggregate | CheckedAggregate:
+    """What runs a plan of a sum: checked, if ``"auto"`` chose it; arguments as of `checked`."""
+    if not _is_checked(plan):
+        return plan.prepared
+    return CheckedAggregate(
+        plan.prepared, ExactPlan(plan.problem, graph), Checks(first_tells=False)
+    )
+
+
+def _is_checked(plan: Plan | AggregatePlan) -> bool:
+    return plan.chosen and plan.spreads and plan.problem.device.type == "cpu"
+
+
+def _query_tells(problem: AttentionProblem) -> bool:
     """Whether a gradient that is not finite always shows in that of the query.
 
     It does where every target reads something: what is sent back to a row is multiplied with all
     values and keys that a tile holds, and the products are added up in the row of the query.
     """
-    if not isinstance(problem, AttentionProblem) or problem.bias is not None:
-        return False
-    return recall(graph, "facts", graph.facts).min_in_degree > 0
+    return problem.bias is None and problem.facts.min_in_degree > 0
 
 
 def _link(graph: Graph) -> Callable[[], Graph | None]:
@@ -68,21 +89,53 @@ def _link(graph: Graph) -> Callable[[], Graph | None]:
     return (lambda: graph) if spec is None else partial(graph_from, spec)
 
 
-Attention = Callable[[Plan, Inputs], tuple[Tensor, ...]]
+Compute = Callable[[Prepared, Inputs], tuple[Tensor, ...]]
 
 
-def _output_of(plan: Plan, inputs: Inputs) -> tuple[Tensor, ...]:
-    return (plan.attend(inputs),)
+def _output_of(prepared: Prepared, inputs: Inputs) -> tuple[Tensor, ...]:
+    return (prepared.attend(inputs),)
 
 
-def _state_of(plan: Plan, inputs: Inputs) -> tuple[Tensor, ...]:
-    state = plan.forward(inputs)
+def _state_of(prepared: Prepared, inputs: Inputs) -> tuple[Tensor, ...]:
+    state = prepared.forward(inputs)
     return state.out, state.lse
 
 
-def _sum_of(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    assert isinstance(plan, Run), "sums are not split"
-    return (plan.aggregate(tensors[0], tensors[1] if len(tensors) > 1 else None),)
+class ExactPlan(Generic[P]):
+    """The cheapest plan that keeps a NaN to the rows that read it, made when it is first needed.
+
+    It holds no graph, only what finds the graph again.
+
+    Args:
+        problem: What is planned.
+        graph: Its graph as the caller holds it.
+    """
+
+    def __init__(self, problem: P, graph: Graph) -> None:
+        self._signature = problem.signature
+        self._link = _link(graph)
+        self._prepared: list[Any] = []  # what runs the plan, or None if none may run, once known
+
+    def held(self) -> Graph | None:
+        """The graph, if it has to be kept until a backward pass; else it can be made again."""
+        return self._link() if isinstance(self._link, weakref.ref) else None
+
+    def prepared(self, held: Graph | None) -> Any:
+        """What runs the plan; None if no exact plan fits into memory.
+
+        Args:
+            held: What `held` returned while the caller held the graph.
+        """
+        if not self._prepared:
+            plan = exact(self.problem(held))
+            self._prepared.append(None if plan is None else plan.prepared)
+        return self._prepared[0]
+
+    def problem(self, held: Graph | None) -> P:
+        """What is planned; arguments as of `prepared`."""
+        graph = self._link() if held is None else held
+        assert graph is not None, "whoever calls a plan holds its graph"
+        return cast("P", self._signature.about(graph))
 
 
 def _unseen(tensors: Sequence[Tensor]) -> bool:
@@ -91,43 +144,30 @@ def _unseen(tensors: Sequence[Tensor]) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Checked(Plan):
-    """A plan, and an exact one for results that are not finite.
+class Checked(Prepared):
+    """A prepared plan, and an exact one for results that are not finite.
 
     Attributes:
-        inner: The plan.
-        graph: Finds the graph, when the exact plan has to be made.
+        signature: Of the problem that was planned.
+        inner: What runs first.
+        exact: The plan that is exact whatever the numbers.
         checks: How gradients are checked.
+        hides: Whether the output may be finite where a query or a key is not.
     """
 
-    inner: Plan
-    graph: Callable[[], Graph | None]
+    signature: AttentionSignature
+    inner: Prepared
+    exact: ExactPlan[AttentionProblem]
     checks: Checks
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def spreads(self) -> bool:
-        return False
+    hides: bool
 
     def attend(self, inputs: Inputs) -> Tensor:
-        return self._called(_output_of, inputs, hides=self._hides)[0]
+        return self._called(_output_of, inputs, hides=self.hides)[0]
 
     def forward(self, inputs: Inputs) -> AttentionState:
         return AttentionState(*self._called(_state_of, inputs, hides=True))
 
-    @cached_property
-    def _hides(self) -> bool:
-        """Whether the output may be finite where a query or a key is not.
-
-        Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
-        a row are minus infinity.
-        """
-        return not isinstance(self.inner, Run) or self.inner.hides
-
-    def _called(self, compute: Attention, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
+    def _called(self, compute: Compute, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
@@ -140,7 +180,7 @@ class Checked(Plan):
         def with_tensors(own: Sequence[Tensor]) -> Inputs:
             return inputs.with_tensors(dict(zip(names, own, strict=True)))
 
-        held = self._held()
+        held = self.exact.held()
         return self.checks.call(
             lambda own: compute(self.inner, with_tensors(own)),
             lambda own: self._exact(held, compute, with_tensors(own)),
@@ -148,82 +188,78 @@ class Checked(Plan):
             also,
         )
 
+    def backward(
+        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
+    ) -> Mapping[str, Tensor]:
+        return self.inner.backward(inputs, state, grad_out, grad_lse)
+
+    def fast_path(self, inputs: Inputs) -> FastPath | None:
+        inner = self.inner.fast_path(inputs)
+        # Larger tensors may be kept elsewhere until the backward pass, so autograd keeps them.
+        large = are_large((inputs.query, inputs.key, inputs.value))
+        if inner is None or (self.signature.needs_grad and (large or not self.checks.at_node)):
+            return None
+        attend, hides = inner, self.hides
+
+        def fast(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            out = attend(query, key, value)
+            if not all_finite((out, query, key) if hides else (out,)):
+                return self._exactly(self.exact.held(), (query, key, value))[0]
+            if out.requires_grad:
+                exactly = partial(self._exactly, self.exact.held())
+                if not self.checks.follow((out,), exactly, (query, key, value)):
+                    return self.attend(Inputs(query, key, value))
+            return out
+
+        return fast
+
+    def _exactly(self, held: Graph | None, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        query, key, value = tensors
+        return self._exact(held, _output_of, Inputs(query, key, value))
+
+    def _exact(self, held: Graph | None, compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
+        prepared = self.exact.prepared(held)
+        if prepared is not None:
+            return compute(prepared, inputs)
+        rows = _Rows.of(self.exact.problem(held))
+        return compute(self.inner, inputs) if rows is None else rows.call(compute, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedAggregate:
+    """A prepared sum, and an exact one for results that are not finite.
+
+    Attributes:
+        inner: What runs first.
+        exact: The plan that is exact whatever the numbers.
+        checks: How gradients are checked.
+    """
+
+    inner: PreparedAggregate
+    exact: ExactPlan[AggregateProblem]
+    checks: Checks
+
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
-        """Sum or mean over the sources of each target."""
-        assert isinstance(self.inner, Run)
+        """Sum or mean over the sources of each target: ``[*batch, T, C]``."""
         tensors = (value,) if weight is None else (value, weight)
         unseen = _unseen(tensors)
         if unseen or not trains(tensors):
             out = self.inner.aggregate(value, weight)
             if unseen or all_finite((out,)):
                 return out
-        held = self._held()
+        held = self.exact.held()
 
-        def exactly(own: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return _sum_of(self._exact_plan(held) or self.inner, own)
+        def sums(own: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            return _sum_of(self.inner, own)
 
-        return self.checks.call(lambda own: _sum_of(self.inner, own), exactly, tensors)[0]
+        def exact_sums(own: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            return _sum_of(self.exact.prepared(held) or self.inner, own)
 
-    def backward(
-        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
-    ) -> Mapping[str, Tensor]:
-        return self.inner.backward(inputs, state, grad_out, grad_lse)
+        return self.checks.call(sums, exact_sums, tensors)[0]
 
-    def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        inner = self.inner.shortcut(inputs)
-        # Larger tensors may be kept elsewhere until the backward pass, so autograd keeps them.
-        large = are_large((inputs.query, inputs.key, inputs.value))
-        if inner is None or (self.inner.problem.needs_grad and (large or not self.checks.at_node)):
-            return None
-        attend, hides = inner, self._hides
 
-        def short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            out = attend(query, key, value)
-            if not all_finite((out, query, key) if hides else (out,)):
-                return self._plainly(self._held(), (query, key, value))[0]
-            if out.requires_grad:
-                exactly = partial(self._plainly, self._held())
-                if not self.checks.follow((out,), exactly, (query, key, value)):
-                    return self.attend(Inputs(query, key, value))
-            return out
-
-        return short
-
-    def _plainly(self, held: Graph | None, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        query, key, value = tensors
-        return self._exact(held, _output_of, Inputs(query, key, value))
-
-    # --- The exact plan ---------------------------------------------------------------------------
-
-    def _held(self) -> Graph | None:
-        """The graph, if it has to be kept until a backward pass; else it can be made again."""
-        return self.graph() if isinstance(self.graph, weakref.ref) else None
-
-    def _exact(self, held: Graph | None, compute: Attention, inputs: Inputs) -> tuple[Tensor, ...]:
-        plan = self._exact_plan(held)
-        if plan is not None:
-            return compute(plan, inputs)
-        rows = _Rows.of(self._problem(held))
-        return compute(self.inner, inputs) if rows is None else rows.call(compute, inputs)
-
-    def _exact_plan(self, held: Graph | None) -> Plan | None:
-        """The cheapest plan that keeps a NaN to its readers; None if none fits into memory."""
-        if "_known" not in self.__dict__:
-            found = exact(self._problem(held))
-            with lasting():
-                object.__setattr__(self, "_known", None if found is None else found.without_graph())
-        return self.__dict__["_known"]
-
-    def _problem(self, held: Graph | None) -> Problem:
-        graph = self.graph() if held is None else held
-        assert graph is not None, "whoever calls a plan holds its graph"
-        return replace(self.inner.problem, graph=graph)
-
-    def without_graph(self) -> Plan:
-        return replace(self, inner=self.inner.without_graph())
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.inner.to_dict()
+def _sum_of(prepared: PreparedAggregate, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (prepared.aggregate(tensors[0], tensors[1] if len(tensors) > 1 else None),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,9 +275,9 @@ class _Rows:
     count: int
 
     @classmethod
-    def of(cls, problem: Problem) -> _Rows | None:
+    def of(cls, problem: AttentionProblem) -> _Rows | None:
         """As many rows as fit; None where a piece would not have the numbers of the whole."""
-        if not isinstance(problem, AttentionProblem) or not problem.facts.simple:
+        if not problem.facts.simple:
             return None
         if problem.dropout or problem.bias or problem.edge_tensors:
             return None
@@ -262,7 +298,7 @@ class _Rows:
 
         return replace(self.problem, graph=Predicate(contains, rows, whole.num_sources))
 
-    def call(self, compute: Attention, inputs: Inputs) -> tuple[Tensor, ...]:
+    def call(self, compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
         """The results of all rows; the backward pass computes them once more, piece by piece."""
         found: list[tuple[Tensor, ...]] = []
         for first in range(0, inputs.query.shape[-2], self.count):
@@ -276,8 +312,8 @@ class _Rows:
         return out, *lse
 
     def _run(
-        self, compute: Attention, first: int, query: Tensor, key: Tensor, value: Tensor
+        self, compute: Compute, first: int, query: Tensor, key: Tensor, value: Tensor
     ) -> tuple[Tensor, ...]:
         plan = exact(self.piece(first))
         assert plan is not None
-        return compute(plan, Inputs(query, key, value))
+        return compute(plan.prepared, Inputs(query, key, value))

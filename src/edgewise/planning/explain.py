@@ -32,7 +32,7 @@ class Explanation:
         not_run: Why each of them was not run; empty for those that were.
     """
 
-    decision: Decision
+    decision: Decision[Plan]
     measured: tuple[float | None, ...] | None = None
     not_run: tuple[str, ...] = ()
 
@@ -108,22 +108,23 @@ class Explanation:
 
 
 def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iterator[str]:
-    if isinstance(plan, Merge):
-        yield f"{indent}└─ merge · {plan.law} · {_estimate(plan)}{took}"
-        for piece in plan.pieces:
-            yield from _tree(piece.plan, indent + "   ", about=f" · {_edges(piece.plan)}")
-        return
-    if isinstance(plan, Fold):
-        yield f"{indent}└─ batch of {plan.copies:,} · equal graphs side by side{about}{took}"
-        yield from _tree(plan.inner, indent + "   ")
-        return
-    assert isinstance(plan, Run)
-    graph = repr(plan.problem.graph)
-    graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
-    way = f"{plan.way}{_fill(plan)}{about}"
-    yield f"{indent}└─ {plan.backend} · {graph} · {way} · {_estimate(plan)}{took}"
-    if plan.note is not None:
-        yield f"{indent}   {plan.note}"
+    match plan:
+        case Merge():
+            yield f"{indent}└─ merge · {plan.law} · {_estimate(plan)}{took}"
+            for piece in plan.pieces:
+                yield from _tree(piece.plan, indent + "   ", about=f" · {_edges(piece.plan)}")
+        case Fold():
+            yield f"{indent}└─ batch of {plan.copies:,} · equal graphs side by side{about}{took}"
+            yield from _tree(plan.inner, indent + "   ")
+        case Run():
+            graph = repr(plan.problem.graph)
+            graph = graph if len(graph) <= _WIDTH else graph[: _WIDTH - 3] + "..."
+            way = f"{plan.way}{_fill(plan)}{about}"
+            yield f"{indent}└─ {plan.backend} · {graph} · {way} · {_estimate(plan)}{took}"
+            if plan.note is not None:
+                yield f"{indent}   {plan.note}"
+        case _:
+            yield f"{indent}└─ {plan.name} · {_estimate(plan)}{took}"
 
 
 def _law(device: str) -> str:

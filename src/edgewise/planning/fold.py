@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from edgewise.graphs import Complete
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
 from edgewise.planning.plan import Plan
+from edgewise.planning.prepared import Prepared
+from edgewise.problem import AttentionSignature
 
-__all__ = ["Fold"]
+__all__ = ["Fold", "PreparedFold"]
 
 _NODES = ("query", "key", "value")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fold(Plan):
     r"""Run one graph on a batch, instead of its copies side by side.
 
@@ -41,9 +42,33 @@ class Fold(Plan):
     def spreads(self) -> bool:
         return self.inner.spreads
 
-    def without_graph(self) -> Fold:
-        bare = replace(self.problem, graph=Complete(0))
-        return replace(self, problem=bare, inner=self.inner.without_graph())
+    def prepare(self) -> PreparedFold:
+        return PreparedFold(self.problem.signature, self.copies, self.inner.prepared)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "plan": "batch",
+            "graph": repr(self.problem.graph),
+            "copies": self.copies,
+            "seconds": self.seconds,
+            "memory": self.memory,
+            "inner": self.inner.to_dict(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFold(Prepared):
+    """One graph on a batch, ready to run.
+
+    Attributes:
+        signature: Of the problem that was planned.
+        copies: How many copies stand side by side.
+        inner: What runs on the batch.
+    """
+
+    signature: AttentionSignature
+    copies: int
+    inner: Prepared
 
     def attend(self, inputs: Inputs) -> Tensor:
         return _unfolded(self.inner.attend(self._folded_inputs(inputs)))
@@ -62,16 +87,6 @@ class Fold(Plan):
         known = AttentionState(self._folded(state.out), sums(state.lse))
         found = self.inner.backward(own, known, self._folded(grad_out), sums(grad_lse))
         return {name: _unfolded(grad) if name in _NODES else grad for name, grad in found.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "plan": "batch",
-            "graph": repr(self.problem.graph),
-            "copies": self.copies,
-            "seconds": self.seconds,
-            "memory": self.memory,
-            "inner": self.inner.to_dict(),
-        }
 
     def _folded_inputs(self, inputs: Inputs) -> Inputs:
         tensors = inputs.tensors()

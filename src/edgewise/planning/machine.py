@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from edgewise.atomic_file import read_regular
-from edgewise.errors import EdgewiseError, printable
+from edgewise.errors import EdgewiseError, PlanError, printable
 from edgewise.measure.cache_directory import cache_directory
 from edgewise.measure.machine import identity
 
@@ -99,11 +99,21 @@ class Constants:
         """What a way of computing takes.
 
         Devices and dtypes that were not measured follow those that were; see `priced_as`.
+
+        Raises:
+            PlanError: there are no prices for this way.
         """
         device = priced_as(device)
         table = self.prices.get(device, {}).get(way)
         if table is None:
-            table = shipped().prices[device][way]
+            ways = shipped().prices[device]
+            if way not in ways:
+                raise PlanError(
+                    f"there are no prices on {device} for {printable(repr(way))}, the way in which "
+                    f"a backend accepts this problem. Let its judge name one of "
+                    f"{', '.join(map(repr, sorted(ways)))}."
+                )
+            table = ways[way]
         name, pass_ = str(dtype).removeprefix("torch."), _PASSES[training]
         if name in table:
             return table[name][pass_]

@@ -1,36 +1,37 @@
-"""Plans: how one problem will be computed. Immutable values that can be called and printed.
+"""Plans: how one problem will be computed. Immutable values: printed, compared, saved, called.
 
-A plan is a tree: a `Run` is one backend on one graph; a `Merge` runs edge-disjoint parts, each
-its own way, and merges their states exactly.
+A plan is a tree: a `Run` is one backend on one graph; a `Merge` joins the states of edge-disjoint
+parts, each planned by itself; a `Fold` runs equal graphs as a batch. A plan describes; what runs is
+`Plan.prepared`.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from edgewise.backends import BACKENDS, Backend
+from edgewise.backends import BACKENDS, AggregateBackend, AttentionBackend, Backend
 from edgewise.errors import PlanError
-from edgewise.graphs import Complete, Graph, recall
+from edgewise.graphs import Graph, facts_of
 from edgewise.graphs.cache import lasting
-from edgewise.layouts import num_edges
 from edgewise.ops.bias import Bias
-from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Score
-from edgewise.ops.state import AttentionState
-from edgewise.ops.without_numbers import blank, has_numbers
-from edgewise.planning.question import ask_attention, inputs_of
+from edgewise.ops.without_numbers import has_numbers
+from edgewise.planning.call import read_call
+from edgewise.planning.prepared import Prepared, PreparedAggregate, PreparedRun
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Plan", "Run", "attention_of", "backend_named"]
+__all__ = ["AggregatePlan", "OneBackend", "Plan", "PlannedCall", "Run", "backend_named"]
+
+B = TypeVar("B", bound=Backend)
+FORMAT = "edgewise plan, version 1"
 
 
 def backend_named(name: str) -> Backend:
@@ -42,36 +43,64 @@ def backend_named(name: str) -> Backend:
     for backend in BACKENDS:
         if backend.name == name:
             return backend
-    known = ", ".join(repr(backend.name) for backend in BACKENDS)
-    raise PlanError(f"backend must be 'auto' or one of {known}, got {name!r}. Use 'auto'.")
+    names = [backend.name for backend in BACKENDS]
+    near = get_close_matches(name.lower(), ("auto", *names), n=1)
+    cure = f"Did you mean {near[0]!r}?" if near else "Use 'auto'."
+    raise PlanError(
+        f"backend must be 'auto' or one of {', '.join(map(repr, names))}, got {name!r}. {cure}"
+    )
 
 
 @dataclass(frozen=True)
-class Plan(ABC):
-    """How one problem will be computed.
+class PlannedCall(ABC):
+    """What plans of attention and of sums have in common.
 
     Attributes:
-        problem: What was asked.
-        seconds: Estimated time of one call.
-        memory: Estimated largest extra memory in bytes.
+        problem: What was planned.
+        seconds: Estimated time of one call; plans are compared without it.
+        memory: Estimated largest extra memory in bytes; plans are compared without it.
         chosen: Whether ``"auto"`` chose it, rather than a name: it is then called so that a NaN
             reaches only the rows that read it; see `edgewise.planning.checked`.
     """
 
     problem: Problem
-    seconds: float
-    memory: int
+    seconds: float = field(compare=False)
+    memory: int = field(compare=False)
     chosen: bool = field(default=False, kw_only=True, compare=False, repr=False)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """A few characters for tables: ``dense``, ``merge(dense, gather)``."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON types, without its problem."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Plan(PlannedCall):
+    """How one call of attention will be computed."""
+
+    problem: AttentionProblem
 
     @property
     @abstractmethod
     def spreads(self) -> bool:
         """Whether a NaN or an infinity may reach rows that do not read it."""
 
-    @property
+    @cached_property
+    def prepared(self) -> Prepared:
+        """What runs; made once for each plan, whatever mode the caller is in."""
+        with lasting():
+            return self.prepare()
+
     @abstractmethod
-    def name(self) -> str:
-        """A few characters for tables: ``dense``, ``merge(dense, gather)``."""
+    def prepare(self) -> Prepared:
+        """Lower the graph, and return what runs."""
 
     def __call__(
         self,
@@ -93,83 +122,88 @@ class Plan(ABC):
         Raises:
             PlanError: the call is not the one that was planned.
         """
-        problem = attention_of(self.problem)
+        problem = self.problem
         score = problem.score if score is None else score
         if score.spec() != problem.score.spec():
             raise PlanError(f"this plan is for {problem.score!r}, got {score!r}. Plan again.")
-        graph, dropout = problem.graph, problem.dropout
-        inputs = inputs_of(
-            query, key, value, graph, score, bias, edge_key, edge_value, dropout, generator
-        )
-        count = num_edges(graph) if inputs.has_edge_tensors else None
-        asked = ask_attention(inputs, graph, score, count, dropout, wants_lse=problem.wants_lse)
-        asked = asked.about(graph)
-        fixed = (
-            "heads",
-            "kv_heads",
-            "head_dim",
-            "value_dim",
-            "dtype",
-            "device",
-            "bias",
-            "edge_key",
-            "edge_value",
+        call = read_call(
+            query,
+            key,
+            value,
+            problem.graph,
+            wants_lse=problem.wants_lse,
+            score=score,
+            bias=bias,
+            edge_key=edge_key,
+            edge_value=edge_value,
+            dropout=problem.dropout,
+            generator=generator,
         )
         changed = [
-            f"{name} {getattr(asked, name)} instead of {getattr(problem, name)}"
-            for name in fixed
-            if getattr(asked, name) != getattr(problem, name)
+            f"{name} {getattr(call.question, name)} instead of {getattr(problem, name)}"
+            for name in _FIXED
+            if getattr(call.question, name) != getattr(problem, name)
         ]
         if changed:
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
-        from edgewise.planning.checked import checked  # which is made of plans
+        # Both modules are made of plans.
+        from edgewise.planning.blank import BlankAttention
+        from edgewise.planning.checked import checked
 
         if not has_numbers(query):
-            return blank(
-                [((*query.shape[:-1], value.shape[-1]), query.dtype)],
-                tuple(inputs.tensors().values()),
-            )[0]
-        return checked(self, graph).attend(inputs)
-
-    @abstractmethod
-    def attend(self, inputs: Inputs) -> Tensor:
-        """Attention's output."""
-
-    @abstractmethod
-    def forward(self, inputs: Inputs) -> AttentionState:
-        """Attention's output with its log-sum-exp."""
-
-    @abstractmethod
-    def backward(
-        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
-    ) -> Mapping[str, Tensor]:
-        """Gradients of this plan's edges, from the global state."""
-
-    @abstractmethod
-    def without_graph(self) -> Plan:
-        """The same plan, prepared and without its graph: what a graph may remember of itself.
-
-        A graph that remembered its plan with the graph in it would never be freed by counting.
-        """
-
-    def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """The same for calls like this one, where there is a shorter way."""
-        return None
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON types."""
+            return BlankAttention(problem.signature).attend(call.inputs)
+        return checked(self, problem.graph).attend(call.inputs)
 
     def to_json(self) -> str:
-        """The plan as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
+        """The plan as JSON text, which `from_json` reads."""
+        from edgewise.planning.saved import problem_as_dict  # which is made of plans
 
-    def __str__(self) -> str:
-        return self.name
+        saved = {"format": FORMAT, "chosen": self.chosen, "problem": problem_as_dict(self.problem)}
+        return json.dumps(saved | self.to_dict(), indent=2)
+
+    @staticmethod
+    def from_json(text: str, graph: Graph, *, memory_budget: int | None = None) -> Plan:
+        """The plan that `to_json` wrote, for a graph like the one it was made for.
+
+        The text names choices; what they are choices of is worked out from the graph again. So a
+        plan that is read computes exactly what `edgewise.attention` does, or is refused.
+
+        Args:
+            text: What `to_json` returned.
+            graph: The graph of the calls; it has the sizes of the one that was planned.
+            memory_budget: Memory the plan may take, in bytes; half of what is free when None.
+
+        Raises:
+            PlanError: the text is no plan, the plan is of another graph, or it cannot run here.
+
+        Example:
+            >>> import torch, edgewise as ew
+            >>> q = torch.randn(4, 512, 64)
+            >>> plan = ew.plan(q, q, q, ew.Complete(512))
+            >>> type(plan).from_json(plan.to_json(), ew.Complete(512)) == plan
+            True
+        """
+        from edgewise.planning.saved import plan_from_json  # which is made of plans
+
+        return plan_from_json(text, graph, memory_budget)
+
+
+# What a plan fixes of a call.
+_FIXED = (
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "value_dim",
+    "dtype",
+    "device",
+    "bias",
+    "edge_key",
+    "edge_value",
+)
 
 
 @dataclass(frozen=True)
-class Run(Plan):
+class OneBackend(PlannedCall):
     """One backend computes the whole graph.
 
     Attributes:
@@ -182,8 +216,8 @@ class Run(Plan):
 
     backend: str
     way: str
-    fill: float
-    spreads: bool = False  # pyright: ignore[reportIncompatibleMethodOverride]  # a field is enough
+    fill: float = field(compare=False)
+    spreads: bool = False
     hides: bool = False
 
     @property
@@ -191,50 +225,9 @@ class Run(Plan):
         return self.backend
 
     @cached_property
-    def executor(self) -> Backend:
-        """The backend itself."""
-        return backend_named(self.backend)
-
-    @cached_property
-    def prepared(self) -> Any:
-        """What the backend worked out about the graph: once for each plan."""
-        return self.executor.prepare(self.problem)
-
-    @cached_property
     def note(self) -> str | None:
         """What preparing found that is worth telling; may lower the graph."""
-        return self.executor.note(self.problem)
-
-    def without_graph(self) -> Run:
-        bare = replace(self, problem=replace(self.problem, graph=Complete(0)))
-        object.__setattr__(bare, "executor", self.executor)
-        object.__setattr__(bare, "prepared", self.prepared)
-        return bare
-
-    def attend(self, inputs: Inputs) -> Tensor:
-        with _full_precision(self.problem.device):
-            return self.executor.attend(attention_of(self.problem), self.prepared, inputs)
-
-    def forward(self, inputs: Inputs) -> AttentionState:
-        with _full_precision(self.problem.device):
-            return self.executor.forward(attention_of(self.problem), self.prepared, inputs)
-
-    def shortcut(self, inputs: Inputs) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        with torch.no_grad(), lasting():
-            return self.executor.shortcut(attention_of(self.problem), self.prepared, inputs)
-
-    def backward(
-        self, inputs: Inputs, state: AttentionState, grad_out: Tensor, grad_lse: Tensor
-    ) -> Mapping[str, Tensor]:
-        return self.executor.backward(
-            attention_of(self.problem), self.prepared, inputs, state, grad_out, grad_lse
-        )
-
-    def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
-        """Sum, mean or maximum over the sources of each target."""
-        assert isinstance(self.problem, AggregateProblem)
-        with _full_precision(self.problem.device):
-            return self.executor.aggregate(self.problem, self.prepared, value, weight)
+        return backend_named(self.backend).note(self.problem)
 
     def to_dict(self) -> dict[str, Any]:
         found = {
@@ -251,20 +244,39 @@ class Run(Plan):
         return found | {"note": self.note} if looked and self.note else found
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Compute in the dtype of the inputs: autocast must not lower it in one backend only."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+@dataclass(frozen=True)
+class Run(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """One backend computes attention over the whole graph; attributes as of `OneBackend`."""
+
+    def prepare(self) -> PreparedRun:
+        backend = _of_type(AttentionBackend, self.backend)
+        lowered = backend.prepare_attention(self.problem)
+        return PreparedRun(self.problem.signature, backend, lowered)
+
+
+@dataclass(frozen=True)
+class AggregatePlan(OneBackend):
+    """One backend computes sums over the whole graph; attributes as of `OneBackend`."""
+
+    problem: AggregateProblem
+
+    @cached_property
+    def prepared(self) -> PreparedAggregate:
+        """What runs; made once for each plan, whatever mode the caller is in."""
+        backend = _of_type(AggregateBackend, self.backend)
+        with lasting():
+            lowered = backend.prepare_aggregate(self.problem)
+        return PreparedAggregate(self.problem.signature, backend, lowered)
+
+
+def _of_type(kind: type[B], name: str) -> B:
+    backend = backend_named(name)
+    if not isinstance(backend, kind):
+        raise PlanError(f"backend {name!r} is no {kind.__name__}. Plan again.")
+    return backend
 
 
 def edge_bounds(graph: Graph) -> list[int]:
     """At least and at most so many edges."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     return [facts.min_edges, facts.max_edges]
-
-
-def attention_of(problem: Problem) -> AttentionProblem:
-    """The problem, where it is one of attention."""
-    assert isinstance(problem, AttentionProblem)
-    return problem

@@ -1,4 +1,4 @@
-"""The planner: say the graph simply, let every backend judge it whole and in parts, take the best.
+"""The planner: simplify the graph, judge it whole and in parts with every backend, take the best.
 
 Legality first (what a backend can compute, what fits into memory), then cost. An explicit request
 never falls back; only ``"auto"`` chooses, and it can always say what it refused and why.
@@ -6,8 +6,9 @@ never falls back; only ``"auto"`` chooses, and it can always say what it refused
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, overload
 
 from edgewise.backends import BACKENDS, Accepts, Backend, Work
 from edgewise.errors import BackendRefused, PlanError
@@ -16,15 +17,30 @@ from edgewise.planning.budget import memory_budget
 from edgewise.planning.cost import seconds
 from edgewise.planning.fold import Fold
 from edgewise.planning.merge import Merge, Piece
-from edgewise.planning.plan import Plan, Run, backend_named
+from edgewise.planning.plan import AggregatePlan, OneBackend, Plan, Run, backend_named
 from edgewise.planning.rules import simplify
 from edgewise.planning.selection import Selection, check_backend_fits, selected
 from edgewise.planning.split import Part, Split, repeated, splits
-from edgewise.problem import AttentionProblem, Problem
+from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
-__all__ = ["Decision", "Refusal", "choose", "exact"]
+__all__ = [
+    "Decision",
+    "Refusal",
+    "choose",
+    "exact",
+    "judged",
+    "legal_fold",
+    "legal_splits",
+    "merged",
+    "part_of",
+    "simplified",
+]
 
-_DEFINITION = "reference"  # what the others are tested against; never a candidate
+B = TypeVar("B", bound=OneBackend)
+P = TypeVar("P", bound=Plan | AggregatePlan)
+Q = TypeVar("Q", bound=Problem)
+
+DEFINITION = "reference"  # what the others are tested against; never a candidate
 _ANY = Selection()
 _DEEPEST = 2  # a part of a split may be split once more
 
@@ -43,7 +59,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Generic[P]):
     """What was chosen, and everything that was considered.
 
     Attributes:
@@ -56,20 +72,30 @@ class Decision:
     """
 
     problem: Problem
-    plan: Plan
-    dearer: tuple[Plan, ...]
+    plan: P
+    dearer: tuple[P, ...]
     refused: tuple[Refusal, ...]
     budget: int
     selection: Selection = _ANY
 
 
+@overload
 def choose(
-    problem: Problem, backend: str | Selection = "auto", budget: int | None = None
-) -> Decision:
+    problem: AttentionProblem, backend: str | Selection = "auto", budget: int | None = None
+) -> Decision[Plan]: ...
+@overload
+def choose(
+    problem: AggregateProblem, backend: str | Selection = "auto", budget: int | None = None
+) -> Decision[AggregatePlan]: ...
+def choose(
+    problem: AttentionProblem | AggregateProblem,
+    backend: str | Selection = "auto",
+    budget: int | None = None,
+) -> Decision[Any]:
     """Plan a problem.
 
     Args:
-        problem: The question.
+        problem: What is planned.
         backend: A backend's name, ``"auto"`` for the cheapest, or what else narrows the choice.
         budget: Memory a plan may take, in bytes; half of what is free when None.
 
@@ -80,12 +106,28 @@ def choose(
     """
     limit = memory_budget(problem.device, budget)
     selection = selected(backend) if isinstance(backend, str) else backend
+    if isinstance(problem, AggregateProblem):
+        if selection.backend != "auto":
+            return _named(problem, selection, limit, AggregatePlan)
+        sums, refused = _by_one_backend(problem, limit, selection, AggregatePlan)
+        return _cheapest(problem, sums, refused, limit, selection)
     if selection.backend != "auto":
-        return _named(problem, selection, limit)
+        return _named(problem, selection, limit, Run)
     at_once = _one_row(problem, limit)
     if at_once is not None:
         return replace(at_once, selection=selection)
     plans, refused = _all(problem, limit, _DEEPEST, selection)
+    return _cheapest(problem, plans, refused, limit, selection)
+
+
+def _cheapest(
+    problem: Problem,
+    plans: Sequence[P],
+    refused: Sequence[Refusal],
+    budget: int,
+    selection: Selection,
+) -> Decision[P]:
+    """The decision for the first of these plans, which are sorted."""
     if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
         raise PlanError(
@@ -93,32 +135,33 @@ def choose(
             {refusal.backend: refusal.reasons for refusal in refused},
         )
     plan = replace(plans[0], chosen=True)
-    return Decision(problem, plan, tuple(plans[1:]), tuple(refused), limit, selection)
+    return Decision(problem, plan, tuple(plans[1:]), tuple(refused), budget, selection)
 
 
-def _named(problem: Problem, selection: Selection, budget: int) -> Decision:
+def _named(
+    problem: Problem, selection: Selection, budget: int, make: Callable[..., B]
+) -> Decision[Any]:
     """The plan of the backend that was asked for; there is no other."""
     name = selection.backend
     backend = backend_named(name)
     check_backend_fits(backend, selection)
-    asked = problem if name == _DEFINITION else _simply(problem)
-    outcome = _judged(backend, asked, budget)
+    asked = problem if name == DEFINITION else simplified(problem)
+    outcome = judged(backend, asked, budget, make)
     if isinstance(outcome, Refusal):
         named = "" if selection.origin == "argument" else f", which {selection} named"
         raise BackendRefused(f"{name}{named}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
-    return Decision(problem, outcome, (), (), budget, selection)
+    return Decision[Any](problem, outcome, (), (), budget, selection)
 
 
-def exact(problem: Problem) -> Run | None:
+@overload
+def exact(problem: AttentionProblem) -> Run | None: ...
+@overload
+def exact(problem: AggregateProblem) -> AggregatePlan | None: ...
+def exact(problem: AttentionProblem | AggregateProblem) -> Any:
     """The cheapest backend that keeps a NaN to the rows that read it; None if none may run."""
-    asked, limit = _simply(problem), memory_budget(problem.device)
-    judged = [_judged(backend, asked, limit, on_request=False) for backend in BACKENDS]
-    runs = [
-        run
-        for run in judged
-        if isinstance(run, Run) and not run.spreads and run.backend != _DEFINITION
-    ]
-    return min(runs, key=lambda run: run.seconds, default=None)
+    make: Any = Run if isinstance(problem, AttentionProblem) else AggregatePlan
+    plans, _ = _by_one_backend(problem, memory_budget(problem.device), _ANY, make)
+    return next((plan for plan in plans if not plan.spreads), None)
 
 
 _ONE_ROW = (
@@ -127,55 +170,78 @@ _ONE_ROW = (
 )
 
 
-def _one_row(problem: Problem, budget: int) -> Decision | None:
+def _one_row(problem: AttentionProblem, budget: int) -> Decision[Plan] | None:
     """The plan of one query over all keys, which is not looked for among others."""
-    if problem.graph.num_targets != 1 or not isinstance(problem, AttentionProblem):
+    if problem.graph.num_targets != 1:
         return None
     if not (problem.plain and problem.facts.complete and problem.head_dim == problem.value_dim):
         return None
-    outcome = _judged(backend_named("dense"), problem, budget)
+    outcome = judged(backend_named("dense"), problem, budget, Run)
     if isinstance(outcome, Refusal):
         return None
-    others = (b.name for b in BACKENDS if b.name not in ("dense", _DEFINITION))
+    others = (b.name for b in BACKENDS if b.name not in ("dense", DEFINITION))
     refused = tuple(Refusal(name, (_ONE_ROW,)) for name in others)
-    return Decision(problem, replace(outcome, chosen=True), (), refused, budget)
+    return Decision[Plan](problem, replace(outcome, chosen=True), (), refused, budget)
 
 
-def _simply(problem: Problem) -> Problem:
+def simplified(problem: Q) -> Q:
+    """The problem of the same edges in the same order, on a graph that is written more simply."""
     graph = simplify(problem.graph)
     return problem if graph is problem.graph else replace(problem, graph=graph)
 
 
 def _all(
-    problem: Problem, budget: int, depth: int, selection: Selection = _ANY
+    problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> tuple[list[Plan], list[Refusal]]:
-    """Every legal plan, cheapest first, and every refusal."""
-    problem = _simply(problem)
-    judged = [
-        _fitting(backend, problem, budget, selection)
-        for backend in BACKENDS
-        if backend.name != _DEFINITION
-    ]
-    plans: list[Plan] = [outcome for outcome in judged if isinstance(outcome, Run)]
-    if depth and isinstance(problem, AttentionProblem) and not selection.plain_operations:
-        plans += _composed(problem, budget, depth, selection)
+    """Every legal plan of attention, cheapest first, and every refusal."""
+    runs, refused = _by_one_backend(problem, budget, selection, Run)
+    plans: list[Plan] = [*runs]
+    if depth and not selection.plain_operations:
+        plans += _composed(simplified(problem), budget, depth, selection)
+        plans.sort(key=lambda plan: plan.seconds)
+    return plans, refused
+
+
+def _by_one_backend(
+    problem: Problem, budget: int, selection: Selection, make: Callable[..., B]
+) -> tuple[list[B], list[Refusal]]:
+    """Every legal plan of the whole graph by one backend, cheapest first, and every refusal."""
+    problem = simplified(problem)
+    plans: list[B] = []
+    refused: list[Refusal] = []
+    for backend in BACKENDS:
+        if backend.name == DEFINITION:
+            continue
+        lacks = selection.lacks(backend)
+        if lacks is not None:
+            refused.append(Refusal(backend.name, (f"it {lacks}",)))
+            continue
+        outcome = judged(backend, problem, budget, make, on_request=False)
+        if isinstance(outcome, Refusal):
+            refused.append(outcome)
+        else:
+            plans.append(outcome)
     plans.sort(key=lambda plan: plan.seconds)
-    return plans, [outcome for outcome in judged if isinstance(outcome, Refusal)]
+    return plans, refused
 
 
-def _fitting(
-    backend: Backend, problem: Problem, budget: int, selection: Selection
-) -> Run | Refusal:
-    """The outcome of a backend that nobody named."""
-    lacks = selection.lacks(backend)
-    if lacks is not None:
-        return Refusal(backend.name, (f"it {lacks}",))
-    return _judged(backend, problem, budget, on_request=False)
+def judged(
+    backend: Backend,
+    problem: Problem,
+    budget: int,
+    make: Callable[..., B],
+    *,
+    on_request: bool = True,
+) -> B | Refusal:
+    """The plan of one backend for a whole graph, or why there is none.
 
-
-def _judged(
-    backend: Backend, problem: Problem, budget: int, *, on_request: bool = True
-) -> Run | Refusal:
+    Args:
+        backend: The backend.
+        problem: What is planned.
+        budget: Memory the plan may take, in bytes.
+        make: The plan's class: `Run` or `AggregatePlan`.
+        on_request: Whether the backend was named.
+    """
     verdict = backend.judge(problem)
     if not isinstance(verdict, Accepts):
         return Refusal(backend.name, verdict.reasons)
@@ -192,7 +258,7 @@ def _judged(
     time = seconds(verdict.work, verdict.way, problem)
     fill = 1.0 if not verdict.pairs else min(1.0, problem.facts.max_edges / verdict.pairs)
     law = (verdict.spreads, verdict.hides)
-    return Run(problem, time, verdict.memory, backend.name, verdict.way, fill, *law)
+    return make(problem, time, verdict.memory, backend.name, verdict.way, fill, *law)
 
 
 # --- In parts ------------------------------------------------------------------------------------
@@ -202,39 +268,58 @@ def _composed(
     problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> Iterator[Plan]:
     """Plans that are made of plans."""
-    # Parts with nodes of their own cannot tell what belongs to the nodes or edges of the whole.
-    numbered = bool(problem.dropout or problem.bias) or problem.edge_tensors
-    copies = None if numbered else repeated(problem.graph)
+    copies = legal_fold(problem)
     if copies is not None:
-        graph, count = copies
-        folded = replace(problem, graph=graph, batch=problem.batch * count)
-        plans, _ = _all(folded, budget, 0, selection)
+        inner, count = copies
+        plans, _ = _all(inner, budget, 0, selection)
         if plans:
             yield Fold(problem, plans[0].seconds, plans[0].memory, count, plans[0])
+    for split in legal_splits(problem):
+        parts: list[Plan] = []
+        for part in split.parts:
+            plans, _ = _all(part_of(problem, part), budget, depth - 1, selection)
+            if not plans:
+                break
+            parts.append(plans[0])
+        else:
+            plan = merged(problem, split, parts)
+            if plan.memory <= budget:
+                yield plan
+
+
+def _is_numbered(problem: AttentionProblem) -> bool:
+    """Whether something belongs to nodes or edges by their numbers, which parts change."""
+    return bool(problem.dropout or problem.bias) or problem.edge_tensors
+
+
+def legal_fold(problem: AttentionProblem) -> tuple[AttentionProblem, int] | None:
+    """The problem of one of equal graphs side by side, on a batch, and how many there are."""
+    copies = None if _is_numbered(problem) else repeated(problem.graph)
+    if copies is None:
+        return None
+    graph, count = copies
+    return replace(problem, graph=graph, batch=problem.batch * count), count
+
+
+def legal_splits(problem: AttentionProblem) -> Iterator[Split]:
+    """Every way to take the graph apart that the problem allows."""
+    numbered = _is_numbered(problem)
     # A plan that trains is called many times, so what it takes to find one pays.
     for split in splits(problem.graph, many_calls=problem.needs_grad):
-        if numbered and not split.plain:
-            continue
-        plan = _merge(problem, split, budget, depth, selection)
-        if plan is not None and plan.memory <= budget:
-            yield plan
+        if split.plain or not numbered:
+            yield split
 
 
-def _merge(
-    problem: AttentionProblem,
-    split: Split,
-    budget: int,
-    depth: int,
-    selection: Selection = _ANY,
-) -> Merge | None:
-    """The best plan for every part; None if a part has none."""
-    pieces: list[Piece] = []
-    for part in split.parts:
-        own = replace(problem, graph=part.graph, wants_lse=True)
-        plans, _ = _all(own, budget, depth - 1, selection)
-        if not plans:
-            return None
-        pieces.append(Piece(part.on(problem.device), plans[0]))
+def part_of(problem: AttentionProblem, part: Part) -> AttentionProblem:
+    """The problem of one part."""
+    return replace(problem, graph=part.graph, wants_lse=True)
+
+
+def merged(problem: AttentionProblem, split: Split, plans: Sequence[Plan]) -> Merge:
+    """The plan that merges a plan for every part."""
+    pieces = [
+        Piece(part.on(problem.device), plan) for part, plan in zip(split.parts, plans, strict=True)
+    ]
     heads, size = problem.batch * problem.heads, problem.accumulate.itemsize
     moved = heads * sum(_moved(problem, part) for part in split.parts)
     work = Work(0, 0, moved, calls=len(pieces))
@@ -257,8 +342,8 @@ def _merge(
 def _moved(problem: AttentionProblem, part: Part) -> int:
     """Numbers that are merged or copied for a part, for each head."""
     moved = part.graph.num_targets * problem.value_dim
-    if part.targets is not None:
+    if part.place.targets is not None:
         moved += part.graph.num_targets * (problem.head_dim + problem.value_dim)
-    if part.sources is not None:
+    if part.place.sources is not None:
         moved += part.graph.num_sources * (problem.head_dim + problem.value_dim)
     return moved

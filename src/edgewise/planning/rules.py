@@ -14,12 +14,12 @@ from edgewise.graphs import (
     Causal,
     Complete,
     Difference,
-    Facts,
     Graph,
     Intersection,
     SelfLoops,
     Union,
     Window,
+    facts_of,
     recall,
 )
 from edgewise.graphs.facts import provably_disjoint
@@ -80,7 +80,7 @@ def _rewritten(graph: Graph) -> Graph:
 
 def _in_plain_order(graph: Graph) -> bool:
     """Whether edges come by target, then source, each once, as in all graphs that are rewritten."""
-    return not has_free_order(graph) and (not graph.may_repeat or _facts(graph).simple)
+    return not has_free_order(graph) and (not graph.may_repeat or facts_of(graph).simple)
 
 
 def band_of(graph: Graph) -> Band | None:
@@ -91,7 +91,7 @@ def band_of(graph: Graph) -> Band | None:
 
 def contained(a: Graph, b: Graph) -> bool:
     """Whether every edge of ``a`` is provably one of ``b``; False where nobody can say."""
-    if a == b or _facts(b).complete or _facts(a).max_edges == 0:
+    if a == b or facts_of(b).complete or facts_of(a).max_edges == 0:
         return True
     one, other = band_of(a), band_of(b)
     if one is not None and other is not None and one.within(other):
@@ -107,10 +107,6 @@ def contained(a: Graph, b: Graph) -> bool:
     return isinstance(a, Difference) and contained(a.a, b)
 
 
-def _facts(graph: Graph) -> Facts:
-    return recall(graph, "facts", graph.facts)
-
-
 # Families that say what they are: blocks of single nodes are a window too, but better as blocks.
 _PLAIN = (Blocks, Causal, Complete, SelfLoops, Window)
 
@@ -118,12 +114,12 @@ _PLAIN = (Blocks, Causal, Complete, SelfLoops, Window)
 
 
 def _complete(graph: Graph) -> Graph | None:
-    whole = not isinstance(graph, Complete) and _facts(graph).complete
+    whole = not isinstance(graph, Complete) and facts_of(graph).complete
     return Complete(graph.num_targets, graph.num_sources) if whole else None
 
 
 def _causal(graph: Graph) -> Graph | None:
-    exact = not isinstance(graph, Complete | Causal) and _facts(graph).fully_causal
+    exact = not isinstance(graph, Complete | Causal) and facts_of(graph).fully_causal
     return Causal(graph.num_targets, graph.num_sources) if exact else None
 
 
@@ -152,7 +148,7 @@ def _absorbed(graph: Graph) -> Graph | None:
 
 def _nothing_removed(graph: Graph) -> Graph | None:
     match graph:
-        case Difference(a, b) if _facts(a).simple and provably_disjoint(_facts(a), _facts(b)):
+        case Difference(a, b) if facts_of(a).simple and provably_disjoint(facts_of(a), facts_of(b)):
             return a
         case Difference(Difference(a, b), c):
             return Difference(a, Union(b, c))

@@ -124,6 +124,14 @@ def use_backend(backend: str = "auto", *, twice_differentiable: bool = False) ->
     with the process's default (`set_default_backend`). It may decorate a function too, async or
     not. Compiled code is compiled again when the choice changes; the block is entered around it.
 
+    Code that runs again later follows the block that is open *then*: under
+    ``torch.utils.checkpoint`` that is the backward pass. Outside of the block it may save other
+    tensors than before, which torch refuses (``CheckpointError``). So choose inside what is run
+    again, ``checkpoint(use_backend("gather")(function), ...)``; or, where the checkpoint is not
+    yours, for both passes, ``context_fn=lambda: (use_backend("gather"), use_backend("gather"))``,
+    or by `set_default_backend`, which also reaches the threads in which torch runs backward passes
+    on a GPU.
+
     Args:
         backend: A backend's name, which never falls back to another, or ``"auto"``.
         twice_differentiable: Choose among backends whose gradients can be differentiated again.

@@ -29,13 +29,14 @@ from edgewise.graphs import (
     Permutation,
     Union,
     disjoint_union,
+    facts_of,
     induced,
     recall,
 )
 from edgewise.layouts import communities, in_order, split_by_fill, tile_fill, transitivity
 from edgewise.planning.rules import band_of, contained, simplify
 
-__all__ = ["Part", "Split", "repeated", "splits"]
+__all__ = ["Part", "Place", "Split", "repeated", "splits"]
 
 _MOST_PARTS = 8  # more calls than that cost more than they gain
 
@@ -44,34 +45,65 @@ Nodes = slice | Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Some edges of a graph, as a graph of its own.
+class Place:
+    """Where a part of a graph lies in the whole; compared by its numbers.
 
     Attributes:
-        graph: The edges.
         targets: Which targets of the whole are its rows.
         sources: Which sources of the whole are its columns.
         left_out: ``[rows]``, int64: targets of the whole whose result belongs to another part.
     """
 
-    graph: Graph
     targets: Nodes = None
     sources: Nodes = None
     left_out: Tensor | None = None
 
-    def on(self, device: torch.device) -> Part:
+    def on(self, device: torch.device) -> Place:
         """The same with its numbers on a device."""
         targets, sources, left_out = (
             nodes.to(device) if isinstance(nodes, Tensor) else nodes
             for nodes in (self.targets, self.sources, self.left_out)
         )
         assert not isinstance(left_out, slice)
-        return Part(self.graph, targets, sources, left_out)
+        return Place(targets, sources, left_out)
+
+    def _key(self) -> tuple[object, ...]:
+        return tuple(
+            (nodes.start, nodes.stop)
+            if isinstance(nodes, slice)
+            else None
+            if nodes is None
+            else ("numbers", *nodes.tolist())
+            for nodes in (self.targets, self.sources, self.left_out)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Place) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some edges of a graph, as a graph of its own.
+
+    Attributes:
+        graph: The edges.
+        place: Where they lie.
+    """
+
+    graph: Graph
+    place: Place = Place()
+
+    def on(self, device: torch.device) -> Part:
+        """The same with its numbers on a device."""
+        return Part(self.graph, self.place.on(device))
 
     @property
     def renumbers(self) -> bool:
         """Whether nodes have other numbers in the part than in the whole."""
-        return self.targets is not None or self.sources is not None
+        return self.place.targets is not None or self.place.sources is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +121,7 @@ class Split:
     @property
     def plain(self) -> bool:
         """Whether all parts have the whole graph's nodes and keep every row."""
-        return all(not part.renumbers and part.left_out is None for part in self.parts)
+        return all(not part.renumbers and part.place.left_out is None for part in self.parts)
 
 
 def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
@@ -142,7 +174,7 @@ def repeated(graph: Graph) -> tuple[Graph, int] | None:
 def _relabelled(graph: Graph) -> Split | None:
     if not isinstance(graph, Permutation):
         return None
-    part = Part(graph.graph, targets=graph.targets, sources=graph.sources)
+    part = Part(graph.graph, Place(graph.targets, graph.sources))
     return Split("attend(pG, pq, pk, pv) = p attend(G, q, k, v)", (part,))
 
 
@@ -168,7 +200,7 @@ def _side_by_side(graph: Graph) -> Split | None:
     for group in groups:
         whole = disjoint_union(group)
         rows, columns = row + whole.num_targets, column + whole.num_sources
-        parts.append(Part(whole, slice(row, rows), slice(column, columns)))
+        parts.append(Part(whole, Place(slice(row, rows), slice(column, columns))))
         row, column = rows, columns
     return Split("no edge leaves its graph: a disjoint union is its parts side by side", (*parts,))
 
@@ -189,7 +221,7 @@ _LONG_ROWS = 16  # edges of a row, on average: fewer fill no tile in any order
 
 def _clusters(graph: Graph) -> Split | None:
     """Full tiles run as tiles, and the edges around them one by one."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     least = _FULL * _TILE  # edges of some row, and of some column, in a full tile
     few = facts.max_edges < _FEWEST or min(facts.max_in_degree, facts.max_out_degree) < least
     if few or not isinstance(graph, EdgeList) or not facts.simple:
@@ -206,7 +238,7 @@ _TRANSITIVE = 0.4  # share of pairs of sources that read each other, from which 
 
 def _reordered(graph: Graph) -> Split | None:
     """Nodes of one community get numbers beside each other, so that their edges fill tiles."""
-    facts = recall(graph, "facts", graph.facts)
+    facts = facts_of(graph)
     least = _FULL * _TILE
     few = facts.max_edges < max(_FEWEST, _LONG_ROWS * graph.num_targets)
     few = few or min(facts.max_in_degree, facts.max_out_degree) < least
@@ -219,7 +251,7 @@ def _reordered(graph: Graph) -> Split | None:
     order, ordered = recall(graph, "by communities", lambda: _by_communities(graph))
     if _share_in_full_tiles(ordered) < _WORTH:
         return None
-    part = Part(ordered, targets=order, sources=order)
+    part = Part(ordered, Place(order, order))
     return Split("attend(pG, pq, pk, pv) = p attend(G, q, k, v), p: communities together", (part,))
 
 
@@ -264,7 +296,7 @@ def _union(graph: Graph) -> Split | None:
                 left = _once(part) if before is None else simplify(Difference(part, before))
                 before = _joined(before, part)
                 if left.facts().max_edges:
-                    parts.append(Part(left, left_out=None if hubs is None else hubs.numbers))
+                    parts.append(Part(left, Place(left_out=None if hubs is None else hubs.numbers)))
     law = "A | B = A + (B - A)" + (", and hubs are their rows and their columns" if hubs else "")
     return Split(law, tuple(parts)) if len(parts) > 1 else None
 
@@ -342,8 +374,8 @@ class _Hubs:
         inner = self.scope if before is None else Difference(self.scope, before)
         columns = simplify(induced(inner, sources=self.hubs))
         return [
-            Part(rows, targets=self.numbers),
-            Part(columns, sources=self.numbers, left_out=self.numbers),
+            Part(rows, Place(self.numbers)),
+            Part(columns, Place(sources=self.numbers, left_out=self.numbers)),
         ]
 
 

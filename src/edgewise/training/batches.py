@@ -71,11 +71,12 @@ def given(nodes: JoinedGraphs | Graph) -> Graph:
 
 
 def given_with_self(nodes: JoinedGraphs | Graph) -> Graph:
-    """The graph of the data with self-loops."""
+    """The graph of the data with one self-loop a node, as in layers of PyTorch Geometric."""
     if isinstance(nodes, Graph):
         return nodes | SelfLoops(nodes.num_targets)
     loops = torch.arange(nodes.nodes.numel())
-    return EdgeList(torch.cat([nodes.edge_index, loops.expand(2, -1)], 1), num_nodes=len(loops))
+    others = nodes.edge_index[:, nodes.edge_index[0] != nodes.edge_index[1]]
+    return EdgeList(torch.cat([others, loops.expand(2, -1)], 1), num_nodes=len(loops))
 
 
 def complete(nodes: JoinedGraphs | Graph) -> Graph:

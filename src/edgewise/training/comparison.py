@@ -12,11 +12,12 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 from edgewise.measure.machine import machine
+from edgewise.measure.memory import memory_errors_as
 from edgewise.measure.threads import check_threads
 from edgewise.training.data import GraphDataset
 from edgewise.training.encoding import laplacian_encoding
 from edgewise.training.interrupt import Interrupt
-from edgewise.training.network_size import check_network_fits, fitting
+from edgewise.training.network_size import check_network_fits, training_too_large
 from edgewise.training.recipe import Recipe, recipe_for
 from edgewise.training.results import Results
 from edgewise.training.run import Run, score_of, train
@@ -103,7 +104,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ArgumentError(f"seeds must be at least 1, got {self.seeds}.")
+            raise ArgumentError(f"seeds must be at least 1, got {self.seeds}. Leave it out for 3.")
         if self.seeds > _MOST_SEEDS:
             raise ArgumentError(f"seeds must be at most {_MOST_SEEDS:,}, got {self.seeds:,}.")
         check_threads(self.threads)
@@ -168,7 +169,7 @@ class Comparison:
 
         recipe = self.recipes[rung.name]
         watcher.started(rung, seed, recipe)
-        with fitting(rung.name):
+        with memory_errors_as(lambda: training_too_large(rung.name)):
             run = train(
                 rung,
                 self.data,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
-import torch
 from torch import nn
 
 from edgewise.errors import ArgumentError
@@ -13,7 +9,7 @@ from edgewise.measure.memory import as_text, available_memory
 from edgewise.training.data import GraphDataset
 from edgewise.training.recipe import Recipe
 
-__all__ = ["check_network_fits", "count_parameters", "fitting"]
+__all__ = ["check_network_fits", "count_parameters", "training_too_large"]
 
 _BYTES = 16  # of a weight: itself, its gradient, and the two averages of Adam
 _MATRICES = 8  # matrices of hidden x hidden in a block, at least
@@ -38,23 +34,12 @@ def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
         )
 
 
-@contextmanager
-def fitting(what: str) -> Generator[None]:
-    """Convert out-of-memory errors of numpy and torch.
-
-    Raises:
-        ArgumentError: the block is out of memory.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not is_memory and "allocate memory" not in str(error):
-            raise
-        raise ArgumentError(
-            f"{what}: training does not fit into the memory that is free. Use a smaller --hidden, "
-            f"--layers or --batch, or leave it out of --rungs."
-        ) from error
+def training_too_large(what: str) -> ArgumentError:
+    """The error for training that does not fit into memory."""
+    return ArgumentError(
+        f"{what}: training does not fit into the memory that is free. Use a smaller --hidden, "
+        f"--layers or --batch, or leave it out of --rungs."
+    )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from edgewise.functional import plan
 from edgewise.ops import Additive
 from edgewise.planning import choose
-from edgewise.planning.question import ask_aggregate
+from edgewise.planning.call import read_aggregate
 from edgewise.training.batches import Batch
 from edgewise.training.recipe import Recipe
 
@@ -18,7 +18,7 @@ __all__ = ["additive_plan", "dot_plan", "sum_plan"]
 def sum_plan(recipe: Recipe, batch: Batch) -> str:
     """The plan of a sum over sources."""
     value = torch.empty(*batch.x.shape[:-1], recipe.hidden, device=batch.x.device)
-    question = ask_aggregate(value.requires_grad_(), batch.graph, "sum", None, None)
+    question = read_aggregate(value.requires_grad_(), batch.graph).question
     return choose(question.about(batch.graph)).plan.name
 
 

@@ -53,16 +53,18 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "encodings", "epochs", "patience", "batch"):
             if getattr(self, name) < 1:
-                raise ArgumentError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ArgumentError(f"dropout must be at least 0 and below 1, got {self.dropout:g}.")
-        if not self.lr > 0.0:
-            raise ArgumentError(f"lr must be above 0, got {self.lr:g}.")
-        if not self.weight_decay >= 0.0:
-            raise ArgumentError(f"weight_decay must be at least 0, got {self.weight_decay:g}.")
-        for name in ("lr", "weight_decay"):
-            if math.isinf(getattr(self, name)):
-                raise ArgumentError(f"{name} must be finite, got inf.")
+                raise ArgumentError(
+                    f"{name} must be at least 1, got {getattr(self, name)}. {_default_of(name)}"
+                )
+        for name, least, fits in (
+            ("dropout", "at least 0 and below 1", 0.0 <= self.dropout < 1.0),
+            ("lr", "above 0 and finite", 0.0 < self.lr < math.inf),
+            ("weight_decay", "at least 0 and finite", 0.0 <= self.weight_decay < math.inf),
+        ):
+            if not fits:
+                raise ArgumentError(
+                    f"{name} must be {least}, got {getattr(self, name):g}. {_default_of(name)}"
+                )
         if self.hidden % self.heads:
             raise ArgumentError(
                 f"hidden={self.hidden} cannot be divided among heads={self.heads}. Choose a "
@@ -77,6 +79,12 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON types."""
         return asdict(self)
+
+
+def _default_of(name: str) -> str:
+    """The cure of a setting out of range."""
+    default = next(field.default for field in fields(Recipe) if field.name == name)
+    return f"Use {default:g}, for example, or leave it out."
 
 
 _GRAPHS = Recipe(hidden=64, layers=3, epochs=100, patience=30, batch=64, lr=1e-3)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from torch import nn
 
@@ -124,8 +125,11 @@ def rungs_named(names: str | None = None) -> list[Rung]:
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in RUNGS]
     if unknown or not chosen:
+        near = [each for name in unknown for each in get_close_matches(name.lower(), RUNGS, n=1)]
+        cure = f"Did you mean {', '.join(near)}?" if near else "Separate names by commas."
         raise ArgumentError(
-            f"rungs: expected some of {', '.join(RUNGS)}, got {', '.join(unknown) or 'none'}."
+            f"rungs: expected some of {', '.join(RUNGS)}, got {', '.join(unknown) or 'none'}. "
+            f"{cure}"
         )
     return [rung for name, rung in RUNGS.items() if name in chosen]
 

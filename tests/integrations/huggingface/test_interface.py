@@ -212,7 +212,7 @@ def test_weights_of_what_is_not_there(settings, text):
 
 def test_weights_of_a_model_without_edgewise():
     family = BY_NAME["BERT"]
-    with pytest.raises(ArgumentError, match="no attention of the model asked Edgewise"):
+    with pytest.raises(ArgumentError, match="no attention of the model came to Edgewise"):
         huggingface.weights(built(family, "sdpa"), batch_of(family, "none")[0])
 
 

@@ -1,3 +1,3 @@
-"""Windows as dense tiles."""
+"""Windows cut into dense tiles."""
 
-from edgewise.backends.banded.backend import Banded as Banded
+from edgewise.backends.banded.cutter import BandCutter as BandCutter

@@ -1,3 +1,3 @@
-"""Clusters of edges as dense tiles."""
+"""Clusters of edges cut into dense tiles."""
 
-from edgewise.backends.blocked.backend import Blocked as Blocked
+from edgewise.backends.blocked.cutter import ClusterCutter as ClusterCutter

@@ -1,6 +1,6 @@
-"""What tiles take: counted where the edges are known, bounded by facts where they are not.
+"""Work and memory of tiles: counted where edges are listed, bounded by facts where they are not.
 
-A graph whose edges nobody has worked out yet, or are too few to fill tiles, is priced as if it had
+A graph whose edges are not listed yet, or are too few to fill tiles, is priced as if it had
 as many tiles as its facts allow. So planning lowers nothing, and leaves such a graph to others; a
 request for this backend runs it all the same, within the memory that those tiles would take.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from edgewise.backends.base import Work
-from edgewise.backends.blocked.flash import SLABS, bytes_of_tile
+from edgewise.backends.blocked.eager import SLABS, bytes_of_tile
 from edgewise.backends.blocked.tiling import padded
 from edgewise.graphs import EdgeList, Facts, Graph, recall
 from edgewise.layouts import fill_of_clusters, tile_fill
@@ -52,7 +52,7 @@ class Amount:
 
 
 def amount(graph: Graph, facts: Facts) -> Amount:
-    """The tiles of a graph: counted where its edges are known and may cluster, else bounded."""
+    """The tiles of a graph: counted where its edges are listed and may cluster, else bounded."""
     if fill_of_clusters(graph, _SMALL) is not None:
         return counted(graph)
     return _better(*(_bounded(facts, block) for block in (_SMALL, _LARGE)))

@@ -14,7 +14,7 @@ from edgewise.layouts.progression import progression
 __all__ = ["Group", "Tiling", "padded"]
 
 _NOTHING, _EVERYTHING = 0, 1  # masks that any tile may have
-_ASKED = 1 << 10  # tiles whose pairs are looked at in one go
+_TILES_AT_ONCE = 1 << 10  # tiles whose pairs `Graph.contains` is called on together
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def _masks(graph: Graph, tiles: TileFill) -> tuple[Tensor, Tensor]:
     masks = torch.zeros(2 + int(partial.sum()), block, block, dtype=torch.bool)
     masks[_EVERYTHING] = True
     if progression(graph) is not None:  # edges by the billion, and few tiles that they cut
-        _ask(graph, tiles, partial, masks[2:])
+        _fill_by_contains(graph, tiles, partial, masks[2:])
         return masks, mask_of
     found = edges(graph, "cpu")
     mask = mask_of[tiles.tile_of(found.target, found.source)]
@@ -126,13 +126,13 @@ def _masks(graph: Graph, tiles: TileFill) -> tuple[Tensor, Tensor]:
     return masks, mask_of
 
 
-def _ask(graph: Graph, tiles: TileFill, chosen: Tensor, masks: Tensor) -> None:
-    """Fill the masks of the chosen tiles by asking about every pair."""
+def _fill_by_contains(graph: Graph, tiles: TileFill, chosen: Tensor, masks: Tensor) -> None:
+    """Fill the masks of the chosen tiles by `Graph.contains` of every pair."""
     block, T, S = tiles.rows, graph.num_targets, graph.num_sources
     step = torch.arange(block)
     row, column = tiles.row[chosen, None, None], tiles.column[chosen, None, None]
-    for start in range(0, masks.shape[0], _ASKED):
-        at = slice(start, start + _ASKED)
+    for start in range(0, masks.shape[0], _TILES_AT_ONCE):
+        at = slice(start, start + _TILES_AT_ONCE)
         target, source = row[at] * block + step[:, None], column[at] * block + step
         held = graph.contains(target.clamp(max=T - 1), source.clamp(max=S - 1))
         masks[at] = held & (target < T) & (source < S)

@@ -14,77 +14,74 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import leaky_relu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from edgewise.backends.base import (
     LONG_WAY,
     Accepts,
-    Backend,
+    AggregateBackend,
+    AttentionBackend,
     Refuses,
     Work,
     backward_by_recomputation,
+    refusals_of_edge_features,
+    scale_of,
 )
-from edgewise.backends.dense.twice import pair_attention, twice_differentiable
-from edgewise.backends.dense.whole import Whole
-from edgewise.backends.fused import above_zero, attention, gradients, hides, scale_of
+from edgewise.backends.dense.pairs import (
+    Pairs,
+    dropout_factors,
+    float_mask,
+    one_batch_dimension,
+    scores_and_values,
+)
+from edgewise.backends.dense.twice import twice_differentiable
+from edgewise.backends.dense.whole import TracedWhole, Whole
+from edgewise.backends.tiled import Cut, hides
 from edgewise.graphs import recall
 from edgewise.layouts import Csr, csr, dense_mask
-from edgewise.ops.bias import DenseBias, EdgeBias
-from edgewise.ops.dropout import dropout_multiplier
-from edgewise.ops.fused import Tables
+from edgewise.ops.cpu_flash import above_zero
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
 from edgewise.ops.tracing import differentiated_again, looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import (
+    AggregateProblem,
+    AggregateSignature,
+    AttentionProblem,
+    AttentionSignature,
+    Problem,
+)
 
 __all__ = ["Dense"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Pairs:
-    """The graph as a matrix; None where every entry would be the same.
+class _Matrix:
+    """The graph as a matrix to multiply with.
 
     Attributes:
-        mask: ``[T, S]`` bool; None when complete, or when torch needs none.
-        open_mask: The mask with empty rows opened, so that no softmax runs over nothing.
-        causal: The graph is exactly torch's ``is_causal``, and torch needs no mask.
-        empty: ``[T, 1]`` bool, targets without sources; None when there are none.
-        log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
-        matrix: ``[T, S]`` number of edges, for sums; None unless aggregating.
-        rows: Where each edge's own number goes; None unless edges have numbers.
-        fused: Whether torch's own function computes the problem exactly.
-        whole: For torch's kernel that tells the log-sum-exp; None where it cannot go.
+        copies: ``[T, S]`` how often each pair is an edge.
+        rows: Where the weight of each edge goes; None unless edges have weights.
     """
 
-    mask: Tensor | None
-    open_mask: Tensor | None
-    causal: bool
-    empty: Tensor | None
-    log_copies: Tensor | None
-    matrix: Tensor | None
+    copies: Tensor
     rows: Csr | None
-    fused: bool
-    whole: Whole | None
 
 
-class Dense(Backend):
+class Dense(AttentionBackend, AggregateBackend):
     """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
 
-    name: ClassVar[str] = "dense"
+    name = "dense"
     twice_differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     plain_operations: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
-        facts = problem.facts
-        pairs = facts.num_targets * facts.num_sources
-        if isinstance(problem, AggregateProblem):
-            return _judge_aggregate(problem, pairs)
-        assert isinstance(problem, AttentionProblem)
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
+        facts = problem.facts
+        pairs = facts.num_targets * facts.num_sources
         free = _maskless(problem)
         heads = problem.batch * problem.heads
         channels = (problem.head_dim + problem.value_dim) / 2
@@ -110,75 +107,90 @@ class Dense(Backend):
         spreads = hidden or not facts.complete
         return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads, hides=hidden)
 
-    def prepare(self, problem: Problem) -> _Pairs:
-        facts, graph, device = problem.facts, problem.graph, problem.device
-        aggregating = isinstance(problem, AggregateProblem)
-        if isinstance(problem, AttentionProblem):
-            per_edge, fused, maskless = problem.bias == "edge", _fused(problem), _maskless(problem)
-            with_lse = _with_lse(problem)
-        else:
-            assert isinstance(problem, AggregateProblem)
-            per_edge, fused, maskless, with_lse = problem.weighted, False, True, False
-        key = (
-            *("dense", str(device), problem.accumulate, aggregating),
-            *(per_edge, fused, maskless, with_lse),
-        )
+    def judge_aggregate(self, problem: AggregateProblem) -> Accepts | Refuses:
+        if problem.reduce == "max":
+            return Refuses(("a maximum over sources is not a matrix product; use sum or mean",))
+        size = 8 if problem.dtype == torch.float64 else 4
+        facts = problem.facts
+        pairs = facts.num_targets * facts.num_sources
+        matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
+        nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
+        memory = pairs * (1 + matrices * size) + nodes * size
+        entries, calls = pairs, 1
+        if problem.weighted:  # each edge is put in its place
+            entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
+        work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
+        spreads = not facts.complete
+        return Accepts(work, memory, way="matrix product", pairs=pairs, spreads=spreads)
 
-        def lower() -> _Pairs:
-            causal = maskless and not aggregating and not facts.complete
+    def prepare_attention(self, problem: AttentionProblem) -> Pairs:
+        facts, graph, device = problem.facts, problem.graph, problem.device
+        per_edge, fused, maskless = problem.bias == "edge", _fused(problem), _maskless(problem)
+        with_lse = _with_lse(problem)
+
+        def lower() -> Pairs:
+            causal = maskless and not facts.complete
             mask = None if maskless or facts.complete else dense_mask(graph, device).mask
             empty = None
             if mask is not None and facts.min_in_degree == 0:
                 empty = ~mask.any(-1, keepdim=True)
                 empty = empty if bool(empty.any()) else None
-            matrix = _copies(problem) if aggregating or not facts.simple else None
-            log_copies = None if facts.simple or matrix is None else torch.log(matrix)
+            log_copies = None if facts.simple else torch.log(_copies(problem))
             rows = csr(graph, device) if per_edge else None
-            matrix = matrix if aggregating else None
             open_mask = mask if mask is None or empty is None else mask | empty
             whole = _whole(problem, open_mask, log_copies, empty, causal) if with_lse else None
-            return _Pairs(mask, open_mask, causal, empty, log_copies, matrix, rows, fused, whole)
+            return Pairs(mask, open_mask, causal, empty, log_copies, rows, fused, whole)
 
+        key = ("dense", str(device), problem.accumulate, per_edge, fused, maskless, with_lse)
         return recall(graph, key, lower)
 
-    def attend(self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor:
+    def prepare_aggregate(self, problem: AggregateProblem) -> _Matrix:
+        graph, device, weighted = problem.graph, problem.device, problem.weighted
+
+        def lower() -> _Matrix:
+            return _Matrix(_copies(problem), csr(graph, device) if weighted else None)
+
+        key = ("dense sums", str(device), problem.accumulate, weighted)
+        return recall(graph, key, lower)
+
+    def attend(self, signature: AttentionSignature, prepared: Pairs, inputs: Inputs) -> Tensor:
         tensors = (inputs.query, inputs.key, inputs.value)
         if not prepared.fused or not _has_pairs(inputs) or differentiated_again(tensors):
-            return self.forward(problem, prepared, inputs).out
-        mask = _float_mask(problem, prepared, inputs)
+            return self.forward(signature, prepared, inputs).out
+        mask = float_mask(signature, prepared, inputs)
         mask = prepared.open_mask if mask is None else mask
-        query, scale = above_zero(inputs.query, scale_of(problem))
+        query, scale = above_zero(inputs.query, scale_of(signature))
         lead = query.shape[:-2]
         out = scaled_dot_product_attention(
-            _four(query),
-            _four(inputs.key),
-            _four(inputs.value),
+            one_batch_dimension(query),
+            one_batch_dimension(inputs.key),
+            one_batch_dimension(inputs.value),
             attn_mask=mask,
             is_causal=prepared.causal,
             scale=scale,
-            enable_gqa=bool(problem.heads != problem.kv_heads),
+            enable_gqa=bool(signature.heads != signature.kv_heads),
         )
         out = twice_differentiable(out)
         out = out if prepared.empty is None else out.masked_fill(prepared.empty, 0)
         return out.reshape(*lead, *out.shape[-2:])
 
     def shortcut(
-        self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
+        self, signature: AttentionSignature, prepared: Pairs, inputs: Inputs
     ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         tensors = (inputs.query, inputs.key, inputs.value)
         as_torch_wants = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
         if not prepared.fused or prepared.empty is not None or not as_torch_wants:
             return None
-        scale = scale_of(problem)
+        scale = scale_of(signature)
         if above_zero(inputs.query, scale)[1] != scale:
             return None
-        mask = _float_mask(problem, prepared, inputs)
+        mask = float_mask(signature, prepared, inputs)
         attend = partial(
             scaled_dot_product_attention,
             attn_mask=prepared.open_mask if mask is None else mask,
             is_causal=prepared.causal,
             scale=scale,
-            enable_gqa=problem.heads != problem.kv_heads,
+            enable_gqa=signature.heads != signature.kv_heads,
         )
 
         def short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -190,33 +202,32 @@ class Dense(Backend):
         return short
 
     def forward(
-        self, problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
+        self, signature: AttentionSignature, prepared: Pairs, inputs: Inputs
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
         if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
-            plain = partial(_plain, prepared.whole)
-            return attention(plain, problem, prepared.whole, inputs)
-        scores, values = _scores_and_values(problem, prepared, inputs)
+            return prepared.whole.attention(signature, inputs)
+        scores, values = scores_and_values(signature, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all
         filled = scores.masked_fill(empty[..., None], 0.0)
         lse = torch.logsumexp(filled, -1).masked_fill(empty, -torch.inf)  # [*, H, T]
         weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         if inputs.seed is not None:
-            weights = weights * _multiplier(problem, inputs)
+            weights = weights * dropout_factors(signature, inputs)
         out = weights @ values
-        return AttentionState(out.to(problem.dtype), lse)
+        return AttentionState(out.to(signature.dtype), lse)
 
     def backward(
         self,
-        problem: AttentionProblem,
-        prepared: _Pairs,
+        signature: AttentionSignature,
+        prepared: Pairs,
         inputs: Inputs,
         state: AttentionState,
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
         if prepared.whole is not None and _has_pairs(inputs):
-            return gradients(problem, prepared.whole, inputs, state, grad_out, grad_lse)
+            return prepared.whole.gradients(signature, inputs, state, grad_out, grad_lse)
 
         def of_scores_and_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             dout, out = grad_out.to(scores.dtype), state.out.to(scores.dtype)
@@ -224,34 +235,35 @@ class Dense(Backend):
             weights = torch.exp(scores - lse)  # zero off the graph: scores are -inf
             change, kept = dout @ values.mT, weights
             if inputs.seed is not None:
-                multiplier = _multiplier(problem, inputs)
+                multiplier = dropout_factors(signature, inputs)
                 change, kept = change * multiplier, weights * multiplier
             delta = (dout * out).sum(-1) - grad_lse
             return weights * (change - delta[..., None]), kept.mT @ dout
 
         return backward_by_recomputation(
             inputs,
-            lambda leaves: _scores_and_values(problem, prepared, leaves),
+            lambda leaves: scores_and_values(signature, prepared, leaves),
             of_scores_and_values,
         )
 
     def aggregate(
-        self, problem: AggregateProblem, prepared: _Pairs, value: Tensor, weight: Tensor | None
+        self, signature: AggregateSignature, prepared: _Matrix, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        assert prepared.matrix is not None
-        matrix = prepared.matrix
+        matrix = prepared.copies
         if weight is not None:
             rows = prepared.rows
             assert rows is not None
             ordered = weight if rows.edge is None else weight[..., rows.edge]
             place = rows.target * matrix.shape[-1] + rows.indices
-            flat = ordered.new_zeros((*weight.shape[:-1], matrix.numel()), dtype=problem.accumulate)
-            flat = flat.index_add(-1, place, ordered.to(problem.accumulate))
+            flat = ordered.new_zeros(
+                (*weight.shape[:-1], matrix.numel()), dtype=signature.accumulate
+            )
+            flat = flat.index_add(-1, place, ordered.to(signature.accumulate))
             matrix = flat.unflatten(-1, matrix.shape)
-        out = matrix @ value.to(problem.accumulate)
-        if problem.reduce == "mean":
-            out = out / prepared.matrix.sum(-1, keepdim=True).clamp(min=1)
-        return out.to(problem.dtype)
+        out = matrix @ value.to(signature.accumulate)
+        if signature.reduce == "mean":
+            out = out / prepared.copies.sum(-1, keepdim=True).clamp(min=1)
+        return out.to(signature.dtype)
 
 
 def _refusals(problem: AttentionProblem) -> list[str]:
@@ -260,9 +272,7 @@ def _refusals(problem: AttentionProblem) -> list[str]:
         reasons.append(
             f"{type(problem.score).__name__} scores are not a matrix product; use Dot or Additive"
         )
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to matrix entries; leave it out")
+    reasons += refusals_of_edge_features(problem, "matrix entries")
     if not problem.facts.simple:
         if problem.bias == "edge":
             reasons.append(
@@ -275,22 +285,6 @@ def _refusals(problem: AttentionProblem) -> list[str]:
                 "a matrix entry holds one; merge the copies"
             )
     return reasons
-
-
-def _judge_aggregate(problem: AggregateProblem, pairs: int) -> Accepts | Refuses:
-    if problem.reduce == "max":
-        return Refuses(("a maximum over sources is not a matrix product; use sum or mean",))
-    size = 8 if problem.dtype == torch.float64 else 4
-    facts = problem.facts
-    matrices = 1 + problem.batch * (4 if problem.needs_grad else 2) * problem.weighted
-    nodes = (facts.num_targets + facts.num_sources) * problem.batch * problem.channels
-    memory = pairs * (1 + matrices * size) + nodes * size
-    entries, calls = pairs, 1
-    if problem.weighted:  # each edge is put in its place
-        entries, calls = pairs + _PLACED * problem.batch * facts.max_edges, 2
-    work = Work(pairs * problem.batch * problem.channels, entries, nodes, calls=calls)
-    spreads = not facts.complete
-    return Accepts(work, memory, way="matrix product", pairs=pairs, spreads=spreads)
 
 
 def _tables(problem: AttentionProblem, size: int) -> int:
@@ -346,21 +340,13 @@ def _whole(
     log_copies: Tensor | None,
     empty: Tensor | None,
     causal: bool,
-) -> Whole:
+) -> Cut:
     added = log_copies
     if mask is not None:
         added = torch.zeros(mask.shape, dtype=problem.accumulate) if added is None else added
         added = added.masked_fill(~mask, -torch.inf)
-    return Whole(added, causal, None if empty is None else empty[:, 0])
-
-
-def _plain(whole: Whole, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
-    """What `Whole.forward` computes, in plain torch operations."""
-    out, lse = pair_attention(*tensors, whole.mask, scale, causal=whole.causal)
-    if whole.empty is None:
-        return out, lse
-    out = out.masked_fill(whole.empty[:, None], 0.0)
-    return out, lse.masked_fill(whole.empty, -torch.inf)
+    whole = Whole(added, causal, None if empty is None else empty[:, 0])
+    return Cut(whole, TracedWhole(whole))
 
 
 def _has_pairs(inputs: Inputs) -> bool:
@@ -379,89 +365,3 @@ def _copies(problem: Problem) -> Tensor:
     zeros = torch.zeros(shape, dtype=problem.accumulate, device=problem.device)
     ones = torch.ones((), dtype=problem.accumulate, device=problem.device)
     return zeros.index_put((rows.target, rows.indices), ones, accumulate=True)
-
-
-def _scores_and_values(
-    problem: AttentionProblem, prepared: _Pairs, inputs: Inputs
-) -> tuple[Tensor, Tensor]:
-    """Scores ``[*, H, T, S]``, -inf off the graph, and values ``[*, H, S, Dv]``."""
-    group = problem.heads // problem.kv_heads
-    query, key, value = (
-        tensor.to(problem.accumulate) for tensor in (inputs.query, inputs.key, inputs.value)
-    )
-    if group > 1:
-        key, value = key.repeat_interleave(group, -3), value.repeat_interleave(group, -3)
-    match problem.score:
-        case Dot() as dot:
-            scores = dot.capped(query @ key.mT * dot.factor(problem.head_dim))
-        case Additive() as additive:
-            scores = leaky_relu(query + key.mT, additive.slope)
-        case other:
-            raise AssertionError(f"judge accepts no {other}")
-    extra = _extra(problem, prepared, inputs)
-    scores = scores if extra is None else scores + extra
-    mask = prepared.mask
-    if prepared.causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    return scores if mask is None else scores.masked_fill(~mask, -torch.inf), value
-
-
-def _extra(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
-    """Bias plus the logarithm of repeated edges, for every pair; None when there is neither."""
-    extra, bias = prepared.log_copies, inputs.bias
-    if bias is None:
-        return extra
-    T, S = inputs.query.shape[-2], inputs.key.shape[-2]
-    if isinstance(bias, EdgeBias):
-        rows = prepared.rows
-        assert rows is not None
-        ordered = bias.on_edges(rows.target, rows.indices, rows.edge)
-        zeros = ordered.new_zeros(*ordered.shape[:-1], T, S)
-        pairs = zeros.index_put((*_lead_index(ordered), rows.target, rows.indices), ordered)
-    elif isinstance(bias, DenseBias):
-        pairs = bias.values
-    else:
-        device = problem.device
-        target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
-        pairs = bias.on_edges(target.expand(T, S), source.expand(T, S), None)
-    pairs = pairs.to(problem.accumulate)
-    return pairs if extra is None else pairs + extra
-
-
-def _lead_index(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Indices that select every entry of the leading dimensions, before an edge index."""
-    lead = tensor.shape[:-1]
-    return tuple(
-        torch.arange(size, device=tensor.device).view(-1, *[1] * (len(lead) - axis))
-        for axis, size in enumerate(lead)
-    )
-
-
-def _float_mask(problem: AttentionProblem, prepared: _Pairs, inputs: Inputs) -> Tensor | None:
-    """The mask as numbers, where a bias or copies of edges need one."""
-    extra = _extra(problem, prepared, inputs)
-    if extra is None:
-        return None
-    mask = prepared.open_mask
-    extra = extra.to(problem.dtype)
-    extra = extra if prepared.empty is None else extra.masked_fill(prepared.empty, 0.0)
-    extra = extra if mask is None else extra.masked_fill(~mask, -torch.inf)
-    lead = inputs.query.shape[:-2]
-    return _four(extra.expand(*lead, *extra.shape[-2:])) if extra.ndim > 2 else extra
-
-
-def _multiplier(problem: AttentionProblem, inputs: Inputs) -> Tensor:
-    """Dropout factors ``[*, H, T, S]``."""
-    assert inputs.seed is not None
-    lead, T = inputs.query.shape[:-2], inputs.query.shape[-2]
-    S, device = inputs.key.shape[-2], inputs.query.device
-    head = torch.arange(lead.numel(), device=device).view(*lead, 1, 1)
-    target, source = torch.arange(T, device=device)[:, None], torch.arange(S, device=device)
-    factors = dropout_multiplier(inputs.seed, problem.dropout, head, target, source)
-    return factors.to(problem.accumulate)
-
-
-def _four(tensor: Tensor) -> Tensor:
-    """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
-    tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-    return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)

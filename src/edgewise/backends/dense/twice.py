@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgewise.ops.cpu_flash import every_head
 from edgewise.ops.double_backward import differentiable_gradients
-from edgewise.ops.fused import every_head
 from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import looked_into
 

@@ -1,4 +1,4 @@
-"""The whole matrix on torch's fused attention for CPUs, which tells the log-sum-exp."""
+"""The whole matrix on torch's fused attention for CPUs, which returns the log-sum-exp."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgewise.ops.fused import BACKWARD, FORWARD, Tables, every_head
+from edgewise.backends.dense.twice import pair_attention
+from edgewise.ops.cpu_flash import BACKWARD, FORWARD, Tables, every_head
 
-__all__ = ["Whole"]
+__all__ = ["TracedWhole", "Whole"]
 
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A graph as one piece, for `edgewise.ops.fused`.
+    """A graph as one piece, as `Pieces` for torch's kernel.
 
     Attributes:
         mask: ``[T, S]``, added to the scores, rows without sources opened; None for none.
@@ -38,12 +39,12 @@ class Whole:
 
     def backward(self, tables: Tables, results: Tables, scale: float) -> Tables:
         query, key, value = (table[None] for table in every_head(tables))
-        out, lse, push = results
+        out, lse, grad_out = results
         if self.empty is not None:  # every weight of these rows is zero
             lse = lse.masked_fill(self.empty, torch.inf)
         mask = None if self.mask is None else self.mask.to(query.dtype)
-        found = BACKWARD(
-            push.to(query.dtype)[None],
+        grads = BACKWARD(
+            grad_out.to(query.dtype)[None],
             query,
             key,
             value,
@@ -54,5 +55,20 @@ class Whole:
             attn_mask=mask,
             scale=scale,
         )
-        of_query, of_key, of_value = (grad[0] for grad in found)
+        of_query, of_key, of_value = (grad[0] for grad in grads)
         return of_query, of_key, of_value
+
+
+@dataclass(frozen=True, eq=False)
+class TracedWhole:
+    """A graph as one piece, as `TracedPieces`."""
+
+    whole: Whole
+
+    def forward(self, tensors: Tables, scale: float) -> tuple[Tensor, Tensor]:
+        whole = self.whole
+        out, lse = pair_attention(*tensors, whole.mask, scale, causal=whole.causal)
+        if whole.empty is None:
+            return out, lse
+        out = out.masked_fill(whole.empty[:, None], 0.0)
+        return out, lse.masked_fill(whole.empty, -torch.inf)

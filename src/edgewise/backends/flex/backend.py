@@ -12,12 +12,19 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from inspect import signature
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import Accepts, Backend, Refuses, Work
+from edgewise.backends.base import (
+    Accepts,
+    AttentionBackend,
+    Refuses,
+    Work,
+    refusals_of_edge_features,
+    scale_of,
+)
 from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
 from edgewise.backends.flex.call import Prepared, call, soft_cap
 from edgewise.backends.flex.mask import BITS, mask_of
@@ -27,7 +34,7 @@ from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, finite
 from edgewise.ops.tracing import looked_into
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import AttentionProblem, AttentionSignature, Problem
 
 __all__ = ["Flex"]
 
@@ -38,17 +45,16 @@ _COMPILES = f"compiles for seconds on CPUs; {_ASK}"
 _UNCHECKED = "not checked on a GPU yet"
 
 
-class Flex(Backend):
+class Flex(AttentionBackend):
     """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
 
-    name: ClassVar[str] = "flex"
+    name = "flex"
     twice_differentiable: ClassVar[bool] = False
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
-        assert isinstance(problem, AttentionProblem)
         facts = problem.facts
         blocks, _ = span(facts)
         planes = problem.batch * problem.heads
@@ -63,8 +69,7 @@ class Flex(Backend):
     def note(self, problem: Problem) -> str | None:
         return None if problem.device.type == "cpu" else _UNCHECKED
 
-    def prepare(self, problem: Problem) -> Prepared:
-        assert isinstance(problem, AttentionProblem)
+    def prepare_attention(self, problem: AttentionProblem) -> Prepared:
         assert isinstance(problem.score, Dot)
         graph, facts, device = problem.graph, problem.facts, problem.device
         softcap, key = problem.score.softcap, ("flex", str(device))
@@ -75,23 +80,23 @@ class Flex(Backend):
         key = ("flex, soft cap", str(device), softcap)
         return Prepared(mask, recall(graph, key, lambda: soft_cap(softcap, device)))
 
-    def attend(self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs) -> Tensor:
-        _check(problem, inputs)
-        return call(prepared, inputs, _scale(problem), wants_lse=False)[0]
+    def attend(self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs) -> Tensor:
+        _check(signature, inputs)
+        return call(prepared, inputs, scale_of(signature), wants_lse=False)[0]
 
     def forward(
-        self, problem: AttentionProblem, prepared: Prepared, inputs: Inputs
+        self, signature: AttentionSignature, prepared: Prepared, inputs: Inputs
     ) -> AttentionState:
-        _check(problem, inputs)
-        if problem.device.type == "cpu":
+        _check(signature, inputs)
+        if signature.device.type == "cpu":
             raise BackendRefused(f"flex: {_NO_LSE}. Or use backend='auto'.")
-        out, lse = call(prepared, inputs, _scale(problem), wants_lse=True)
+        out, lse = call(prepared, inputs, scale_of(signature), wants_lse=True)
         assert lse is not None
         return AttentionState(out, lse)
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: Prepared,
         inputs: Inputs,
         state: AttentionState,
@@ -100,16 +105,11 @@ class Flex(Backend):
     ) -> Mapping[str, Tensor]:
         leaves = inputs.leaves()
         with torch.enable_grad():
-            own = self.forward(problem, prepared, leaves)
+            own = self.forward(signature, prepared, leaves)
         wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
         pushes = _pushes(own, state, grad_out, grad_lse)
         found = torch.autograd.grad((own.out, own.lse), list(wanted.values()), pushes)
         return dict(zip(wanted, found, strict=True))
-
-    def aggregate(
-        self, problem: AggregateProblem, prepared: Any, value: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        raise AssertionError("judge accepts no aggregation")
 
 
 def _pushes(
@@ -118,7 +118,8 @@ def _pushes(
     r"""What to send back through a part so that its gradients are those in the whole.
 
     With ``share_i = exp(own lse_i - lse_i)``, weights in the whole are ``share_i`` times the
-    part's own, and the backward pass of the part gives what `Backend.backward` asks for from
+    part's own, and the backward pass of the part gives what `AttentionBackend.backward` returns
+    from
 
     .. math::  g_i = \text{share}_i \, dout_i, \qquad
                \gamma_i = \text{share}_i \, (dout_i \cdot (own_i - out_i) + dlse_i)
@@ -131,7 +132,7 @@ def _pushes(
     return (share[..., None] * push).to(own.out.dtype), gamma
 
 
-def _check(problem: AttentionProblem, inputs: Inputs) -> None:
+def _check(signature: AttentionSignature, inputs: Inputs) -> None:
     """Say what torch would say in its own words, or not at all."""
     tensors = tuple(inputs.tensors().values())
     if not torch.compiler.is_compiling() and looked_into(tensors):
@@ -140,29 +141,20 @@ def _check(problem: AttentionProblem, inputs: Inputs) -> None:
             "derivatives cannot look into it. Use backend='auto'."
         )
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if trains and problem.device.type == "cpu":
+    if trains and signature.device.type == "cpu":
         raise BackendRefused(f"flex: {_NO_GRADIENTS}. Or use backend='auto'.")
-
-
-def _scale(problem: AttentionProblem) -> float:
-    assert isinstance(problem.score, Dot)
-    return problem.score.factor(problem.head_dim)
 
 
 # --- What it accepts -----------------------------------------------------------------------------
 
 
-def _refusals(problem: Problem) -> list[str]:
-    if not isinstance(problem, AttentionProblem):
-        return ["sums without scores are no attention; use native or gather"]
+def _refusals(problem: AttentionProblem) -> list[str]:
     reasons = _refusals_of_device(problem)
     if not isinstance(problem.score, Dot):
         reasons.append(f"{type(problem.score).__name__} scores are not a matrix product; use Dot")
     if problem.bias is not None:
         reasons.append(f"blocks take no {problem.bias} bias; leave it out")
-    for name in ("edge_key", "edge_value"):
-        if getattr(problem, name):
-            reasons.append(f"{name} belongs to edges, not to blocks; leave it out")
+    reasons += refusals_of_edge_features(problem, "blocks")
     if problem.dropout:
         reasons.append("FlexAttention has no dropout; set dropout=0")
     if not problem.facts.simple:

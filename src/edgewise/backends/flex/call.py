@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from edgewise.backends.flex.mask import Mask
-from edgewise.backends.fused import above_zero
+from edgewise.ops.cpu_flash import above_zero
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.once import at_most_once
+from edgewise.ops.once_differentiable import at_most_once
 
 __all__ = ["Prepared", "call", "soft_cap"]
 

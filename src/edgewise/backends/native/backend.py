@@ -8,26 +8,48 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edgewise.backends.base import LONG_WAY, Accepts, Backend, Refuses, Work
-from edgewise.backends.native import functions
-from edgewise.backends.native.kernels import (
-    READ_OFTEN,
-    STEP,
-    Operands,
-    attention_backward,
-    settings_of,
+from edgewise.backends.base import (
+    LONG_WAY,
+    Accepts,
+    AggregateBackend,
+    AttentionBackend,
+    Refuses,
 )
-from edgewise.backends.native.layout import TILE, Layout
+from edgewise.backends.native import functions
+from edgewise.backends.native.kernels import attention_backward
+from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import why_missing
-from edgewise.backends.native.order import in_better_order, may_pay
-from edgewise.backends.native.shortcut import Shortcut
-from edgewise.graphs import Facts, Graph, recall
-from edgewise.layouts import csr, edges, fill_of_clusters, ragged
+from edgewise.backends.native.operands import Operands, settings_of
+from edgewise.backends.native.price import (
+    COPIES,
+    SUM_LANES,
+    bytes_of_features,
+    bytes_of_layouts,
+    bytes_of_tables,
+    exponentials,
+    far_bytes,
+    in_tiles,
+    is_copied,
+    kept_bytes,
+    may_order,
+    ordered,
+    work_of,
+    worked_on,
+)
+from edgewise.backends.native.repeated_call import RepeatedCall
+from edgewise.backends.native.row_order import in_better_order
+from edgewise.graphs import recall
+from edgewise.layouts import csr, edges, ragged
 from edgewise.ops.bias import EdgeBias
 from edgewise.ops.inputs import Inputs
-from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, accumulate_dtype
-from edgewise.problem import AggregateProblem, AttentionProblem, Problem
+from edgewise.problem import (
+    AggregateProblem,
+    AggregateSignature,
+    AttentionProblem,
+    AttentionSignature,
+    Problem,
+)
 
 __all__ = ["Native"]
 
@@ -37,95 +59,94 @@ _MOST_SHARING = 64
 _FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save more than they cost
 
 
-class Native(Backend):
+class Native(AttentionBackend, AggregateBackend):
     """One pass over the edges in compiled kernels; CPU."""
 
-    name: ClassVar[str] = "native"
+    name = "native"
     twice_differentiable: ClassVar[bool] = True
 
-    def judge(self, problem: Problem) -> Accepts | Refuses:
+    def judge_attention(self, problem: AttentionProblem) -> Accepts | Refuses:
+        reasons = _refusals(problem) + _refusals_of_heads(problem)
+        if reasons:
+            return Refuses(tuple(reasons))
+        facts, heads, size = problem.facts, problem.heads, problem.dtype.itemsize
+        T, S, E = facts.num_targets, facts.num_sources, facts.max_edges
+        key, value = heads * problem.head_dim, heads * problem.value_dim
+        nodes = T * (value * size + 4 * heads) + 2 * (T + S) * (key + value) * size
+        if problem.needs_grad:
+            nodes += (T + S) * (key + value) * size + 8 * T * heads
+        biased = heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
+        taken = problem.batch * (
+            bytes_of_tables(problem, key, value) + kept_bytes(problem) + E * biased
+        )
+        way = "fused tiles" if in_tiles(problem) else "fused rows"
+        far = 0.0 if way == "fused tiles" else far_bytes(facts, (key + value) * size)
+        work = work_of(
+            problem,
+            width=heads * (worked_on(problem.head_dim) + worked_on(problem.value_dim)) / 2,
+            heads=heads,
+            entry=exponentials(problem),
+            nodes=nodes,
+            far=far + bytes_of_features(problem),
+            calls=COPIES if is_copied(problem) else 1 if _short(problem) else LONG_WAY,
+        )
+        return Accepts(work, taken + bytes_of_layouts(problem), way)
+
+    def judge_aggregate(self, problem: AggregateProblem) -> Accepts | Refuses:
         reasons = _refusals(problem)
         if reasons:
             return Refuses(tuple(reasons))
         facts = problem.facts
         T, S, E = facts.num_targets, facts.num_sources, facts.max_edges
-        size = problem.dtype.itemsize
-        if isinstance(problem, AttentionProblem):
-            key, value = problem.heads * problem.head_dim, problem.heads * problem.value_dim
-            worked_on = _worked_on(problem.head_dim) + _worked_on(problem.value_dim)
-            width = problem.heads * worked_on / 2
-            row = (key + value) * size
-            entry = _entry(problem)
-            nodes = T * (value * size + 4 * problem.heads) + 2 * (T + S) * (key + value) * size
-            if problem.needs_grad:
-                nodes += (T + S) * (key + value) * size + 8 * T * problem.heads
-            taken = _tables(problem, key, value)
-            per_edge = (
-                problem.heads * 4 * (problem.bias is not None) * (2 if problem.needs_grad else 1)
-            )
-            way = "fused tiles" if _in_tiles(problem) else "fused rows"
-            calls = _COPIES if _copied(problem) else 1 if _short(problem) else LONG_WAY
-        else:
-            assert isinstance(problem, AggregateProblem)
+        row = problem.channels * problem.dtype.itemsize
+        taken = problem.batch * ((T + S * problem.needs_grad) * row + E * 4 * problem.weighted)
+        work = work_of(
+            problem,
             # The last vector of a row takes as long as a whole one.
-            width = -(-problem.channels // _SUM_LANES) * _SUM_LANES
-            row = problem.channels * size
-            entry = 1 + (problem.reduce == "max")  # a maximum remembers whose it is
-            nodes = 2 * (T + S) * problem.channels * size * (2 if problem.needs_grad else 1)
-            taken = (T + S * problem.needs_grad) * problem.channels * size
-            per_edge = 4 * problem.weighted
-            way, calls = "fused messages", 1
-        layouts = 2 if _may_order(problem) else 1
-        memory = int(
-            problem.batch * (taken + E * per_edge)
-            + layouts * _LAYOUT * (1 + problem.needs_grad) * E
+            width=-(-problem.channels // SUM_LANES) * SUM_LANES,
+            heads=1,
+            entry=1 + (problem.reduce == "max"),  # a maximum remembers whose it is
+            nodes=2 * (T + S) * row * (2 if problem.needs_grad else 1),
+            far=far_bytes(facts, row),
+            calls=1,
         )
-        heads = problem.heads if isinstance(problem, AttentionProblem) else 1
-        near = min(1.0, _CACHE / max(_reach(facts) * row, 1))
-        far = 0.0 if way == "fused tiles" else row * (1 - near)
-        far += _features(problem)
-        work = Work(
-            products=E * problem.batch * width,
-            entries=problem.batch * (E * (heads * entry + _EDGE) + T * heads * _ROW),
-            numbers=problem.batch * nodes / size,
-            misses=_far_reads(problem) * problem.batch * far,
-            calls=calls,
-        )
-        return Accepts(work, memory, way)
+        return Accepts(work, taken + bytes_of_layouts(problem), "fused messages")
 
-    def prepare(self, problem: Problem) -> Layout:
-        layout = _layout(problem)
-        if problem.needs_grad:
-            _ = layout.reversed
-        if isinstance(problem, AggregateProblem) and problem.reduce == "mean":
-            _ = layout.share_of_edge
-        if isinstance(problem, AttentionProblem) and problem.bias in ("relative", "dense"):
-            found = edges(problem.graph)
-            return layout.with_ends(found.target, found.source)
+    def prepare_attention(self, problem: AttentionProblem) -> Layout:
+        layout = _lowered(problem)
+        if problem.bias in ("relative", "dense"):
+            ends = edges(problem.graph)
+            return layout.with_ends(ends.target, ends.source)
+        return layout
+
+    def prepare_aggregate(self, problem: AggregateProblem) -> Layout:
+        layout = _lowered(problem)
+        if problem.reduce == "mean":
+            _ = layout.share(problem.accumulate)
         return layout
 
     def note(self, problem: Problem) -> str | None:
-        return _layout(problem).note if _may_order(problem) else None
+        return _layout(problem).note if may_order(problem) else None
 
     def forward(
-        self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
+        self, signature: AttentionSignature, prepared: Layout, inputs: Inputs
     ) -> AttentionState:
-        settings = settings_of(problem.score, problem.head_dim, problem.dropout)
+        settings = settings_of(signature.score, signature.head_dim, signature.dropout)
         operands = _operands(prepared, inputs)
         out, lse = functions.attention(settings, prepared, operands, inputs.seed)
-        return AttentionState(out.to(problem.dtype), lse)
+        return AttentionState(out.to(signature.dtype), lse)
 
     def shortcut(
-        self, problem: AttentionProblem, prepared: Layout, inputs: Inputs
-    ) -> Shortcut | None:
-        settings = settings_of(problem.score, problem.head_dim, 0.0)
-        if not _short(problem):
+        self, signature: AttentionSignature, prepared: Layout, inputs: Inputs
+    ) -> RepeatedCall | None:
+        settings = settings_of(signature.score, signature.head_dim, 0.0)
+        if not _short(signature):
             return None
-        return Shortcut.of(settings, prepared, _operands(prepared, inputs))
+        return RepeatedCall.of(settings, prepared, _operands(prepared, inputs))
 
     def backward(
         self,
-        problem: AttentionProblem,
+        signature: AttentionSignature,
         prepared: Layout,
         inputs: Inputs,
         state: AttentionState,
@@ -137,7 +158,7 @@ class Native(Backend):
             operands = _operands(prepared, leaves)
         wanted = tuple(tensor is not None and tensor.requires_grad for tensor in operands)
         found = attention_backward(
-            settings_of(problem.score, problem.head_dim, problem.dropout),
+            settings_of(signature.score, signature.head_dim, signature.dropout),
             prepared.rows,
             prepared.reversed,
             operands,
@@ -159,130 +180,28 @@ class Native(Backend):
         return named
 
     def aggregate(
-        self, problem: AggregateProblem, prepared: Layout, value: Tensor, weight: Tensor | None
+        self, signature: AggregateSignature, prepared: Layout, value: Tensor, weight: Tensor | None
     ) -> Tensor:
-        weight = None if weight is None else weight.to(problem.accumulate)
-        if problem.reduce == "max":
+        weight = None if weight is None else weight.to(signature.accumulate)
+        if signature.reduce == "max":
             return functions.best_of_rows(prepared, value, weight)
-        if problem.reduce == "mean":
-            share = prepared.share_of_edge.to(problem.accumulate)
-            weight = share if weight is None else weight * share
+        if signature.reduce == "mean":
+            if weight is None:
+                return functions.mean_of_rows(prepared, value)
+            weight = weight * prepared.share(signature.accumulate)
         return functions.sum_of_rows(prepared, value, weight, flip=False)
 
 
-_SUM_LANES = 8  # channels that sums work on at a time, at least
-# What native/variant/tiles.cpp has room for.
-_LANES = 16
-_TILE_NUMBERS = 8192  # of a tile's keys or values
-_TILE_COLUMNS = 512
-
-
-def _worked_on(dim: int) -> float:
-    """Channels that the kernels work on for those of a head.
-
-    Half of the work is products, which take whole vectors; totals take a row as it is. Short heads
-    share vectors, but what is done for each of them takes as long as eight channels.
-    """
-    short = max(dim, _LANES // 2)
-    return (short + (short if dim <= _LANES // 2 else -(-dim // _LANES) * _LANES)) / 2
-
-
-def _short(problem: AttentionProblem) -> bool:
+def _short(problem: AttentionSignature) -> bool:
     """Whether there is a shortcut; with gradients a low output is kept in two precisions."""
     return problem.plain and (problem.dtype == problem.accumulate or not problem.needs_grad)
 
 
-def _in_tiles(problem: AttentionProblem) -> bool:
-    """Whether facts prove that the graph is small complete blocks, as `layout.tiles_of` finds."""
-    facts, dim = problem.facts, -(-max(problem.head_dim, problem.value_dim) // 8) * 8
-    rows, columns = facts.cuts.target_sizes, facts.cuts.source_sizes
-    complete = facts.simple and facts.exact_edges and facts.max_edges == facts.cuts.num_pairs
-    if not complete or not rows.all() or not columns.all():
-        return False
-    widest = -(-int(columns.max()) // _LANES) * _LANES
-    return (
-        isinstance(problem.score, Dot)
-        and not (problem.bias or problem.edge_key or problem.edge_value)
-        and TILE * len(rows) <= facts.num_targets
-        and TILE * facts.num_targets <= facts.max_edges
-        and widest <= _TILE_COLUMNS
-        and widest * dim <= _TILE_NUMBERS
-    )
-
-
-_CACHE = 2 << 20  # bytes of keys and values that stay close to a core
-
-_LAYOUT = 24  # bytes of an edge in what `prepare` makes for one direction
-
-
-def _tables(problem: AttentionProblem, key: int, value: int) -> int:
-    """Bytes of what is returned or copied: tables of nodes by the channels of all heads."""
-    T, S, size = problem.facts.num_targets, problem.facts.num_sources, problem.dtype.itemsize
-    read = T * key + S * (key + value)
-    found = T * value * size + 4 * T * problem.heads
-    if problem.needs_grad:  # half precision keeps its output in float32
-        found += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
-    copies = read + T * value * problem.needs_grad
-    return found + copies * size * _copied(problem)
-
-
-_COPIES = 4.0  # calls, where heads are put side by side: three tensors, and no shortcut
-
-
-def _copied(problem: Problem) -> bool:
-    """Whether queries, keys and values are copied first; see `kernels._storage`."""
-    facts = problem.facts
-    if not isinstance(problem, AttentionProblem) or problem.heads == 1:
-        return False
-    often = facts.max_edges >= READ_OFTEN * max(facts.num_targets, facts.num_sources)
-    widest = problem.heads * max(problem.head_dim, problem.value_dim) * problem.dtype.itemsize
-    return often and widest <= STEP
-
-
-# What else takes time, in exponentials.
-_EDGE = 4.0  # an edge, whatever its heads and channels
-_ROW = 30.0  # a row of a head: its maximum, its sum, its output
-_SOFT_CAP = 5.0
-_DROPOUT = 5.0  # the hash
-_BIAS = {"edge": 1.0, "relative": 1.5, "dense": 5.0}
-
-
-def _entry(problem: AttentionProblem) -> float:
-    """How many exponentials one number of an edge takes as long as."""
-    capped = isinstance(problem.score, Dot) and problem.score.softcap is not None
-    bias = 0.0 if problem.bias is None else _BIAS[problem.bias]
-    return 1 + _SOFT_CAP * capped + _DROPOUT * (problem.dropout > 0) + bias
-
-
-def _features(problem: Problem) -> int:
-    """Bytes that only one edge reads."""
-    if not isinstance(problem, AttentionProblem):
-        return 0
-    channels = problem.edge_key * problem.head_dim + problem.edge_value * problem.value_dim
-    return channels * problem.dtype.itemsize
-
-
-def _reach(facts: Facts) -> int:
-    """Sources that rows beside each other read: those stay in the cache from row to row."""
-    widest = int(facts.cuts.source_sizes.max()) if len(facts.cuts.source_sizes) else 0
-    return max(0, min(facts.num_sources, facts.left + facts.right + 1, widest))
-
-
-def _far_reads(problem: Problem) -> int:
-    """Rows of sources that may come from beyond the caches: those of a cluster come once."""
-    tiles = fill_of_clusters(problem.graph)
-    edges_ = problem.facts.max_edges
-    return edges_ if tiles is None else min(edges_, tiles.num_tiles * tiles.columns)
-
-
-def _table(problem: Problem) -> int:
-    """Bytes of what the sources hold."""
-    if isinstance(problem, AttentionProblem):
-        channels = problem.kv_heads * (problem.head_dim + problem.value_dim)
-    else:
-        assert isinstance(problem, AggregateProblem)
-        channels = problem.channels
-    return problem.facts.num_sources * channels * problem.dtype.itemsize
+def _lowered(problem: Problem) -> Layout:
+    layout = _layout(problem)
+    if problem.needs_grad:
+        _ = layout.reversed
+    return layout
 
 
 def _layout(problem: Problem) -> Layout:
@@ -293,27 +212,10 @@ def _layout(problem: Problem) -> Layout:
     )
     key = "native, alike together" if alike else "native"
     plain = recall(graph, key, lambda: Layout.of(csr(graph), ragged(graph), alike=alike))
-    if not _may_order(problem):
+    if not may_order(problem):
         return plain
-    _ordered(graph).add("native")
+    ordered(graph).add("native")
     return recall(graph, "native in order", lambda: in_better_order(plain))
-
-
-def _may_order(problem: Problem) -> bool:
-    """Whether an order may pay; without gradients, whether one has been looked for before."""
-    facts = problem.facts
-    looked = bool(_ordered(problem.graph))
-    return may_pay(
-        facts.num_targets,
-        facts.max_edges,
-        _table(problem),
-        needs_grad=problem.needs_grad or looked,
-    )
-
-
-def _ordered(graph: Graph) -> set[str]:
-    """Not empty once an order has been looked for."""
-    return recall(graph, "native orders", set[str])
 
 
 def _operands(layout: Layout, inputs: Inputs) -> Operands:
@@ -355,13 +257,17 @@ def _refusals(problem: Problem) -> list[str]:
     facts = problem.facts
     if max(facts.num_targets, facts.num_sources, facts.max_edges) > _MOST_INDEX:
         reasons.append("nodes and edges are counted in 32 bits; use a smaller graph")
-    if isinstance(problem, AttentionProblem):
-        most = max(problem.head_dim, problem.value_dim)
-        if most > _MOST_CHANNELS:
-            reasons.append(f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads")
-        sharing = problem.heads // problem.kv_heads
-        if sharing > _MOST_SHARING:
-            reasons.append(
-                f"up to {_MOST_SHARING} heads may share a key, got {sharing}; use more kv_heads"
-            )
+    return reasons
+
+
+def _refusals_of_heads(problem: AttentionProblem) -> list[str]:
+    reasons: list[str] = []
+    most = max(problem.head_dim, problem.value_dim)
+    if most > _MOST_CHANNELS:
+        reasons.append(f"head dimensions go up to {_MOST_CHANNELS}, got {most}; use more heads")
+    sharing = problem.heads // problem.kv_heads
+    if sharing > _MOST_SHARING:
+        reasons.append(
+            f"up to {_MOST_SHARING} heads may share a key, got {sharing}; use more kv_heads"
+        )
     return reasons

@@ -1,8 +1,7 @@
-"""The kernels with their gradients.
+"""The kernels with their gradients, as autograd functions.
 
-Eager code takes the short way, an autograd function on memory. Whatever has to look inside
-(compilers, tracers, ``torch.func``, tensors without memory) gets the operators of
-`edgewise.backends.native.operators`, which do the same.
+Compilers, tracers, ``torch.func`` and tensors without memory get the operators of
+`edgewise.backends.native.operators` and `edgewise.backends.native.sum_operators` instead.
 """
 
 from __future__ import annotations
@@ -14,25 +13,21 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.backends.native.kernels import (
-    Operands,
-    Settings,
-    attention_backward,
-    attention_forward,
-    edge_products,
-    reduce_rows,
-)
+from edgewise.backends.native.double_backward import best_again, gradients_again
+from edgewise.backends.native.edge_sums import edge_products, reduce_rows
+from edgewise.backends.native.kernels import attention_backward, attention_forward
 from edgewise.backends.native.layout import Layout, Rows
-from edgewise.backends.native.plain import gradients_again
+from edgewise.backends.native.operands import Operands, Settings
 from edgewise.ops.computed_again import all_finite
-from edgewise.ops.once import refuse_forward_mode
+from edgewise.ops.once_differentiable import refuse_forward_mode
+from edgewise.ops.state import accumulate_dtype
 from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into, many_at_once
 
 __all__ = [
     "attention",
-    "best_again",
     "best_of_rows",
     "gradients",
+    "mean_of_rows",
     "sum_of_rows",
 ]
 
@@ -165,10 +160,10 @@ def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: b
     if forward_mode():
         refuse_forward_mode("native")
     if looked_into(tensors):
-        from edgewise.backends.native import operators  # defined on first need
+        from edgewise.backends.native import sum_operators  # defined on first need
 
         assert not flip, "operators call themselves the other way round"
-        return operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
+        return sum_operators.sums(*tensors, None, *_graph(layout, _needs_grad(tensors)))
     if not _needs_grad(tensors):
         return reduce_rows("sum", layout.reversed if flip else layout.rows, value, weight)[0]
     return _Sum.apply(layout, flip, value, weight)  # type: ignore[no-any-return]
@@ -194,6 +189,31 @@ class _Sum(Function):
             ends = (value, grad) if ctx.flip else (grad, value)
             of_weight = _Products.apply(ctx.layout, weight.shape, *ends)
         return None, None, of_value, of_weight
+
+
+def mean_of_rows(layout: Layout, value: Tensor) -> Tensor:
+    """The mean over the sources of each target: a sum whose edges weigh one over their number."""
+    if forward_mode():
+        refuse_forward_mode("native")
+    if looked_into((value,)):
+        share = layout.share(accumulate_dtype(value.dtype))
+        return sum_of_rows(layout, value, share, flip=False)
+    if not _needs_grad((value,)):
+        return reduce_rows("mean", layout.rows, value, None)[0]
+    return _Mean.apply(layout, value)  # type: ignore[no-any-return]
+
+
+class _Mean(Function):
+    @staticmethod
+    def forward(ctx: Any, layout: Layout, value: Tensor) -> Tensor:
+        ctx.layout = layout
+        return reduce_rows("mean", layout.rows, value, None)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,) = grads
+        share = ctx.layout.share(accumulate_dtype(grad.dtype))
+        return None, sum_of_rows(ctx.layout, grad, share, flip=True)
 
 
 class _Products(Function):
@@ -225,9 +245,9 @@ def best_of_rows(layout: Layout, value: Tensor, weight: Tensor | None) -> Tensor
     if forward_mode():
         refuse_forward_mode("native")
     if looked_into(tensors):
-        from edgewise.backends.native import operators  # defined on first need
+        from edgewise.backends.native import sum_operators  # defined on first need
 
-        return operators.best(*tensors, *_graph(layout, _needs_grad(tensors)))[0]
+        return sum_operators.best(*tensors, *_graph(layout, _needs_grad(tensors)))[0]
     return _Best.apply(layout, value, weight)  # type: ignore[no-any-return]
 
 
@@ -254,35 +274,3 @@ class _Best(Function):
         if wanted[1]:
             of_weight = edge_products(layout.rows, grad, value, weight.shape, winner)
         return None, of_value, of_weight
-
-
-def best_again(
-    grad: Tensor,
-    value: Tensor,
-    weight: Tensor | None,
-    winner: Tensor,
-    source_of_edge: Tensor,
-    wanted: tuple[bool, ...],
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `best_of_rows` in plain torch, which can be differentiated again."""
-    batch = value.shape[:-2]
-    winner = winner.reshape(*batch, *winner.shape[-2:]).to(torch.int64)
-    empty, edge = winner < 0, winner.clamp(min=0)
-    source = source_of_edge[edge]
-    grad = grad.masked_fill(empty, 0.0)
-    of_value = of_weight = None
-    if wanted[0]:
-        factors = 1.0 if weight is None else _pick(weight, edge)
-        of_value = torch.zeros_like(value).scatter_add(-2, source, (grad * factors).to(grad.dtype))
-    if weight is not None and wanted[1]:
-        messages = (grad * value.gather(-2, source)).to(weight.dtype)
-        wide = weight.new_zeros(*batch, weight.shape[-1])
-        wide = wide.scatter_add(-1, edge.flatten(-2), messages.flatten(-2))
-        of_weight = wide.sum_to_size(weight.shape)
-    return of_value, of_weight
-
-
-def _pick(weight: Tensor, edge: Tensor) -> Tensor:
-    """Weights ``[*batch|1, E]`` of edges ``[*batch, T, C]``."""
-    wide = weight.expand(*edge.shape[:-2], weight.shape[-1])
-    return wide.gather(-1, edge.flatten(-2)).view(edge.shape)

@@ -206,6 +206,14 @@ class Layout:
         degree = self.rows.indptr.diff()
         return self.rows.in_edge_order(torch.repeat_interleave(1.0 / degree.double(), degree))
 
+    @cached_property
+    def _share_in_float32(self) -> Tensor:
+        return self.share_of_edge.to(torch.float32)
+
+    def share(self, dtype: torch.dtype) -> Tensor:
+        """`share_of_edge` in the dtype that sums are kept in: float32 or float64."""
+        return self.share_of_edge if dtype == torch.float64 else self._share_in_float32
+
     @classmethod
     def of(cls, rows: Csr, blocks: Ragged | None = None, *, alike: bool = True) -> Layout:
         """The layout of a graph's rows, and of its blocks if facts know them."""

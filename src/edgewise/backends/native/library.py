@@ -1,4 +1,4 @@
-"""The compiled library: found, loaded and checked once, or a sentence that says why not."""
+"""The compiled library: loaded and checked once, or the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from struct import Struct
+
+import torch
 
 from edgewise.errors import EdgewiseError
 
@@ -23,12 +25,15 @@ __all__ = [
     "Library",
     "Record",
     "library",
+    "run",
+    "threads_for",
     "why_missing",
 ]
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _NAME = f"libedgewise_native{_SUFFIX}"
 _VARIABLE = "EDGEWISE_NATIVE_LIBRARY"
+_ONE_THREAD = 2_000_000  # edge-channels that one thread works through in about a millisecond
 
 
 class Record:
@@ -147,7 +152,7 @@ def _loaded() -> Library | str:
 
 
 def _path() -> Path | None:
-    """Where the library lies: as the variable says, or installed beside this file."""
+    """Path of the library: of the environment variable, or installed beside this file."""
     named = os.environ.get(_VARIABLE)
     if named:
         return Path(named).absolute()  # a bare name would be looked for in the system's folders
@@ -165,7 +170,7 @@ def _library(found: ctypes.CDLL) -> Library:
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
 
     def kernel(name: str) -> Kernel:
-        function = getattr(found, f"edgewise_{name}")
+        function = getattr(found, f"edgewise_run_{name}")
         function.argtypes, function.restype = [ctypes.c_char_p], integer
         return function
 
@@ -180,11 +185,11 @@ def _library(found: ctypes.CDLL) -> Library:
         threads,
         kernel("attention_forward"),
         kernel("attention_statistics"),
-        kernel("attention_backward_"),
+        kernel("attention_backward"),
         kernel("aggregate_forward"),
         kernel("edge_products"),
-        kernel("eigenvectors_"),
-        kernel("walks_"),
+        kernel("eigenvectors"),
+        kernel("walks"),
         schedule,
         advise,
     )
@@ -206,3 +211,20 @@ def why_missing() -> str | None:
     """Why there are no kernels, with a cure; None where there are."""
     found = _loaded()
     return found if isinstance(found, str) else None
+
+
+def run(failed: int) -> None:
+    """Raise the error that a kernel returned.
+
+    Raises:
+        MemoryError: there was no memory for partial results.
+    """
+    if failed:
+        raise MemoryError(
+            "native: no memory for the partial results of rows that are cut. Use a smaller batch."
+        )
+
+
+def threads_for(work: int) -> int:
+    """Threads for so many edge-channels: one for what is done before a second one has started."""
+    return 1 if work < _ONE_THREAD else torch.get_num_threads()

@@ -1,3 +1,3 @@
-"""Ragged batches as buckets of blocks."""
+"""Ragged batches cut into buckets of blocks."""
 
-from edgewise.backends.ragged.backend import Ragged as Ragged
+from edgewise.backends.ragged.cutter import BlockCutter as BlockCutter

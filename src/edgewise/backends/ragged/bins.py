@@ -1,4 +1,4 @@
-"""Which blocks are computed together: those of nearly one size, known from their sizes alone."""
+"""Bins: blocks of nearly one size, which are computed together; made from their sizes alone."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Bucket:
 
     @classmethod
     def of(cls, graph: Ragged, one: Bin) -> Bucket:
-        """Look up where the blocks are."""
+        """The bucket of the blocks of a bin."""
         at = one.members
         return cls(
             graph,

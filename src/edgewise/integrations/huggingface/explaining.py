@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgewise.errors import ArgumentError
 from edgewise.functional import explain as explain_call
-from edgewise.integrations.huggingface.active import watching
 from edgewise.integrations.huggingface.interface import Seen
-from edgewise.integrations.huggingface.weights import called
+from edgewise.integrations.huggingface.weights import call_watched
 from edgewise.planning.explain import Explanation
 
 __all__ = ["LayerExplanation", "explain"]
@@ -62,10 +60,8 @@ def explain(
     """
     numbers: dict[tuple[Any, ...], list[int]] = {}
     found: dict[tuple[Any, ...], Explanation] = {}
-    count = 0
 
-    def look(seen: Seen) -> None:
-        nonlocal count
+    def keep(number: int, seen: Seen) -> None:
         key = (
             *(type(seen.module).__name__, seen.batch.graph, seen.score, seen.dropout),
             *(tuple(seen.query.shape), tuple(seen.key.shape), tuple(seen.value.shape)),
@@ -81,14 +77,7 @@ def explain(
                 backend=seen.backend,
                 analyze=analyze,
             )
-        numbers.setdefault(key, []).append(count)
-        count += 1
+        numbers.setdefault(key, []).append(number)
 
-    with watching(look):
-        called(model, inputs)
-    if not count:
-        raise ArgumentError(
-            "explain: no attention of the model came to Edgewise. Prepare it with use(model), and "
-            "call it uncompiled."
-        )
+    call_watched("explain", model, inputs, keep)
     return [LayerExplanation(tuple(numbers[key]), key[0], found[key]) for key in found]

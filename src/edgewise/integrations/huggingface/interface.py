@@ -40,10 +40,15 @@ __all__ = ["NAME", "Seen", "attend", "register_now"]
 NAME = "edgewise"
 
 
-def register_now(transformers: Any) -> None:
-    """Give Transformers the attention and the mask function under their name."""
-    transformers.AttentionInterface.register(NAME, attend)
-    transformers.AttentionMaskInterface.register(NAME, mask_function)
+def register_now(attentions: Any, masks: Any) -> None:
+    """Register the attention and the mask function with Transformers, under their name.
+
+    Args:
+        attentions: Transformers' ``AttentionInterface``.
+        masks: Transformers' ``AttentionMaskInterface``.
+    """
+    attentions.register(NAME, attend)
+    masks.register(NAME, mask_function)
 
 
 # --- Watching -------------------------------------------------------------------------------------

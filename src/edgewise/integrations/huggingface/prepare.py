@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -61,9 +62,7 @@ def use(
     register()
     _check_backend(backend)
     found = _models_within(model)
-    for each in found:
-        _choose(each)
-        _check_layers(each)
+    _choose_all(found)
     settings = {
         "graph_backend": backend,
         "graph_skip_padding": skip_padding,
@@ -98,6 +97,22 @@ def _models_within(model: Any) -> list[Any]:
             f"For other modules, call edgewise.attention or the layers of edgewise.nn."
         )
     return found
+
+
+def _choose_all(models: Sequence[Any]) -> None:
+    """Set the implementation of all models; of none where one of them is refused."""
+    before = [(each, vars(each).get(_CHOSEN)) for model in models for each in _configs_of(model)]
+    try:
+        for model in models:
+            _choose(model)
+            _check_layers(model)
+    except BaseException:
+        for config, implementation in before:
+            vars(config)[_CHOSEN] = implementation
+        raise
+
+
+_CHOSEN = "_attn_implementation_internal"  # what Transformers keeps in a config
 
 
 def _choose(model: Any) -> None:

@@ -39,7 +39,8 @@ def register() -> None:
     Example:
         >>> register()
     """
-    register_now(require("transformers", "huggingface"))
+    transformers = require("transformers", "huggingface")
+    register_now(transformers.AttentionInterface, transformers.AttentionMaskInterface)
     _check_settings()
 
 
@@ -84,11 +85,8 @@ class _Registering(Loader):
         self.loader.exec_module(module)
         from transformers import masking_utils
 
-        from edgewise.integrations.huggingface.interface import attend
-        from edgewise.integrations.huggingface.masks import mask_function
-
-        module.AttentionInterface.register(NAME, attend)  # type: ignore[attr-defined]
-        masking_utils.AttentionMaskInterface.register(NAME, mask_function)
+        attentions: Any = vars(module)["AttentionInterface"]
+        register_now(attentions, masking_utils.AttentionMaskInterface)
         _check_settings()
 
 

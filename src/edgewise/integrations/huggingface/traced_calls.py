@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.ops.tracing import looked_into
+from edgewise.shapes import is_shape_only
 
 __all__ = ["adds_masks", "is_traced", "is_unreadable", "log_once", "named_in_call", "reads_others"]
 
@@ -29,7 +30,7 @@ def is_unreadable(padding: Tensor | None) -> bool:
         return True
     if padding is None:
         return False
-    return padding.is_meta or type(padding) is not Tensor or _is_wrapped(padding)
+    return is_shape_only(padding) or type(padding) is not Tensor or _is_wrapped(padding)
 
 
 def _is_wrapped(tensor: Tensor) -> bool:

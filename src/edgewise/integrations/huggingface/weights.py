@@ -16,7 +16,7 @@ from edgewise.integrations.huggingface.active import watching
 from edgewise.integrations.huggingface.interface import Seen
 from edgewise.layouts import edges as edges_of
 
-__all__ = ["LayerWeights", "called", "weights"]
+__all__ = ["LayerWeights", "call_watched", "weights"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,23 +75,14 @@ def weights(
         (1, torch.Size([2, 2]))
     """
     found: list[LayerWeights] = []
-    count = 0
 
-    def look(seen: Seen) -> None:
-        nonlocal count
-        if layers is None or count in layers:
+    def keep(number: int, seen: Seen) -> None:
+        if layers is None or number in layers:
             own = seen if heads is None else _of_heads(seen, heads)
             triples, values = _all(own) if edges is None else (edges, _chosen(own, edges))
-            found.append(LayerWeights(count, type(seen.module).__name__, triples, values))
-        count += 1
+            found.append(LayerWeights(number, type(seen.module).__name__, triples, values))
 
-    with watching(look):
-        called(model, inputs)
-    if not count:
-        raise ArgumentError(
-            "weights: no attention of the model asked Edgewise. Prepare it with use(model), and "
-            "call it uncompiled."
-        )
+    count = call_watched("weights", model, inputs, keep)
     missing = [layer for layer in layers or () if layer not in range(count)]
     if missing:
         raise ArgumentError(
@@ -100,7 +91,44 @@ def weights(
     return found
 
 
-def called(model: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
+def call_watched(
+    owner: str,
+    model: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    watcher: Callable[[int, Seen], None],
+) -> int:
+    """Call a model, and a function with the number of each attention, and with that attention.
+
+    Args:
+        owner: Name of the public function, for the message.
+        model: A model that uses Edgewise.
+        inputs: What it is called with.
+        watcher: Called in the order in which attentions run.
+
+    Returns:
+        How many attentions there were.
+
+    Raises:
+        ArgumentError: there was none.
+    """
+    count = 0
+
+    def numbered(seen: Seen) -> None:
+        nonlocal count
+        watcher(count, seen)
+        count += 1
+
+    with watching(numbered):
+        _called(model, inputs)
+    if not count:
+        raise ArgumentError(
+            f"{owner}: no attention of the model came to Edgewise. Prepare it with use(model), and "
+            f"call it uncompiled."
+        )
+    return count
+
+
+def _called(model: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
     """A model on its inputs: as named arguments, or as one mapping (a ``SentenceTransformer``)."""
     forward = getattr(model, "forward", model)
     try:

@@ -14,7 +14,8 @@ from torch_geometric.utils.loop import compute_loop_attr
 from edgewise.errors import GraphError
 from edgewise.graphs import EdgeList
 from edgewise.integrations.pyg.edge_cache import recall_about
-from edgewise.integrations.pyg.tracers import has_no_numbers, unreadable
+from edgewise.integrations.pyg.tracers import unreadable
+from edgewise.shapes import is_shape_only
 
 __all__ = ["Connectivity", "connectivity", "is_sparse", "node_counts", "plain_edges"]
 
@@ -72,7 +73,7 @@ def node_counts(
         reverse: Whether messages go against the edges. The original then takes as many targets
             as there are sources, and only where these agree is that what anybody wants.
     """
-    if any(part is not None and has_no_numbers(part) for part in x):
+    if any(part is not None and is_shape_only(part) for part in x):
         return None
     given: list[int | None] = [None, None] if size is None else list(size)
     if isinstance(adjacency, EdgeIndex):

@@ -17,10 +17,11 @@ from edgewise.graphs.base import check_graph
 from edgewise.integrations.pyg.data import from_data, from_edge_index
 from edgewise.integrations.pyg.dropin import has_hooks, scriptable, why_everywhere
 from edgewise.integrations.pyg.edge_cache import recall_about
-from edgewise.integrations.pyg.tracers import has_no_numbers, is_traced, unreadable
+from edgewise.integrations.pyg.tracers import is_traced, unreadable
 from edgewise.layouts import edges
 from edgewise.nn.attention.heads import merge_heads, split_heads
 from edgewise.ops.bias import Bias, DenseBias
+from edgewise.shapes import is_shape_only
 
 __all__ = ["GPSConv", "blocks_of"]
 
@@ -172,7 +173,7 @@ def _blocks(batch: Tensor) -> Blocks | None:
 
 def _everything(x: Tensor, batch: Tensor | None) -> Graph | None:
     """All nodes of a graph of the batch; None where the original is to compute it."""
-    if is_traced() or has_no_numbers(x):
+    if is_traced() or is_shape_only(x):
         return None
     if batch is None:
         return Complete(x.shape[0])

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["has_hooks_on_all_modules", "has_no_numbers", "is_traced", "unreadable"]
+from edgewise.shapes import is_shape_only
+
+__all__ = ["has_hooks_on_all_modules", "is_traced", "unreadable"]
 
 # torch has no public names for these; where a name is gone, that kind of tracer is not noticed.
 _C: Any = torch._C  # pyright: ignore[reportPrivateUsage]
@@ -35,20 +37,15 @@ def unreadable(edges: Tensor) -> bool:
     >>> unreadable(torch.zeros(2, 0)), unreadable(torch.zeros(2, 0, device="meta"))
     (False, True)
     """
-    if has_no_numbers(edges):
+    if is_shape_only(edges):
         return True
     while _functorch is not None and _functorch.is_functorch_wrapped_tensor(edges):
         if _functorch.is_batchedtensor(edges):
             return True
         edges = _functorch.get_unwrapped(edges)
-        if has_no_numbers(edges):
+        if is_shape_only(edges):
             return True
     return False
-
-
-def has_no_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor is a shape alone: on ``meta``, or a ``FakeTensor``."""
-    return tensor.is_meta or hasattr(tensor, "fake_device")
 
 
 def has_hooks_on_all_modules() -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgewise.errors import ArgumentError
-from edgewise.graphs import Graph, recall
+from edgewise.graphs import Graph, facts_of
 from edgewise.graphs.cache import lasting
 from edgewise.nn.checks import check_size
 from edgewise.nn.layer import Layer
@@ -185,7 +185,7 @@ class T5RelativeBias(Layer):
         elif torch.compiler.is_compiling():  # facts are not numbers that a tracer knows
             first, last = 1 - graph.num_sources, graph.num_targets - 1
         else:
-            facts = recall(graph, "facts", graph.facts)
+            facts = facts_of(graph)
             before = graph.num_sources - graph.num_targets
             first, last = -facts.left - before, facts.right - before
         low, high = -self.max_distance, self.max_distance if self.bidirectional else 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgewise.errors import DataError
 
-__all__ = ["check_edge_index", "check_numbers", "check_whole"]
+__all__ = ["check_edge_index", "check_finite", "check_numbers", "check_whole"]
 
 
 def check_edge_index(name: str, edges: np.ndarray) -> None:
@@ -51,3 +51,19 @@ def check_numbers(name: str, key: str, array: np.ndarray) -> None:
     }
     cure = cures.get(array.dtype.kind, "Save it as float32 or int64.")
     raise DataError(f"{name}: {key} has to hold numbers, got {array.dtype}. {cure}")
+
+
+def check_finite(name: str, key: str, array: np.ndarray) -> None:
+    """Refuse what is no number, and NaN and infinite numbers.
+
+    Raises:
+        DataError: the dtype is no real number, or a number is not finite.
+    """
+    check_numbers(name, key, array)
+    rows = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
+    bad = np.flatnonzero(~np.isfinite(rows).all(1))
+    if bad.size:
+        raise DataError(
+            f"{name}: {key} holds NaN or an infinite number, first in row {bad[0]}. "
+            f"Fill in or remove missing features."
+        )

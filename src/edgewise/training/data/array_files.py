@@ -41,7 +41,12 @@ from torch import Tensor
 
 from edgewise.errors import DataError
 from edgewise.training.data.archive import read_arrays
-from edgewise.training.data.array_checks import check_edge_index, check_numbers, check_whole
+from edgewise.training.data.array_checks import (
+    check_edge_index,
+    check_finite,
+    check_numbers,
+    check_whole,
+)
 from edgewise.training.data.dataset import TASKS, GraphDataset, Task
 from edgewise.training.data.notes import edge_notes, label_notes
 from edgewise.training.data.splits import Drawn, Published, Split, Splits
@@ -103,6 +108,7 @@ def from_arrays(
         y = y.float()
     if "edge_attr" in arrays:
         _check_rows(name, "edge_attr", arrays["edge_attr"], topology.num_edges, "edge")
+        check_finite(name, "edge_attr", arrays["edge_attr"])
     on_labels = label_notes(name, y, num_nodes if on_nodes else num_graphs, task)
     return GraphDataset(
         name=name,

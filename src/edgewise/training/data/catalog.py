@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from edgewise.errors import DataError
 from edgewise.measure.cache_directory import cache_directory
-from edgewise.measure.memory import as_text, available_memory
+from edgewise.measure.memory import as_text, available_memory, memory_errors_as
 from edgewise.optional_packages import require
 from edgewise.training.data.archive import first_line, read_npz
 from edgewise.training.data.array_files import SUFFIXES, from_arrays, from_file
@@ -65,7 +64,7 @@ def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
         >>> load("digits").describe()
         'digits: 1,797 graphs, 28,752 nodes, 179,700 edges, 4 features, 10 graph classes'
     """
-    with _within_memory(dataset):
+    with memory_errors_as(lambda: _too_large(dataset)):
         return _load(dataset, data_root)
 
 
@@ -157,19 +156,6 @@ def _read(entry: CatalogEntry, name: str, path: Path) -> GraphDataset:
             f"{path}: expected the published file of {name}, got arrays that do not fit together "
             f"({first_line(error)}). Fetch it again."
         ) from error
-
-
-@contextmanager
-def _within_memory(name: str) -> Generator[None]:
-    """Convert out-of-memory errors of numpy and torch into DataError."""
-    try:
-        yield
-    except MemoryError as error:
-        raise _too_large(name) from error
-    except RuntimeError as error:
-        if "alloc" not in str(error):
-            raise
-        raise _too_large(name) from error
 
 
 def _too_large(name: str) -> DataError:

@@ -105,6 +105,11 @@ class GraphDataset:
                 f"{numbered}{unlabelled}."
             )
         labelled = int((self.y >= 0).sum())
+        if not labelled:
+            raise DataError(
+                f"{self.name}: y labels none of the {self.num_labels:,} {self.unit}s (-1 is an "
+                f"unlabelled node). Number the classes from 0."
+            )
         if len(label_counts(self.y)[0]) < 2:
             some = (
                 f" among the {labelled:,} of {self.num_labels:,} {self.unit}s that are labelled "

@@ -38,7 +38,7 @@ class Split:
             if not index.numel():
                 raise DataError(
                     f"{name}: the {part} part of the split is empty. "
-                    f"Give each part at least one {unit}."
+                    f"Give each part at least one {unit}: by masks, or by more {unit}s."
                 )
             low, high = int(index.min()), int(index.max())
             if low < 0 or high >= count:
