@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import edgewise as ew
 from edgewise.integrations.names import huggingface_names, pyg_names, torch_names
-from edgewise.integrations.names.table import Name, to_theirs, within
+from edgewise.integrations.names.table import Name, to_original, within
 from edgewise.models import (
     GNN,
     GPS,
@@ -69,7 +69,7 @@ class Pair:
     new_batch_peer: Loss | None = None
 
     def __post_init__(self) -> None:
-        own = to_theirs(dict(self.ours.named_parameters()), self.names)
+        own = to_original(dict(self.ours.named_parameters()), self.names)
         parameters = dict(self.theirs.named_parameters())
         if set(own) != set(parameters):
             raise SystemExit(f"{self.model}: {sorted(set(own) ^ set(parameters))} has no twin.")

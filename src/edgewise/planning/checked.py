@@ -25,7 +25,7 @@ from edgewise.graphs import Graph, Predicate, graph_from
 from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.planning.plan import AggregatePlan, Plan, Run
 from edgewise.planning.planner import exact
 from edgewise.planning.prepared import FastPath, Prepared, PreparedAggregate
@@ -52,7 +52,7 @@ def checked(plan: Plan, graph: Graph) -> Prepared:
         problem.signature,
         plan.prepared,
         ExactPlan(problem, graph),
-        Checks(first_tells=_query_tells(problem)),
+        Checks(first_decides=_query_tells(problem)),
         # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
         # a row are minus infinity.
         hides=not isinstance(plan, Run) or plan.hides,
@@ -64,7 +64,7 @@ def checked_aggregate(plan: AggregatePlan, graph: Graph) -> PreparedAggregate | 
     if not _is_checked(plan):
         return plan.prepared
     return CheckedAggregate(
-        plan.prepared, ExactPlan(plan.problem, graph), Checks(first_tells=False)
+        plan.prepared, ExactPlan(plan.problem, graph), Checks(first_decides=False)
     )
 
 
@@ -140,7 +140,7 @@ class ExactPlan(Generic[P]):
 
 def _unseen(tensors: Sequence[Tensor]) -> bool:
     """Whether the numbers cannot be looked at."""
-    return looked_into(tensors)
+    return is_intercepted(tensors)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from edgewise.claims.fixtures.small_molecules import (
 )
 from edgewise.graphs import Blocks, EdgeList, RandomRegular
 from edgewise.integrations.names.pyg_names import GAT, GCN, GIN, GPS as PYG_GPS, SAGE, gnn_names
-from edgewise.integrations.names.table import to_theirs
+from edgewise.integrations.names.table import to_original
 from edgewise.models import GNN, GPS, Exphormer, GraphModel, NodeModel, exphormer_graph
 from edgewise.nn import random_walk
 
@@ -55,7 +55,7 @@ def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
         return with_parameters(model, given, given["x"], graph)
 
     def expected(given: Weights) -> Tensor:
-        original_weights = to_theirs({name: given[name] for name in parameters}, names)
+        original_weights = to_original({name: given[name] for name in parameters}, names)
         return functional_call(original, original_weights, (given["x"], graph.edge_index))
 
     inputs = {"x": torch.randn(graph.num_targets, IN, dtype=dtype)}
@@ -76,7 +76,7 @@ def _of_block(given: Weights, prefix: str, part: str = "") -> dict[str, Tensor]:
         part: Prefix of the part in PyTorch Geometric; all when empty.
     """
     parameters = {n.removeprefix(prefix): t for n, t in given.items() if n.startswith(prefix)}
-    original_weights = to_theirs(parameters, PYG_GPS)
+    original_weights = to_original(parameters, PYG_GPS)
     return {n.removeprefix(part): t for n, t in original_weights.items() if n.startswith(part)}
 
 

@@ -14,7 +14,7 @@ from edgewise.claims.claim import Claim, Sides, Weights, without
 from edgewise.claims.fixtures.layer_pair import renamed, scattered
 from edgewise.graphs import Blocks, EdgeList, Hubs, RandomRegular
 from edgewise.integrations.names.pyg_names import GPS
-from edgewise.integrations.names.table import Name, to_theirs
+from edgewise.integrations.names.table import Name, to_original
 from edgewise.layouts import edges
 from edgewise.nn import MLP, DotAttention, GINEConvolution, GPSBlock, GraphNetwork
 
@@ -213,7 +213,7 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
         return functional_call(layer, parameters, (given["x"], graph), besides)
 
     def expected(given: Weights) -> Tensor:
-        gps_weights = to_theirs(without(given, *inputs), GPS)
+        gps_weights = to_original(without(given, *inputs), GPS)
 
         def part(module: nn.Module, prefix: str) -> dict[str, Tensor]:
             parameters = {
