@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.docs_ready
 NATIVE := build/native/.ready
-NATIVE_TESTS := tests/native tests/contract -k native
+NATIVE_TESTS := tests/backends/native tests/contract -k native
 LIBRARY := src/edgewise/backends/native/*edgewise_native.*
 CMAKE := PATH="$(abspath $(BIN)):$$PATH" cmake
 # A compiler that was not found, or is the wrong one, is looked for again the next time.
@@ -12,7 +13,7 @@ COMPILE = $(CMAKE) --build build/native -- --quiet && \
 	$(CMAKE) --install build/native --prefix src --strip >/dev/null
 # One process for each core, one thread in each: the tensors of tests are tiny.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
-BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/_% benchmarks/shipped_prices.py benchmarks/tables.py,$(wildcard benchmarks/*.py))
 
 # Real data sets may lie beside the checkout; an EDGEWISE_DATA that is already set wins.
 ifeq ($(origin EDGEWISE_DATA)$(wildcard ../shared/data),undefined../shared/data)
@@ -20,7 +21,7 @@ export EDGEWISE_DATA := $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench native sanitize clean
+.PHONY: help setup demo test test-all check docs bench native sanitize clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,13 @@ check: setup  ## lint, formatting, types, and which floor may import which
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 
+# Without a network, once its tools are installed. Warnings are errors, and so are links that lead nowhere.
+docs: setup $(DOCS_READY)  ## build the site into build/docs, running every example of the gallery
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -n -W --keep-going -q -j auto -b html -d build/doctrees \
+		docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+	@echo "The site is build/docs/index.html."
+
 bench: setup  ## run every benchmark: slow, best on a quiet machine
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
@@ -60,7 +68,7 @@ sanitize: $(READY)  ## test the native library, stopping at any misuse of memory
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		EDGEWISE_NATIVE_LIBRARY='$(abspath build/sanitize/libedgewise_native.so)' \
 		OMP_NUM_THREADS=2 $(BIN)/python -m pytest --capture=sys $(NATIVE_TESTS) \
-		--ignore tests/native/test_compile.py
+		--ignore tests/backends/native/test_compile.py
 
 clean:  ## remove .venv, caches and build artefacts
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -79,6 +87,13 @@ $(READY): pyproject.toml constraints.txt
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 		$(BIN)/python -m pip install -qq --disable-pip-version-check \
 		-C wheel.cmake=false -e '.[all,dev]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	@echo "Installing what builds the site (a minute the first time)"
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check \
+		-C wheel.cmake=false -e '.[all,dev,docs]'
 	@touch $@
 
 # Without a compiler there is no library, and everything else still works; code that does not

@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from _harness import Contender, Tensors, leaves
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 import edgewise as ew
-
-Tensors = tuple[Tensor, ...]
-
-
-def _as_is(tensors: Tensors) -> Tensors:
-    return tensors
-
-
-@dataclass
-class Contender:
-    """One way to compute something, in the layout that is natural to it.
-
-    Attributes:
-        function: From ``inputs`` to one tensor or several.
-        inputs: Leaves that need a gradient.
-        grad_out: The gradient of the result, stored as the result is.
-        common: From results, and from gradients, to the layout in which contenders are compared.
-        tolerance: Largest error allowed, as a share of the largest number.
-        plan: How our backend computes it.
-    """
-
-    function: Callable[..., Any]
-    inputs: Tensors
-    grad_out: Tensor | Tensors
-    common: Callable[[Tensors], Tensors] = _as_is
-    tolerance: float = 1e-4
-    plan: str | None = None
-
-    def job(self, *, backward: bool) -> Callable[[], Tensors]:
-        """Compute the result, or the gradients of all inputs."""
-
-        def forward() -> Tensors:
-            with torch.no_grad():
-                out = self.function(*self.inputs)
-            return out if isinstance(out, tuple) else (out,)
-
-        def both() -> Tensors:
-            return torch.autograd.grad(self.function(*self.inputs), self.inputs, self.grad_out)
-
-        return both if backward else forward
-
+from edgewise.integrations import pyg as ours_for_pyg
 
 # --- Attention over edges --------------------------------------------------------------------
 
@@ -82,7 +42,7 @@ def node_major(
     found = ew.edges(graph)
     *inputs, grad_out = tensors
     return Contender(
-        lambda q, k, v: function(q, k, v, found.target, found.source), _leaves(inputs), grad_out
+        lambda q, k, v: function(q, k, v, found.target, found.source), leaves(inputs), grad_out
     )
 
 
@@ -97,7 +57,7 @@ def ours(
     """Our attention on the same numbers, stored nodes first unless said otherwise."""
     views = [tensor.to(dtype).transpose(0, 1)[None] for tensor in tensors]
     *parts, grad_out = [view.contiguous() for view in views] if head_major else views
-    inputs = _leaves(parts)
+    inputs = leaves(parts)
     return Contender(
         lambda q, k, v: ew.attention(q, k, v, graph, backend=backend),
         inputs,
@@ -111,76 +71,34 @@ def ours(
 # --- Layers of PyTorch Geometric -------------------------------------------------------------
 
 
-def layer_pair(name: str, graph: ew.Graph, width: int, heads: int, backend: str) -> dict[str, Any]:
-    """A layer of PyTorch Geometric, and the same layer with our attention inside."""
+def layer_pair(
+    name: str, graph: ew.Graph, width: int, heads: int, backend: str
+) -> dict[str, Contender]:
+    """A layer of PyTorch Geometric, and the same layer computed by Edgewise."""
     import torch_geometric.nn as pyg
 
-    kind = getattr(pyg, name)
     settings: dict[str, Any] = {} if name == "TransformerConv" else {"add_self_loops": False}
-    theirs = kind(width, width // heads, heads=heads, **settings)
-    mine = kind(width, width // heads, heads=heads, **settings)
+    theirs, mine = (
+        getattr(library, name)(width, width // heads, heads=heads, **settings)
+        for library in (pyg, ours_for_pyg)
+    )
     mine.load_state_dict(theirs.state_dict())
-    forward = _FORWARDS[name]
-    found = ew.edges(graph)
-    edge_index = torch.stack([found.source, found.target])
-    (x,) = _leaves([torch.randn(graph.num_sources, width)])
+    edge_list = ew.edges(graph)
+    edge_index = torch.stack([edge_list.source, edge_list.target])
+    (x,) = leaves([torch.randn(graph.num_sources, width)])
     grad_out = torch.randn(graph.num_targets, width)
 
-    def contender(layer: nn.Module, function: Callable[[Tensor], Tensor]) -> Contender:
-        parameters = tuple(layer.parameters())
-        return Contender(lambda x, *_: function(x), (x, *parameters), grad_out)
+    def contender(layer: nn.Module, context: Callable[[], Any]) -> Contender:
+        def run(x: Tensor, *_: Tensor) -> Tensor:
+            with context():
+                return layer(x, edge_index)
+
+        return Contender(run, (x, *layer.parameters()), grad_out)
 
     return {
-        "ours": contender(mine, lambda x: forward(mine, x, graph, backend)),
-        f"PyG {name}": contender(theirs, lambda x: theirs(x, edge_index)),
+        "ours": contender(mine, lambda: ew.use_backend(backend)),
+        f"PyG {name}": contender(theirs, nullcontext),
     }
-
-
-def _transformer(layer: Any, x: Tensor, graph: ew.Graph, backend: str) -> Tensor:
-    # The skip first: autograd then takes its gradient last, and the skip itself holds the sum.
-    skip = layer.lin_skip(x)
-    query, key, value = (
-        _split(linear(x), layer.heads)
-        for linear in (layer.lin_query, layer.lin_key, layer.lin_value)
-    )
-    out = ew.attention(query, key, value, graph, backend=backend)
-    return skip.add_(_merge(out))
-
-
-def _gat(layer: Any, x: Tensor, graph: ew.Graph, backend: str) -> Tensor:
-    own = layer.lin(x).unflatten(-1, (layer.heads, -1))
-    query, key = ((own * vector).sum(-1).T[..., None] for vector in (layer.att_dst, layer.att_src))
-    out = ew.attention(
-        query,
-        key,
-        own.transpose(0, 1),
-        graph,
-        score=ew.Additive(layer.negative_slope),
-        backend=backend,
-    )
-    return _merge(out) + layer.bias
-
-
-def _gatv2(layer: Any, x: Tensor, graph: ew.Graph, backend: str) -> Tensor:
-    value, query = (_split(linear(x), layer.heads) for linear in (layer.lin_l, layer.lin_r))
-    score = ew.GATv2(layer.att[0], layer.negative_slope)
-    out = ew.attention(query, value, value, graph, score=score, backend=backend)
-    return _merge(out) + layer.bias
-
-
-_FORWARDS: dict[str, Callable[[Any, Tensor, ew.Graph, str], Tensor]] = {
-    "TransformerConv": _transformer,
-    "GATConv": _gat,
-    "GATv2Conv": _gatv2,
-}
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(0, 1)
-
-
-def _merge(x: Tensor) -> Tensor:
-    return x.transpose(0, 1).flatten(1)
 
 
 # --- Batches of complete graphs --------------------------------------------------------------
@@ -200,7 +118,7 @@ def nested(sizes: Sequence[int], tensors: Sequence[Tensor]) -> Contender:
         ]
         return scaled_dot_product_attention(*ragged).transpose(1, 2).values()
 
-    return Contender(function, _leaves(inputs), grad_out)
+    return Contender(function, leaves(inputs), grad_out)
 
 
 def padded(
@@ -238,9 +156,30 @@ def padded(
             _unpad(flat[start : start + len(masks)], sizes, groups, head_major) for start in starts
         )
 
-    return Contender(
-        function, _leaves([t for parts in inputs for t in parts]), tuple(grads), common
-    )
+    return Contender(function, leaves([t for parts in inputs for t in parts]), tuple(grads), common)
+
+
+def padded_on_the_way(sizes: Sequence[int], *, causal: bool) -> Callable[..., Tensor]:
+    """From query, key and value ``[1, H, N, D]`` to the output, through ``[batch, H, most, D]``."""
+    count, most = torch.tensor(sizes), max(sizes)
+    slot = torch.arange(most)
+    held = slot < count[:, None]
+    node = (count.cumsum(0) - count)[:, None] + torch.minimum(slot, count[:, None] - 1)
+    back = held.flatten().nonzero()[:, 0]
+    mask = None if causal else held[:, None, None]
+
+    def attend(*tensors: Tensor) -> Tensor:
+        rows = [t[0][:, node].transpose(0, 1) for t in tensors]
+        out = scaled_dot_product_attention(*rows, attn_mask=mask, is_causal=causal)
+        return out.transpose(0, 1).flatten(1, 2)[None, :, back]
+
+    return attend
+
+
+def masked(graph: ew.Graph) -> Callable[..., Tensor]:
+    """The same on all pairs."""
+    mask = ew.lower(graph, ew.DenseMask).mask
+    return lambda *tensors: scaled_dot_product_attention(*tensors, attn_mask=mask)
 
 
 def _mask(sizes: Sequence[int], *, boolean: bool) -> Tensor:
@@ -278,7 +217,7 @@ def aggregations(graph: ew.Graph, channels: int, reduce: str, backend: str) -> d
     csr, found = ew.lower(graph, ew.Csr), ew.edges(graph)
     T, S = graph.num_targets, graph.num_sources
     degree = csr.indptr.diff().clamp(min=1).float()
-    inputs, grad_out = _leaves([torch.randn(S, channels)]), torch.randn(T, channels)
+    inputs, grad_out = leaves([torch.randn(S, channels)]), torch.randn(T, channels)
 
     ones = torch.ones(csr.num_edges)
     values = 1 / degree[csr.target] if reduce == "mean" else ones
@@ -298,21 +237,3 @@ def aggregations(graph: ew.Graph, channels: int, reduce: str, backend: str) -> d
         "compiled index_add": torch.compile(scatter, dynamic=False, fullgraph=True),
     }
     return {name: Contender(function, inputs, grad_out) for name, function in functions.items()}
-
-
-def largest_error(found: Tensors, expected: Tensors) -> float:
-    """Largest difference, as a share of the largest number of its tensor; NaN is infinite.
-
-    Some gradients are zero but for rounding (that of a bias of all keys, which softmax ignores),
-    so no tensor counts as smaller than a hundredth of the largest one.
-    """
-    sizes = [float(tensor.abs().max()) for tensor in expected]
-    errors = [
-        float((a - b).abs().max()) / max(size, 0.01 * max(sizes))
-        for a, b, size in zip(found, expected, sizes, strict=True)
-    ]
-    return max(math.inf if math.isnan(error) else error for error in errors)
-
-
-def _leaves(tensors: Sequence[Tensor]) -> Tensors:
-    return tuple(tensor.detach().requires_grad_() for tensor in tensors)

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 
 import edgewise as ew
+from edgewise.training.data import read_conllu
+from edgewise.training.data.archive import read_npz
+from edgewise.training.data.topology import Separate
 
 # Degrees fall as rank ** -EXPONENT. With 169,000 nodes and 2.4 million edges this one makes the
 # largest degree about 3,000.
@@ -42,22 +45,46 @@ def power_law(num_nodes: int, num_edges: int, seed: int = 0) -> ew.EdgeList:
     return ew.EdgeList(torch.from_numpy(np.stack([source, target])), num_nodes=num_nodes)
 
 
+def zinc() -> dict[str, np.ndarray]:
+    """29,000 molecules of ZINC: ``node_ptr``, ``edge_ptr``, and bonds in one direction."""
+    return read_npz(data_folder() / "molecules" / "zinc29k.npz")
+
+
+def bonds(raw: dict[str, np.ndarray]) -> Separate:
+    """The bonds of `zinc` in both directions, one after the other."""
+    once = raw["edge_index"].astype(np.int64)
+    both = np.stack([once, once[::-1]], axis=2).reshape(2, -1)
+    pointers = (raw["node_ptr"].astype(np.int64), 2 * raw["edge_ptr"].astype(np.int64))
+    return Separate(*(torch.from_numpy(array) for array in (both, *pointers)))
+
+
+def sentence_sizes() -> list[int]:
+    """Words of the sentences of the English Web Treebank, in their order."""
+    sentences = read_conllu(data_folder() / "ud_ewt" / "en_ewt-ud-dev.conllu")
+    return [sentence.num_nodes for sentence in sentences]
+
+
 def molecule_sizes(count: int, seed: int = 0) -> list[int]:
     """Atoms of molecules drawn from ZINC."""
-    with np.load(data_folder() / "molecules" / "zinc29k.npz", allow_pickle=False) as data:
-        sizes = np.diff(data["node_ptr"].astype(np.int64))
+    sizes = np.diff(zinc()["node_ptr"].astype(np.int64))
     return np.random.default_rng(seed).choice(sizes, count, replace=False).tolist()
 
 
-def node_graph(name: str) -> ew.EdgeList:
-    """A real graph of one of the sets: both directions of each edge, every node reads itself."""
+def node_graph(name: str, *, loops: bool = True) -> ew.EdgeList:
+    """A real graph of one of the sets: both directions of each edge.
+
+    Args:
+        name: Of the data set, ``cora`` or ``tolokers``.
+        loops: Whether every node reads itself, or none does.
+    """
     folder = "planetoid" if name in ("cora", "citeseer") else "graphs"
-    with np.load(data_folder() / folder / f"{name}.npz", allow_pickle=False) as data:
-        nodes = next(len(data[key]) for key in ("y", "node_labels", "labels") if key in data)
-        index = next(data[key] for key in ("edge_index", "edges") if key in data)
+    data = read_npz(data_folder() / folder / f"{name}.npz")
+    nodes = next(len(data[key]) for key in ("y", "node_labels", "labels") if key in data)
+    index = next(data[key] for key in ("edge_index", "edges") if key in data)
     index = torch.from_numpy(index.astype(np.int64))
     index = index if index.shape[0] == 2 else index.T
-    own = torch.arange(nodes)
+    index = index[:, index[0] != index[1]]
+    own = torch.arange(nodes if loops else 0)
     target = torch.cat([index[1], index[0], own])
     source = torch.cat([index[0], index[1], own])
     keys = torch.unique(target * nodes + source)

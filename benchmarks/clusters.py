@@ -10,16 +10,13 @@ still emptier.
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from _measure import interleaved, markdown, save
-from torch import Tensor
+from _harness import DTYPES, arguments, attention_contenders, begin, both_passes, ratios, save
+from _results import Row, markdown
+from _workloads import node_graph
 
 import edgewise as ew
 from edgewise.layouts import tile_fill
@@ -45,16 +42,13 @@ def communities(nodes: int, smallest: int, largest: int, density: float) -> ew.E
 
 def tolokers() -> dict[str, ew.EdgeList]:
     """A real graph, its nodes in an order that brings neighbours together; none without data."""
-    path = Path(os.environ.get("EDGEWISE_DATA", "")) / "graphs" / "tolokers.npz"
-    if not path.is_file():
+    if "EDGEWISE_DATA" not in os.environ:
         return {}
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-    with np.load(path, allow_pickle=False) as data:
-        pairs = torch.from_numpy(data["edges"].astype(np.int64)).T
-        nodes = len(data["node_labels"])
-    both = torch.cat([pairs, pairs.flip(0)], 1)
+    graph = node_graph("tolokers", loops=False)
+    nodes, both = graph.num_targets, graph.edge_index
     ones = np.ones(both.shape[1], dtype=np.int8)
     matrix = coo_array((ones, (both[1].numpy(), both[0].numpy())), shape=(nodes, nodes)).tocsr()
     order = torch.empty(nodes, dtype=torch.int64)
@@ -64,12 +58,15 @@ def tolokers() -> dict[str, ew.EdgeList]:
     return {"tolokers, reverse Cuthill-McKee": ew.EdgeList(order[both], num_nodes=nodes)}
 
 
-def measure(name: str, graph: ew.EdgeList, dtype: torch.dtype, seconds: float) -> list[Any]:
+def measure(name: str, graph: ew.EdgeList, dtype: torch.dtype, seconds: float) -> list[Row]:
     """Both passes of all backends."""
     nodes = graph.num_targets
-    tensors = [torch.randn(HEADS, nodes, DIM).to(dtype).requires_grad_() for _ in range(3)]
-    constants = [tensor.detach() for tensor in tensors]
-    push = torch.randn(HEADS, nodes, DIM).to(dtype)
+    functions = {
+        backend: lambda *t, backend=backend: ew.attention(*t, graph, backend=backend)
+        for backend in BACKENDS
+        if backend != "dense" or nodes <= DENSE_NODES
+    }
+    jobs = attention_contenders(functions, (1, HEADS, nodes, DIM), dtype)
     tiles = tile_fill(graph)
     about = {
         "graph": name,
@@ -77,54 +74,18 @@ def measure(name: str, graph: ew.EdgeList, dtype: torch.dtype, seconds: float) -
         "edges": graph.num_edges,
         "fill": round(graph.num_edges / (tiles.num_tiles * tiles.rows * tiles.columns), 3),
     }
-
-    def forward(backend: str) -> Tensor:
-        return ew.attention(*constants, graph, backend=backend)
-
-    def both(backend: str) -> Tensor:
-        out = ew.attention(*tensors, graph, backend=backend)
-        return torch.stack(torch.autograd.grad(out, tensors, push))
-
-    rows = []
-    for pass_, job in (("forward", forward), ("forward + backward", both)):
-        example = constants if job is forward else tensors
-        jobs: dict[str, Callable[[], Tensor]] = {
-            backend: lambda job=job, backend=backend: job(backend)
-            for backend in BACKENDS
-            if backend != "dense" or nodes <= DENSE_NODES
-        }
-        times = interleaved(jobs, seconds=seconds, rounds=50, check=agree(dtype))
-        chosen = ew.plan(*example, graph).name
-        rows += [
-            about | {"pass": pass_, "job": backend, "auto": chosen, **time}
-            for backend, time in times.items()
-        ]
-    return rows
-
-
-def agree(dtype: torch.dtype) -> Callable[[dict[str, Tensor]], None]:
-    """Results may differ by rounding alone."""
-
-    def check(results: dict[str, Tensor]) -> None:
-        expected = results["native"].float()
-        for name, found in results.items():
-            error = float((found.float() - expected).abs().max() / expected.abs().max())
-            if error > (1e-4 if dtype == torch.float32 else 3e-2):
-                raise SystemExit(f"{name} differs by {error:.1e}: nothing was timed.")
-
-    return check
+    trained = jobs["native"].inputs
+    chosen = {
+        "forward": ew.plan(*(tensor.detach() for tensor in trained), graph).name,
+        "forward + backward": ew.plan(*trained, graph).name,
+    }
+    rows = both_passes(jobs, base="native", seconds=seconds, rounds=50)
+    return [about | {"auto": chosen[row["pass"]], **row} for row in rows]
 
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each job, on average")
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    options = begin(arguments(__doc__))
     nodes = 512 if options.quick else 4096
     graphs = {
         f"communities of {low} to {high}, {density:.0%}": communities(nodes, low, high, density)
@@ -132,26 +93,19 @@ def main() -> None:
         for density in ((0.5,) if options.quick else (0.1, 0.3, 0.5, 0.8))
     }
     graphs |= {} if options.quick else tolokers()
-    rows = []
-    for name, graph in graphs.items():
-        for dtype in (torch.float32, torch.bfloat16):
-            rows += measure(name, graph, dtype, options.seconds)
-    table = []
-    for row in rows:
-        same = ("graph", "dtype", "pass")
-        native = next(
-            other["min_ms"]
-            for other in rows
-            if other["job"] == "native" and all(other[key] == row[key] for key in same)
-        )
+    rows = [
+        row
+        for name, graph in graphs.items()
+        for dtype in DTYPES
+        for row in measure(name, graph, dtype, options.seconds)
+    ]
+    cells = []
+    for row, ratio in zip(rows, ratios(rows, "native", ("graph", "dtype", "pass")), strict=True):
         names = (row["graph"], f"{row['fill']:.2f}", row["dtype"], row["pass"], row["job"])
-        share = f"{row['min_ms'] / native:.2f}x"
-        table.append([*names, f"{row['min_ms']:.4g}", share, row["auto"]])
+        cells.append([*names, f"{row['min_ms']:.4g}", ratio, row["auto"]])
     headers = ["graph", "fill", "dtype", "pass", "job", "ms", "of native's time", "auto takes"]
-    print(markdown(headers, table))
-    if not options.quick:
-        path = save("clusters", rows, nodes=nodes, heads=HEADS, dim=DIM)
-        print(f"\nwrote benchmarks/results/{path.name}")
+    print(markdown(headers, cells))
+    save("clusters", rows, options, nodes=nodes, heads=HEADS, dim=DIM)
 
 
 if __name__ == "__main__":

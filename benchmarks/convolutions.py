@@ -4,18 +4,17 @@ Lightweight and dynamic convolutions run as weighted sums over edges. Against to
 convolution with tied weights (lightweight), a batched product over an unfolded view and a sum over
 shifted copies (dynamic), and attention over the same window, without any projections.
 
-    python benchmarks/convolutions.py [--seconds 2]
+    python benchmarks/convolutions.py [--seconds 2] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _measure import interleaved, save, table
+from _harness import PASSES, Contender, arguments, begin, both_passes, save
+from _results import Row, table
 from torch import Tensor
 
 import edgewise as ew
@@ -24,8 +23,10 @@ from edgewise.nn import DynamicConvolution, LightweightConvolution
 SIZES = ((32, 64, 64, 4, 3), (8, 256, 128, 8, 7), (1, 4096, 256, 4, 31))  # B, N, C, H, kernel
 
 
-def ways(batch: int, nodes: int, dim: int, heads: int, kernel: int) -> dict[str, Any]:
-    """Every job, as a function of nothing and the leaves that get gradients."""
+def groups(
+    batch: int, nodes: int, dim: int, heads: int, kernel: int
+) -> dict[str, dict[str, Contender]]:
+    """Ours first, then what gives the same numbers; no other way gives those of attention."""
     x = torch.randn(batch, nodes, dim, requires_grad=True)
     graph = ew.Window(nodes, left=kernel - 1, right=0)
     light = LightweightConvolution(dim, heads, kernel)
@@ -54,72 +55,54 @@ def ways(batch: int, nodes: int, dim: int, heads: int, kernel: int) -> dict[str,
         heads_of = x.unflatten(-1, (heads, -1)).transpose(1, 2)
         return ew.attention(heads_of, heads_of, heads_of, graph).transpose(1, 2).flatten(-2)
 
+    push = torch.randn(batch, nodes, dim)
+
+    def contender(function: Callable[[], Tensor], *leaves: Tensor) -> Contender:
+        return Contender(lambda *_: function(), (x, *leaves), push)
+
     return {
-        "lightweight": (lambda: light(x, graph), [x, light.weight]),
-        "  depthwise conv1d": (depthwise, [x, light.weight]),
-        "dynamic": (lambda: dynamic(x, graph), [x, predict]),
-        "  unfold and bmm": (unfolded, [x, predict]),
-        "  sum of shifts": (shifted, [x, predict]),
-        "attention": (attention, [x]),
+        "lightweight": {
+            "lightweight": contender(lambda: light(x, graph), light.weight),
+            "depthwise conv1d": contender(depthwise, light.weight),
+        },
+        "dynamic": {
+            "dynamic": contender(lambda: dynamic(x, graph), predict),
+            "unfold and bmm": contender(unfolded, predict),
+            "sum of shifts": contender(shifted, predict),
+        },
+        "attention": {"attention": contender(attention)},
     }
 
 
-def both(job: Callable[[], Tensor], leaves: list[Tensor]) -> Callable[[], object]:
-    push = torch.randn_like(job())
-    return lambda: torch.autograd.grad(job(), leaves, push)
-
-
-def check(results: dict[str, Any]) -> None:
-    """The same numbers before anything is timed."""
-    pairs = [("  depthwise conv1d", "lightweight"), ("  unfold and bmm", "dynamic")]
-    for theirs, ours in [*pairs, ("  sum of shifts", "dynamic")]:
-        torch.testing.assert_close(results[ours], results[theirs], rtol=1e-4, atol=1e-5)
+def measure(size: tuple[int, ...], seconds: float) -> list[Row]:
+    """Both passes of all groups, each interleaved."""
+    about = dict(zip(("batch", "nodes", "dim", "heads", "kernel"), size, strict=True))
+    rows = []
+    for ours, contenders in groups(*size).items():
+        times = both_passes(contenders, base=ours, seconds=seconds, rounds=40)
+        least = {(row["job"], row["pass"]): row["min_ms"] for row in times}
+        for row in times:
+            ratio = row["min_ms"] / least[ours, row["pass"]]
+            rows.append(about | {"of": ours, "ratio": round(ratio, 2)} | row)
+    return rows
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    rows: list[dict[str, Any]] = []
-    for size in SIZES:
-        todo = ways(*size)
-        forward = interleaved(
-            {name: job for name, (job, _) in todo.items()}, seconds=options.seconds, check=check
-        )
-        training = interleaved(
-            {name: both(*pair) for name, pair in todo.items()}, seconds=options.seconds
-        )
-        for name in todo:
-            ours = "lightweight" if "conv1d" in name else "dynamic"
-            ratio = [
-                round(times[name]["min_ms"] / times[ours]["min_ms"], 2) if name[0] == " " else None
-                for times in (forward, training)
-            ]
-            rows.append(
-                dict(zip(("batch", "nodes", "dim", "heads", "kernel"), size, strict=True))
-                | {"job": name.strip(), "ratio_forward": ratio[0], "ratio_both": ratio[1]}
-                | {f"forward_{key}": value for key, value in forward[name].items()}
-                | {f"both_{key}": value for key, value in training[name].items()}
-            )
+    options = begin(arguments(__doc__, seconds=2.0))
+    rows: list[Row] = []
+    for size in SIZES[:1] if options.quick else SIZES:
+        new = measure(size, options.seconds)
+        rows += new
         cells = [
-            [
-                name,
-                *(f"{row[f'ratio_{p}'] or '-'}" for p in ("forward", "both")),
-                *(
-                    row[f"{p}_{key}"]
-                    for p in ("forward", "both")
-                    for key in ("min_ms", "median_ms")
-                ),
-            ]
-            for name, row in zip(todo, rows[-len(todo) :], strict=True)
+            [x["job"] if x["job"] == x["of"] else f"  {x['job']}", x["ratio"], x["min_ms"]]
+            for x in new
         ]
         print("batch {}, {} nodes, {} features, {} heads, kernel {}".format(*size))
-        heads = ["job", "ratio fwd", "ratio both", "fwd min", "median", "both min", "median ms"]
-        print(table(heads, cells), end="\n\n")
-    print(f"wrote benchmarks/results/{save('convolutions', rows).name}")
+        for name in PASSES:
+            own = [cell for cell, row in zip(cells, new, strict=True) if row["pass"] == name]
+            print(table([name, "ratio", "min ms"], own), end="\n\n")
+    save("convolutions", rows, options)
 
 
 if __name__ == "__main__":

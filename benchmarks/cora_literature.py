@@ -6,10 +6,11 @@ accuracy over seeds with the published one. Needs Cora (EDGEWISE_DATA or --data-
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
+
+from _harness import arguments, begin, save
 
 from edgewise.errors import EdgewiseError
 from edgewise.training import Comparison, Run, load, rungs_named
@@ -29,11 +30,13 @@ class Printer(Silent):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, seconds=None)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--fresh", action="store_true", help="do not go on from earlier results")
-    options = parser.parse_args()
+    options = begin(parser)
+    if options.quick:
+        options.seeds = 1
     started = time.perf_counter()
     try:
         comparison = Comparison(
@@ -57,8 +60,9 @@ def main() -> int:
             f"{summary.rung:6}{mean:8.2f} ± {spread:.2f}{PUBLISHED[summary.rung]:12.1f}"
             f"{gap:+12.2f}{summary.seconds:10.1f}"
         )
-    path = Path(__file__).parent / "results" / "cora_literature.json"
-    results.save(path, published=PUBLISHED, tolerance=TOLERANCE, reached=reached)
+    rows = [vars(summary) for summary in results.summaries()]
+    about = {"published": PUBLISHED, "tolerance": TOLERANCE, "reached": reached}
+    save("cora_literature", rows, options, **about)
     print(f"{results.machine_line()}; {time.perf_counter() - started:.0f} s in all")
     print(f"within {TOLERANCE} points of the papers: {'yes' if reached else 'NO'}")
     return 0 if reached else 1

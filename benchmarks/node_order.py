@@ -5,17 +5,18 @@ kernels then take the rows in each order; the tensors stay where they are. 8 hea
 float32, nodes outermost. All orders of a graph run interleaved.
 
     python benchmarks/node_order.py [--nodes 170000] [--seconds 2] [--only GRAPH ...] [--seed 0]
+                                    [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from _measure import interleaved, save, table
+from _harness import arguments, begin, interleaved, save
+from _results import table
 from _workloads import power_law
 from scipy.sparse import csgraph, csr_matrix
 
@@ -232,16 +233,13 @@ def measure(name: str, nodes: int, seconds: float, seed: int, which: list[str]) 
 
 def main() -> None:
     """Measure, print the tables, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, seconds=2.0)
     parser.add_argument("--nodes", type=int, default=170_000)
-    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=GRAPHS, default=list(GRAPHS))
     parser.add_argument("--orders", nargs="*", choices=ORDERS, default=list(ORDERS))
-    parser.add_argument("--save", default="node_order")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
+    options = begin(parser)
+    options.nodes = 2_000 if options.quick else options.nodes
     lines: list[dict] = []
     for name in options.only:
         mine = measure(name, options.nodes, options.seconds, options.seed, options.orders)
@@ -258,8 +256,7 @@ def main() -> None:
             table(HEADERS, [[*(x[k] for k in keys), x["saved_reads_per_row"]] for x in mine]),
             flush=True,
         )
-        path = save(options.save, lines, own=orders.OWN)
-    print(f"\nwrote benchmarks/results/{path.name}")
+    save("node_order", lines, options, own=orders.OWN)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,21 @@ Three nodes, three edges, 8 heads of 8: attention through the library, the compi
 (called with records that lie ready), and torch's own dense attention on the same tensors, which
 does as little. One thread; microseconds, the minimum and the median of many repetitions.
 
-    python benchmarks/overhead.py [--seconds 1]
+    python benchmarks/overhead.py [--seconds 1] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
-from _measure import interleaved, save, table
+from _harness import BOTH, PASSES, arguments, begin, interleaved, save
+from _results import table
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import edgewise as ew
-from edgewise.backends.native.kernels import attention_backward, attention_forward
+from edgewise.backends.native.kernels import attention_backward, attention_forward, forward_record
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import library
 from edgewise.backends.native.operands import Operands, settings_of
@@ -31,32 +31,33 @@ HEADS, NODES, DIM = 8, 3, 8
 def bare(graph: ew.Graph, tensor: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
     """The kernels alone: forward, and forward with backward."""
     layout, operands = Layout.of(csr(graph)), Operands(tensor, tensor, tensor)
-    settings, records = settings_of(ew.Dot(), DIM, 0.0), list[bytes]()
-    out, lse = attention_forward(settings, layout.rows, operands, None, records=records)
+    settings, gradients = settings_of(ew.Dot(), DIM, 0.0), list[bytes]()
+    out, lse = attention_forward(settings, layout.rows, operands, None)
+    record = forward_record(settings, layout.rows, operands, out, lse)
     wanted = (True, True, True, False, False, False, False)
+    grad_out, wanted = torch.ones_like(out), (True, True, True, False, False, False, False)
     grads = attention_backward(
         settings,
         layout.rows,
         layout.reversed,
         operands,
         None,
-        out,
-        lse,
-        torch.ones_like(out),
+        [out, lse],
+        grad_out,
         None,
         wanted,
-        records=records,
+        records=gradients,
     )
-    memory = (layout, operands, out, lse, grads)  # what the records point to
+    memory = (layout, operands, out, lse, grad_out, grads)  # what the records point to
     kernels = library()
 
     def forward() -> object:
-        kernels.attention(records[0])
+        kernels.attention(record)
         return memory
 
     def both() -> object:
-        kernels.attention(records[0])
-        kernels.backward(records[1])
+        kernels.attention(record)
+        kernels.backward(gradients[0])
         return memory
 
     return forward, both
@@ -85,28 +86,36 @@ def jobs(graph: ew.Graph) -> dict[tuple[str, str], Callable[[], object]]:
     return todo
 
 
+def check(todo: dict[tuple[str, str], Callable[[], object]]) -> None:
+    """The compiled kernels give what `gather` gives; torch's runs on all pairs."""
+    for name in PASSES:
+        ours, expected = todo["native", name](), todo["gather", name]()
+        pairs = zip(ours, expected, strict=True) if name == BOTH else [(ours, expected)]
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    options = begin(arguments(__doc__))
     todo = jobs(ew.EdgeList([[0, 1, 2], [1, 2, 0]], num_nodes=NODES))
 
     def many(job: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
-            for _ in range(CALLS):
+            for _ in range(calls):
                 job()
 
         return run
+
+    calls = 10 if options.quick else CALLS
+    check(todo)
 
     named = {" / ".join(key): many(job) for key, job in todo.items()}
     times = interleaved(named, seconds=options.seconds)
     rows = []
     for job, direction in todo:
         time = times[f"{job} / {direction}"]
-        least, median = (1e3 * time[name] / CALLS for name in ("min_ms", "median_ms"))
+        least, median = (1e3 * time[name] / calls for name in ("min_ms", "median_ms"))
         rows.append(
             {
                 "job": job,
@@ -118,7 +127,7 @@ def main() -> None:
         )
     cells = [[row["job"], row["pass"], row["min_us"], row["median_us"]] for row in rows]
     print(table(["job", "pass", "min us", "median us"], cells))
-    print(f"\nwrote benchmarks/results/{save('overhead', rows).name}")
+    save("overhead", rows, options)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,27 @@ attention, a BigBird graph, batches, and real graphs against every single backen
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from _measure import RESULTS, interleaved, markdown, save
+from _harness import (
+    BOTH,
+    DTYPES,
+    FORWARD,
+    arguments,
+    attention_contenders,
+    begin,
+    both_passes,
+    interleaved,
+    save,
+)
+from _peers import masked, padded_on_the_way
+from _problems import Case, grid, label, problem_of
+from _results import Row, markdown
 from _workloads import debian, molecule_sizes, node_graph, power_law
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -33,128 +43,12 @@ from edgewise.planning.cost import seconds as estimated
 
 FACTOR = 8.0  # a backend that is estimated to take this many times the best is not timed
 LONGEST = 0.4  # seconds, by estimate
-DTYPES = (torch.float32, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One problem of the grid."""
-
-    name: str
-    graph: ew.Graph
-    heads: int
-    dim: int
-    dtype: torch.dtype
-    training: bool
-
-    def job(self) -> Callable[[str], Any]:
-        """From a backend's name to one run."""
-        torch.manual_seed(0)
-        rows, columns = self.graph.num_targets, self.graph.num_sources
-
-        def draw(nodes: int) -> Tensor:
-            tensor = torch.randn(1, self.heads, nodes, self.dim).to(self.dtype)
-            return tensor.requires_grad_(self.training)
-
-        tensors, push = (draw(rows), draw(columns), draw(columns)), draw(rows).detach()
-
-        def run(backend: str) -> Any:
-            out = ew.attention(*tensors, self.graph, backend=backend)
-            return torch.autograd.grad(out, tensors, push) if self.training else out
-
-        return run
 
 
 # --- Regret --------------------------------------------------------------------------------------
 
 
-def grid(number: int) -> list[Case]:
-    """Problems drawn with one seed; sizes that no calibration uses."""
-    draw, found = random.Random(20), []
-    families = list(FAMILIES)
-    while len(found) < number:
-        family = families[len(found) % len(families)]
-        nodes = int(2 ** draw.uniform(5, 14))
-        heads, dim = draw.choice([1, 2, 4, 8]), draw.choice([8, 16, 32, 64, 128])
-        graph = FAMILIES[family](nodes, 2 ** draw.uniform(-8, -0.5), draw)
-        dtype, training = draw.choice(DTYPES), draw.random() < 0.5
-        cheap = graph.facts().max_edges * heads * dim < 5e8
-        if cheap and graph.num_targets * heads * dim < 1 << 22:
-            name = f"{family} {nodes}, {heads} x {dim}, {label(dtype, training)}"
-            found.append(Case(name, graph, heads, dim, dtype, training))
-    return found
-
-
-def _window(nodes: int, density: float, draw: random.Random) -> ew.Graph:
-    reach = max(1, int(nodes * density / 2))
-    return ew.Window(nodes, left=reach, right=draw.choice([0, reach]))
-
-
-def _longformer(nodes: int, density: float, draw: random.Random) -> ew.Graph:
-    hubs = draw.sample(range(nodes), min(nodes, 1 + draw.randrange(16)))
-    return _window(nodes, density, draw) | ew.Hubs(nodes, hubs)
-
-
-def _random(nodes: int, density: float, draw: random.Random) -> ew.Graph:
-    nodes = min(nodes, 8192)
-    degree = max(1, int(nodes * density))
-    count = min(nodes * degree, 4_000_000)
-    generator = torch.Generator().manual_seed(draw.randrange(1 << 30))
-    keys = torch.unique(torch.randint(nodes * nodes, (count,), generator=generator))
-    return ew.EdgeList(torch.stack([keys % nodes, keys // nodes]), num_nodes=nodes)
-
-
-def _power(nodes: int, density: float, draw: random.Random) -> ew.Graph:
-    nodes = max(nodes, 256)
-    edges = 2 * int(nodes * min(64.0, max(1.0, nodes * density / 4)))
-    return power_law(nodes, edges, seed=draw.randrange(1 << 30))
-
-
-def _clusters(nodes: int, density: float, draw: random.Random) -> ew.Graph:
-    """Communities that are dense inside, and a few edges between them."""
-    size = max(8, int(nodes * density))
-    inside = draw.uniform(0.1, 0.9)
-    generator = torch.Generator().manual_seed(draw.randrange(1 << 30))
-    start = torch.arange(0, nodes, size)
-    chosen = torch.rand(len(start), size, size, generator=generator) < inside
-    block, row, column = chosen.nonzero().unbind(1)
-    target, source = start[block] + row, start[block] + column
-    here = (target < nodes) & (source < nodes)
-    across = torch.randint(nodes, (2, nodes), generator=generator)
-    target, source = torch.cat([target[here], across[0]]), torch.cat([source[here], across[1]])
-    keys = torch.unique(target * nodes + source)
-    return ew.EdgeList(torch.stack([keys % nodes, keys // nodes]), num_nodes=nodes)
-
-
-def _sizes(nodes: int, density: float, draw: random.Random) -> list[int]:
-    mean = max(2, int(nodes * density))
-    sizes = []
-    while sum(sizes) < nodes:
-        sizes.append(max(1, int(mean * draw.uniform(0.4, 1.6))))
-    return sizes
-
-
-FAMILIES: dict[str, Callable[[int, float, random.Random], ew.Graph]] = {
-    "complete": lambda n, _d, _r: ew.Complete(min(n, 4096)),
-    "causal": lambda n, _d, _r: ew.Causal(min(n, 4096)),
-    "window": _window,
-    "longformer": _longformer,
-    "random": _random,
-    "power law": _power,
-    "clusters": _clusters,
-    "molecules": lambda n, d, r: ew.Blocks(_sizes(n, d, r)),
-    "documents": lambda n, d, r: ew.disjoint_union([ew.Causal(s) for s in _sizes(n, d, r)]),
-    "grid": lambda n, _d, r: ew.Grid((math.isqrt(n), math.isqrt(n)), radius=r.choice([1, 2, 4])),
-    "dilated": lambda n, d, r: ew.Dilated(
-        n, left=max(1, int(n * d / 8)), right=0, dilation=r.choice([2, 4])
-    ),
-    "expander": lambda n, d, r: ew.RandomRegular(
-        n - n % 2, degree=max(1, min(int(n * d), 256, n // 2 - 1)), seed=r.randrange(1000)
-    ),
-}
-
-
-def regret_of(case: Case, seconds: float) -> dict[str, Any] | None:
+def regret_of(case: Case, seconds: float) -> Row | None:
     """Time every backend that accepts a case, and divide."""
     problem = problem_of(case)
     estimates = {}
@@ -184,17 +78,7 @@ def regret_of(case: Case, seconds: float) -> dict[str, Any] | None:
     }
 
 
-def problem_of(case: Case) -> Any:
-    """The planner's question."""
-    q, k, v = (
-        torch.empty(1, case.heads, 1, case.dim, dtype=case.dtype).expand(-1, -1, nodes, -1)
-        for nodes in (case.graph.num_targets, *[case.graph.num_sources] * 2)
-    )
-    q = q.requires_grad_(case.training)
-    return ew.explain(q, k, v, case.graph).decision.problem
-
-
-def regret(options: argparse.Namespace) -> list[dict[str, Any]]:
+def regret(options: argparse.Namespace) -> list[Row]:
     """Over the whole grid."""
     rows = []
     for number, case in enumerate(grid(options.problems)):
@@ -216,54 +100,34 @@ def regret(options: argparse.Namespace) -> list[dict[str, Any]]:
 # --- Named work ----------------------------------------------------------------------------------
 
 
-def label(dtype: torch.dtype, training: bool) -> str:
-    """For tables."""
-    name = str(dtype).removeprefix("torch.")
-    return f"{name}, {'forward + backward' if training else 'forward'}"
-
-
 def compare(
     work: str, case: Case, peers: dict[str, Callable[..., Tensor]], seconds: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """`auto` against backends by name and other functions of query, key and value."""
-    rows = case.graph.num_targets
     torch.manual_seed(0)
-    tensors = [
-        torch.randn(1, case.heads, nodes, case.dim).to(case.dtype).requires_grad_(case.training)
-        for nodes in (rows, case.graph.num_sources, case.graph.num_sources)
-    ]
-    push = torch.randn(1, case.heads, rows, case.dim).to(case.dtype)
-
-    def job(function: Callable[..., Tensor]) -> Callable[[], Any]:
-        def run() -> Any:
-            out = function(*tensors)
-            return torch.autograd.grad(out, tensors, push)[0] if case.training else out
-
-        return run
-
-    jobs = {"auto": job(lambda *t: ew.attention(*t, case.graph))}
-    jobs |= {name: job(function) for name, function in peers.items()}
-    times = interleaved(jobs, seconds=seconds, rounds=2000, check=alike(case.dtype))
-    mine = times["auto"]["min_ms"]
+    functions = {"auto": lambda *t: ew.attention(*t, case.graph), **peers}
+    sizes = (1, case.heads, case.graph.num_targets, case.dim)
+    contenders = attention_contenders(functions, sizes, case.dtype, sources=case.graph.num_sources)
+    rows = both_passes(
+        contenders,
+        base="auto",
+        seconds=seconds,
+        rounds=2000,
+        passes=(BOTH if case.training else FORWARD,),
+    )
+    (mine,) = (row["min_ms"] for row in rows if row["job"] == "auto")
     plan = choose(problem_of(case)).plan.name
     return [
-        {"work": work, "case": case.name, "peer": name, "plan": plan,
-         "ratio": time["min_ms"] / mine, **time}
-        for name, time in times.items()
-    ]  # fmt: skip
-
-
-def alike(dtype: torch.dtype) -> Callable[[dict[str, Tensor]], None]:
-    """Results may differ by rounding alone."""
-
-    def check(results: dict[str, Tensor]) -> None:
-        expected = results["auto"].float()
-        for name, found in results.items():
-            error = float((found.float() - expected).abs().max() / expected.abs().max())
-            if not error < (1e-4 if dtype == torch.float32 else 5e-2):
-                raise SystemExit(f"{name} differs by {error:.1e}: nothing was timed.")
-
-    return check
+        {
+            "work": work,
+            "case": case.name,
+            "peer": row.pop("job"),
+            "plan": plan,
+            "ratio": row["min_ms"] / mine,
+            **row,
+        }
+        for row in rows
+    ]
 
 
 def backends(graph: ew.Graph, *names: str) -> dict[str, Callable[..., Tensor]]:
@@ -276,10 +140,10 @@ def passes() -> list[tuple[torch.dtype, bool]]:
     return [(dtype, training) for dtype in DTYPES for training in (False, True)]
 
 
-def torch_own(options: argparse.Namespace) -> list[dict[str, Any]]:
+def torch_own(options: argparse.Namespace) -> list[Row]:
     """Complete and causal graphs against torch's own attention."""
     rows = []
-    for nodes in (4, 64, 512, 1024, 2048):
+    for nodes in (4, 64) if options.quick else (4, 64, 512, 1024, 2048):
         for causal in (False, True):
             graph = ew.Causal(nodes) if causal else ew.Complete(nodes)
             for training in (False, True):
@@ -291,7 +155,7 @@ def torch_own(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def bigbird(options: argparse.Namespace) -> list[dict[str, Any]]:
+def bigbird(options: argparse.Namespace) -> list[Row]:
     """A window of 128 on both sides, 64 hubs, 3 random sources a row."""
     nodes = 2048 if options.quick else 16_384
     generator = torch.Generator().manual_seed(0)
@@ -310,10 +174,10 @@ def bigbird(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def batches(options: argparse.Namespace) -> list[dict[str, Any]]:
+def batches(options: argparse.Namespace) -> list[Row]:
     """Molecules and packed documents against padding and against a mask."""
     rows = []
-    sizes = molecule_sizes(256)
+    sizes = molecule_sizes(16 if options.quick else 256)
     draw = random.Random(5)
     longs: list[int] = []
     while sum(longs) < (2048 if options.quick else 8192):
@@ -321,55 +185,26 @@ def batches(options: argparse.Namespace) -> list[dict[str, Any]]:
     for dtype, training in passes():
         name = label(dtype, training)
         graph = ew.Blocks(sizes)
-        case = Case(f"256 molecules, {name}", graph, 8, 16, dtype, training)
-        rows += compare("batches", case, {"padded": padded(sizes, causal=False)},
+        case = Case(f"{len(sizes)} molecules, {name}", graph, 8, 16, dtype, training)
+        rows += compare("batches", case, {"padded": padded_on_the_way(sizes, causal=False)},
                         4 * options.seconds)  # fmt: skip
         packed = ew.disjoint_union([ew.Causal(size) for size in longs])
         case = Case(f"{len(longs)} documents, {name}", packed, 8, 64, dtype, training)
-        peers = {"padded": padded(longs, causal=True), "block mask": masked(packed)}
+        peers = {"padded": padded_on_the_way(longs, causal=True), "block mask": masked(packed)}
         rows += compare("batches", case, peers, 4 * options.seconds)
     return rows
 
 
-def padded(sizes: list[int], *, causal: bool) -> Callable[..., Tensor]:
-    """Every graph padded to the largest; taking rows there and back is part of the work."""
-    longest, ends = max(sizes), torch.tensor(sizes).cumsum(0)
-    block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    within = torch.arange(len(block)) - (ends - torch.tensor(sizes))[block]
-    place = block * longest + within
-    mask = (torch.arange(longest) < torch.tensor(sizes)[:, None])[:, None, None]
-
-    def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads, dim = query.shape[1], query.shape[3]
-
-        def spread(table: Tensor) -> Tensor:
-            wide = table.new_zeros(heads, len(sizes) * longest, dim).index_copy(1, place, table[0])
-            return wide.unflatten(1, (len(sizes), longest)).transpose(0, 1)
-
-        found = scaled_dot_product_attention(
-            spread(query), spread(key), spread(value),
-            attn_mask=None if causal else mask, is_causal=causal,
-        )  # fmt: skip
-        return found.transpose(0, 1).flatten(1, 2).index_select(1, place)[None]
-
-    return run
-
-
-def masked(graph: ew.Graph) -> Callable[..., Tensor]:
-    """One long sequence with a block-diagonal mask."""
-    mask = ew.lower(graph, ew.DenseMask).mask
-    return lambda *t: scaled_dot_product_attention(*t, attn_mask=mask)
-
-
-def real(options: argparse.Namespace) -> list[dict[str, Any]]:
+def real(options: argparse.Namespace) -> list[Row]:
     """Real graphs and a power law against every single backend."""
     rows = []
-    graphs = {
-        "Cora": (node_graph("cora"), 8, 8),
-        "tolokers": (node_graph("tolokers"), 8, 16),
-        "Debian": (debian(), 8, 16),
-        "power law": (power_law(169_000, 2_400_000), 8, 16),
-    }
+    graphs = {"Cora": (node_graph("cora"), 8, 8)}
+    if not options.quick:
+        graphs |= {
+            "tolokers": (node_graph("tolokers"), 8, 16),
+            "Debian": (debian(), 8, 16),
+            "power law": (power_law(169_000, 2_400_000), 8, 16),
+        }
     for name, (graph, heads, dim) in graphs.items():
         for dtype, training in passes():
             case = Case(f"{name}, {label(dtype, training)}", graph, heads, dim, dtype, training)
@@ -386,7 +221,7 @@ def real(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def planning(options: argparse.Namespace) -> list[dict[str, Any]]:
+def planning(options: argparse.Namespace) -> list[Row]:
     """How long choosing takes, for a graph that nobody has seen: least of many."""
     nodes = 16_384
     hubs = range(0, nodes, nodes // 64)
@@ -454,33 +289,19 @@ SECTIONS = {
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each job, on average")
+    parser = arguments(__doc__, seconds=0.2)
     parser.add_argument("--problems", type=int, default=240, help="of the grid of regret")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
+    options = begin(parser)
     if options.quick:
-        options.problems, options.seconds = 12, 0.02
-    torch.set_num_threads(1)
+        options.problems = 12
     for name in options.only:
         found = SECTIONS[name](options)
         if name not in ("planning", "regret"):
             table = [[r["case"], r["peer"], r["plan"], f"{r['min_ms']:.4g}", f"{r['ratio']:.3g}x"]
                      for r in found]  # fmt: skip
             print(markdown(["work", "job", "plan of auto", "ms", "of auto's time"], table))
-        if not options.quick:
-            path = save("planner", [*kept(found), *found])
-            print(f"\nwrote benchmarks/results/{path.name}")
-
-
-def kept(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of earlier runs about other work."""
-    path = RESULTS / "planner.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in rows if row["work"] not in {new["work"] for new in found}]
+        save("planner", found, options)
 
 
 if __name__ == "__main__":

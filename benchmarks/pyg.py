@@ -10,20 +10,19 @@ process of its own. Accuracy on Cora is that of several seeds, with the publishe
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torch_geometric
 import torch_geometric.nn as stock
-from _measure import interleaved, peak_memory, save, table
+from _harness import arguments, begin, interleaved, peak_memory, save
+from _results import Row, table
 from _workloads import node_graph, power_law
 from torch import Tensor, nn
 
@@ -135,7 +134,7 @@ def agree(losses: dict[str, float], work: Workload) -> None:
         raise SystemExit(f"{work.name}: the losses differ, {losses}. Nothing was timed.")
 
 
-def timed(work: Workload, seconds: float) -> list[dict[str, Any]]:
+def timed(work: Workload, seconds: float) -> list[Row]:
     jobs = {kind: epoch(work, work.model(kind)) for kind in KINDS}
     times = interleaved(
         jobs, seconds=seconds, rounds=200, least=2, check=lambda losses: agree(losses, work)
@@ -144,7 +143,7 @@ def timed(work: Workload, seconds: float) -> list[dict[str, Any]]:
     return [{"work": work.name, "job": kind, **sizes, **times[kind]} for kind in KINDS]
 
 
-def memory(name: str, kind: str, *, quick: bool) -> dict[str, Any]:
+def memory(name: str, kind: str, *, quick: bool) -> Row:
     """Growth of memory over an epoch, when graphs and optimizers are there: the median of five.
 
     What the allocator kept of the epoch before makes single ones differ by a third.
@@ -156,7 +155,7 @@ def memory(name: str, kind: str, *, quick: bool) -> dict[str, Any]:
     return {"work": work.name, "job": f"{kind}, memory", "first_bytes": first, "bytes": bytes_}
 
 
-def accuracy(seeds: int, epochs: int) -> list[dict[str, Any]]:
+def accuracy(seeds: int, epochs: int) -> list[Row]:
     """Test accuracy on Cora's public split after training with the published settings."""
     work, data = cora(quick=False), load("cora")
     split, rows = data.split(0), []
@@ -190,7 +189,7 @@ def accuracy(seeds: int, epochs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def printed(rows: list[dict[str, Any]]) -> str:
+def printed(rows: list[Row]) -> str:
     """Ratio first."""
     lines = []
     for work in dict.fromkeys(row["work"] for row in rows if "min_ms" in row):
@@ -214,21 +213,18 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="small graphs, few epochs, no file")
+    parser = arguments(__doc__, seconds=10.0)
     parser.add_argument("--only", choices=[*WORK, "accuracy"], nargs="*", help="not everything")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each kind of each model")
-    parser.add_argument("--memory", nargs=2, metavar=("WORK", "KIND"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("--memory", nargs=2, metavar=("WORK", "KIND"), help=SUPPRESS)
+    options = begin(parser)
     if options.memory:
         print(json.dumps(memory(*options.memory, quick=options.quick)))
         return
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, built in WORK.items():
         if options.only and name not in options.only:
             continue
-        rows += timed(built(quick=options.quick), 0.5 if options.quick else options.seconds)
+        rows += timed(built(quick=options.quick), options.seconds)
         if name.startswith("power-law"):
             for kind in ("stock", "drop-in"):
                 command = [sys.executable, __file__, "--memory", name, kind]
@@ -238,8 +234,7 @@ def main() -> None:
     if not options.only or "accuracy" in options.only:
         rows += accuracy(*((1, 5) if options.quick else (5, 200)))
     print(printed(rows))
-    if not options.quick and not options.only:
-        print(f"\n{save('pyg', rows, torch_geometric=torch_geometric.__version__)}")
+    save("pyg", rows, options)
 
 
 if __name__ == "__main__":

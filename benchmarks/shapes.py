@@ -7,7 +7,7 @@ compiled by torch for exactly these shapes, and ours again at the next width tha
 16. Times are process times, so what else runs on the machine does not count as ours.
 
     python benchmarks/shapes.py [--points 130] [--seconds 1] [--only attention|sums]
-                                [--nodes-max N] [--seed 0] [--out FILE] [--fresh] [--warm]
+                                [--nodes-max N] [--seed 0] [--out FILE] [--fresh] [--warm] [--quick]
 
 Results go to `results/shapes-PROCESSOR.json` after each point, and the map to a picture beside it;
 a run that was stopped goes on where it ended. `--fresh` measures again, `--warm` only compiles
@@ -24,16 +24,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import argparse
-import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import RESULTS, machine, processor, table
-from _peers import Contender, largest_error
+from _harness import Contender, largest_error
+from _results import history, machine, path_of, record, table
 from _shapes import Point, Work, first_points
 
 PASSES = ("forward", "both")
@@ -295,27 +295,25 @@ def _panel(axes: Any, rows: list[Row], norm: Any) -> Any:
 
 
 def _load(path: Path) -> list[Row]:
-    """Rows of a file that were measured on this processor with this torch."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text("utf-8"))
+    """Rows of the newest entry, if it was measured on this processor with this torch."""
+    entries = history(path)
     own = machine()
-    same = all(found["machine"].get(name) == own[name] for name in ("cpu", "torch"))
-    return found["rows"] if same else []
+    same = entries and all(entries[-1]["machine"].get(n) == own[n] for n in ("cpu", "torch"))
+    return entries[-1]["rows"] if same else []
 
 
 def _save(path: Path, rows: list[Row], seed: int) -> None:
     """All rows, or none: a run may be stopped at any moment."""
-    path.parent.mkdir(exist_ok=True)
-    content = {"machine": machine() | {"seed": seed}, "summary": summary(rows), "rows": rows}
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    draft.replace(path)
+    record(path, rows, about={"seed": seed}, summary=summary(rows))
 
 
 def main() -> None:
     options = _options()
-    path = options.out or RESULTS / f"shapes-{processor()}.json"
+    path = options.out or path_of("shapes")
+    if options.quick:
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name) / path.name
+        options.points, options.seconds = 1, 0.02
     rows = [] if options.fresh else _load(path)
     todo = first_points(options.points, options.seed, options.nodes_max, options.only)
     torch.set_num_threads(1)
@@ -356,6 +354,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file of results")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--warm", action="store_true", help="only compile")
+    parser.add_argument("--quick", action="store_true", help="one shape; writes no file")
     parser.add_argument("--report", action="store_true", help="only print what the file says")
     return parser.parse_args()
 

@@ -7,14 +7,13 @@ of all contenders are compared. Bars are floors for the ratio of the smallest ti
 
     python benchmarks/sparse_attention.py [--threads 1 2] [--only ROW ...] [--quick]
 
-Takes about ten minutes; only a whole run writes the JSON.
+Takes about ten minutes; `--only` some rows leaves the others of that day's entry as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -27,68 +26,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import interleaved, markdown, peak_memory, save
-from _peers import (
-    Contender,
-    aggregations,
-    largest_error,
-    layer_pair,
-    nested,
-    node_major,
-    ours,
-    padded,
-    plain,
-)
+from _harness import BOTH, Contender, arguments, both_passes, peak_memory, save
+from _peers import aggregations, layer_pair, nested, node_major, ours, padded, plain
+from _results import Row
 from _roofline import best_gather
-from _workloads import molecule_sizes, power_law
-from attention import cora
+from _sparse_report import report
+from _workloads import molecule_sizes, node_graph, power_law
 
 import edgewise as ew
 
 HEADS, DIM = 8, 16
 WIDTH = HEADS * DIM
-FORWARD, BOTH = "forward", "forward + backward"
 COMPILED = "compiled plain"
 LAYERS = ("TransformerConv", "GATConv", "GATv2Conv")
 MEMORY_JOBS = ("ours", "PyG TransformerConv", "ours, operator", "plain", COMPILED)
-PACKAGES = ("edgewise", "numpy", "torch_geometric", "pyg-lib", "torch-scatter", "torch-sparse")
+PACKAGES = ("pyg-lib", "torch-scatter", "torch-sparse")  # which PyTorch Geometric would use
 
-Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A line of the table: what is measured against what, and the floors."""
-
-    work: str
-    against: str
-    forward: float | None = None
-    both: float | None = None
-    ours: str = "ours"
-
-
-BARS = (
-    Bar("citation", COMPILED, 6, 3),
-    Bar("power law", COMPILED, 3, 2),
-    Bar("power law", COMPILED, ours="ours, head-major"),
-    Bar("power law", COMPILED, ours="ours, bfloat16"),
-    Bar("power law, eager", "plain", 15, 12),
-    Bar("TransformerConv", "PyG TransformerConv", 8, 6),
-    Bar("GATConv", "PyG GATConv", 5, 6),
-    Bar("GATv2Conv", "PyG GATv2Conv", 12, 8),
-    Bar("molecules", "padded SDPA", 4, 3),
-    Bar("molecules", "sorted and padded SDPA", 4, 3),
-    Bar("molecules, nested", "nested SDPA"),
-    *(
-        Bar(f"{reduce} over sources", peer, *floors)
-        for reduce in ("sum", "mean")
-        for peer, floors in (
-            ("CSR matrix", (1.5, 1.5)),
-            ("index_add", ()),
-            ("compiled index_add", ()),
-        )
-    ),
-)
+Rows = list[Row]
 
 
 # --- Work ------------------------------------------------------------------------------------
@@ -122,7 +76,7 @@ def compiled() -> Callable[..., torch.Tensor]:
 
 def citation(settings: Settings) -> Rows:
     """Cora without self-loops: 2,708 nodes, 10,556 edges."""
-    graph = cora(loops=False)
+    graph = node_graph("cora", loops=False)
     tensors = attention_tensors(graph.num_targets, 8)
     contenders = {
         "ours": ours(graph, tensors, settings.backend),
@@ -215,45 +169,19 @@ def compare(
     settings: Settings,
     rooflines: dict[str, Callable[[], object]] | None = None,
 ) -> Rows:
-    """Time all contenders of one comparison in turn; the first one is ours."""
-    rows = []
-    for name in (FORWARD, BOTH):
-        torch.compiler.reset()
-        jobs = {job: it.job(backward=name == BOTH) for job, it in contenders.items()}
-        errors: dict[str, float] = {}
-        times = interleaved(
-            jobs | (rooflines or {}),
-            seconds=settings.seconds,
-            rounds=200,
-            least=2,
-            check=lambda results, errors=errors: errors.update(agree(contenders, results)),
-        )
-        rows += [
-            {
-                "work": work,
-                "nodes": graph.num_targets,
-                "edges": ew.edges(graph).num_edges,
-                "threads": torch.get_num_threads(),
-                "pass": name,
-                "job": job,
-                "plan": contenders[job].plan if job in contenders else None,
-                "error": errors.get(job),
-                **time,
-            }
-            for job, time in times.items()
-        ]
-    return rows
-
-
-def agree(contenders: dict[str, Contender], results: dict[str, Any]) -> dict[str, float]:
-    """How far each is from the last one, which is never ours; all have to agree."""
-    common = {name: it.common(results[name]) for name, it in contenders.items()}
-    *_, expected = common.values()
-    errors = {name: largest_error(found, expected) for name, found in common.items()}
-    for name, error in errors.items():
-        if error > contenders[name].tolerance:
-            raise SystemExit(f"{name} differs from its peers by {error:.1e}: nothing was timed.")
-    return {name: float(f"{error:.1e}") for name, error in errors.items()}
+    """Time all contenders of one comparison in turn; the last one is never ours."""
+    about = {
+        "work": work,
+        "nodes": graph.num_targets,
+        "edges": ew.edges(graph).num_edges,
+        "threads": torch.get_num_threads(),
+    }
+    *_, peer = contenders
+    rows = both_passes(
+        contenders, base=peer, seconds=settings.seconds, rounds=200, least=2, beside=rooflines
+    )
+    plans = {job: it.plan for job, it in contenders.items()}
+    return [about | {"plan": plans.get(row["job"]), **row} for row in rows]
 
 
 def gathers(graph: ew.Graph) -> dict[str, Callable[[], object]]:
@@ -292,145 +220,6 @@ def memory_contender(job: str, graph: ew.Graph, backend: str) -> Contender:
     return layer_pair("TransformerConv", graph, WIDTH, HEADS, backend)[job]
 
 
-# --- The table -------------------------------------------------------------------------------
-
-
-def smallest(rows: Rows, work: str, name: str, job: str, threads: int) -> float | None:
-    """Smallest time of a job, or of the best one whose name begins so; None if not measured."""
-    times = [
-        row["min_ms"]
-        for row in rows
-        if (row["work"], row.get("threads"), row["pass"]) == (work, threads, name)
-        and (row["job"] == job or (job != "ours" and row["job"].startswith(f"{job}, ")))
-    ]
-    return min(times, default=None)
-
-
-def verdict(value: float | None, bar: float | None, text: str) -> str:
-    """``7.3x (>= 6x: yes)``."""
-    if value is None:
-        return "-"
-    if bar is None:
-        return text.format(value)
-    return f"{text.format(value)} (>= {text.format(bar)}: {'yes' if value >= bar else 'NO'})"
-
-
-def lines(rows: Rows, threads: int) -> list[list[str]]:
-    """All lines of the table for one count of threads."""
-    found = [line(bar, rows, threads) for bar in BARS]
-    found += roofline_lines(rows, threads)
-    return [cells for cells in found if cells is not None]
-
-
-def line(bar: Bar, rows: Rows, threads: int) -> list[str] | None:
-    """One comparison; None if it was not measured."""
-    cells, times = [], []
-    for name, floor in ((FORWARD, bar.forward), (BOTH, bar.both)):
-        mine = smallest(rows, bar.work, name, bar.ours, threads)
-        peer = smallest(rows, bar.work, name, bar.against, threads)
-        if mine is None or peer is None:
-            return None
-        cells.append(verdict(peer / mine, floor, "{:.3g}x"))
-        times.append(f"{mine:.4g} / {peer:.4g}")
-    work = bar.work + bar.ours.removeprefix("ours")
-    return [work, bar.against, *cells, *times]
-
-
-def roofline_lines(rows: Rows, threads: int) -> list[list[str] | None]:
-    """Which share of the speed of bare gathering is reached.
-
-    Each edge reads two rows forward (key, value), and four more backward: two of its source by
-    target, two of its target (query, gradient) by source.
-    """
-
-    def roof(job: str, name: str) -> float:
-        return smallest(rows, "power law", name, job, threads) or math.nan
-
-    def line(against: str, floors: tuple[float | None, ...], times: list[float]) -> list[str]:
-        mine = [smallest(rows, "power law", name, "ours", threads) or math.nan for name in passes]
-        shares = [100 * time / own for time, own in zip(times, mine, strict=True)]
-        cells = [verdict(s, bar, "{:.0f} %") for s, bar in zip(shares, floors, strict=True)]
-        both = [f"{own:.4g} / {time:.4g}" for own, time in zip(mine, times, strict=True)]
-        return ["power law, share of", against, *cells, *both]
-
-    passes = (FORWARD, BOTH)
-    if smallest(rows, "power law", FORWARD, "ours", threads) is None:
-        return []
-    random, target, source, order = (
-        [roof(job, name) for name in passes]
-        for job in (
-            "random rows, one an edge",
-            "rows by target, two an edge",
-            "rows by source, two an edge",
-            "rows in order, one an edge",
-        )
-    )
-    return [
-        line("gathering random rows", (70, 55), [2 * random[0], 6 * random[1]]),
-        line("gathering the graph's rows", (None, None), [target[0], 2 * target[1] + source[1]]),
-        line("reading rows in order", (None, None), [2 * order[0], 6 * order[1]]),
-    ]
-
-
-def scaling_lines(rows: Rows, most: int) -> list[list[str]]:
-    """What more threads gain."""
-    cells, times = [], []
-    for name, floor in ((FORWARD, 1.7), (BOTH, 1.6)):
-        one, many = (smallest(rows, "power law", name, "ours", count) for count in (1, most))
-        if one is None or many is None or most == 1:
-            return []
-        cells.append(verdict(one / many, floor if most == 2 else None, "{:.2f}x"))
-        times.append(f"{many:.4g} / {one:.4g}")
-    return [[f"power law, {most} threads", "1 thread", *cells, *times]]
-
-
-def memory_lines(rows: Rows) -> list[list[str]]:
-    """Extra memory, as a share of the peer's."""
-    found = {row["job"]: row["bytes"] for row in rows if row["work"] == "memory" and row["bytes"]}
-    pairs = (
-        ("ours", "PyG TransformerConv", 1 / 12),
-        ("ours, operator", "plain", None),
-        ("ours, operator", COMPILED, None),
-    )
-    cells = []
-    for mine, peer, bar in pairs:
-        if mine in found and peer in found:
-            share = found[mine] / found[peer]
-            reached = "" if bar is None else f" (<= 1/12: {'yes' if share <= bar else 'NO'})"
-            megabytes = f"{found[mine] / 1e6:,.0f} / {found[peer] / 1e6:,.0f} MB"
-            name = "layer" if mine == "ours" else "operator"
-            cells.append(
-                [f"memory, {name}", peer, "-", f"1/{1 / share:.3g}{reached}", "-", megabytes]
-            )
-    return cells
-
-
-def report(rows: Rows) -> None:
-    """Print a table for each count of threads, then scaling and memory."""
-    headers = ["work", "against", "forward (bar)", "forward + backward (bar)"]
-    headers += ["ours / theirs, ms: forward", "forward + backward"]
-    counts = sorted({row["threads"] for row in rows if "threads" in row})
-    for count in counts:
-        print(f"\n{count} thread{'s' * (count > 1)}\n\n{markdown(headers, lines(rows, count))}")
-        print(f"\n{footnote(rows, count)}")
-    rest = memory_lines(rows) + (scaling_lines(rows, max(counts)) if counts else [])
-    if rest:
-        print(f"\nMemory and threads\n\n{markdown(headers, rest)}")
-
-
-def footnote(rows: Rows, threads: int) -> str:
-    """How large the graphs are, and what the first calls of compiled peers took."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.get("threads") == threads:
-            size = f"{row['nodes']:,} nodes, {row['edges']:,} edges"
-            notes = found.setdefault(row["work"], [size])
-            if row["job"].startswith("compiled"):
-                seconds = f"{row['first_ms'] / 1e3:.1f} s"
-                notes.append(f"compiling {row['pass']} of {row['job'].split()[-1]} {seconds}")
-    return "\n".join(f"- {work}: {', '.join(notes)}" for work, notes in found.items())
-
-
 # --- Processes -------------------------------------------------------------------------------
 
 
@@ -439,12 +228,13 @@ def child(options: argparse.Namespace, threads: int, *part: str) -> Rows:
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        # Compile times are those of a first run, and no idle compiler disturbs the rest.
-        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        # No idle compiler disturbs the rest.
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # Peers are prototypes (nested tensors) and betas (sparse matrices), and say so.
         "PYTHONWARNINGS": "ignore::UserWarning",
     }
+    if not options.quick:  # compile times are those of a first run
+        environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     flags = ["--threads", str(threads), "--seconds", str(options.seconds)]
     flags += ["--backend", options.backend, *(["--quick"] if options.quick else [])]
     with tempfile.TemporaryDirectory() as folder:
@@ -482,19 +272,15 @@ def about(options: argparse.Namespace, load: float) -> dict[str, Any]:
         "threads": options.threads,
         "backend": options.backend,
         "load_before": round(load, 2),
-        "versions": found,
+        "accelerators_of_pyg": found,
     }
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def options_of_call() -> argparse.Namespace:
+    parser = arguments(__doc__)
     everything = sorted({1, os.cpu_count() or 1})
     parser.add_argument("--threads", type=int, nargs="+", default=everything)
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each job, on average")
     parser.add_argument("--backend", default="native")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -505,12 +291,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--memory", choices=MEMORY_JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--rows-to", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.seconds = min(options.seconds, 0.02) if options.quick else options.seconds
+    return options
 
 
 def main() -> None:
     """Measure everything in child processes, print the tables, write the JSON."""
-    options, load = arguments(), os.getloadavg()[0]
+    options, load = options_of_call(), os.getloadavg()[0]
     if options.rows_to:
         options.rows_to.write_text(json.dumps(measure(options)))
         return
@@ -521,9 +309,7 @@ def main() -> None:
     for job in MEMORY_JOBS if "memory" in options.only else ():
         rows += child(options, 1, "--memory", job)
     report(rows)
-    if not options.quick and set(options.only) == {*ROWS, "memory"}:
-        path = save("sparse_attention", rows, **about(options, load))
-        print(f"\nwrote benchmarks/results/{path.name}")
+    save("sparse_attention", rows, options, **about(options, load))
 
 
 if __name__ == "__main__":

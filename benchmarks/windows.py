@@ -9,12 +9,12 @@ A window of 128 nodes on both sides over 16,384 nodes, 8 heads of 64, one thread
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from _measure import interleaved, markdown, save
+from _harness import DTYPES, arguments, attention_contenders, begin, both_passes, ratios, save
+from _results import Row, markdown
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -68,74 +68,25 @@ def contenders(nodes: int, reach: int) -> dict[str, Callable[..., Tensor]]:
     }
 
 
-def measure(nodes: int, reach: int, dtype: torch.dtype, seconds: float) -> list[dict[str, Any]]:
+def measure(nodes: int, reach: int, dtype: torch.dtype, seconds: float) -> list[Row]:
     """Both passes of all contenders."""
-    tensors = [torch.randn(1, HEADS, nodes, DIM).to(dtype).requires_grad_() for _ in range(3)]
-    push = torch.randn(1, HEADS, nodes, DIM).to(dtype)
-    functions = contenders(nodes, reach)
-
-    def forward(function: Callable[..., Tensor]) -> Tensor:
-        with torch.no_grad():
-            return function(*(t.detach() for t in tensors))
-
-    def both(function: Callable[..., Tensor]) -> Tensor:
-        return torch.stack(torch.autograd.grad(function(*tensors), tensors, push))
-
-    rows = []
-    for name, job in (("forward", forward), ("forward + backward", both)):
-        jobs = {
-            key: lambda job=job, function=function: job(function)
-            for key, function in functions.items()
-            if key != "flex" or job is forward
-        }
-        times = interleaved(jobs, seconds=seconds, rounds=100, check=agree(dtype))
-        rows += [
-            {"pass": name, "dtype": str(dtype).removeprefix("torch."), "job": key, **time}
-            for key, time in times.items()
-        ]
-    return rows
-
-
-def agree(dtype: torch.dtype) -> Callable[[dict[str, Tensor]], None]:
-    """Results may differ by rounding alone."""
-
-    def check(results: dict[str, Tensor]) -> None:
-        expected = results["native"].float()
-        for name, found in results.items():
-            error = float((found.float() - expected).abs().max() / expected.abs().max())
-            if error > (1e-4 if dtype == torch.float32 else 3e-2):
-                raise SystemExit(f"{name} differs by {error:.1e}: nothing was timed.")
-
-    return check
+    jobs = attention_contenders(contenders(nodes, reach), (1, HEADS, nodes, DIM), dtype)
+    rows = both_passes(jobs, base="native", seconds=seconds, forward_only=("flex",))
+    return [{"dtype": str(dtype).removeprefix("torch."), **row} for row in rows]
 
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each job, on average")
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    options = begin(arguments(__doc__))
     nodes, reach = (1024, 64) if options.quick else (16_384, 128)
-    rows = []
-    for dtype in (torch.float32, torch.bfloat16):
-        rows += measure(nodes, reach, dtype, options.seconds)
-    table = []
-    for row in rows:
-        best = next(
-            r["min_ms"]
-            for r in rows
-            if (r["job"], r["pass"], r["dtype"]) == ("banded", row["pass"], row["dtype"])
-        )
-        name = (row["dtype"], row["pass"], row["job"])
-        table.append([*name, f"{row['min_ms']:.4g}", f"{row['min_ms'] / best:.3g}x"])
-    print(markdown(["dtype", "pass", "job", "ms", "of banded's time"], table))
-    if not options.quick:
-        path = save("windows", rows, nodes=nodes, reach=reach)
-        print(f"\nwrote benchmarks/results/{path.name}")
+    rows = [row for dtype in DTYPES for row in measure(nodes, reach, dtype, options.seconds)]
+    times = ratios(rows, "banded", ("dtype", "pass"))
+    cells = [
+        [row["dtype"], row["pass"], row["job"], f"{row['min_ms']:.4g}", ratio]
+        for row, ratio in zip(rows, times, strict=True)
+    ]
+    print(markdown(["dtype", "pass", "job", "ms", "of banded's time"], cells))
+    save("windows", rows, options, nodes=nodes, reach=reach)
 
 
 if __name__ == "__main__":

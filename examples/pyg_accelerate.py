@@ -1,10 +1,16 @@
-"""A model of PyTorch Geometric as it is, and one line that lets Edgewise compute its layers.
+"""A model of PyTorch Geometric, accelerated in place
+==================================================
 
-EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
+A model as it is, and one line that lets Edgewise compute its layers.
+
+Run it with::
+
+    EDGEWISE_DATA=shared/data python examples/pyg_accelerate.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,3 +54,9 @@ def main(epochs: int = 50, seed: int = 0) -> list[float]:
 if __name__ == "__main__":
     losses = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

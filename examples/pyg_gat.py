@@ -1,12 +1,17 @@
-"""A graph attention network on Cora, as PyTorch Geometric's example trains it.
+"""A graph attention network on Cora
+=================================
 
-One line differs from a script for PyTorch Geometric: where `GATConv` comes from.
+The network of PyTorch Geometric's example. One line differs from a script for PyTorch Geometric:
+where `GATConv` comes from.
+
+Run it with::
 
     EDGEWISE_DATA=shared/data python examples/pyg_gat.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,11 +38,11 @@ class GAT(nn.Module):
 
 def cora() -> Data:
     """Cora with its public split."""
-    found = load("cora")
-    split = found.split(0)
-    data = Data(x=found.x, y=found.y, edge_index=found.topology.edge_index)
+    dataset = load("cora")
+    split = dataset.split(0)
+    data = Data(x=dataset.x, y=dataset.y, edge_index=dataset.topology.edge_index)
     data.train_mask, data.test_mask = (
-        torch.zeros(found.x.shape[0], dtype=torch.bool).index_fill(0, nodes, True)
+        torch.zeros(dataset.x.shape[0], dtype=torch.bool).index_fill(0, nodes, True)
         for nodes in (split.train, split.test)
     )
     return data
@@ -66,3 +71,9 @@ def main(epochs: int = 100, seed: int = 0) -> tuple[list[float], float]:
 if __name__ == "__main__":
     losses, accuracy = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, test accuracy {accuracy:.1%}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

@@ -1,13 +1,18 @@
-"""A GPS network on molecules, as PyTorch Geometric's example trains it.
+"""A GPS network on molecules
+==========================
 
-Messages go along bonds, and every atom attends to all atoms of its molecule: without padding.
-One line differs from a script for PyTorch Geometric: where the layers come from.
+The network of PyTorch Geometric's example. Messages go along bonds, and every atom attends to all
+atoms of its molecule: without padding. One line differs from a script for PyTorch Geometric: where
+the layers come from.
+
+Run it with::
 
     EDGEWISE_DATA=shared/data python examples/pyg_gps.py
 """
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,13 +51,13 @@ class GPS(nn.Module):
 
 def molecules(count: int) -> list[Data]:
     """The first molecules of ESOL, with their solubility in water."""
-    found = load("esol")
-    nodes, edges = found.topology.node_ptr.tolist(), found.topology.edge_ptr.tolist()
+    dataset = load("esol")
+    nodes, edges = dataset.topology.node_ptr.tolist(), dataset.topology.edge_ptr.tolist()
     return [
         Data(
-            x=found.x[nodes[n] : nodes[n + 1]],
-            edge_index=found.topology.edge_index[:, edges[n] : edges[n + 1]],
-            y=found.y[n : n + 1],
+            x=dataset.x[nodes[n] : nodes[n + 1]],
+            edge_index=dataset.topology.edge_index[:, edges[n] : edges[n + 1]],
+            y=dataset.y[n : n + 1],
         )
         for n in range(count)
     ]
@@ -80,3 +85,9 @@ def main(epochs: int = 20, count: int = 256, seed: int = 0) -> list[float]:
 if __name__ == "__main__":
     losses = main()
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    plt.figure(figsize=(6, 3))
+    plt.plot(losses)
+    plt.xlabel("step")
+    plt.ylabel("loss")
+    plt.tight_layout()
+    plt.show()

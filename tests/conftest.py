@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgewise.planning import machine
+from edgewise.planning import price_table
 from tests.selection import Recorder, Selection
 
 
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _shipped_constants(tmp_path_factory):
     os.environ["EDGEWISE_CACHE"] = str(tmp_path_factory.mktemp("cache"))  # processes inherit it
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "price_set", _price_set)
+        patch.setattr(price_table, "price_set", _price_set)
         yield
 
 

@@ -78,6 +78,7 @@ from edgewise.planning import (
     set_default_backend as set_default_backend,
     use_backend as use_backend,
 )
+from edgewise.version import __version__ as __version__
 
 if _typing.TYPE_CHECKING:
     from edgewise import (
@@ -88,8 +89,6 @@ if _typing.TYPE_CHECKING:
         testing as testing,
         training as training,
     )
-
-__version__ = "0.1.0"
 
 _PACKAGES = ("integrations", "lottery", "models", "nn", "testing", "training")
 

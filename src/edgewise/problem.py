@@ -27,6 +27,7 @@ __all__ = [
     "edges_as_text",
 ]
 
+# How the values of all sources of a target become one.
 Reduce = Literal["sum", "mean", "max"]
 
 

@@ -46,6 +46,7 @@ def test_importing_loads_nothing_optional():
         "atomic_file",
         "measure",
         "errors",
+        "version",
         "shapes",
         "graphs",
         "layouts",

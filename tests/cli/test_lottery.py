@@ -11,7 +11,7 @@ import pytest
 
 from edgewise import lottery as lottery_package
 from edgewise.cli.main import main
-from edgewise.planning.machine import constants, measured_path
+from edgewise.planning.price_table import constants, measured_path
 
 SHORT = ["lottery", "--quick", "--seconds", "1"]
 

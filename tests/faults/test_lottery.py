@@ -39,8 +39,8 @@ from edgewise.lottery.trial_timing import candidates
 from edgewise.lottery.trials import AttentionWorkload, Trial
 from edgewise.lottery.trust import folds, ruling
 from edgewise.measure.cache_directory import cache_directory
-from edgewise.planning import choose, cost, machine
-from edgewise.planning.machine import (
+from edgewise.planning import choose, cost, price_table
+from edgewise.planning.price_table import (
     PRICE_SETS,
     Constants,
     Price,
@@ -289,7 +289,7 @@ def test_no_file_of_prices_stops_the_operator(data):
     measured_path().write_bytes(bytes(text))
     constants.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgewise.planning.machine._warn", lambda _: None)
+        patch.setattr("edgewise.planning.price_table._warn", lambda _: None)
         table = constants()
     for way in shipped().prices["cpu"]:
         for training in (False, True):
@@ -649,11 +649,11 @@ def test_a_processor_has_the_nearest_set(capability, matrix_units, name):
 
 
 def test_the_set_of_this_processor_serves(monkeypatch):
-    monkeypatch.setattr(machine, "price_set", price_set)  # tests pin another
+    monkeypatch.setattr(price_table, "price_set", price_set)  # tests pin another
     shipped.cache_clear()
     assert shipped() is shipped(price_set())
     shipped.cache_clear()
-    monkeypatch.setattr("edgewise.planning.machine._has_matrix_units", lambda: True)
+    monkeypatch.setattr("edgewise.planning.price_table._has_matrix_units", lambda: True)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     assert price_set() == "amx"
     with pytest.raises(ew.EdgewiseError, match="name must be one of amx, avx512, avx2, got 'sse'"):
@@ -695,7 +695,7 @@ def test_matrix_units_gain_in_half_precision_alone():
 @pytest.mark.slow
 def test_a_processor_with_less_has_another_set():
     """A new process, because torch reads what it may use once."""
-    code = "from edgewise.planning.machine import shipped; print(shipped().machine['set'])"
+    code = "from edgewise.planning.price_table import shipped; print(shipped().machine['set'])"
     words = [sys.executable, "-c", code]
     env = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
     found = subprocess.run(words, env=env, capture_output=True, text=True, check=True)

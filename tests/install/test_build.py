@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewise.planning.machine import PRICE_SETS
+from edgewise.planning.price_table import PRICE_SETS
 
 ROOT = Path(__file__).parents[2]
 HOME = "edgewise/backends/native/"

@@ -1,6 +1,6 @@
 import pytest
 
-from edgewise.planning.machine import constants
+from edgewise.planning.price_table import constants
 
 
 @pytest.fixture

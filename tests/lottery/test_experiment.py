@@ -19,7 +19,7 @@ from edgewise.lottery import (
 from edgewise.lottery.map import MapPoint
 from edgewise.lottery.named_graphs import NamedGraph
 from edgewise.lottery.trials import AggregateWorkload, AttentionWorkload, Trial
-from edgewise.planning.machine import Constants, constants, measured_path, shipped
+from edgewise.planning.price_table import Constants, constants, measured_path, shipped
 
 TRIALS = [
     Trial(NamedGraph("complete", (nodes,)), AttentionWorkload(2, 8), torch.float32, training)

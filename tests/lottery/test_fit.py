@@ -7,7 +7,7 @@ import torch
 from edgewise.backends import Work
 from edgewise.lottery.fit import PriceKey, Sample, estimate, fitted, price_of
 from edgewise.lottery.regret import Choice, regret_of
-from edgewise.planning.machine import Constants, Price, shipped
+from edgewise.planning.price_table import Constants, Price, shipped
 
 TRUE = Price(products=0.03, entries=0.9, numbers=0.2, misses=0.05, calls=30_000)
 KEY = PriceKey("cpu", "sdpa", torch.float32, False)

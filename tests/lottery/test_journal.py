@@ -6,7 +6,7 @@ import pytest
 
 from edgewise.lottery import journal as journal_module
 from edgewise.lottery.journal import Journal, journal_path
-from edgewise.planning.machine import measured_path
+from edgewise.planning.price_table import measured_path
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.trial_timing import candidates
 from edgewise.lottery.trials import AggregateWorkload, AttentionWorkload, Trial
 from edgewise.planning import plan_cache
-from edgewise.planning.machine import shipped
+from edgewise.planning.price_table import shipped
 
 NOT_A_BACKEND = {"merge", "flex blocks"}  # parts of plans, and a way that is used on request only
 RING = NamedGraph("window", (12, 2, 1))

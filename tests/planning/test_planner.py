@@ -12,7 +12,7 @@ from edgewise.graphs import cache
 from edgewise.measure.memory import as_text, free_memory
 from edgewise.planning import planner
 from edgewise.planning.budget import memory_budget
-from edgewise.planning.machine import shipped
+from edgewise.planning.price_table import shipped
 
 BUDGET = 1_000_000_000
 NAMES = [backend.name for backend in BACKENDS]

@@ -23,6 +23,7 @@ from edgewise.backends.tiled import (
 )
 from edgewise.errors import ArgumentError, printable
 
+# Every backend, in the order in which `explain` lists them.
 BACKENDS: list[Backend] = [
     Reference(),
     Gather(),

@@ -29,6 +29,7 @@ from edgewise.claims.pyg.meta_layer import GRAPH_NETWORKS
 from edgewise.claims.torch.multihead_attention import TORCH_NN
 from edgewise.claims.torch.transformer_layers import TORCH_TRANSFORMER
 
+# Every claim that ``edgewise check`` tries.
 CLAIMS: tuple[Claim, ...] = (
     *TORCH_NN,
     *TORCH_TRANSFORMER,

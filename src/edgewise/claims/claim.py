@@ -13,6 +13,7 @@ __all__ = ["BOUNDS", "Claim", "Sides", "without"]
 Weights = Mapping[str, Tensor]
 Side = Callable[[Weights], "Tensor | tuple[Tensor, ...]"]
 
+# The largest difference that a claim allows, relative to the largest number, by dtype.
 BOUNDS: Mapping[torch.dtype, float] = {torch.float32: 2e-5, torch.float64: 1e-11}
 
 

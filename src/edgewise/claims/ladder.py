@@ -31,6 +31,7 @@ class Step:
 
 _RING = "EdgeList([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]], num_nodes=6)"
 
+# The sections of the page on the ladder, each with the names of the claims that prove it.
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (

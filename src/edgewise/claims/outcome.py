@@ -14,8 +14,10 @@ from edgewise.claims.claim import Claim, Side, Weights
 
 __all__ = ["DTYPES", "LEAST", "Outcome", "missing", "outcome"]
 
+# The dtypes in which every claim is tried.
 DTYPES = (torch.float32, torch.float64)
-LEAST = 1e-3  # smallest difference of sides that must differ
+# The least difference of two sides that must not agree.
+LEAST = 1e-3
 _SEED = 20_250_601
 
 

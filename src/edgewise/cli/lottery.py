@@ -25,7 +25,7 @@ from edgewise.lottery import (
     save_constants,
 )
 from edgewise.optional_packages import require
-from edgewise.planning.machine import constants, measured_path
+from edgewise.planning.price_table import constants, measured_path
 
 __all__ = ["lottery"]
 

@@ -15,7 +15,7 @@ from edgewise.errors import printable
 from edgewise.lottery import Findings, crossovers
 from edgewise.lottery.fit import Fit
 from edgewise.lottery.map_picture import as_share
-from edgewise.planning.machine import constants, shipped
+from edgewise.planning.price_table import constants, shipped
 
 __all__ = ["LotteryDisplay"]
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
-from importlib import import_module, metadata
+from importlib import import_module
 from inspect import getdoc, signature
 
 from edgewise.errors import ArgumentError, EdgewiseError, printable
+from edgewise.version import __version__
 
 __all__ = ["COMMANDS", "main"]
 
@@ -67,7 +68,7 @@ def _escape_unprintable() -> None:
 
 def _run(words: list[str]) -> int:
     if words in (["--version"], ["-V"]):
-        print(f"edgewise {metadata.version('edgewise')}")
+        print(f"edgewise {__version__}")
         return 0
     try:
         import tyro

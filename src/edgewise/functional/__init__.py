@@ -1,4 +1,4 @@
-"""Say it: the functions users call."""
+"""The functions of the operator: attention, its state and weights, sums, plans."""
 
 from edgewise.functional.aggregate import aggregate as aggregate
 from edgewise.functional.attention import (

@@ -21,7 +21,7 @@ from edgewise.lottery.trials import Trial
 from edgewise.lottery.trust import Quality, Ruling, folds, ruling
 from edgewise.measure.machine import identity
 from edgewise.measure.threads import threads_set
-from edgewise.planning.machine import Constants, constants, measured_path, shipped
+from edgewise.planning.price_table import Constants, constants, measured_path, shipped
 
 __all__ = [
     "FULL",
@@ -59,7 +59,9 @@ class Extent:
     quick: bool
 
 
+# A complete measurement: about twenty minutes.
 FULL = Extent("full", ROUNDS, Pace(each=0.15, longest=1.0), 1100.0, quick=False)
+# A measurement of the least that prices need: a few minutes.
 QUICK = Extent("quick", 1, Pace(each=0.05, longest=0.2), 240.0, quick=True)
 
 

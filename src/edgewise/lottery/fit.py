@@ -20,7 +20,7 @@ import torch
 
 from edgewise.backends import Work
 from edgewise.optional_packages import require
-from edgewise.planning.machine import Constants, Price
+from edgewise.planning.price_table import Constants, Price
 
 __all__ = ["Fit", "PriceKey", "Sample", "fitted", "price_of"]
 

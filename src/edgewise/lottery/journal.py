@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgewise.atomic_file import read_regular
 from edgewise.errors import DataError
 from edgewise.measure.machine import identity
-from edgewise.planning.machine import measured_path
+from edgewise.planning.price_table import measured_path
+from edgewise.version import __version__
 
 __all__ = ["Journal", "journal_path"]
 
@@ -71,7 +71,7 @@ class Journal:
 
 
 def _header() -> dict[str, Any]:
-    return {"format": _FORMAT, "edgewise": metadata.version("edgewise"), "machine": identity()}
+    return {"format": _FORMAT, "edgewise": __version__, "machine": identity()}
 
 
 def _start(path: Path) -> None:

@@ -13,7 +13,7 @@ from edgewise.backends import BACKENDS, Accepts, Work
 from edgewise.lottery.trials import TimedCall, Trial
 from edgewise.measure.timing import seconds_of
 from edgewise.planning.cost import seconds
-from edgewise.planning.machine import Constants
+from edgewise.planning.price_table import Constants
 from edgewise.problem import Problem
 
 __all__ = ["DEFINITION", "Candidate", "Pace", "candidates", "timed", "worth_it"]

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from edgewise.version import __version__
+
 __all__ = ["describe_machine", "identity", "machine", "processor"]
 
-_PACKAGES = ("edgewise", "torch", "numpy", "lightning", "torchmetrics")
+_PACKAGES = ("torch", "numpy", "lightning", "torchmetrics")
 
 
 def machine(device: str, threads: int | None = None) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def machine(device: str, threads: int | None = None) -> dict[str, Any]:
         "threads_chosen": threads is not None,
         "device": device,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {"edgewise": __version__} | {name: _version(name) for name in _PACKAGES},
     }
     if device.startswith("cuda"):
         record["gpu"] = torch.cuda.get_device_name(device)

@@ -138,11 +138,6 @@ class ExactPlan(Generic[P]):
         return cast("P", self._signature.about(graph))
 
 
-def _unseen(tensors: Sequence[Tensor]) -> bool:
-    """Whether the numbers cannot be looked at."""
-    return is_intercepted(tensors)
-
-
 @dataclass(frozen=True, eq=False)
 class Checked(Prepared):
     """A prepared plan, and an exact one for results that are not finite.
@@ -171,7 +166,7 @@ class Checked(Prepared):
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
-        if _unseen(tensors):
+        if is_intercepted(tensors):
             return compute(self.inner, inputs)
         if are_large(tensors):  # what follows may outlive the backward pass
             nodes = [name for name in names if name != "bias"]
@@ -242,10 +237,10 @@ class CheckedAggregate:
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
         """Sum or mean over the sources of each target: ``[*batch, T, C]``."""
         tensors = (value,) if weight is None else (value, weight)
-        unseen = _unseen(tensors)
-        if unseen or not trains(tensors):
+        traced = is_intercepted(tensors)
+        if traced or not trains(tensors):
             out = self.inner.aggregate(value, weight)
-            if unseen or all_finite((out,)):
+            if traced or all_finite((out,)):
                 return out
         held = self.exact.held()
 

@@ -6,7 +6,7 @@ A backend says how much there is to do (`Work`), the machine says what each of i
 from __future__ import annotations
 
 from edgewise.backends import Work
-from edgewise.planning.machine import Constants, constants
+from edgewise.planning.price_table import Constants, constants
 from edgewise.problem import Problem
 
 __all__ = ["seconds"]

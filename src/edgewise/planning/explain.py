@@ -9,10 +9,10 @@ from typing import Any
 
 from edgewise.measure.memory import as_text
 from edgewise.planning.fold import Fold
-from edgewise.planning.machine import constants, priced_as
 from edgewise.planning.merge import Merge
 from edgewise.planning.plan import Plan, Run
 from edgewise.planning.planner import Decision
+from edgewise.planning.price_table import constants, priced_as
 from edgewise.problem import edges_as_text
 
 __all__ = ["Explanation"]

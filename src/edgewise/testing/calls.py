@@ -148,6 +148,7 @@ def _forbidding(values: Tensor) -> Bias:
     return EdgeBias(values.masked_fill(values.detach() > -0.3, -torch.inf))
 
 
+# The ways to call the operator of the contract table, by name.
 SETTINGS: dict[str, Setting] = {
     "dot": Setting(),
     "dot, scaled": Setting(Dot(scale=0.7)),

@@ -55,6 +55,7 @@ def _odd(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     return (target + source) % 2 == 1
 
 
+# The graphs of the contract table, by name.
 GRAPHS: dict[str, Graph] = {
     "complete": Complete(_N),
     "complete, rectangular": Complete(5, 9),

@@ -144,10 +144,10 @@ class Comparison:
         """Train the missing runs; saves after every run.
 
         Raises:
-            KeyboardInterrupt: the user stopped it; `results` holds what is finished.
+            KeyboardInterrupt: the user stopped it; ``results`` holds what is finished.
             ArgumentError: nothing can be written to the folder (found before training), or memory
                 does not suffice for a rung.
-            OSError: a file cannot be written; `results` holds what is finished.
+            OSError: a file cannot be written; ``results`` holds what is finished.
         """
         watcher = watcher or Silent()
         check_writable(self.out, self.path.name)

@@ -93,6 +93,7 @@ def _gat(features: int, out: int, recipe: Recipe) -> nn.Module:
     return GAT(features, head_dim, out, heads=recipe.heads, dropout=recipe.dropout)
 
 
+# The networks that ``edgewise compare`` trains, from a network without a graph to a Transformer.
 RUNGS: dict[str, Rung] = {
     rung.name: rung
     for rung in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from edgewise.backends.base import Work
 from edgewise.backends.native.layout import TILE
 from edgewise.backends.native.row_order import may_pay
@@ -9,6 +11,7 @@ from edgewise.backends.native.storage import READ_OFTEN, STEP
 from edgewise.graphs import Facts, Graph, recall
 from edgewise.layouts import fill_of_clusters
 from edgewise.ops.scores import Dot
+from edgewise.ops.state import accumulate_dtype
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem
 
 __all__ = [

@@ -42,15 +42,15 @@ class _Conversion:
 def convert(model: Any) -> nn.Module:
     """The same model as one of `edgewise.models`, with a copy of its weights.
 
-    ============================  ==================================================
-    of Transformers               here
-    ============================  ==================================================
-    ``BertModel``                 `bert`: a `TextEncoder`, without the pooler
-    ``GPT2LMHeadModel``           `gpt2`: a `LanguageModel`
-    ``LlamaForCausalLM``          `llama`: a `LanguageModel`
-    ``MistralForCausalLM``        `llama` over a sliding window
-    ``ViTForImageClassification``  `vit`: a `VisionTransformer`
-    ============================  ==================================================
+    ==============================  ==================================================
+    of Transformers                 here
+    ==============================  ==================================================
+    ``BertModel``                   `bert`: a `TextEncoder`, without the pooler
+    ``GPT2LMHeadModel``             `gpt2`: a `LanguageModel`
+    ``LlamaForCausalLM``            `llama`: a `LanguageModel`
+    ``MistralForCausalLM``          `llama` over a sliding window
+    ``ViTForImageClassification``   `vit`: a `VisionTransformer`
+    ==============================  ==================================================
 
     Args:
         model: A model of one of these classes.

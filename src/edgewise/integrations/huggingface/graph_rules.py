@@ -34,20 +34,20 @@ _KINDS = ("edges", "parents", "graphs")
 class Rule:
     """A graph for every number of tokens.
 
-    ==========================================  =================================================
-    value                                       graph of an example with ``n`` tokens
-    ==========================================  =================================================
-    ``"Window(n, left=n // 4, right=n - 1)"``   any text of `read_graph`, with ``n`` for the tokens
-    ``{"edges": [[sources, targets], ..]}``     those edges, one ``[2, E]`` for each example: lists,
-                                                tensors or arrays
-    a tensor or array ``[2, E]``                those edges, in every example
-    ``{"parents": [[1, 1, 1], ...]}``           a tree: each token, its parent and its children
-    ``{"graphs": [[n, sources, targets], ..]}`` a graph of ``n`` nodes for each example
-    ``[graph, ...]``                            one graph for each example
-    a graph                                     that graph, in every example
-    a function of ``n``                         the graph that it returns; it cannot be compiled,
-                                                exported or saved
-    ==========================================  =================================================
+    ===========================================  ================================================
+    value                                        graph of an example with ``n`` tokens
+    ===========================================  ================================================
+    ``"Window(n, left=n // 4, right=n - 1)"``    any text of `read_graph`, ``n`` for the tokens
+    ``{"edges": [[sources, targets], ..]}``      those edges, one ``[2, E]`` for each example:
+                                                 lists, tensors or arrays
+    a tensor or array ``[2, E]``                 those edges, in every example
+    ``{"parents": [[1, 1, 1], ...]}``            a tree: each token, its parent and its children
+    ``{"graphs": [[n, sources, targets], ..]}``  a graph of ``n`` nodes for each example
+    ``[graph, ...]``                             one graph for each example
+    a graph                                      that graph, in every example
+    a function of ``n``                          the graph that it returns; it cannot be compiled,
+                                                 exported or saved
+    ===========================================  ================================================
 
     A rule is a set of edges, so copies of an edge count once.
 

@@ -33,7 +33,7 @@ def arrays(data: Any, *, split: int = 0) -> dict[str, np.ndarray]:
 
     Returns:
         ``x``, ``edge_index``, ``y`` and, if present, ``edge_attr``, the three masks, and
-        ``node_ptr`` and ``edge_ptr`` of many graphs, as `edgewise compare` reads them.
+        ``node_ptr`` and ``edge_ptr`` of many graphs, as ``edgewise compare`` reads them.
 
     Raises:
         DataError: a graph lacks ``x``, ``edge_index`` or ``y``, or there is no graph.

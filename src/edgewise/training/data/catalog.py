@@ -40,6 +40,7 @@ class CatalogEntry:
     read: Callable[..., GraphDataset]
 
 
+# Data sets by the name that `load` and ``edgewise compare`` take.
 CATALOG: dict[str, CatalogEntry] = {
     "digits": CatalogEntry("1,797 images of digits, 4 x 4 patches", None, digits),
     "cora": CatalogEntry("2,708 papers, 7 fields", "planetoid/cora.npz", citation),

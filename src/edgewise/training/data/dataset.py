@@ -18,6 +18,7 @@ from edgewise.training.data.topology import Separate, Shared, Topology
 
 __all__ = ["TASKS", "GraphDataset", "Task"]
 
+# What is predicted: a class or a number, for each node or for each graph.
 Task = Literal["node-classes", "graph-classes", "node-values", "graph-values"]
 TASKS: tuple[str, ...] = get_args(Task)
 

@@ -30,6 +30,7 @@ __all__ = ["EDGE_SUFFIXES", "edges_from_file"]
 
 _ARRAYS = (".npz", ".safetensors", ".npy")
 _TEXT = (".csv", ".tsv", ".txt", ".edges", ".gz")
+# Endings of the files that `edges_from_file` reads.
 EDGE_SUFFIXES = (*_ARRAYS, *_TEXT)
 _MOST_NODES = 1 << 40
 
