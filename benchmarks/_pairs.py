@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgewise.integrations.names.table import Name, to_theirs
+from edgewise.integrations.names.table import Name, to_original
 
 BATCHES = 24  # more than equal graphs are remembered, so that each is new when it comes again
 Loss = Callable[[nn.Module], Tensor]
@@ -43,7 +43,7 @@ class Pair:
     new_batch_peer: Loss | None = None
 
     def __post_init__(self) -> None:
-        own = to_theirs(dict(self.ours.named_parameters()), self.names)
+        own = to_original(dict(self.ours.named_parameters()), self.names)
         parameters = dict(self.theirs.named_parameters())
         if set(own) != set(parameters):
             raise SystemExit(f"{self.model}: {sorted(set(own) ^ set(parameters))} has no twin.")

@@ -35,7 +35,7 @@ from _pairs_transformers import huggingface, sentence_batches, torch_layers, tor
 from _results import Row, markdown
 from torch import Tensor, nn
 
-from edgewise.integrations.names.table import to_theirs
+from edgewise.integrations.names.table import to_original
 
 OURS, NEW, COMPILED = "ours", "ours, new batch", "compiled"
 PEER_NEW = "original, new batch"
@@ -70,7 +70,7 @@ def agree(pair: Pair) -> tuple[float, float]:
         found(model, loss)
         for model, loss in ((pair.ours, pair.loss), (pair.theirs, pair.loss_peer))
     )
-    own = to_theirs(own, pair.names)
+    own = to_original(own, pair.names)
     if set(own) != set(other):
         raise SystemExit(f"{pair.model}: {sorted(set(own) ^ set(other))} has one gradient.")
     gradient = largest_error(tuple(own[n] for n in other), tuple(other.values()))

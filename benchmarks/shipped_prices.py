@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import edgewise
-from edgewise.cli.lottery_display import Draw
+from edgewise.cli.lottery_display import LotteryDisplay
 from edgewise.lottery import FULL, QUICK, Journal, Lottery, journal_path
 from edgewise.planning.price_table import PRICE_SETS, Constants, Price, price_set, shipped
 
@@ -135,7 +135,7 @@ def measured(name: str, *, quick: bool, seconds: float | None) -> Constants:
         raise SystemExit(f"This processor belongs to {price_set()}, not to {name}.")
     extent = QUICK if quick else FULL
     extent = extent if seconds is None else replace(extent, seconds=seconds)
-    draw = Draw(quiet=False)
+    draw = LotteryDisplay(quiet=False)
     with draw:
         findings = Lottery(Journal(journal_path(quick=quick)), extent).run(draw)
     draw.show(findings)

@@ -1,4 +1,4 @@
-"""``python -m edgewise`` is the ``edgewise`` command."""
+"""Entry point of ``python -m edgewise``, which is the ``edgewise`` command."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic files: written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["read_regular", "replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """A path to write to, which takes the place of ``path`` when all went well.
+    """A temporary path to write to, which replaces ``path`` if the block succeeds.
 
-    Whatever interrupts the writing, ``path`` holds what it held before. Folders are created.
+    If the block fails, ``path`` is unchanged. Folders are created.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Generator[Path]:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a regular file that is not too large: never a device or a pipe without end.
+    """The bytes of a regular file of limited size; never of a device or a pipe.
 
     Args:
         path: The file; links are followed.
@@ -60,10 +60,10 @@ def read_regular(path: Path, most: int) -> bytes:
     if not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise ValueError(f"more than {most:,} bytes")
-    return found
+    return content
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Every error Edgewise raises, as one tree, and how foreign text enters a message.
+"""Errors that Edgewise raises, and the escaping of text from outside in messages.
 
 ::
 
@@ -43,7 +43,7 @@ class PlanError(EdgewiseError, RuntimeError):
     """No backend accepts this problem; the message lists every reason.
 
     Attributes:
-        refused: The reasons of each backend, by its name; empty where none was asked.
+        refused: The reasons of each backend, by its name; empty if none was called.
     """
 
     def __init__(self, message: str, refused: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -52,7 +52,7 @@ class PlanError(EdgewiseError, RuntimeError):
 
 
 class DerivativeError(EdgewiseError, RuntimeError):
-    """A derivative was asked for that the chosen backend does not have."""
+    """A derivative that the chosen backend does not have."""
 
 
 class DataError(EdgewiseError, ValueError):
@@ -65,7 +65,7 @@ def printable(text: object, keep: str = "") -> str:
     Names of files and arrays, and words of a command line, may hold characters that clear a
     terminal, break a line, reverse the direction of what follows, or have no UTF-8 form. Every
     character for which `str.isprintable` is false is replaced by its Python escape. Markup (of
-    rich, HTML or SVG) is left as it is: whoever prints into markup has to turn it off.
+    rich, HTML or SVG) is left as it is: code that prints into markup must disable it.
 
     Args:
         text: Anything; its ``str`` is used.

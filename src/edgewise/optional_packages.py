@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, and missed in one sentence."""
+"""Optional packages: lazy import, with an error that names the command to install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["require"]
 
 
 def require(module: str, extra: str = "compare") -> Any:
-    """Import an optional module, or say how to install it.
+    """Import an optional module.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message is one sentence with the cure.
@@ -24,7 +24,7 @@ def require(module: str, extra: str = "compare") -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # it is there, but something that it needs is not
+            raise  # it is installed, but a module that it needs is not
         package = module.partition(".")[0]
         raise ModuleNotFoundError(
             f"{package} is not installed. Run: pip install 'edgewise[{extra}]'", name=package

@@ -1,7 +1,7 @@
-"""Problems: everything about one call except its tensors; what a planner decides about.
+"""Problems: everything about one call except its tensors.
 
 A *signature* is a problem without its graph. Backends judge and prepare problems, and run on
-signatures: what runs holds no graph, so a graph may remember its own plans.
+signatures: what runs holds no graph, so a graph can cache its plans.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Reduce = Literal["sum", "mean", "max"]
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What the signature of every call holds.
+    """Base of both signatures: batch, dtype, device, gradients.
 
     Attributes:
         batch: Product of the leading batch dimensions, which share the graph.
@@ -49,7 +49,7 @@ class Signature:
 
     @property
     def accumulate(self) -> torch.dtype:
-        """The dtype sums are kept in: float32 for anything smaller."""
+        """The dtype of sums: float32 for half precision."""
         return accumulate_dtype(self.dtype)
 
 
@@ -67,8 +67,8 @@ class AttentionSignature(Signature):
         edge_key: Whether keys have a part that belongs to the edge.
         edge_value: Whether values have a part that belongs to the edge.
         dropout: Share of attention weights to drop.
-        wants_lse: Whether the log-sum-exp is part of the answer. Attention weights are worked
-            out from it, so there is no separate "wants weights".
+        wants_lse: Whether the log-sum-exp is part of the result. Attention weights are computed
+            from it, so there is no separate "wants weights".
     """
 
     score: Score
@@ -89,9 +89,9 @@ class AttentionSignature(Signature):
 
     @property
     def plain(self) -> bool:
-        """Whether query, key and value are all that is given, and the output all that is wanted.
+        """Whether query, key and value are the only tensors, and the output the only result.
 
-        Calls of this kind have a fast path; see `edgewise.backends.AttentionBackend.shortcut`.
+        Such calls have a fast path; see `edgewise.backends.AttentionBackend.shortcut`.
         """
         return not (self.bias or self.edge_key or self.edge_value or self.dropout or self.wants_lse)
 
@@ -187,7 +187,7 @@ def _size(problem: Problem) -> str:
 
 
 def edges_as_text(facts: Facts) -> str:
-    """How many edges there are, as far as facts say: ``10,556`` or ``0 to 9``."""
+    """Number of edges, or its bounds if the facts are not exact: ``10,556`` or ``0 to 9``."""
     if facts.exact_edges:
         return f"{facts.max_edges:,}"
     return f"{facts.min_edges:,} to {facts.max_edges:,}"

@@ -1,4 +1,4 @@
-"""One place that turns a wrong shape, dtype or device into a sentence.
+"""Checks of the shapes, dtypes and devices of tensors.
 
 The letters of every docstring:
 
@@ -32,7 +32,7 @@ FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Sizes(NamedTuple):
-    """The letters of one call."""
+    """Sizes of one call."""
 
     batch: tuple[int, ...]
     heads: int
@@ -49,7 +49,20 @@ def check_attention(
     num_sources: int,
     key_dim: int | None,
 ) -> Sizes:
-    """Check query, key and value against each other and against the graph's sizes."""
+    """Check query, key and value against each other and against the graph's sizes.
+
+    Args:
+        query: ``[*batch, H, T, D]``.
+        key: ``[*batch, G, S, D]``.
+        value: ``[*batch, G, S, Dv]``.
+        num_targets: ``T`` of the graph.
+        num_sources: ``S`` of the graph.
+        key_dim: ``D`` that the score needs; any when None.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        ArgumentError: a tensor is not floating point, or dtypes or devices differ.
+    """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_floating(name, tensor)
         if tensor.ndim < 3:
@@ -67,7 +80,7 @@ def check_attention(
         ("key", key, "sources", num_sources),
         ("value", value, "sources", num_sources),
     ):
-        # The layout of torch's layers: heads behind the nodes.
+        # The layout of layers of torch: heads after the nodes.
         if tensor.shape[-2] != expected == tensor.shape[-3]:
             raise ShapeError(
                 f"{name} has {tensor.shape[-2]} rows but graph has {expected} {noun}, as many as "
@@ -146,7 +159,7 @@ def check_floating(name: str, tensor: object) -> None:
 
 
 def _cure(name: str, tensor: Tensor) -> str:
-    """What makes numbers of another dtype that the operator computes on."""
+    """The conversion of another dtype that an error suggests."""
     if tensor.dtype == torch.bool and name == "bias":
         return "Where True stands for an edge, use torch.where(bias, 0.0, -torch.inf)."
     if tensor.is_complex() and name not in ("query", "key", "value"):

@@ -1,4 +1,4 @@
-"""A cold import loads torch, numpy and nothing optional; and no floor that was not asked for."""
+"""A cold import loads torch, numpy and nothing optional; and no package that is not used."""
 
 import subprocess
 import sys
@@ -71,15 +71,15 @@ def test_using_it_loads_nothing_optional():
 
 
 @pytest.mark.parametrize("snippet", ["import edgewise, matplotlib", "import edgewise, scipy"])
-def test_an_optional_package_would_be_noticed(snippet):
+def test_an_optional_package_is_detected(snippet):
     packages, _ = added_by(snippet)
     assert packages & {"matplotlib", "scipy"}
 
 
-def test_a_floor_that_was_not_asked_for_would_be_noticed():
+def test_a_package_that_is_not_used_is_detected():
     _, floors = added_by("import edgewise.nn")
     assert "nn" in floors
 
 
-def test_the_command_says_its_version():
+def test_the_command_prints_its_version():
     assert run("-m", "edgewise", "--version").strip() == f"edgewise {ew.__version__}"

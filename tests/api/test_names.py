@@ -38,28 +38,28 @@ SELECTION = {"set_default_backend", "use_backend"}
 PLANS = {"Explanation", "Plan"}
 PUBLIC = GRAPHS | ALGEBRA | LAYOUTS | OPERATOR | OPS | SELECTION | PLANS | ERRORS
 
-# Said once elsewhere: errors by their text, records by the functions that build them.
+# Documented elsewhere: errors by their text, records by the functions that build them.
 NEEDS_NO_EXAMPLE = (
     ERRORS
     | PLANS
     | LAYOUTS - {"draw", "edges", "lower", "num_edges", "Edges"}
     | {"AttentionState", "Bias", "Graph", "Score"}
 )
-# Would be better with one; taken from this list when it comes.
+# Without an example so far; removed from this list when it has one.
 WANTS_AN_EXAMPLE = {"Additive", "DenseBias", "Dot", "EdgeBias", "GATv2", "merge"}
 
 
 def test_the_public_names_are_exactly_these():
-    found = {
+    names = {
         name
         for name, value in vars(ew).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert found == PUBLIC
+    assert names == PUBLIC
 
 
 def test_every_name_is_exported_on_purpose():
-    """``from x import y as y`` is how a type checker knows that a name is public."""
+    """``from x import y as y`` marks a public name for type checkers."""
     tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
     names = [a for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
     assert {a.asname for a in names} == PUBLIC | {"__version__"}
@@ -84,7 +84,7 @@ def test_every_argument_of_a_public_function_is_documented(name):
     if re.search(r"^(Args|Arguments)[ ,].*those of", text, re.MULTILINE):
         return
     if name in ("compose", "reverse"):
-        return  # a formula says it
+        return  # described by a formula
     for argument in inspect.signature(function).parameters:
         assert re.search(rf"^\s+{argument}: ", text, re.MULTILINE), argument
 
@@ -120,10 +120,10 @@ def test_one_concept_one_word(file):
     assert [name for name in sorted(names) if FORBIDDEN.search(name)] == []
 
 
-def test_a_forbidden_word_is_found():
+def test_a_forbidden_word_is_detected():
     source = "class GraphManager:\n    def get_edges(self, helper): do_it = make_it()"
-    found = {name for name in defined(source) if FORBIDDEN.search(name)}
-    assert found == {"GraphManager", "get_edges", "helper", "do_it"}
+    names = {name for name in defined(source) if FORBIDDEN.search(name)}
+    assert names == {"GraphManager", "get_edges", "helper", "do_it"}
     assert not FORBIDDEN.search("donate")
 
 
@@ -132,7 +132,7 @@ MODULES = [f"edgewise.{f.parent.name}.{f.stem}" for f in FILES if f.parent.name 
 
 
 @pytest.mark.parametrize("name", [name.removesuffix(".__init__") for name in MODULES])
-def test_what_a_module_says_it_exports_exists_and_is_documented(name):
+def test_names_in_all_exist_and_are_documented(name):
     module = importlib.import_module(name)
     assert module.__doc__, "a module begins with what it is for"
     exported = getattr(module, "__all__", [])

@@ -1,4 +1,4 @@
-"""Every claim holds, in both precisions; and the machinery that says so can say no."""
+"""Every claim holds, in both dtypes; and a claim that is false is detected."""
 
 import json
 from dataclasses import replace
@@ -21,8 +21,8 @@ NAMES = [f"{claim.name} = {claim.original}" for claim in CLAIMS]
 @pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
 def test_it_holds(claim, dtype):
     assert missing(claim) == ()
-    found = outcome(claim, dtype)
-    assert found.holds, f"outputs {found.output:.1e}, gradients {found.gradient}"
+    results = outcome(claim, dtype)
+    assert results.holds, f"outputs {results.output:.1e}, gradients {results.gradient}"
 
 
 def test_every_claim_is_named_once_and_stands_on_a_step():
@@ -38,7 +38,7 @@ def test_the_setting_of_a_step_runs(step):
     assert layer(torch.randn(6, 16), graph).shape == (6, 16)
 
 
-def test_the_page_is_what_the_claims_say():
+def test_the_pages_are_up_to_date():
     page = Path(__file__).parents[2] / "docs" / "ladder.md"
     assert page.read_text(encoding="utf-8") == ladder_page(CLAIMS), (
         "run: edgewise check --ladder docs/ladder.md"
@@ -48,9 +48,9 @@ def test_the_page_is_what_the_claims_say():
 # --- It can say no ---------------------------------------------------------------------------
 
 
-def made(ours, theirs, **settings):
+def made(computed, expected, **settings):
     def sides(dtype):
-        return Sides({"x": torch.randn(5, dtype=dtype)}, ours, theirs)
+        return Sides({"x": torch.randn(5, dtype=dtype)}, computed, expected)
 
     return Claim("made up", "laws", "something", sides, **settings)
 
@@ -60,7 +60,7 @@ def square(given):
 
 
 @pytest.mark.parametrize(
-    "theirs",
+    "expected",
     [
         lambda given: given["x"] ** 2 + 1e-3,  # another output
         lambda given: given["x"].detach() * given["x"],  # another gradient
@@ -70,8 +70,8 @@ def square(given):
     ],
 )
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_wrong_claim_fails(theirs, swapped):
-    sides = (theirs, square) if swapped else (square, theirs)
+def test_a_wrong_claim_fails(expected, swapped):
+    sides = (expected, square) if swapped else (square, expected)
     assert not outcome(made(*sides)).holds
 
 
@@ -106,9 +106,9 @@ def test_markdown_and_json(capsys):
     assert main([*words, "--markdown"]) == 0
     assert capsys.readouterr().out.startswith("| claim |")
     assert main([*words, "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)["outcomes"]
-    assert found["holds"]
-    assert found["dtype"] == "float64"
+    (results,) = json.loads(capsys.readouterr().out)["outcomes"]
+    assert results["holds"]
+    assert results["dtype"] == "float64"
 
 
 def test_a_failing_claim_ends_with_status_1(capsys, monkeypatch):

@@ -33,7 +33,7 @@ def printed(capsys, *words, code=0):
     return out
 
 
-def asked(graph, *, heads=8, head_dim=64, batch=1, training=False, **others):
+def explanation(graph, *, heads=8, head_dim=64, batch=1, training=False, **others):
     """What the library prints, on tensors of the sizes that the command has by default."""
     query = torch.empty(batch, heads, graph.num_targets, head_dim, requires_grad=training)
     key = torch.empty(batch, heads, graph.num_sources, head_dim, requires_grad=training)
@@ -43,10 +43,10 @@ def asked(graph, *, heads=8, head_dim=64, batch=1, training=False, **others):
 # --- What it prints -------------------------------------------------------------------------------
 
 
-def test_it_prints_what_the_library_says(capsys):
+def test_it_prints_the_explanation(capsys):
     graph = ew.Window(256, left=8, right=8) | ew.Hubs(256, [0])
     out = printed(capsys, repr(graph), "--memory-budget", "1GB")
-    assert out == f"{asked(graph)}\n"
+    assert out == f"{explanation(graph)}\n"
 
 
 def test_options_change_the_question(capsys):
@@ -65,14 +65,14 @@ def test_a_named_backend(capsys):
 
 def test_json_and_nothing_else(capsys):
     out = printed(capsys, "Causal(64)", "--json", "--memory-budget", "1000000000")
-    assert json.loads(out) == asked(ew.Causal(64)).to_dict()
+    assert json.loads(out) == explanation(ew.Causal(64)).to_dict()
 
 
 def test_analyze_runs_every_plan(capsys):
     words = ["Causal(16)", "--heads", "2", "--head-dim", "8", "--training", "--threads", "1"]
     before = torch.get_num_threads()
-    found = json.loads(printed(capsys, *words, "--analyze", "--json"))
-    assert all(plan["measured"] > 0 for plan in (found["plan"], *found["dearer"]))
+    record = json.loads(printed(capsys, *words, "--analyze", "--json"))
+    assert all(plan["measured"] > 0 for plan in (record["plan"], *record["dearer"]))
     assert "took" in printed(capsys, *words, "--analyze")
     assert torch.get_num_threads() == before
 
@@ -100,11 +100,11 @@ def test_a_huge_graph_with_a_budget_has_a_plan(capsys):
 
 def test_json_where_nothing_runs(capsys):
     words = ["Complete(10000000)", "--memory-budget", "4GB", "--json"]
-    found = json.loads(printed(capsys, *words, code=1))
-    assert found["problem"].startswith("attention · 10,000,000 targets")
-    assert found["plan"] is None
-    assert found["budget"] == 4 * 10**9
-    assert {"backend", "reasons"} == set(found["refused"][0])
+    record = json.loads(printed(capsys, *words, code=1))
+    assert record["problem"].startswith("attention · 10,000,000 targets")
+    assert record["plan"] is None
+    assert record["budget"] == 4 * 10**9
+    assert {"backend", "reasons"} == set(record["refused"][0])
 
 
 # --- Data sets and files --------------------------------------------------------------------------
@@ -193,9 +193,9 @@ BAD_TEXT = {
 
 @pytest.mark.parametrize("case", BAD_TEXT)
 def test_bad_text(case, folder, capsys):
-    text, said = BAD_TEXT[case]
+    text, message = BAD_TEXT[case]
     (folder / "bad.txt").write_text(text)
-    assert refused(capsys, "explain", "bad.txt") == f"bad.txt: {said}"
+    assert refused(capsys, "explain", "bad.txt") == f"bad.txt: {message}"
 
 
 def test_bad_bytes(folder, capsys):
@@ -251,9 +251,9 @@ BAD_ARRAYS = {
 
 @pytest.mark.parametrize("case", BAD_ARRAYS)
 def test_bad_arrays(case, capsys):
-    arrays, said = BAD_ARRAYS[case]
+    arrays, message = BAD_ARRAYS[case]
     np.savez("bad.npz", **arrays)
-    assert refused(capsys, "explain", "bad.npz") == f"bad.npz: {said}"
+    assert refused(capsys, "explain", "bad.npz") == f"bad.npz: {message}"
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.safetensors"])
@@ -346,8 +346,8 @@ BAD = {
 def test_bad_input(case, folder, capsys):
     np.save("ring.npy", EDGES)
     (folder / "ring.pkl").write_bytes(b"never read")
-    words, said = BAD[case]
-    assert refused(capsys, "explain", *words) == said
+    words, message = BAD[case]
+    assert refused(capsys, "explain", *words) == message
 
 
 def test_random_tensors_that_do_not_fit(capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""The command ``edgewise lottery``: what it prints and writes, and how failures end."""
+"""The command ``edgewise lottery``: output, files, and errors."""
 
 import json
 import os
@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from edgewise import lottery as floor
+from edgewise import lottery as lottery_package
 from edgewise.cli.main import main
 from edgewise.planning.price_table import constants, measured_path
 
-HASTE = ["lottery", "--quick", "--seconds", "1"]
+SHORT = ["lottery", "--quick", "--seconds", "1"]
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def here(tmp_path, monkeypatch):
     constants.cache_clear()
 
 
-def test_it_prints_the_map_and_writes_everything(here, capsys):
-    assert main([*HASTE, "--quiet"]) == 0
+def test_the_map_is_printed_and_written(here, capsys):
+    assert main([*SHORT, "--quiet"]) == 0
     out, err = capsys.readouterr()
     words = " ".join(out.split())
     assert err == ""
@@ -48,11 +48,11 @@ def test_it_prints_the_map_and_writes_everything(here, capsys):
 
 @pytest.mark.usefixtures("here")
 def test_json_alone(capsys):
-    assert main([*HASTE, "--json", "--out", "elsewhere"]) == 0
+    assert main([*SHORT, "--json", "--out", "elsewhere"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    found = json.loads(out)
-    assert set(found) == {"machine", "trials", "prices", "regret", "fits", "crossovers", "map"}
+    findings = json.loads(out)
+    assert set(findings) == {"machine", "trials", "prices", "regret", "fits", "crossovers", "map"}
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_bad_input(here, capsys, words, sentence):
     assert not (here / "cache").exists()
 
 
-def test_a_missing_package_is_missed_before_anything_is_measured(here, capsys, monkeypatch):
+def test_a_missing_package_is_reported_before_measuring(here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     monkeypatch.setitem(sys.modules, "scipy", None)
-    assert main(HASTE) == 2
+    assert main(SHORT) == 2
     sentence = "edgewise: scipy is not installed. Run: pip install 'edgewise[compare]'\n"
     assert capsys.readouterr().err == sentence
     assert not (here / "cache").exists()
@@ -90,14 +90,14 @@ def test_a_full_disk(capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(floor.Journal, "add", full)
-    assert main([*HASTE, "--quiet"]) == 1
+    monkeypatch.setattr(lottery_package.Journal, "add", full)
+    assert main([*SHORT, "--quiet"]) == 1
     assert capsys.readouterr().err == "edgewise: [Errno 28] No space left on device\n"
     assert not measured_path().exists()
 
 
-# A process in the background may have been told to ignore Ctrl-C, and its children inherit that.
-LISTENING = """
+# A process in the background may ignore Ctrl-C, and its children inherit that.
+WITH_SIGINT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from edgewise.cli.main import main
@@ -105,16 +105,16 @@ sys.exit(main(["lottery"]))
 """
 
 
-def test_ctrl_c_in_the_middle(here):
-    """A real signal to a real process: 130, one sentence, and what was measured is kept."""
-    words = [sys.executable, "-c", LISTENING]
+def test_ctrl_c_during_measurements(here):
+    """A signal to a process: status 130, one sentence, and measured times are saved."""
+    words = [sys.executable, "-c", WITH_SIGINT]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     ) as child:
         deadline = time.monotonic() + 100
         while time.monotonic() < deadline:
-            found = list((here / "cache").glob("lottery-*.jsonl"))
-            if found and found[0].read_text().count("\n") > 3:
+            journals = list((here / "cache").glob("lottery-*.jsonl"))
+            if journals and journals[0].read_text().count("\n") > 3:
                 break
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
@@ -126,5 +126,5 @@ def test_ctrl_c_in_the_middle(here):
     assert out == ""
     assert err.startswith("Stopped: ")
     assert err.count("\n") == 1
-    assert floor.Journal(found[0]).times
+    assert lottery_package.Journal(journals[0]).times
     assert sorted(path.name for path in here.iterdir()) == ["cache"]

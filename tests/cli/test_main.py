@@ -1,4 +1,4 @@
-"""The command: what it prints, what it writes, and how each failure ends."""
+"""The command line: output, files, and an error for each failure."""
 
 import json
 import signal
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgewise.cli import main as door
+from edgewise.cli import main as main_module
 from edgewise.cli.main import main
 
 SMALL = ["--epochs", "2", "--seeds", "2", "--rungs", "mlp,gnn"]
 
 
 def refused(capsys, *words, code=2):
-    """Run a command that fails, and return the one sentence it says."""
+    """Run a command that fails, and return its error, which is one sentence."""
     assert main(words) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -32,14 +32,14 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("edgewise 0.")
 
 
-def test_without_words_there_is_help(capsys):
+def test_without_arguments_help_is_printed(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert "compare" in out
     assert "datasets" in out
 
 
-def test_help_tells_how_to_bring_your_own_data(capsys):
+def test_help_has_the_layout_of_data_files(capsys):
     assert main(["compare", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     for words in (
@@ -86,7 +86,7 @@ def test_compare_prints_a_table_and_writes_everything(own_file, capsys):
 
 
 @pytest.mark.usefixtures("own_file")
-def test_a_second_time_nothing_is_trained(capsys):
+def test_a_repeated_comparison_trains_nothing(capsys):
     assert main(["compare", "mine.npz", *SMALL]) == 0
     first = capsys.readouterr()
     assert main(["compare", "mine.npz", *SMALL]) == 0
@@ -155,7 +155,7 @@ def test_bad_data(case, own_file, capsys):
 
 
 @pytest.mark.usefixtures("own_file")
-def test_words_that_make_no_command(capsys):
+def test_arguments_that_are_no_command(capsys):
     for words in (
         ["compare"],
         ["compare", "mine.npz", "--epoch", "3"],
@@ -196,16 +196,16 @@ def test_a_missing_command_line_library(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("own_file")
-def test_what_the_system_refuses(capsys, monkeypatch):
+def test_an_error_of_the_system(capsys, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(door, "_run", full)
+    monkeypatch.setattr(main_module, "_run", full)
     assert "No space left on device" in refused(capsys, "compare", "mine.npz", code=1)
 
 
-def test_ctrl_c_in_the_middle(own_file):
-    """A real signal to a real process: 130, no traceback, and the next run goes on."""
+def test_ctrl_c_during_training(own_file):
+    """A signal to a process: status 130, no traceback, and finished runs are saved."""
     words = [
         sys.executable,
         "-m",
@@ -245,5 +245,5 @@ def test_ctrl_c_outside_of_training(capsys, monkeypatch):
     def stop(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(door, "_run", stop)
+    monkeypatch.setattr(main_module, "_run", stop)
     assert refused(capsys, "datasets", code=130) == "stopped."

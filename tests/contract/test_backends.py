@@ -1,4 +1,4 @@
-"""The contract table: every backend, every graph, every way to call, every dtype."""
+"""The contract: every backend, every graph, every setting, every dtype."""
 
 import pytest
 import torch
@@ -135,7 +135,7 @@ def test_every_backend_runs_something():
 
 @pytest.mark.parametrize("backend", NAMES)
 def test_the_contract_can_fail(backend):
-    """Inputs that are off by 1e-3 are caught."""
+    """Inputs with an error of 1e-3 fail."""
     call = SETTINGS["dot"].call(GRAPHS["causal"], torch.float64)
     shifted = {k: (t.detach() + 1e-3).requires_grad_() for k, t in call.tensors.items()}
     with pytest.raises(AssertionError, match="differs by"):

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from edgewise.cli import compare_display as display_module
-from edgewise.cli.compare_display import Display, results_table
+from edgewise.cli.compare_display import CompareDisplay, results_table
 from edgewise.cli.main import main
 from edgewise.errors import ArgumentError, DataError, printable
 from edgewise.models import FeatureDropout
@@ -455,7 +455,10 @@ SETTINGS = {
         {"overrides": {"weight_decay": math.inf}},
         "must be at least 0 and finite, got inf. Use 0, for",
     ),
-    "weight_decay nan": ({"overrides": {"weight_decay": math.nan}}, "must be at least 0, got nan"),
+    "weight_decay nan": (
+        {"overrides": {"weight_decay": math.nan}},
+        "must be at least 0 and finite, got nan",
+    ),
     "dropout nan": ({"overrides": {"dropout": math.nan}}, "dropout must be at least 0"),
     "dropout inf": ({"overrides": {"dropout": math.inf}}, "dropout must be at least 0"),
     "5000 threads": (
@@ -668,7 +671,7 @@ def _check_name(name, tmp_path, capsys):
     found = replace(found, runs=tuple(replace(run, plan=name) for run in found.runs))
     comparison = Comparison(small(), tmp_path, rungs=rungs_named("mlp,gnn"))
     comparison.results = replace(found, data={**found.data, "notes": [f"unused: {name}."]})
-    display = Display(comparison, quiet=False)
+    display = CompareDisplay(comparison, quiet=False)
     with display:
         pass
     display.show()
@@ -702,7 +705,7 @@ def test_no_column_is_cut_off_and_no_line_ends_in_a_blank(width, tmp_path, capsy
         {"graph-transformer": [0.5, 0.6, 0.7], "transformer+pe": [0.6, None, Ellipsis]},
         description="a long description " * 12,
     )
-    display = Display(comparison, quiet=False)
+    display = CompareDisplay(comparison, quiet=False)
     with display:
         pass
     display.show()
@@ -715,7 +718,7 @@ def test_a_pipe_gets_a_line_a_few_times_a_minute(tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
     comparison = Comparison(small(), tmp_path, rungs=rungs_named("mlp"), seeds=1)
-    display = Display(comparison, quiet=False)
+    display = CompareDisplay(comparison, quiet=False)
     with display:
         capsys.readouterr()
         display.started(RUNGS["mlp"], 0, comparison.recipes["mlp"])
@@ -732,7 +735,7 @@ def test_quick_runs_and_quiet_ones_say_nothing_of_epochs(tmp_path, capsys, monke
         now = [0.0]
         monkeypatch.setattr(display_module.time, "monotonic", lambda now=now: now[0])
         comparison = Comparison(small(), tmp_path, rungs=rungs_named("mlp"), seeds=1)
-        display = Display(comparison, quiet=quiet)
+        display = CompareDisplay(comparison, quiet=quiet)
         with display:
             capsys.readouterr()
             display.started(RUNGS["mlp"], 0, comparison.recipes["mlp"])

@@ -17,7 +17,7 @@ from edgewise.graphs import read_graph
 from edgewise.planning.price_table import measured_path, shipped
 from edgewise.training.batches import given_with_self
 from edgewise.training.data import from_arrays
-from edgewise.training.data.topology import Part
+from edgewise.training.data.topology import JoinedGraphs
 from edgewise.training.recipe import Recipe
 from edgewise.training.rungs import RUNGS, rungs_named
 from tests.faults.kinds import Kind, each_case
@@ -232,7 +232,7 @@ def test_reset_refuses_a_folder_in_a_sentence(tmp_path, monkeypatch, capsys):
 def test_every_node_reads_itself_once_as_in_pytorch_geometric(loops):
     utils = pytest.importorskip("torch_geometric.utils")
     index = torch.cat([torch.from_numpy(EDGES), torch.tensor([loops, loops]).long()], 1)
-    part = Part(torch.arange(4), index, torch.tensor([4]))
+    part = JoinedGraphs(torch.arange(4), index, torch.tensor([4]))
     expected, _ = utils.add_self_loops(utils.remove_self_loops(index)[0], num_nodes=4)
     assert torch.equal(given_with_self(part).edge_index, expected)
 

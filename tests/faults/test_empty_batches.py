@@ -44,7 +44,7 @@ def _check_empty(case):
     assert [g.shape for g in grads] == [q.shape, k.shape, v.shape]
     plan = ew.plan(q, k, v, graph, backend=backend)
     whole = ew.AttentionState(state.out.detach(), state.lse.detach())
-    named = plan.backward(Inputs(q, k, v), whole, _ones(whole.out), _ones(whole.lse))
+    named = plan.prepared.backward(Inputs(q, k, v), whole, _ones(whole.out), _ones(whole.lse))
     shapes = {"query": q.shape, "key": k.shape, "value": v.shape}
     assert {name: grad.shape for name, grad in named.items()} == shapes
     if backend in ("auto", "native", "gather", "dense", "reference"):

@@ -29,7 +29,7 @@ from edgewise.graphs import Graph, read_graph
 from edgewise.graphs.cuts import Cuts
 from edgewise.graphs.facts import Facts, band_pairs
 from edgewise.layouts import csr
-from edgewise.lottery.trials import Attends, Setting, Sums
+from edgewise.lottery.trials import AggregateWorkload, AttentionWorkload, Workload
 from edgewise.planning import analyze, choose
 from edgewise.testing import GRAPHS
 from tests.faults.kinds import Kind, each_case
@@ -78,14 +78,14 @@ OVER_TWO = (
     "compose({a}, {b})",
     "{a} | {b} | Hubs({n}, [1])",
 )
-SETTINGS: tuple[Setting, ...] = (
-    Attends(2, 8),
-    Attends(4, 64, sharing=2, lse=True),
-    Attends(2, 16, score="gatv2"),
-    Attends(2, 16, bias="edge"),
-    Attends(2, 16, dropout=0.5),
-    Sums(16),
-    Sums(16, reduce="max"),
+SETTINGS: tuple[Workload, ...] = (
+    AttentionWorkload(2, 8),
+    AttentionWorkload(4, 64, sharing=2, lse=True),
+    AttentionWorkload(2, 16, score="gatv2"),
+    AttentionWorkload(2, 16, bias="edge"),
+    AttentionWorkload(2, 16, dropout=0.5),
+    AggregateWorkload(16),
+    AggregateWorkload(16, reduce="max"),
 )
 
 
@@ -115,7 +115,7 @@ LIMITS = _Limits(2.0, 200 << 20)
 _NO_BUDGET = 10**40
 
 
-def _planned(text: str, settings_: tuple[Setting, ...]) -> str | None:
+def _planned(text: str, settings_: tuple[Workload, ...]) -> str | None:
     """Plan every setting on a graph; what went wrong, or None."""
 
     def late(*_: object) -> None:
@@ -146,7 +146,7 @@ def _plan_all() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + LIMITS.bytes
     few, numbers = SETTINGS[:1], itertools.count()
-    choose(Attends(2, 8).problem(ew.Causal(64), torch.float32, training=True))  # imports
+    choose(AttentionWorkload(2, 8).problem(ew.Causal(64), torch.float32, training=True))  # imports
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     # All settings on the families and on some of the others; the first on all.
     outcomes = [_planned(each, SETTINGS if next(numbers) % 16 < 1 else few) for each in sys.stdin]

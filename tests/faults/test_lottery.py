@@ -32,11 +32,11 @@ from edgewise.lottery import (
     run as place,
     save_constants,
 )
-from edgewise.lottery.map import Place
-from edgewise.lottery.measure import candidates
+from edgewise.lottery.map import MapPoint
 from edgewise.lottery.problems import trials
 from edgewise.lottery.regret import Regret
-from edgewise.lottery.trials import Attends, Trial
+from edgewise.lottery.trial_timing import candidates
+from edgewise.lottery.trials import AttentionWorkload, Trial
 from edgewise.lottery.trust import folds, ruling
 from edgewise.measure.cache_directory import cache_directory
 from edgewise.planning import choose, cost, price_table
@@ -394,7 +394,8 @@ def _some_trials() -> tuple[Trial, ...]:
     small = [
         trial
         for trial in trials(1)
-        if isinstance(trial.setting, Attends) and trial.topology.graph().facts().max_edges < 1 << 18
+        if isinstance(trial.workload, AttentionWorkload)
+        and trial.graph.build().facts().max_edges < 1 << 18
     ]
     return tuple(small[::5])
 
@@ -418,7 +419,7 @@ def _lottery(clock: Clock, measured: float = 1.0) -> Findings:
 
     lottery = Lottery(Journal(journal_path(quick=True), fresh=True), QUICK)
     lottery.trials = [*_some_trials()]
-    lottery.places = [Place(64, 1.0, torch.float32, False)]
+    lottery.points = [MapPoint(64, 1.0, torch.float32, False)]
     measure = lottery._measure
     cut = [trial.name for trial in lottery.trials][: round(measured * len(lottery.trials))]
     with pytest.MonkeyPatch.context() as patch:
@@ -677,7 +678,7 @@ def test_every_set_plans_every_graph(monkeypatch, name):
     for graph in GRAPHS.values():
         for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.float16):
             for training in (False, True):
-                problem = Attends(2, 8).problem(graph, dtype, training=training)
+                problem = AttentionWorkload(2, 8).problem(graph, dtype, training=training)
                 plan = choose(problem, budget=10**12).plan
                 assert 0 <= plan.seconds < 10
 

@@ -1,4 +1,4 @@
-"""Random graph expressions beside what they mean, written out literally.
+"""Random graph expressions with their edges, computed from the definitions.
 
 `expressions(seed)` draws a tree over all families and all operators. Its meaning is worked out by
 loops over single numbers that share no code with the package: how often each edge occurs, and
@@ -22,7 +22,7 @@ Pairs = list[tuple[int, int]]  # (target, source)
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A graph and its meaning.
+    """A graph with its edges.
 
     Attributes:
         graph: What is tested.
@@ -221,24 +221,24 @@ def receptive_field(a: Expression, layers: int) -> Expression:
 
 def assume(a: Expression, slack: int) -> Expression:
     """A graph with its exact facts, each loosened by ``slack``."""
-    found = exact_facts(a.copies)
+    values = exact_facts(a.copies)
     T, S = a.shape
     facts = ew.Facts.bounded(
         T,
         S,
-        min_edges=max(0, found["min_edges"] - slack),
-        max_edges=found["max_edges"] + slack,
-        left=found["left"] + slack,
-        right=found["right"] + slack,
-        in_degree=(max(0, found["min_in_degree"] - slack), found["max_in_degree"] + slack),
-        out_degree=(max(0, found["min_out_degree"] - slack), found["max_out_degree"] + slack),
+        min_edges=max(0, values["min_edges"] - slack),
+        max_edges=values["max_edges"] + slack,
+        left=values["left"] + slack,
+        right=values["right"] + slack,
+        in_degree=(max(0, values["min_in_degree"] - slack), values["max_in_degree"] + slack),
+        out_degree=(max(0, values["min_out_degree"] - slack), values["max_out_degree"] + slack),
         simple=not a.holds_copies,
     )
     return Expression(ew.Assume(a.graph, facts), a.copies, a.order)
 
 
 def exact_facts(copies: np.ndarray) -> dict[str, int]:
-    """The tightest true facts, read off a matrix; bandwidths of an empty graph are 0."""
+    """The exact facts of a matrix; bandwidths of an empty graph are 0."""
     T, S = copies.shape
     target, source = copies.nonzero()
     rows, columns = copies.sum(1), copies.sum(0)
@@ -374,17 +374,17 @@ def _shapes(size: int, axes: int) -> list[tuple[int, ...]]:
 
 def _plain() -> list[Expression]:
     """Every family over 0, 1 and a few nodes, square and rectangular."""
-    found: list[Expression] = []
+    values: list[Expression] = []
     for T, S in [(0, 0), (1, 1), (0, 3), (3, 0), (1, 6), (6, 1), (5, 5), (4, 9), (9, 4)]:
-        found += [complete(T, S), causal(T, S)]
+        values += [complete(T, S), causal(T, S)]
         for left, right in [(0, 0), (1, 0), (0, 2), (2, 3), (50, 0), (0, 50), (50, 50)]:
-            found.append(window(T, S, left, right))
+            values.append(window(T, S, left, right))
     for N in (0, 1, 2, 5, 8):
-        found.append(self_loops(N))
-        found += [prefix_causal(N, prefix) for prefix in range(N + 1)]
-        found += [hubs(N, nodes) for nodes in ([], [0], [N - 1], [1, 3], [*range(N)]) if N > 3]
+        values.append(self_loops(N))
+        values += [prefix_causal(N, prefix) for prefix in range(N + 1)]
+        values += [hubs(N, nodes) for nodes in ([], [0], [N - 1], [1, 3], [*range(N)]) if N > 3]
         for reach in [(0, 0), (1, 0), (0, 2), (2, 1), (50, 0), (50, 50)]:
-            found += [dilated(N, *reach, dilation) for dilation in (1, 2, 3, 7, 50)]
+            values += [dilated(N, *reach, dilation) for dilation in (1, 2, 3, 7, 50)]
     for rows, columns in [
         ([], []),
         ([0], [0]),
@@ -396,7 +396,7 @@ def _plain() -> list[Expression]:
         ([0, 2, 0, 0, 1], [1, 3, 0, 2, 2]),
         ([1, 2], [2, 1]),
     ]:
-        found.append(blocks(rows, columns))
+        values.append(blocks(rows, columns))
     for shape in [
         (0,),
         (1,),
@@ -412,12 +412,12 @@ def _plain() -> list[Expression]:
     ]:
         radii = [0, 1, 2, 9, *([tuple(range(len(shape)))] * (len(shape) > 1))]
         for radius, corners, periodic in itertools.product(radii, [True, False], [True, False]):
-            found.append(grid(shape, radius, corners=corners, periodic=periodic))
-    return found
+            values.append(grid(shape, radius, corners=corners, periodic=periodic))
+    return values
 
 
 def _others() -> dict[str, Expression]:
-    """Graphs whose facts may be loose, and graphs with an order of their own."""
+    """Graphs whose facts may be loose, and graphs with another edge order."""
     N = 7
     copies = edge_list(N, N, [(3, 1), (0, 6), (3, 1), (5, 5), (3, 1), (0, 2), (5, 5)])
     unsorted = edge_list(4, 4, [(3, 0), (0, 2), (2, 2), (0, 1)])

@@ -1,4 +1,4 @@
-"""The algebra: what simplifies, what keeps its edge order, what composition means."""
+"""The algebra: simplification, edge order, and the definition of composition."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ def test_composing_stays_symbolic(outer, inner, both):
     assert matrix(Composition(outer, inner)).equal(matrix(both))
 
 
-def test_composing_forgets_copies_and_keeps_what_it_cannot_simplify():
+def test_composing_drops_copies_and_keeps_other_expressions():
     for a, b in [
         (ew.SelfLoops(4), COPIES),
         (COPIES, ew.SelfLoops(4)),
@@ -165,7 +165,7 @@ def test_composing_forgets_copies_and_keeps_what_it_cannot_simplify():
         assert ew.edges(both).num_edges == int(matrix(both).sum())
 
 
-def test_a_composition_asks_in_small_chunks(monkeypatch):
+def test_a_composition_is_tested_in_chunks(monkeypatch):
     monkeypatch.setattr("edgewise.graphs.composition._CHUNK", 1)
     a, b = ew.RandomRegular(9, degree=2), ew.Causal(9)
     wanted = (matrix(a).float() @ matrix(b).float()) > 0
@@ -187,8 +187,8 @@ def test_a_receptive_field_is_a_power_of_the_graph_with_self_loops(seed):
     for e in expressions(seed + 50, 60):
         if e.shape[0] == e.shape[1]:
             for layers in range(4):
-                found = receptive_field(e, layers).graph
-                assert matrix(found).equal(reach(e.graph, layers)), (e.graph, layers)
+                field = receptive_field(e, layers).graph
+                assert matrix(field).equal(reach(e.graph, layers)), (e.graph, layers)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Batches: thousands of graphs as one."""
+"""Disjoint unions: thousands of graphs as one."""
 
 import functools
 import importlib
@@ -13,11 +13,11 @@ from edgewise.layouts import csr, edges, lower
 def molecules(number, seed=0):
     """Small random edge lists, unsorted: some without nodes, some with copies."""
     draw = torch.Generator().manual_seed(seed)
-    found = []
+    graphs = []
     for nodes in torch.randint(0, 12, (number,), generator=draw).tolist():
         pairs = torch.randint(max(nodes, 1), (2, 2 * nodes), generator=draw)
-        found.append(ew.EdgeList(pairs, num_nodes=nodes))
-    return found
+        graphs.append(ew.EdgeList(pairs, num_nodes=nodes))
+    return graphs
 
 
 def test_a_batch_is_its_parts_side_by_side():
@@ -26,19 +26,19 @@ def test_a_batch_is_its_parts_side_by_side():
         batch = ew.disjoint_union(parts)
         pairs, row, column = [], 0, 0
         for part in parts:
-            found = edges(part)
-            pairs += torch.stack([found.target + row, found.source + column], 1).tolist()
+            joined = edges(part)
+            pairs += torch.stack([joined.target + row, joined.source + column], 1).tolist()
             row, column = row + part.num_targets, column + part.num_sources
         assert (batch.num_targets, batch.num_sources) == (row, column)
-        found, rows = edges(batch), csr(batch)
-        assert torch.stack([found.target, found.source], 1).tolist() == pairs
+        joined, rows = edges(batch), csr(batch)
+        assert torch.stack([joined.target, joined.source], 1).tolist() == pairs
         assert torch.stack([rows.target, rows.indices], 1).tolist() == sorted(pairs)
         assert [pairs[i] for i in rows.edge] == sorted(pairs)
         ew.check_facts(batch)
 
 
 def test_ten_thousand_molecules_are_lowered_at_once(monkeypatch):
-    """No part is lowered by itself: that would cost tens of thousands of small calls."""
+    """No part is lowered by itself, which would be tens of thousands of small calls."""
     parts = molecules(10_000)
     lowered = []
     for module, name in (("edges", "_edges"), ("lower", "_csr")):

@@ -1,4 +1,4 @@
-"""Edges as people have them: arrays, lists, other integers, other strides, other devices."""
+"""Edge lists from arrays, lists, other integers, other strides, other devices."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_copies_are_edges():
 def test_the_number_of_pairs_must_fit_into_64_bits():
     last = 3_037_000_498
     graph = ew.EdgeList([[last, 0], [last, last]], num_nodes=last + 1)
-    found = graph.contains(torch.tensor([last, last, 0]), torch.tensor([last, 1, 0]))
-    assert found.tolist() == [True, False, False]
+    contained = graph.contains(torch.tensor([last, last, 0]), torch.tensor([last, 1, 0]))
+    assert contained.tolist() == [True, False, False]
     with pytest.raises(ew.GraphError, match=r"must be below 2\*\*63"):
         ew.EdgeList([[0], [0]], num_nodes=2**32)

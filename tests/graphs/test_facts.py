@@ -1,4 +1,4 @@
-"""Facts may be loose, never false: on random expressions, and a false one is caught."""
+"""Facts may be loose, never false: on random expressions; and a false fact is detected."""
 
 import dataclasses
 import itertools
@@ -14,19 +14,19 @@ from tests.graphs.expressions import exact_facts, expressions
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_expressions_mean_what_they_say_and_their_facts_are_true(seed):
+def test_random_expressions_have_their_edges_and_true_facts(seed):
     for e in expressions(seed, 600):
         T, S = e.shape
-        found = e.graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :])
-        assert (found.dtype, tuple(found.shape)) == (torch.bool, e.shape), e.graph
-        np.testing.assert_array_equal(found.numpy(), e.copies > 0, err_msg=repr(e.graph))
+        contained = e.graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :])
+        assert (contained.dtype, tuple(contained.shape)) == (torch.bool, e.shape), e.graph
+        np.testing.assert_array_equal(contained.numpy(), e.copies > 0, err_msg=repr(e.graph))
         ew.check_facts(e.graph)  # counts the copies by itself
         ew.check_facts(e.graph, torch.from_numpy(e.copies))
         assert e.graph.may_repeat or not e.holds_copies
 
 
-def test_facts_of_random_expressions_are_seldom_useless():
-    """The algebra passes on what it knows: most bounds on the edges are not the trivial ones."""
+def test_facts_of_random_expressions_are_mostly_nontrivial():
+    """The algebra keeps bounds: most bounds on edges are tighter than the trivial ones."""
     exact, bounded, number = 0, 0, 0
     for e in expressions(99, 500):
         facts, (T, S) = e.graph.facts(), e.shape
@@ -68,10 +68,10 @@ FALSE = [
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Liar(ew.Graph):
-    """A graph that says about itself what it is told to say."""
+    """A graph with given facts."""
 
     graph: ew.Graph
-    said: ew.Facts
+    given: ew.Facts
 
     num_targets = property(lambda self: self.graph.num_targets)
     num_sources = property(lambda self: self.graph.num_sources)
@@ -80,11 +80,11 @@ class Liar(ew.Graph):
         return self.graph.contains(target, source)
 
     def facts(self):
-        return self.said
+        return self.given
 
 
 @pytest.mark.parametrize(("field", "value", "message"), FALSE)
-def test_a_false_fact_is_caught(field, value, message):
+def test_a_false_fact_is_detected(field, value, message):
     multiplicity = torch.zeros(5, 5, dtype=torch.int64)
     multiplicity.index_put_((COPIES.target, COPIES.source), torch.tensor(1), accumulate=True)
     ew.check_facts(Liar(COPIES, TRUTH), multiplicity)
@@ -97,8 +97,8 @@ def test_a_false_fact_is_caught(field, value, message):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_exact_fact_made_tighter_is_caught(seed):
-    """So the check of random expressions above can fail, in every number."""
+def test_any_exact_fact_made_tighter_is_detected(seed):
+    """The check of random expressions above can fail, for every fact."""
     down = {"max_edges", "left", "right", "max_in_degree", "max_out_degree"}
     caught = 0
     for e in expressions(seed, 60):
@@ -116,8 +116,8 @@ def test_any_exact_fact_made_tighter_is_caught(seed):
     assert caught > 200
 
 
-def test_copies_are_found_inside_of_other_graphs():
-    """A person who assumes facts forgets copies easily: bounded() takes a graph for simple."""
+def test_copies_are_detected_inside_of_other_graphs():
+    """A likely mistake in assumed facts: bounded() assumes a simple graph."""
     order = torch.tensor([3, 0, 1, 4, 2])
     batch = ew.disjoint_union([ew.Causal(2), COPIES])
     for graph in (COPIES, ew.permute(batch, torch.randperm(7)), ew.reverse(batch), batch):

@@ -1,4 +1,4 @@
-"""Every family against its definition, and as a value: printed, compared, copied, saved."""
+"""Every family against its definition, and as a value: print, comparison, copies, pickle."""
 
 import copy
 import dataclasses
@@ -27,10 +27,10 @@ def pairs(graph):
 @pytest.mark.parametrize("name", ALL)
 def test_contains_is_the_definition(name):
     for e in ALL[name]:
-        found = e.graph.contains(*pairs(e.graph))
+        contained = e.graph.contains(*pairs(e.graph))
         assert (e.graph.num_targets, e.graph.num_sources) == e.shape
-        assert (found.dtype, tuple(found.shape)) == (torch.bool, e.shape)
-        np.testing.assert_array_equal(found.numpy(), e.copies > 0, err_msg=repr(e.graph))
+        assert (contained.dtype, tuple(contained.shape)) == (torch.bool, e.shape)
+        np.testing.assert_array_equal(contained.numpy(), e.copies > 0, err_msg=repr(e.graph))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -88,7 +88,7 @@ def test_facts_are_true(name):
 
 @pytest.mark.parametrize("name", [*PLAIN, *(n for n in OTHERS if n.startswith("edge list"))])
 def test_facts_of_plain_families_are_exact(name):
-    """Loose facts are not false, but they cost the planner its best plan."""
+    """Loose facts are not false, but hide the best plan from the planner."""
     for e in ALL[name]:
         facts, exact, (T, S) = e.graph.facts(), exact_facts(e.copies), e.shape
         vacuous = {"left", "right"} if not e.order else set()
@@ -98,8 +98,8 @@ def test_facts_of_plain_families_are_exact(name):
         assert loose <= vacuous, (e.graph, facts)
         full = len(e.order) == T * S and not e.holds_copies
         causal = all(s <= t + S - T for t, s in e.order)
-        said = (facts.simple, facts.complete, facts.causal)
-        assert said == (not e.holds_copies, full, causal), e.graph
+        properties = (facts.simple, facts.complete, facts.causal)
+        assert properties == (not e.holds_copies, full, causal), e.graph
 
 
 def test_random_regular_and_cuts_are_as_tight_as_without_edges():
@@ -116,7 +116,7 @@ def test_random_regular_and_cuts_are_as_tight_as_without_edges():
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in OF_CLOSURES])
-def test_printed_as_it_is_written(name):
+def test_repr_is_the_expression(name):
     for e in ALL[name]:
         again = eval(repr(e.graph), NAMES)
         assert again == e.graph
@@ -159,7 +159,7 @@ def test_a_predicate_of_a_named_function_survives_pickle():
 
 
 def test_different_graphs_differ():
-    graphs = [e.graph for found in ALL.values() for e in found]
+    graphs = [e.graph for expressions in ALL.values() for e in expressions]
     for i, a in enumerate(graphs):
         assert a == a  # noqa: PLR0124
         assert a != 3
@@ -169,7 +169,7 @@ def test_different_graphs_differ():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_spec_is_plain_numbers_and_leads_back(name):
+def test_spec_is_plain_numbers_and_gives_the_graph(name):
     for e in ALL[name]:
         spec = e.graph.spec()
         assert spec is not None or name in OTHERS
@@ -213,7 +213,7 @@ def test_long_graphs_are_printed_short():
 
 
 def test_a_family_of_another_package_compiles_and_is_parsed():
-    """One class is all it takes: no list of families has to be changed."""
+    """A class is enough: there is no list of families to change."""
     assert ew.graphs.base.FAMILIES[f"{__name__}._Checkers"] is _Checkers
     assert ew.graphs.base.FAMILIES["Window"] is ew.Window
     graph = _Checkers(6)

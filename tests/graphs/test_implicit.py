@@ -1,4 +1,4 @@
-"""A graph of a million nodes is a few numbers: nothing of its size is ever built."""
+"""A graph of a million nodes is a few numbers: nothing of its size is allocated."""
 
 import tracemalloc
 
@@ -36,11 +36,11 @@ IMPLICIT = {
 
 
 def footprint(work):
-    """Most bytes that Python and NumPy held at once, or that one torch operation allocated."""
+    """Peak bytes of Python and NumPy, or the largest allocation of a torch operation."""
     cache._RECENT.clear()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
-    tensors = max((event.cpu_memory_usage for event in seen.events()), default=0)
+    tensors = max((event.cpu_memory_usage for event in profiler.events()), default=0)
     cache._RECENT.clear()
     tracemalloc.start()
     try:
@@ -72,12 +72,12 @@ LARGER = {"random regular", "bigbird", "longformer", "composition", "algebra"}
 
 
 @pytest.mark.parametrize("name", [name for name in IMPLICIT if name not in LARGER])
-def test_asking_about_a_few_pairs_costs_a_few_numbers(name):
+def test_testing_a_few_pairs_allocates_little(name):
     graph, few = IMPLICIT[name](), torch.arange(5)
     assert footprint(lambda: graph.contains(few[:, None], few)) < MOST
 
 
-def test_the_measure_can_fail():
+def test_a_large_allocation_is_detected():
     assert footprint(lambda: torch.arange(N)) >= 8 * N
     assert footprint(lambda: np.arange(N)) >= 8 * N
     assert footprint(lambda: list(range(N))) >= 8 * N

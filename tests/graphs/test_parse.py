@@ -1,4 +1,4 @@
-"""Reading a graph from its print: nothing is lost, and nothing is run."""
+"""Parsing a graph from its print, without executing it."""
 
 import time
 
@@ -17,10 +17,10 @@ def complete(graphs):
 
 
 def check(graph):
-    found = read_graph(repr(graph))
-    assert type(found) is type(graph)
-    assert found == graph
-    assert repr(found) == repr(graph)
+    parsed = read_graph(repr(graph))
+    assert type(parsed) is type(graph)
+    assert parsed == graph
+    assert repr(parsed) == repr(graph)
 
 
 @pytest.mark.parametrize("family", ALL)
@@ -64,7 +64,7 @@ def test_random_expressions():
         ("EdgeList([[0, 1], [1, 2]], num_nodes=3)", ew.EdgeList([[0, 1], [1, 2]], num_nodes=3)),
     ],
 )
-def test_what_a_person_writes(text, graph):
+def test_other_spellings(text, graph):
     assert read_graph(text) == graph
 
 
@@ -100,7 +100,7 @@ def test_what_a_person_writes(text, graph):
         "Grid((99999999, 99999999))",
     ],
 )
-def test_what_is_not_a_graph_is_refused_at_once(text, tmp_path, monkeypatch):
+def test_text_that_is_no_graph_is_refused(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = time.perf_counter()
     with pytest.raises(ew.GraphError, match=r"^read_graph: "):

@@ -65,7 +65,7 @@ def test_seeds_reproduce_and_differ():
     )
 
 
-def test_nothing_is_drawn_before_it_is_needed(monkeypatch):
+def test_edges_are_drawn_at_first_use(monkeypatch):
     def fail(*_):
         raise AssertionError("the edges were drawn")
 
@@ -88,6 +88,6 @@ def test_a_draw_that_cannot_be_repaired_is_an_error(monkeypatch):
 
 
 def test_information_crosses_in_few_layers():
-    """Why such a graph is worth having: 64 nodes of degree 3 see one another in eight layers."""
+    """Of 64 nodes of degree 3, every node reads every node through eight layers."""
     field = ew.receptive_field(ew.RandomRegular(64, degree=3), 8)
     assert ew.edges(field).num_edges == 64 * 64

@@ -43,14 +43,16 @@ def test_gradient_of_values_is_an_aggregation_over_the_reverse(backend):
         q, k, v = qkv(graph.num_targets, graph.num_sources)
         v.requires_grad_()
         grad_out = torch.randn(2, graph.num_targets, 4, dtype=F64)
-        (found,) = torch.autograd.grad(ew.attention(q, k, v, graph, backend=backend), v, grad_out)
+        (computed,) = torch.autograd.grad(
+            ew.attention(q, k, v, graph, backend=backend), v, grad_out
+        )
         lse = ew.attention_state(q, k, v, graph).lse
         reverse = ew.reverse(graph)
         backwards = ew.edges(reverse)
         pairs = torch.stack([backwards.target, backwards.source])  # sources, targets of graph
         weight = ew.weights(q, k, graph, lse, edges=pairs)
         expected = ew.aggregate(grad_out, reverse, weight=weight, backend="reference")
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12, msg=name)
+        torch.testing.assert_close(computed, expected, rtol=0, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize("backend", NAMES)
@@ -67,7 +69,7 @@ def test_a_disjoint_union_is_its_parts_side_by_side(backend):
 
 
 @pytest.mark.parametrize("backend", NAMES)
-def test_a_target_without_sources_gets_zero_and_sends_none(backend):
+def test_a_target_without_sources_has_zero_output_and_gradient(backend):
     graph = ew.EdgeList([[0, 1], [2, 2]], num_nodes=3)
     q, k, v = (t.requires_grad_() for t in qkv(3, 3))
     state = ew.attention_state(q, k, v, graph, backend=backend)
@@ -92,8 +94,8 @@ def test_complete_and_causal_are_torch():
     q, k, v = qkv(9, 9, dtype=torch.float32, batch=(2,))
     torch_attention = torch.nn.functional.scaled_dot_product_attention
     for graph, causal in ((ew.Complete(9), False), (ew.Causal(9), True)):
-        found = ew.attention(q, k, v, graph, backend="dense")
-        assert torch.equal(found, torch_attention(q, k, v, is_causal=causal))
+        computed = ew.attention(q, k, v, graph, backend="dense")
+        assert torch.equal(computed, torch_attention(q, k, v, is_causal=causal))
 
 
 def test_decoding_step_by_step_is_all_at_once():
@@ -122,7 +124,7 @@ def test_same_inputs_same_bits(backend):
     first = bits()
     for _ in range(3):
         assert all(torch.equal(a, b) for a, b in zip(first, bits(), strict=True))
-    if backend == "gather":  # torch promises nothing about threads in its own products and sums
+    if backend == "gather":  # torch guarantees no bits across threads in its products and sums
         torch.set_num_threads(2)
         assert all(torch.equal(a, b) for a, b in zip(first, bits(), strict=True))
 

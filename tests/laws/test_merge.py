@@ -105,7 +105,7 @@ def test_merging_states_is_differentiable_by_itself():
 
 
 def test_merging_overlapping_parts_is_wrong_and_refused():
-    """The law needs disjoint edges: the plain merge is off, and a plan refuses to be built."""
+    """The law needs disjoint edges: merging gives other numbers, and a plan raises."""
     call = SETTINGS["dot"].call(window | hubs, torch.float64)
     q, k, v = (call.tensors[name] for name in ("query", "key", "value"))
     wrong = ew.merge([ew.attention_state(q, k, v, part) for part in (window, hubs)]).out
@@ -129,11 +129,11 @@ def test_a_merged_plan_has_second_derivatives():
     call = SETTINGS["dot"].call(whole_graph, torch.float64)
     plan, _, inputs = plan_for(call, parts, ["gather", "gather"])
     query, key = call.tensors["query"], call.tensors["key"]
-    found = []
+    gradients = []
     for out in (plan.prepared.attend(inputs), call.out("reference")):
         (grad,) = torch.autograd.grad(out.square().sum(), query, create_graph=True)
-        found.append(torch.autograd.grad(grad.square().sum(), key)[0])
-    torch.testing.assert_close(*found)
+        gradients.append(torch.autograd.grad(grad.square().sum(), key)[0])
+    torch.testing.assert_close(*gradients)
 
 
 def test_a_merged_plan_prints_and_serialises():

@@ -1,4 +1,4 @@
-"""Communities are found in any order of nodes, and a graph in another order is the same graph."""
+"""Communities are detected in any order of nodes, and reordering keeps the edges."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def shuffled(graph, seed=1):
 
 
 @pytest.mark.parametrize("sizes", [[40, 40, 40], [20, 50, 90]])
-def test_planted_communities_are_found(sizes):
+def test_planted_communities_are_detected(sizes):
     graph, block = clustered(sizes, 0.7, 0.01)
     graph, order = shuffled(graph)
     label, block = communities(graph), block[order]
@@ -57,8 +57,8 @@ def test_transitivity():
 
 def test_another_order_is_the_same_graph():
     graph, _ = clustered([5, 7], 0.6, 0.2)
-    found, order = shuffled(graph)
-    pairs = edges(found)
+    reordered, order = shuffled(graph)
+    pairs = edges(reordered)
     back = order[pairs.target] * 12 + order[pairs.source]
-    own = edges(graph)
-    assert torch.equal(back.sort().values, (own.target * 12 + own.source).sort().values)
+    original = edges(graph)
+    assert torch.equal(back.sort().values, (original.target * 12 + original.source).sort().values)

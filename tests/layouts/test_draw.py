@@ -1,4 +1,4 @@
-"""Graphs as text."""
+"""Drawings of graphs as text."""
 
 import textwrap
 
@@ -44,7 +44,7 @@ def test_large_graphs_are_drawn_in_blocks():
     assert drawn == textwrap.dedent(picture).strip()
 
 
-def test_no_line_is_wider_than_asked():
+def test_no_line_is_wider_than_the_width():
     for size in (1, 2, 63, 64, 65, 1000):
         for shape in [(size, size), (size, 3), (3, size)]:
             for width in (1, 2, 7, 64):

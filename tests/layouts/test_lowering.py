@@ -1,4 +1,4 @@
-"""Every lowering against the definition: literally, and through `contains`."""
+"""Every lowering against the definition, and against `contains`."""
 
 import importlib
 from collections import Counter
@@ -29,10 +29,10 @@ def pairs(first, second):
 
 
 def check_edges(e: Expression):
-    found = edges(e.graph)
-    assert (found.target.dtype, found.source.dtype) == (torch.int64, torch.int64)
-    assert pairs(found.target, found.source) == e.order
-    assert found.num_edges == len(e.order)
+    lowered = edges(e.graph)
+    assert (lowered.target.dtype, lowered.source.dtype) == (torch.int64, torch.int64)
+    assert pairs(lowered.target, lowered.source) == e.order
+    assert lowered.num_edges == len(e.order)
     generic = edges_by_contains(e.graph)
     assert pairs(generic.target, generic.source) == sorted(set(e.order))
 
@@ -58,12 +58,12 @@ def check_csr(e: Expression):
 
 
 def numbered(in_rows):
-    """How many equal entries stand before each one."""
-    seen = Counter()
+    """Number of equal entries before each entry."""
+    counter = Counter()
     out = []
     for pair in in_rows:
-        out.append(seen[pair])
-        seen[pair] += 1
+        out.append(counter[pair])
+        counter[pair] += 1
     return out
 
 
@@ -110,10 +110,10 @@ def check_block_mask(e: Expression):
             ]
             for t in range(0, T, block)
         ]
-        found = block_mask(e.graph, block)
-        assert (found.kind.tolist(), found.block) == (wanted, block)
-        assert found.kind.dtype == torch.uint8
-        assert block_mask_by_contains(e.graph, block).kind.equal(found.kind)
+        lowered = block_mask(e.graph, block)
+        assert (lowered.kind.tolist(), lowered.block) == (wanted, block)
+        assert lowered.kind.dtype == torch.uint8
+        assert block_mask_by_contains(e.graph, block).kind.equal(lowered.kind)
 
 
 CHECKS = {
@@ -192,8 +192,8 @@ def test_a_batch_keeps_part_after_part_by_hand():
     assert rows.copy.tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1]
 
 
-def test_copies_survive_being_turned_around_and_renamed():
-    """Dropout tells copies apart, and a dense backend counts them: neither may lose them."""
+def test_copies_are_kept_by_reverse_and_permute():
+    """Dropout depends on the copy, and a dense backend counts copies: both need them."""
     batch = ew.disjoint_union([COPIES, ew.Causal(2)])
     for graph in (ew.reverse(batch), ew.permute(batch, [4, 2, 0, 1, 3])):
         assert csr(graph).num_edges == 8
@@ -202,7 +202,7 @@ def test_copies_survive_being_turned_around_and_renamed():
         assert block_mask(graph, 5).kind.tolist() == [[1]]
 
 
-def test_a_sorted_edge_list_needs_no_order_of_its_own():
+def test_a_sorted_edge_list_has_no_permutation():
     rows = csr(ew.EdgeList([[0, 1, 0], [0, 0, 2]], num_nodes=3))
     assert (rows.edge, rows.copy) == (None, None)
     twice = csr(ew.EdgeList([[0, 0, 1], [0, 0, 0]], num_nodes=3))
@@ -226,7 +226,7 @@ def test_the_border_of_a_block_mask_may_be_full():
     assert kinds == (0, 1, 2)
 
 
-def test_a_block_mask_of_a_long_window_is_worked_out_without_its_pairs():
+def test_a_block_mask_of_a_long_window_is_computed_without_its_pairs():
     mask = ew.lower(ew.Window(100_000, left=256, right=0), ew.BlockMask)
     assert mask.block == 128
     assert mask.kind.shape == (782, 782)

@@ -1,4 +1,4 @@
-"""What is worked out once is remembered: by value without tensors, by object with them."""
+"""Cache of lowerings: by value for graphs without tensors, by object with tensors."""
 
 import gc
 import weakref
@@ -40,16 +40,16 @@ def _nothing_is_remembered(monkeypatch):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_lowering_is_worked_out_once(layout):
+def test_a_lowering_is_computed_once(layout):
     for build in SYMBOLIC + WITH_TENSORS:
         graph = build()
-        found = ew.lower(graph, layout)
-        assert isinstance(found, layout)
-        assert ew.lower(graph, layout) is found
-        assert ew.lower(graph, layout, "cpu") is found
+        lowered = ew.lower(graph, layout)
+        assert isinstance(lowered, layout)
+        assert ew.lower(graph, layout) is lowered
+        assert ew.lower(graph, layout, "cpu") is lowered
 
 
-def test_lower_is_the_functions_by_another_name():
+def test_lower_calls_the_function_of_the_layout():
     graph = ew.Causal(7)
     functions = [edges, csr, reversed_csr, padded_rows, dense_mask, block_mask]
     for function, layout in zip(functions, LAYOUTS, strict=True):
@@ -57,20 +57,20 @@ def test_lower_is_the_functions_by_another_name():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_equal_symbolic_graphs_share_what_was_worked_out(layout):
+def test_equal_symbolic_graphs_share_a_cache(layout):
     for build in SYMBOLIC:
         assert ew.lower(build(), layout) is ew.lower(build(), layout)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_graphs_with_tensors_keep_theirs(layout):
-    """Comparing them would read all edges, and sharing would keep them alive."""
+def test_graphs_with_tensors_have_separate_caches(layout):
+    """A comparison would read all edges, and sharing would keep them alive."""
     for build in WITH_TENSORS:
         assert build() == build()
         assert ew.lower(build(), layout) is not ew.lower(build(), layout)
 
 
-def test_what_a_graph_with_tensors_remembers_dies_with_it():
+def test_the_cache_of_a_graph_with_tensors_is_freed_with_it():
     graph = ew.EdgeList(PAIRS, num_nodes=3)
     rows = weakref.ref(csr(graph))
     assert rows() is not None
@@ -79,7 +79,7 @@ def test_what_a_graph_with_tensors_remembers_dies_with_it():
     assert rows() is None
 
 
-def test_every_device_string_has_its_own():
+def test_every_device_has_separate_entries():
     graph = ew.Causal(5)
     assert csr(graph, "cpu") is csr(graph, torch.device("cpu"))
     assert csr(graph, "cpu") is not csr(graph, "cpu:0")
@@ -106,7 +106,7 @@ def test_recently_used_values_are_kept():
     assert len(cache._RECENT) == cache._RECENT_SIZE
 
 
-def test_an_object_remembers_after_the_value_is_forgotten():
+def test_an_object_keeps_its_cache_after_eviction():
     graph = ew.Causal(7)
     first = recall(graph, "anything", object)
     for n in range(cache._RECENT_SIZE + 1):
@@ -115,14 +115,14 @@ def test_an_object_remembers_after_the_value_is_forgotten():
     assert recall(ew.Causal(7), "anything", object) is not first
 
 
-def test_a_failure_is_not_remembered():
+def test_a_failure_is_not_cached():
     graph = ew.Predicate(lambda t, s: t + s, 3)
     for _ in range(2):
         with pytest.raises(ew.GraphError, match="must return a bool tensor"):
             csr(graph)
 
 
-def test_remembering_changes_nothing_about_the_value():
+def test_the_cache_does_not_change_the_value():
     graph, fresh = ew.Causal(5), ew.Causal(5)
     before = hash(graph), repr(graph)
     csr(graph)

@@ -1,4 +1,4 @@
-"""How full tiles are, against the dense mask, on every family and on random expressions."""
+"""Tile fill against the dense mask, on every family and on random expressions."""
 
 import pytest
 import torch
@@ -9,12 +9,19 @@ from edgewise.layouts.edges import num_edges
 from edgewise.testing import GRAPHS
 from tests.graphs.expressions import expressions
 
-SIZES = [(1, 1), (2, 3), (5, 2), (2, 2), (4, 6), (64, 64)]  # four of some are one of others
+SIZES = [
+    (1, 1),
+    (2, 3),
+    (5, 2),
+    (2, 2),
+    (4, 6),
+    (64, 64),
+]  # some are four of others
 FILLS = [0.0, 0.2, 0.5, 1.0, 1.1]
 
 
 def counted(graph, rows, columns):
-    """Edges of each tile, empty ones too, counted in the mask."""
+    """Edges of each tile of the mask, with empty tiles."""
     mask = dense_mask(graph).mask.long()
     T, S = mask.shape
     high, wide = -(-T // rows), -(-S // columns)
@@ -24,21 +31,21 @@ def counted(graph, rows, columns):
 
 
 def check_fill(graph, rows, columns):
-    found, expected = tile_fill(graph, rows, columns), counted(graph, rows, columns)
-    assert found.grid == expected.shape
+    tiles, expected = tile_fill(graph, rows, columns), counted(graph, rows, columns)
+    assert tiles.grid == expected.shape
     listed = torch.zeros_like(expected)
-    listed[found.row, found.column] = found.edges
+    listed[tiles.row, tiles.column] = tiles.edges
     assert torch.equal(listed, expected)
-    assert found.num_tiles == int((expected > 0).sum())
-    assert found.num_edges == int(expected.sum())
-    assert bool((found.edges > 0).all())
-    place = found.row * expected.shape[1] + found.column
+    assert tiles.num_tiles == int((expected > 0).sum())
+    assert tiles.num_edges == int(expected.sum())
+    assert bool((tiles.edges > 0).all())
+    place = tiles.row * expected.shape[1] + tiles.column
     assert torch.equal(place, place.sort().values)
     area = counted(ew.Complete(graph.num_targets, graph.num_sources), rows, columns)
-    assert torch.equal(found.area, area[found.row, found.column])
+    assert torch.equal(tiles.area, area[tiles.row, tiles.column])
     target, source = dense_mask(graph).mask.nonzero(as_tuple=True)
-    tile = found.tile_of(target, source)
-    assert torch.equal(torch.bincount(tile, minlength=found.num_tiles), found.edges)
+    tile = tiles.tile_of(target, source)
+    assert torch.equal(torch.bincount(tile, minlength=tiles.num_tiles), tiles.edges)
 
 
 def check_split(graph, fill, rows, columns):
@@ -78,10 +85,10 @@ def test_random_expressions(seed):
 def test_a_grid_with_more_tiles_than_edges():
     nodes = 1 << 20
     graph = ew.EdgeList([[5, 6, 70, 5], [nodes - 1, nodes - 1, 0, 64]], num_nodes=nodes)
-    found = tile_fill(graph)
-    assert found.row.tolist() == [0, 1, nodes // 64 - 1]
-    assert found.column.tolist() == [1, 0, 0]
-    assert found.edges.tolist() == [1, 1, 2]
+    tiles = tile_fill(graph)
+    assert tiles.row.tolist() == [0, 1, nodes // 64 - 1]
+    assert tiles.column.tolist() == [1, 0, 0]
+    assert tiles.edges.tolist() == [1, 1, 2]
     wide = tile_fill(ew.SelfLoops(nodes))
     assert wide.num_tiles == nodes // 64
     assert bool((wide.edges == 64).all())
@@ -93,7 +100,7 @@ def test_intervals_are_counted_without_their_edges():
     assert "edges" not in graph.__dict__["_memory"]
 
 
-def test_fills_and_splits_are_remembered():
+def test_fills_and_splits_are_cached():
     graph = GRAPHS["edge list"]
     assert tile_fill(graph, 3, 3) is tile_fill(graph, 3, 3)
     assert split_by_fill(graph, 0.4, 3, 3) is split_by_fill(graph, 0.4, 3, 3)

@@ -1,10 +1,10 @@
-"""The journal: whatever happens to the file, what is whole in it counts."""
+"""The journal: complete lines are read, whatever is damaged in the file."""
 
 import json
 
 import pytest
 
-from edgewise.lottery import journal as place
+from edgewise.lottery import journal as journal_module
 from edgewise.lottery.journal import Journal, journal_path
 from edgewise.planning.price_table import measured_path
 
@@ -18,21 +18,21 @@ def path(cache):
     return journal.path
 
 
-def test_it_lies_beside_the_constants(path, cache):
+def test_the_journal_is_beside_the_constants(path, cache):
     assert path.parent == cache == measured_path().parent
     assert path.name.startswith("lottery-")
     assert measured_path().stem.removeprefix("machine-") in path.name
     assert journal_path(quick=True) != journal_path(quick=False)
 
 
-def test_it_is_read_back(path):
+def test_times_are_read_back(path):
     expected = {"first": {"dense": 0.5}, "second": {"dense": 0.25, "native": 0.125}}
     assert Journal(path).times == expected
     assert not Journal(path, fresh=True).times
     assert not Journal(path).times
 
 
-def test_what_was_cut_off_is_as_if_it_had_not_been_written(path):
+def test_a_line_that_is_cut_off_is_ignored(path):
     path.write_bytes(path.read_bytes()[:-9])
     journal = Journal(path)
     assert journal.times == {"first": {"dense": 0.5}}
@@ -65,7 +65,7 @@ def test_times_of_a_backend_that_came_later_are_added(path):
     assert Journal(path).times["first"] == {"dense": 0.5, "native": 0.75}
 
 
-def test_another_machine_or_version_starts_anew(path, monkeypatch):
-    monkeypatch.setattr(place, "identity", lambda: {"cpu": "another"})
+def test_a_journal_of_another_machine_is_overwritten(path, monkeypatch):
+    monkeypatch.setattr(journal_module, "identity", lambda: {"cpu": "another"})
     assert not Journal(path).times
     assert json.loads(path.read_text())["machine"] == {"cpu": "another"}

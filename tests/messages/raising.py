@@ -1,4 +1,4 @@
-"""What an error is tested for: its whole text, its shape, and that none is forgotten."""
+"""Checks of errors: their whole text, their form, and that every error has a case."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _site(traceback: TracebackType) -> Site:
 
 
 def raise_sites(*places: str) -> dict[Site, str]:
-    """Every statement below these files and folders that raises one of our errors."""
-    found: dict[Site, str] = {}
+    """Every statement below these files and folders that raises an error of Edgewise."""
+    raises: dict[Site, str] = {}
     for place in places:
         path = SOURCE / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -45,8 +45,8 @@ def raise_sites(*places: str) -> dict[Site, str]:
                     name = ast.unparse(node.exc.func)
                     if issubclass(getattr(ew, name, object), ew.EdgewiseError):
                         text = ast.unparse(node.exc.args[0])
-                        found[file.relative_to(SOURCE).as_posix(), node.lineno] = text
-    return found
+                        raises[file.relative_to(SOURCE).as_posix(), node.lineno] = text
+    return raises
 
 
 def forgotten(cases: Iterable[Case], elsewhere: Iterable[str], *places: str) -> list[str]:
@@ -60,12 +60,12 @@ def forgotten(cases: Iterable[Case], elsewhere: Iterable[str], *places: str) -> 
 
 
 def names_a_cure(text: str) -> bool:
-    """Whether something follows the sentence that says what is wrong."""
+    """Whether a cure follows the sentence that names the fault."""
     return re.search(r"[.;] [A-Za-z]", text.removesuffix(".")) is not None
 
 
 def is_one_clear_sentence(text: str) -> bool:
     """Argument, expected and got in one sentence, with a cure in a second one at most."""
     sentences = re.split(r"\. (?=[A-Z])", text)
-    says_what_was_got = re.search(r"\b(got|has|is|are|belongs)\b", sentences[0]) is not None
-    return text.endswith(".") and len(sentences) <= 2 and says_what_was_got and "\n" not in text
+    states_what_was_got = re.search(r"\b(got|has|is|are|belongs)\b", sentences[0]) is not None
+    return text.endswith(".") and len(sentences) <= 2 and states_what_was_got and "\n" not in text

@@ -629,6 +629,6 @@ def test_one_sentence_and_a_cure(name):
     assert names_a_cure(text)
 
 
-def test_no_error_is_forgotten():
+def test_every_error_has_a_case():
     places = ("functional", "shapes.py", "ops", "planning/question.py")
     assert forgotten(CASES.values(), ELSEWHERE, *places) == []

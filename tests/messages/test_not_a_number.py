@@ -35,11 +35,11 @@ def test_a_bad_source_reaches_only_its_targets(backend, dtype, bad):
                 inputs = [torch.randn(2, N, 4, dtype=dtype) for _ in range(3)]
                 clean = ew.attention_state(*inputs, graph, backend=backend)
                 inputs[where][:, source] = bad
-                found = ew.attention_state(*inputs, graph, backend=backend)
-                assert found.out[:, ~touched].equal(clean.out[:, ~touched])
-                assert found.lse[:, ~touched].equal(clean.lse[:, ~touched])
+                computed = ew.attention_state(*inputs, graph, backend=backend)
+                assert computed.out[:, ~touched].equal(clean.out[:, ~touched])
+                assert computed.lse[:, ~touched].equal(clean.lse[:, ~touched])
                 if bad != bad:  # noqa: PLR0124
-                    assert found.out[:, touched].isnan().all()
+                    assert computed.out[:, touched].isnan().all()
 
 
 @pytest.mark.parametrize("backend", ["reference", "gather"])
@@ -50,31 +50,31 @@ def test_a_bad_source_of_an_aggregation_reaches_only_its_targets(backend, reduce
             value = torch.randn(N, 3)
             clean = ew.aggregate(value, graph, reduce, backend=backend)
             value[source] = float("nan")
-            found = ew.aggregate(value, graph, reduce, backend=backend)
+            computed = ew.aggregate(value, graph, reduce, backend=backend)
             touched = reads(graph, source)
-            assert found[~touched].equal(clean[~touched])
-            assert found[touched].isnan().all()
+            assert computed[~touched].equal(clean[~touched])
+            assert computed[touched].isnan().all()
 
 
 @pytest.mark.parametrize("backend", ["reference", "gather", "dense"])
-def test_a_bad_query_reaches_only_its_own_row(backend):
+def test_a_bad_query_reaches_only_its_row(backend):
     for graph in GRAPHS.values():
         query, key, value = torch.randn(3, 2, N, 4).unbind()
         clean = ew.attention(query, key, value, graph, backend=backend)
         query[:, 2] = float("nan")
-        found = ew.attention(query, key, value, graph, backend=backend)
+        computed = ew.attention(query, key, value, graph, backend=backend)
         others = [row for row in range(N) if row != 2]
-        torch.testing.assert_close(found[:, others], clean[:, others])
+        torch.testing.assert_close(computed[:, others], clean[:, others])
 
 
 def test_a_matrix_product_spreads_it_like_torch_does():
-    """The twin of the tests above: they can fail, and this is the documented exception."""
+    """The documented exception to the tests above, which shows that they can fail."""
     query, key, value = torch.randn(3, 1, 2, N, 4).unbind()
     value[..., 5, :] = float("nan")
-    found = ew.attention(query, key, value, ew.Causal(N), backend="dense")
+    computed = ew.attention(query, key, value, ew.Causal(N), backend="dense")
     torchs = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    assert found[..., 0, :].isnan().all(), "target 0 does not read source 5"
-    assert found.isnan().equal(torchs.isnan())
+    assert computed[..., 0, :].isnan().all(), "target 0 does not read source 5"
+    assert computed.isnan().equal(torchs.isnan())
 
 
 @pytest.mark.parametrize("backend", ["reference", "gather", "dense"])
@@ -99,7 +99,7 @@ def test_weights_from_a_bad_lse_are_nan_in_its_row_alone():
     lse = ew.attention_state(query, key, value, graph).lse
     clean = ew.weights(query, key, graph, lse)
     lse[:, 3] = float("nan")
-    found = ew.weights(query, key, graph, lse)
+    computed = ew.weights(query, key, graph, lse)
     row = ew.edges(graph).target == 3
-    assert found[:, row].isnan().all()
-    assert found[:, ~row].equal(clean[:, ~row])
+    assert computed[:, row].isnan().all()
+    assert computed[:, ~row].equal(clean[:, ~row])

@@ -14,7 +14,7 @@ WORDS = (
 )
 
 # What is read, and what is said about it.
-SAID = {
+CASES_OF_TEXT = {
     "nothing": ("", f"the text must be one expression, got '' (invalid syntax). {LIKE}"),
     "half": (
         "Causal(",
@@ -54,7 +54,7 @@ SAID = {
     "ragged": (
         "permute(Causal(3), [[0], [1, 2]])",
         "the arguments of permute must fit each other, got permute(Causal(3), [[0], [1, 2]]) "
-        "(expected sequence of length 1 at dim 1 (got 2)). Look at the examples of permute.",
+        "(expected sequence of length 1 at dim 1 (got 2)). See the examples of permute.",
     ),
     "arithmetic": (
         "Causal(9 - 1)",
@@ -91,7 +91,7 @@ SAID = {
         "Python.",
     ),
 }
-SAID_OF_NAMES = {
+CASES_WITH_NAMES = {
     "a division by zero": (
         "Causal(n // 0)",
         "a number must be divided by another than 0, got 7 divided by 0. Write max(1, ...) around "
@@ -118,11 +118,11 @@ SAID_OF_NAMES = {
     ),
 }
 CASES = {
-    name: (lambda text=text: read_graph(text), ew.GraphError, f"read_graph: {said}")
-    for name, (text, said) in SAID.items()
+    name: (lambda text=text: read_graph(text), ew.GraphError, f"read_graph: {sentence}")
+    for name, (text, sentence) in CASES_OF_TEXT.items()
 } | {
-    name: (lambda text=text: read_graph(text, {"n": 7}), ew.GraphError, f"read_graph: {said}")
-    for name, (text, said) in SAID_OF_NAMES.items()
+    name: (lambda text=text: read_graph(text, {"n": 7}), ew.GraphError, f"read_graph: {sentence}")
+    for name, (text, sentence) in CASES_WITH_NAMES.items()
 }
 
 
@@ -134,5 +134,5 @@ def test_the_whole_text(name):
     assert names_a_cure(text)
 
 
-def test_no_error_is_forgotten():
+def test_every_error_has_a_case():
     assert forgotten(CASES.values(), (), "graphs/parse.py") == []

@@ -10,7 +10,7 @@ import transformers as peers
 from torch import nn
 
 from edgewise.integrations.names import huggingface_names as names
-from edgewise.integrations.names.table import to_ours, to_theirs
+from edgewise.integrations.names.table import to_edgewise, to_original
 from edgewise.models import bert, gpt2, llama, transformer, vit
 
 SIZES = {  # as the papers and the model cards of the originals count
@@ -92,20 +92,20 @@ def test_names_cover_both_models_and_lead_back(pair):
     model, peer, table = pair
     ours = {name: weight.detach() for name, weight in model.named_parameters()}
     theirs = {name: weight.detach() for name, weight in peer.named_parameters()}
-    renamed = to_theirs(ours, table)
+    renamed = to_original(ours, table)
     assert {n: w.shape for n, w in renamed.items()} == {n: w.shape for n, w in theirs.items()}
-    back = to_ours(theirs, table)
+    back = to_edgewise(theirs, table)
     assert {n: w.shape for n, w in back.items()} == {n: w.shape for n, w in ours.items()}
-    assert all(torch.equal(to_ours(renamed, table)[name], w) for name, w in ours.items())
-    assert all(torch.equal(to_theirs(back, table)[name], w) for name, w in theirs.items())
-    model.load_state_dict(to_ours(peer.state_dict(), table))  # tied ones have two names
+    assert all(torch.equal(to_edgewise(renamed, table)[name], w) for name, w in ours.items())
+    assert all(torch.equal(to_original(back, table)[name], w) for name, w in theirs.items())
+    model.load_state_dict(to_edgewise(peer.state_dict(), table))  # tied ones have two names
 
 
 def test_weights_start_as_the_originals_do(pair):
     model, peer, table = pair
     theirs = dict(peer.named_parameters())
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
-    for name, weight in to_theirs(weights, table).items():
+    for name, weight in to_original(weights, table).items():
         other = theirs[name].detach()
         if other.std() == 0 or other.numel() < 100:
             torch.testing.assert_close(weight.mean(), other.mean(), atol=0.02, rtol=0)

@@ -1,4 +1,4 @@
-"""The baselines learn on real data: trees, characters, sentences."""
+"""Training of the baselines on real data: trees, characters, sentences."""
 
 import pytest
 import torch
@@ -20,22 +20,22 @@ from edgewise.training.data import SENTIMENTS, read_conllu, read_trees
 
 def numbered(texts):
     """Numbers of words in order of appearance; -1 for None."""
-    known = {}
-    numbers = [-1 if text is None else known.setdefault(text, len(known)) for text in texts]
-    return torch.tensor(numbers), len(known)
+    number_of = {}
+    numbers = [-1 if text is None else number_of.setdefault(text, len(number_of)) for text in texts]
+    return torch.tensor(numbers), len(number_of)
 
 
 def losses(model, predict, y, steps=30, lr=0.01):
     """The loss of one batch, before and after a few steps."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    found = []
+    values = []
     for _ in range(steps):
         loss = F.cross_entropy(predict(model).flatten(0, -2), y.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(float(loss.detach()))
-    return found[0], found[-1]
+        values.append(float(loss.detach()))
+    return values[0], values[-1]
 
 
 @pytest.mark.parametrize("arity", [None, 2])

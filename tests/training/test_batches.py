@@ -6,7 +6,7 @@ from edgewise.training import load
 from edgewise.training.batches import Batches, complete, given, given_with_self, nodes_alone
 
 
-def test_an_epoch_sees_every_graph_once(small_graphs):
+def test_an_epoch_has_every_graph_once(small_graphs):
     index = small_graphs.split(0).train
     batches = Batches(small_graphs, index, given, 7, generator=torch.Generator().manual_seed(0))
     assert len(batches) == len(list(batches)) == 3
@@ -15,7 +15,7 @@ def test_an_epoch_sees_every_graph_once(small_graphs):
     assert torch.cat(first).sum() == torch.cat(second).sum() == small_graphs.y[index].sum()
 
 
-def test_shuffling_is_the_seed_s(small_graphs):
+def test_the_seed_determines_the_order(small_graphs):
     def features(seed):
         order = torch.Generator().manual_seed(seed)
         batches = Batches(small_graphs, torch.arange(24), given, 24, generator=order)
@@ -68,7 +68,7 @@ def test_encodings_follow_their_nodes(small_graphs):
     assert batch.encoding.squeeze(1).tolist() == [4, 5, 6, 7, 8, 0, 1, 2, 3]
 
 
-def test_moving_a_batch_keeps_what_is_no_tensor(small_graphs):
+def test_moving_a_batch_keeps_its_graphs(small_graphs):
     batch = next(iter(Batches(small_graphs, torch.tensor([1, 0]), given, 2)))
     moved = batch.to("meta")
     assert moved.x.device.type == moved.y.device.type == "meta"

@@ -1,4 +1,4 @@
-"""A comparison keeps what is finished, goes on from there, and never destroys results."""
+"""A comparison saves finished runs, resumes from them, and never destroys results."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from edgewise.training import Comparison, Results, Silent, rungs_named
 
 
 class Notes(Silent):
-    """Remembers what it is told; presses Ctrl-C in an epoch of a run, if asked to."""
+    """Records all events, and raises KeyboardInterrupt in a chosen epoch of a run."""
 
     def __init__(self, stop=None):
         self.trained, self.kept_and_dropped, self.stop = [], None, stop
@@ -58,7 +58,7 @@ def test_seeds_are_the_outer_loop(compare):
     assert go(compare()).trained == ALL
 
 
-def test_everything_is_in_the_file(compare):
+def test_the_file_has_settings_runs_and_summaries(compare):
     comparison = compare()
     comparison.run()
     content = json.loads(comparison.path.read_text())
@@ -88,7 +88,7 @@ def test_more_seeds_and_rungs_are_added(compare):
     assert go(compare()).trained == [("mlp", 0), ("mlp", 1), ("gnn", 1)]
 
 
-def test_what_is_not_asked_for_is_kept_in_the_file(compare):
+def test_runs_that_are_not_requested_stay_in_the_file(compare):
     go(compare())
     narrow = compare(rungs="gnn", seeds=1)
     assert go(narrow).trained == []
@@ -119,7 +119,7 @@ def test_another_machine_is_trained_again(compare):
     assert go(compare()).kept_and_dropped == (0, 4)
 
 
-def test_fresh_starts_over(compare):
+def test_fresh_ignores_earlier_results(compare):
     go(compare())
     notes = go(compare(fresh=True))
     assert notes.kept_and_dropped is None
@@ -202,6 +202,6 @@ def test_a_split_that_cannot_be_used_is_refused_before_training(small_nodes, tmp
         Comparison(few, tmp_path)
 
 
-def test_encodings_are_worked_out_only_when_wanted(compare):
+def test_encodings_are_computed_only_for_rungs_that_have_them(compare):
     assert compare(rungs="gnn,transformer").encoding is None
     assert compare(rungs="transformer+pe").encoding.shape == (40, 8)

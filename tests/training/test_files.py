@@ -1,4 +1,4 @@
-"""The layout of your own data: round trips, and one sentence for everything that is wrong."""
+"""Data sets from files: round trips, and an error for each fault of a file."""
 
 import zipfile
 
@@ -27,7 +27,7 @@ def test_round_trip(suffix, kind, tmp_path, request):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_the_task_may_be_said(suffix, node_arrays, tmp_path):
+def test_the_task_may_be_given(suffix, node_arrays, tmp_path):
     path = tmp_path / f"mine{suffix}"
     if suffix == ".npz":
         np.savez(path, **node_arrays, task=np.array("node-values"))
@@ -44,7 +44,7 @@ def test_masks_are_the_split(node_arrays):
     assert data.splits.describe() == "split of the file, 10/10/10"
 
 
-def test_without_masks_every_seed_draws_its_own_split(small_graphs, small_nodes):
+def test_without_masks_every_seed_draws_another_split(small_graphs, small_nodes):
     assert small_graphs.split(0).sizes == (20, 2, 2)
     assert small_nodes.split(0).sizes == (24, 8, 8)
     assert torch.equal(small_nodes.split(3).test, small_nodes.split(3).test)
@@ -282,7 +282,7 @@ def test_damaged_files(name, tmp_path):
     assert "\n" not in message
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
+def test_a_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "flipped.npz"
     np.savez_compressed(path, x=np.arange(10_000.0))
     raw = bytearray(path.read_bytes())
@@ -297,7 +297,7 @@ def test_missing_file(tmp_path):
         load(str(tmp_path / "none.npz"))
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_lists_the_data_sets():
     with pytest.raises(DataError) as caught:
         load("corra")
     assert str(caught.value) == (

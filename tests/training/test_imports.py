@@ -1,4 +1,4 @@
-"""Importing loads nothing optional, and what is missing is one sentence."""
+"""Imports load no optional package, and a missing package is one sentence."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_importing_loads_nothing_optional(module):
     assert loaded_by(f"import {module}") == []
 
 
-def test_this_test_can_fail():
+def test_an_optional_import_is_detected():
     assert loaded_by("import edgewise.cli.compare_display") == ["rich"]
 
 

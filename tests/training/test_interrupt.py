@@ -1,4 +1,4 @@
-"""Ctrl-C counts, wherever Python happens to be."""
+"""A KeyboardInterrupt is raised even if a finalizer swallowed it."""
 
 import signal
 import sys
@@ -16,10 +16,10 @@ class Dying:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_one_that_a_finalizer_swallows_is_raised_later(capsys):
+def test_an_interrupt_that_a_finalizer_swallowed_is_raised_later(capsys):
     def train(interrupt):
-        thing = Dying()
-        del thing  # Python drops the exception here
+        value = Dying()
+        del value  # Python drops the exception here
         interrupt.check()
 
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
@@ -27,7 +27,7 @@ def test_one_that_a_finalizer_swallows_is_raised_later(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_afterwards_everything_is_as_before():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     with Interrupt() as interrupt:
         interrupt.check()
@@ -40,12 +40,12 @@ def test_other_faults_of_finalizers_are_reported(monkeypatch):
         def __del__(self):
             raise ValueError("broken")
 
-    seen = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda fault: seen.append(fault.exc_type))
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda fault: reported.append(fault.exc_type))
     with Interrupt():
-        thing = Broken()
-        del thing
-    assert seen == [ValueError]
+        value = Broken()
+        del value
+    assert reported == [ValueError]
 
 
 def test_it_works_outside_of_the_main_thread():

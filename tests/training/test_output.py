@@ -1,4 +1,4 @@
-"""What is written is whole or not there, and the same numbers give the same bytes."""
+"""Files are written atomically, and equal results give equal bytes."""
 
 import stat
 
@@ -20,7 +20,7 @@ def test_a_failed_write_changes_nothing(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_rights_are_those_of_any_new_file(tmp_path):
+def test_permissions_are_those_of_a_new_file(tmp_path):
     other = tmp_path / "other"
     other.write_text("")
     with replacing(tmp_path / "a") as draft:
@@ -46,9 +46,9 @@ def test_pictures(results, tmp_path):
         assert words in first[1].decode()
 
 
-def test_the_machine_names_no_person_and_no_place():
-    found = machine("cpu", threads=3)
-    assert set(found) == {
+def test_the_machine_record_has_no_user_and_no_host():
+    record = machine("cpu", threads=3)
+    assert set(record) == {
         "system",
         "processor",
         "cores",
@@ -58,6 +58,6 @@ def test_the_machine_names_no_person_and_no_place():
         "python",
         "versions",
     }
-    assert ", 3 threads, torch " in describe_machine(found, [3, 3])
-    assert ", 1 to 2 threads, torch " in describe_machine(found, [1, 2])
-    assert ", 1 thread, torch " in describe_machine(found, [1])
+    assert ", 3 threads, torch " in describe_machine(record, [3, 3])
+    assert ", 1 to 2 threads, torch " in describe_machine(record, [1, 2])
+    assert ", 1 thread, torch " in describe_machine(record, [1])

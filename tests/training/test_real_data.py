@@ -1,4 +1,4 @@
-"""The real data sets hold what their publishers say."""
+"""The real data sets have the published counts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training one rung: every rung runs, repeats itself, and leaves nothing behind."""
+"""Training of a rung: every rung trains, reproducibly, and without side effects."""
 
 import math
 import warnings
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_run(small_graphs):
     assert first.scores != other.scores
 
 
-def test_what_torch_had_drawn_and_its_threads_are_put_back(small_nodes):
+def test_the_random_state_and_the_threads_are_restored(small_nodes):
     before = torch.random.get_rng_state()
     torch.set_num_threads(2)
     trained(small_nodes, "gnn")
@@ -76,7 +76,7 @@ def test_what_torch_had_drawn_and_its_threads_are_put_back(small_nodes):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_nothing_is_left_behind_or_said(small_nodes, tmp_path, monkeypatch, capfd):
+def test_training_writes_no_file_and_no_output(small_nodes, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -90,7 +90,7 @@ def test_an_easy_task_is_learned(small_nodes):
     assert run.scores["accuracy"] == 1.0
 
 
-def test_values_are_scored_in_their_own_unit(small_nodes):
+def test_values_are_scored_in_the_unit_of_the_labels(small_nodes):
     values = replace(
         small_nodes, task="node-values", y=1000.0 + 5.0 * small_nodes.y.float(), num_classes=1
     )
@@ -106,12 +106,12 @@ def test_training_stops_when_nothing_improves(small_nodes):
     assert run.best_epoch <= run.epochs
 
 
-def test_epochs_are_told(small_nodes):
-    told = []
+def test_epochs_are_reported(small_nodes):
+    epochs = []
     rung, recipe = RUNGS["gnn"], recipe_for(small_nodes, "gnn", {"epochs": 3})
-    run = train(rung, small_nodes, recipe, 0, tell=lambda n, score: told.append((n, score)))
-    assert [number for number, _ in told] == [1, 2, 3]
-    assert max(score for _, score in told) == run.validation
+    run = train(rung, small_nodes, recipe, 0, report=lambda n, score: epochs.append((n, score)))
+    assert [number for number, _ in epochs] == [1, 2, 3]
+    assert max(score for _, score in epochs) == run.validation
 
 
 class Epochs:
@@ -158,7 +158,7 @@ def test_scores_that_are_never_numbers_keep_the_last_weights():
     assert epochs.model.weight.item() == 1
 
 
-def test_encodings_are_those_of_each_graph_alone(small_graphs):
+def test_encodings_are_computed_for_each_graph(small_graphs):
     encoding = laplacian_encoding(small_graphs, 3)
     graph = small_graphs.topology.graphs()[5]
     start, size = int(small_graphs.topology.node_ptr[5]), graph.num_targets
@@ -183,7 +183,7 @@ def test_rungs_differ_in_their_mixers_only(small_graphs):
     assert all(shape == shapes[0] for shape in shapes)
 
 
-def test_a_graph_is_needed_to_tell_rings_from_paths(small_graphs):
+def test_a_graph_is_needed_to_distinguish_rings_from_paths(small_graphs):
     constant = replace(small_graphs, x=torch.ones_like(small_graphs.x))
     alone = trained(constant, "mlp", epochs=20)
     assert alone.scores["accuracy"] == 0.5  # nothing to see without edges

@@ -1,4 +1,4 @@
-"""Batches of graphs, vectorised, are what a loop over graphs would make."""
+"""Vectorised batches of graphs equal those of a loop over graphs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Readers of trees: what they yield, and one sentence for every line that is none."""
+"""Readers of trees: their results, and an error for every line that is no tree."""
 
 import gzip
 import lzma

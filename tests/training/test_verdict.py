@@ -49,7 +49,7 @@ def results(scores: dict[str, list[float]], score="accuracy", seconds=None) -> R
         ),
     ],
 )
-def test_what_is_said_of_the_graph(gnn, words):
+def test_the_sentence_on_the_graph(gnn, words):
     text = verdict(results({"mlp": [0.50, 0.52, 0.54], "gnn": gnn}))
     assert words in text
     assert text.endswith("Intervals are paired t intervals over seeds.")
@@ -106,7 +106,7 @@ def test_the_cheapest_of_equals_is_named():
     )
 
 
-def test_missing_rungs_are_not_talked_about():
+def test_missing_rungs_are_not_mentioned():
     text = verdict(results({"gat": [0.8, 0.81], "transformer": [0.7, 0.71]}))
     assert "The graph" not in text
     assert "For one epoch of gat you pay: transformer 1.0x." in text

@@ -26,7 +26,7 @@ from edgewise.ops.cpu_flash import Pieces, Tables, above_zero
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.problem import AttentionProblem, AttentionSignature
 
 __all__ = ["Cut", "Cutter", "Tiled", "TracedPieces", "hides"]
@@ -161,7 +161,7 @@ class Tiled(AttentionBackend):
         self, signature: AttentionSignature, prepared: Cut, inputs: Inputs
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
-        if looked_into(tensors):
+        if is_intercepted(tensors):
             return AttentionState(*prepared.traced.forward(tensors, scale_of(signature)))
         return prepared.attention(signature, inputs)
 

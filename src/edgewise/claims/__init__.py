@@ -1,15 +1,15 @@
-"""What Edgewise claims to equal, each claim with both sides: ``edgewise check`` tries them all.
+"""Claims: pairs of computations that are equal, which ``edgewise check`` compares.
 
 A new claim is one function that returns `Sides`, and one line in its family's tuple.
 """
 
 from edgewise.claims.claim import BOUNDS as BOUNDS, Claim as Claim, Sides as Sides
 from edgewise.claims.equations.baselines import BASELINES
-from edgewise.claims.equations.encodings import ENCODINGS
 from edgewise.claims.equations.graph_models import GRAPH_MODELS
 from edgewise.claims.equations.graph_transformers import GRAPH_TRANSFORMERS
 from edgewise.claims.equations.graphormer_scores import GRAPHORMER
 from edgewise.claims.equations.kv_cache_decoding import LANGUAGE
+from edgewise.claims.equations.node_encodings import ENCODINGS
 from edgewise.claims.equations.position_biases import POSITION_BIASES
 from edgewise.claims.huggingface.converted import CONVERTED
 from edgewise.claims.huggingface.encoders import HUGGINGFACE

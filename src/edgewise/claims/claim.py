@@ -1,4 +1,4 @@
-"""A claim: two ways to compute the same numbers, and how far apart they may be."""
+"""Claim: two ways to compute the same numbers, and the largest difference allowed."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ class Sides:
 
     A side that is a module takes its weights from these tensors too, renamed and reshaped by
     ordinary differentiable operations (`torch.func.functional_call`): so both have the same
-    weights, and their gradients can be compared one by one, whatever the parameters are called.
+    weights, and their gradients can be compared one by one, whatever the names of parameters.
 
     Attributes:
         weights: Inputs and parameters by name; gradients are compared for those with floating
             numbers.
-        ours: Edgewise.
-        theirs: The original, or the equation written out.
+        computed: The layer or function of Edgewise.
+        expected: The original, or the equation written out.
     """
 
     weights: Weights
-    ours: Side
-    theirs: Side
+    computed: Side
+    expected: Side
 
 
 def without(given: Weights, *inputs: str) -> dict[str, Tensor]:
-    """What is given but for the inputs: the parameters."""
+    """The parameters: all tensors but the inputs."""
     return {name: tensor for name, tensor in given.items() if name not in inputs}
 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """Something that is said of Edgewise, and can be tried.
+    """A statement that a layer of Edgewise equals an original, as a test.
 
     Attributes:
-        name: What is compared, in a few words.
+        name: Short description of the layer.
         step: The step of the ladder it belongs to; see `edgewise.claims.STEPS`.
-        original: What it is compared with.
-        sides: From a dtype to both sides; draws everything from torch's generator.
+        original: Name of the original.
+        sides: Function from a dtype to both sides; draws all tensors from torch's generator.
         source: Author, year, arXiv number and section, where the claim is a paper's equation.
-        needs: Packages that have to be installed for it, by the name they are imported by.
+        needs: Packages that have to be installed for it, by their import names.
         differ: Whether the sides must **not** agree: then they must differ by `LEAST`.
         bounds: Largest difference, relative to the largest number of the other side (or 1).
     """

@@ -1,4 +1,4 @@
-"""The ladder: from a plain GNN to a Transformer, each step one visible setting of one block."""
+"""Ladder: steps from a plain GNN to a Transformer, each a setting of the same block."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["STEPS", "Step"]
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what a layer is there, as an equation and as code.
+    """A step of the ladder: a layer as an equation and as code.
 
     Attributes:
-        name: How claims refer to it.
-        title: What it is, in a few words.
-        change: What changed since the step before.
+        name: Name of the step in claims.
+        title: Short description.
+        change: Difference to the step before.
         equation: LaTeX.
         setting: The layer as code: an expression that can be evaluated, and then called as
-            ``layer(x, graph)``; none where a step is not one layer.
+            ``layer(x, graph)``; empty if the step is not a single layer.
         graph: The graph as code, for six nodes.
     """
 
@@ -38,7 +38,7 @@ STEPS: dict[str, Step] = {
         Step(
             "message passing",
             "Message passing",
-            "A node adds up what its neighbors say; all of them count alike.",
+            "A node sums the messages of its neighbors, all with the same weight.",
             r"h_i' = \phi\Big(U h_i + \bigoplus_{j \in N(i)} V h_j\Big)",
             'GraphConvolution(16, 16, reduce="sum", activation="relu")',
             _RING,
@@ -46,7 +46,7 @@ STEPS: dict[str, Step] = {
         Step(
             "attention",
             "Attention over neighbors",
-            "A weighted sum: two numbers, of target and source, say how much an edge counts.",
+            "A weighted sum: two numbers, of target and source, give the weight of an edge.",
             r"h_i' = \sum_{j \in N(i)} w_{ij} W h_j, \quad w_{ij} = \mathrm{softmax}_j\,"
             r"\mathrm{LeakyReLU}(a^\top W h_i + b^\top W h_j)",
             "GATAttention(16, 16, heads=1)",
@@ -55,7 +55,7 @@ STEPS: dict[str, Step] = {
         Step(
             "heads",
             "Many heads, and a dot product",
-            "Several weighted sums side by side, each with queries and keys of its own.",
+            "Several weighted sums side by side, each with separate queries and keys.",
             r"h_i' = W_O \big\Vert_h \sum_{j \in N(i)} w_{ij}^h W_V^h h_j, \quad w_{ij}^h ="
             r" \mathrm{softmax}_j\, (W_Q^h h_i)^\top (W_K^h h_j) / \sqrt{D}",
             "DotAttention(16, heads=4)",
@@ -73,7 +73,7 @@ STEPS: dict[str, Step] = {
         Step(
             "transformer",
             "The complete graph: a Transformer encoder",
-            "Nothing but the graph: now every node reads every node.",
+            "Only the graph: now every node reads every node.",
             r"N(i) = \{1, \dots, n\}",
             "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
             "Complete(6)",
@@ -81,15 +81,15 @@ STEPS: dict[str, Step] = {
         Step(
             "language model",
             "The causal graph: a language model",
-            "Nothing but the graph: now every node reads what came before it, and itself.",
+            "Only the graph: now every node reads the nodes before it, and itself.",
             r"N(i) = \{j : j \le i\}",
             "Block(DotAttention(16, heads=4), 16, mlp=MLP(16, 64))",
             "Causal(6)",
         ),
         Step(
             "positions",
-            "Where a node is",
-            "Attention sees a set: encodings of nodes, or biases of pairs, say what is where.",
+            "Positions of nodes",
+            "Attention reads a set: encodings of nodes, or biases of pairs, give positions.",
             r"x_i \leftarrow x_i + p_i \quad \text{or} \quad s_{ij} \leftarrow s_{ij} + b_{ij}"
             r" \quad \text{or} \quad q_i^\top R_{j - i} k_j",
         ),

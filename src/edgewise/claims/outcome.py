@@ -1,4 +1,4 @@
-"""Trying a claim: the largest difference of outputs and of gradients."""
+"""Outcome of a claim: the largest difference of outputs and of gradients."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SEED = 20_250_601
 
 @dataclass(frozen=True)
 class Outcome:
-    """What trying a claim in one dtype gave.
+    """Differences of both sides of a claim in a dtype.
 
     Attributes:
-        claim: What was tried.
-        dtype: In which precision.
+        claim: The claim.
+        dtype: The dtype.
         output: Largest difference of the outputs, relative to the largest number (or 1).
-        gradient: The same of all gradients; None if nothing has one.
+        gradient: The same of all gradients; None if there are none.
     """
 
     claim: Claim
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the claim is true; a NaN on either side makes it false."""
+        """Whether the difference is within its bound; False with NaN on either side."""
         if self.claim.differ:
             return self.output >= LEAST
         return self.output <= self.bound and (self.gradient is None or self.gradient <= self.bound)
@@ -65,14 +65,14 @@ class Outcome:
 
 
 def missing(claim: Claim) -> tuple[str, ...]:
-    """The packages a claim needs that are not installed."""
+    """The packages that a claim needs and that are not installed."""
     return tuple(name for name in claim.needs if find_spec(name) is None)
 
 
 def outcome(claim: Claim, dtype: torch.dtype = torch.float64) -> Outcome:
-    """Try a claim: both sides on the same numbers, forward and backward.
+    """Compute both sides of a claim on the same numbers, forward and backward.
 
-    The numbers are the same each time; torch's generator is left as it was.
+    The numbers are the same each time; the state of torch's generator is restored.
 
     Example:
         >>> from edgewise.claims import CLAIMS
@@ -86,20 +86,20 @@ def outcome(claim: Claim, dtype: torch.dtype = torch.float64) -> Outcome:
             name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
             for name, tensor in sides.weights.items()
         }
-        ours, own = _tried(sides.ours, weights)
-        theirs, other = _tried(sides.theirs, weights)
-    output = max(_difference(*pair) for pair in zip(ours, theirs, strict=True))
+        computed, grads = _tried(sides.computed, weights)
+        expected, expected_grads = _tried(sides.expected, weights)
+    output = max(_difference(*pair) for pair in zip(computed, expected, strict=True))
     pairs = [
-        (own[name], other[name])
+        (grads[name], expected_grads[name])
         for name in weights
-        if own[name] is not None or other[name] is not None
+        if grads[name] is not None or expected_grads[name] is not None
     ]
     gradient = max((_difference(*pair) for pair in pairs), default=None)
     return Outcome(claim, dtype, output, gradient)
 
 
 def _tried(side: Side, weights: Weights) -> tuple[tuple[Tensor, ...], dict[str, Tensor | None]]:
-    """What a side returns, and the gradients of its weights for the same random directions."""
+    """The outputs of a side, and the gradients of its weights for fixed random directions."""
     returned = side(weights)
     outs = returned if isinstance(returned, tuple) else (returned,)
     generator = torch.Generator().manual_seed(_SEED)
@@ -112,20 +112,20 @@ def _tried(side: Side, weights: Weights) -> tuple[tuple[Tensor, ...], dict[str, 
     grads: tuple[Tensor | None, ...] = (None,) * len(leaves)
     if isinstance(total, Tensor) and leaves:
         grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    found = dict(zip(leaves, grads, strict=True))
-    return tuple(out.detach() for out in outs), {name: found.get(name) for name in weights}
+    by_name = dict(zip(leaves, grads, strict=True))
+    return tuple(out.detach() for out in outs), {name: by_name.get(name) for name in weights}
 
 
-def _difference(ours: Tensor | None, theirs: Tensor | None) -> float:
+def _difference(computed: Tensor | None, expected: Tensor | None) -> float:
     """Largest difference over the largest number of the other side (or 1); NaN is infinite."""
-    if ours is None or theirs is None:
-        given = theirs if ours is None else ours
+    if computed is None or expected is None:
+        given = expected if computed is None else computed
         assert given is not None
         return _largest(given)  # no gradient is a gradient of zero
-    if ours.shape != theirs.shape:
+    if computed.shape != expected.shape:
         return torch.inf
-    difference = _largest(ours.double() - theirs.double())
-    return difference / max(1.0, _largest(theirs))
+    difference = _largest(computed.double() - expected.double())
+    return difference / max(1.0, _largest(expected))
 
 
 def _largest(tensor: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The outcomes, the ladder and the models as Markdown."""
+"""Pages in Markdown: outcomes, the ladder and the models."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ backward, and fails if a difference exceeds its bound. This page is written by
 def ladder_page(claims: Sequence[Claim]) -> str:
     """The page "The ladder": every step with its equation, its setting and its claims."""
     sections = [_HEAD]
-    for place, step in enumerate(STEPS.values(), 1):
-        own = [claim for claim in claims if claim.step == step.name]
-        sections.append(_section(place, step, own))
+    for number, step in enumerate(STEPS.values(), 1):
+        step_claims = [claim for claim in claims if claim.step == step.name]
+        sections.append(_section(number, step, step_claims))
     return "\n".join(sections)
 
 
-def _section(place: int, step: Step, claims: Sequence[Claim]) -> str:
-    lines = [f"## {place}. {step.title}", "", step.change, "", "$$", step.equation, "$$", ""]
+def _section(number: int, step: Step, claims: Sequence[Claim]) -> str:
+    lines = [f"## {number}. {step.title}", "", step.change, "", "$$", step.equation, "$$", ""]
     if step.setting:
         lines += ["```python", f"layer = {step.setting}", f"graph = {step.graph}", "```", ""]
     if claims:
@@ -85,18 +85,18 @@ def _model(card: Card) -> str:
 
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:
-    """What was measured, as a Markdown table."""
+    """Outcomes as a Markdown table."""
     lines = [
         "| claim | equals | dtype | outputs differ by | gradients | bound | |",
         "|---|---|---|--:|--:|--:|---|",
     ]
-    for found in outcomes:
-        gradient = "–" if found.gradient is None else number(found.gradient)
-        dtype = str(found.dtype).removeprefix("torch.")
-        bound = ("≥ " if found.claim.differ else "≤ ") + number(found.bound)
-        verdict = "holds" if found.holds else "**fails**"
+    for result in outcomes:
+        gradient = "–" if result.gradient is None else number(result.gradient)
+        dtype = str(result.dtype).removeprefix("torch.")
+        bound = ("≥ " if result.claim.differ else "≤ ") + number(result.bound)
+        verdict = "holds" if result.holds else "**fails**"
         lines.append(
-            f"| {found.claim.name} | {_other(found.claim)} | {dtype} | {number(found.output)} "
+            f"| {result.claim.name} | {_other(result.claim)} | {dtype} | {number(result.output)} "
             f"| {gradient} | {bound} | {verdict} |"
         )
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Speak: the ``edgewise`` command."""
+"""Command line: the ``edgewise`` command."""

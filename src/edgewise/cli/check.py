@@ -1,4 +1,4 @@
-"""``edgewise check``: are the layers what they claim to be?"""
+"""``edgewise check``: compares every layer with its original."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from rich.table import Table
 from edgewise.atomic_file import replacing
 from edgewise.claims import CLAIMS, DTYPES, Claim, Outcome, missing, outcome
 from edgewise.claims.page import ladder_page, models_page, number, outcomes_table
-from edgewise.cli.options import shown
+from edgewise.cli.options import Flag, shown
 from edgewise.errors import ArgumentError, printable
 from edgewise.models.cards import CARDS
 
 __all__ = ["check"]
 
 _FAILED = 1
-_WIDEST = 10_000  # columns of a table that goes to a file, as far as it needs them
+_WIDEST = 10_000  # most columns of a table that goes to a file
 
-Dtype = Literal["float32", "float64"]
-Flag = tyro.conf.FlagCreatePairsOff
+CheckedDtype = Literal["float32", "float64"]
 
 
 def check(
     only: Annotated[tuple[str, ...], tyro.conf.Positional, shown("WORD")] = (),
     /,
-    dtype: Annotated[Dtype | None, shown("float32|float64", "both")] = None,
+    dtype: Annotated[CheckedDtype | None, shown("float32|float64", "both")] = None,
     markdown: Annotated[bool, Flag, shown(None)] = False,
     json: Annotated[bool, Flag, shown(None)] = False,
     ladder: Annotated[Path | None, shown("FILE", "not written")] = None,
@@ -73,7 +72,7 @@ def check(
         print(outcomes_table(outcomes))
     else:
         _show(outcomes)
-    failed = [found for found in outcomes if not found.holds]
+    failed = [result for result in outcomes if not result.holds]
     if not (json or markdown):
         print(_summary(outcomes, failed, lacking))
     return _FAILED if failed or lacking else 0
@@ -97,7 +96,7 @@ def _chosen(words: Sequence[str]) -> list[Claim]:
 
 def _tried(claims: Sequence[Claim], dtypes: Sequence[torch.dtype], *, quiet: bool) -> list[Outcome]:
     console = Console(stderr=True)
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -110,14 +109,14 @@ def _tried(claims: Sequence[Claim], dtypes: Sequence[torch.dtype], *, quiet: boo
         for claim in claims:
             progress.update(task, description=claim.name)
             for each in dtypes:
-                found.append(outcome(claim, each))
+                outcomes.append(outcome(claim, each))
                 progress.advance(task)
-    return found
+    return outcomes
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
     console = Console(highlight=False)
-    whole = not console.is_terminal  # a file or a pipe has no width: nothing is cut or wrapped
+    whole = not console.is_terminal  # a file or a pipe has no width: do not cut or wrap
     if whole:
         console = Console(highlight=False, width=_WIDEST, soft_wrap=True)
     table = Table()
@@ -126,16 +125,16 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     for title in ("outputs differ by", "gradients", "bound"):
         table.add_column(title, justify="right")
     table.add_column("")
-    for found in outcomes:
-        claim = found.claim
+    for result in outcomes:
+        claim = result.claim
         table.add_row(
             claim.name,
             f"not {claim.original}" if claim.differ else claim.original,
-            str(found.dtype).removeprefix("torch."),
-            number(found.output),
-            "–" if found.gradient is None else number(found.gradient),
-            ("≥ " if claim.differ else "≤ ") + number(found.bound),
-            "[green]holds[/]" if found.holds else "[bold red]FAILS[/]",
+            str(result.dtype).removeprefix("torch."),
+            number(result.output),
+            "–" if result.gradient is None else number(result.gradient),
+            ("≥ " if claim.differ else "≤ ") + number(result.bound),
+            "[green]holds[/]" if result.holds else "[bold red]FAILS[/]",
         )
     console.print(table)
 
@@ -143,8 +142,8 @@ def _show(outcomes: Sequence[Outcome]) -> None:
 def _summary(
     outcomes: Sequence[Outcome], failed: Sequence[Outcome], lacking: dict[Claim, tuple[str, ...]]
 ) -> str:
-    claims = {id(found.claim) for found in outcomes}
-    broken = {id(found.claim) for found in failed}
+    claims = {id(result.claim) for result in outcomes}
+    broken = {id(result.claim) for result in failed}
     text = f"{len(claims) - len(broken)} of {len(claims)} claims hold."
     if lacking:
         packages = ", ".join(sorted({name for names in lacking.values() for name in names}))
@@ -159,7 +158,7 @@ def _as_dict(
     outcomes: Sequence[Outcome], lacking: dict[Claim, tuple[str, ...]]
 ) -> dict[str, list[dict[str, object]]]:
     return {
-        "outcomes": [found.to_dict() for found in outcomes],
+        "outcomes": [result.to_dict() for result in outcomes],
         "not_tried": [
             {"claim": claim.name, "original": claim.original, "needs": list(names)}
             for claim, names in lacking.items()

@@ -1,4 +1,4 @@
-"""``edgewise compare``: train the ladder, and say what each step is worth and what it costs."""
+"""``edgewise compare``: trains the ladder, and prints the gain and the cost of each step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from edgewise.cli.compare_display import Display
-from edgewise.cli.options import device_named, shown
+from edgewise.cli.compare_display import CompareDisplay
+from edgewise.cli.options import Flag, device_named, shown
 from edgewise.errors import ArgumentError, EdgewiseError, printable
 from edgewise.optional_packages import require
 from edgewise.training import Comparison, draw_picture, load, rungs_named
@@ -44,8 +44,8 @@ def compare(
     data_root: Annotated[Path | None, shown("DIR", "EDGEWISE_DATA")] = None,
     device: Annotated[str, shown("auto|cpu|cuda")] = "auto",
     threads: Annotated[int | None, shown("N", "1 for small steps")] = None,
-    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff, shown(None)] = False,
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, shown(None)] = False,
+    fresh: Annotated[bool, Flag, shown(None)] = False,
+    quiet: Annotated[bool, Flag, shown(None)] = False,
 ) -> int:
     """Does this data need its graph? Does it need attention? What does each step cost here?
 
@@ -113,8 +113,8 @@ def compare(
         threads=threads,
         fresh=fresh,
     )
-    require("matplotlib")  # rather now than after training
-    display = Display(comparison, quiet=quiet)
+    require("matplotlib")  # fails before training, not after
+    display = CompareDisplay(comparison, quiet=quiet)
     try:
         with display:
             comparison.run(display)
@@ -125,7 +125,7 @@ def compare(
             display.written(draw_picture(comparison.results, comparison.out))
         return _INTERRUPTED
     except (OSError, EdgewiseError):
-        if comparison.results.runs:  # what is trained is shown, even if no file can keep it
+        if comparison.results.runs:  # finished runs are printed even if they cannot be saved
             display.show()
         raise
     display.show()
@@ -134,7 +134,7 @@ def compare(
 
 
 def _folder(path: Path) -> Path:
-    """A folder that can be written to, or made; nothing is made yet."""
+    """The folder of the results, checked to be no file; it is not created."""
     if path.exists() and not path.is_dir():
         raise ArgumentError(
             f"out must be a folder, but {printable(path)} is a file. Choose another --out."

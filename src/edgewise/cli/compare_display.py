@@ -1,4 +1,4 @@
-"""What is seen of a comparison: progress while it runs, then the table and the verdict."""
+"""Display of a comparison: progress while it runs, then the table and the verdict."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from edgewise.training import Comparison, Recipe, Results, Run, Rung, Summary, v
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Display", "results_table"]
+__all__ = ["CompareDisplay", "results_table"]
 
 _WIDTH = 110  # of text that goes to a file
 _SECONDS = 20.0  # between lines about an epoch where no progress bar is shown
 
 
-class Display:
-    """Watch a comparison: progress goes to standard error, results to standard output.
+class CompareDisplay:
+    """Display of a comparison: progress on standard error, results on standard output.
 
     Args:
-        comparison: What is watched.
+        comparison: The comparison.
         quiet: Whether progress is left out.
     """
 
     def __init__(self, comparison: Comparison, *, quiet: bool) -> None:
         self.comparison = comparison
         self.quiet = quiet
-        # Names of data sets may hold what rich takes for markup or for an emoji.
+        # Names of data sets may hold text that rich interprets as markup or as an emoji.
         self.results = Console(highlight=False, markup=False, emoji=False)
         self.width = self.results.width if self.results.is_terminal else _WIDTH
         self.progress_console = Console(
@@ -59,10 +59,10 @@ class Display:
         self.current: TaskID | None = None
         self.run, self.epochs = "", 0
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> CompareDisplay:
         data = self.comparison.results.data
         for line in (data["description"], data["split"], *data["notes"]):
-            self._say(line)
+            self._print_progress(line)
         self.progress.start()
         return self
 
@@ -77,9 +77,9 @@ class Display:
     def resumed(self, kept: int, dropped: int) -> None:
         self.progress.advance(self.all, kept)
         if kept:
-            self._say(f"{_runs(kept)} finished earlier: kept.")
+            self._print_progress(f"{_runs(kept)} finished earlier: kept.")
         if dropped:
-            self._say(
+            self._print_progress(
                 f"{_runs(dropped)} with other settings, data, versions or hardware: left out."
             )
 
@@ -96,7 +96,7 @@ class Display:
             self.progress.update(self.current, completed=number, score=words)
             is_due = time.monotonic() - self.last_line >= _SECONDS
             if self.progress.disable and is_due and number < self.epochs:
-                self._say(f"  {self.run}: epoch {number} of {self.epochs}, {words}")
+                self._print_progress(f"  {self.run}: epoch {number} of {self.epochs}, {words}")
 
     def finished(self, run: Run) -> None:
         if self.current is not None:
@@ -109,17 +109,17 @@ class Display:
             if run.diverged
             else f"{results.score} {_score(results, run.scores[results.score])}"
         )
-        self._say(
+        self._print_progress(
             f"  {run.rung}, seed {run.seed}: {score}, {run.epochs} "
             f"epoch{'s' * (run.epochs != 1)} in {run.seconds:.1f} s"
         )
 
     def stopped(self) -> None:
-        """Say what an interrupted comparison leaves."""
-        done, asked = len(self.comparison.results.runs), self.comparison.num_runs
+        """Print how many runs an interrupted comparison has finished."""
+        done, total = len(self.comparison.results.runs), self.comparison.num_runs
         where = f", kept in {printable(self.comparison.path)}" if done else ""
         self.progress_console.print(
-            f"Stopped: {done} of {asked} runs are finished{where}. The same command goes on from "
+            f"Stopped: {done} of {total} runs are finished{where}. The same command goes on from "
             f"there.",
             soft_wrap=True,
         )
@@ -141,25 +141,25 @@ class Display:
         self._print(verdict(results))
 
     def written(self, pictures: Sequence[Path]) -> None:
-        """Print where everything is."""
+        """Print the paths of all files."""
         paths = [self.comparison.path, *pictures]
         line = printable(f"Written: {', '.join(map(str, paths))}")
         self.results.print(line, style="dim", soft_wrap=True)
 
     def _print(self, text: str, style: str | None = None) -> None:
-        """Print text to the results, broken into lines that end in no blank."""
+        """Print text to the results, in lines without trailing blanks."""
         lines = textwrap.fill(
             printable(text), self.width, break_long_words=False, break_on_hyphens=False
         )
         self.results.print(lines, style=style, soft_wrap=True)
 
-    def _say(self, words: str) -> None:
+    def _print_progress(self, words: str) -> None:
         self.last_line = time.monotonic()
         self.progress_console.print(printable(words).rstrip(), style="dim", soft_wrap=True)
 
 
 def results_table(results: Results) -> Table:
-    """One line for each rung."""
+    """The table of results, with a row for each rung."""
     table = Table()
     table.add_column("rung", no_wrap=True)
     for name in (f"test {results.score}", "params", "s / epoch", "memory"):
@@ -183,7 +183,7 @@ def results_table(results: Results) -> Table:
         ]
         if has_seeds:
             cells.append(str(summary.seeds))
-        # Text, because cells that are strings are read as markup.
+        # Text, because cells that are strings are parsed as markup.
         table.add_row(*map(Text, cells), style="bold" if summary.rung == best else None)
     return table
 

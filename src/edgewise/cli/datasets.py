@@ -1,4 +1,4 @@
-"""``edgewise datasets``: what has a name."""
+"""``edgewise datasets``: lists the named data sets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def datasets() -> int:
     """List the data sets that have a name."""
     width = max(map(len, CATALOG))
     for name, entry in CATALOG.items():
-        place = entry.file or "comes with scikit-learn"
-        print(f"{name:<{width}}  {entry.title} ({place})")
+        source = entry.file or "comes with scikit-learn"
+        print(f"{name:<{width}}  {entry.title} ({source})")
     return 0

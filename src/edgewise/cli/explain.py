@@ -1,4 +1,4 @@
-"""``edgewise explain``: why attention on a graph would run the way it does on this machine."""
+"""``edgewise explain``: why attention on a graph runs the way it does on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.cli.graph import graph_named
-from edgewise.cli.options import at_least_one, bytes_of, device_named, shown
+from edgewise.cli.options import Flag, at_least_one, bytes_of, device_named, shown
 from edgewise.errors import ArgumentError, PlanError
 from edgewise.graphs import Graph
 from edgewise.measure.memory import as_text, free_memory
@@ -32,8 +32,7 @@ _NOTHING_RUNS = 1
 _MOST = 1 << 62  # numbers that torch can count
 _COPIES = {False: 2, True: 4}  # of query, key and value: outputs, and their gradients
 
-Dtype = Literal["float64", "float32", "bfloat16", "float16"]
-Flag = tyro.conf.FlagCreatePairsOff
+ExplainedDtype = Literal["float64", "float32", "bfloat16", "float16"]
 
 
 def explain(
@@ -43,7 +42,7 @@ def explain(
     kv_heads: Annotated[int | None, shown("N", "heads")] = None,
     head_dim: Annotated[int, shown("N")] = 64,
     batch: Annotated[int | None, shown("N", "1")] = None,
-    dtype: Annotated[Dtype, shown("float64|float32|bfloat16|float16")] = "float32",
+    dtype: Annotated[ExplainedDtype, shown("float64|float32|bfloat16|float16")] = "float32",
     training: Annotated[bool, Flag, shown(None)] = False,
     dropout: Annotated[float, shown("X")] = 0.0,
     backend: Annotated[str, shown("NAME")] = "auto",
@@ -116,7 +115,7 @@ def explain(
         torch.empty((), dtype=getattr(torch, dtype), device=place, requires_grad=training),
         random=analyze,
     )
-    with threads_set(threads or torch.get_num_threads()), _spinning(analyze):
+    with threads_set(threads or torch.get_num_threads()), _progress(analyze):
         try:
             explanation = ew.explain(
                 *tensors,
@@ -139,7 +138,7 @@ def explain(
 def _tensors(
     graph: Graph, sizes: tuple[int, int, int, int], like: Tensor, *, random: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value: of random numbers, or of one number that stands for all."""
+    """Query, key and value: random numbers, or one number expanded to the whole shape."""
     batch, heads, kv_heads, head_dim = sizes
     query = (batch, heads, graph.num_targets, head_dim)
     key = (batch, kv_heads, graph.num_sources, head_dim)
@@ -159,11 +158,11 @@ def _tensors(
         )
     generator = torch.Generator(like.device).manual_seed(0)
 
-    def drawn(shape: tuple[int, ...]) -> Tensor:
+    def random_tensor(shape: tuple[int, ...]) -> Tensor:
         numbers = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
         return numbers.requires_grad_(like.requires_grad)
 
-    return drawn(query), drawn(key), drawn(key)
+    return random_tensor(query), random_tensor(key), random_tensor(key)
 
 
 def _problem(tensors: tuple[Tensor, Tensor, Tensor], graph: Graph, dropout: float) -> Problem:
@@ -171,13 +170,13 @@ def _problem(tensors: tuple[Tensor, Tensor, Tensor], graph: Graph, dropout: floa
 
 
 def _nothing_runs(problem: Problem, error: PlanError, budget: int, *, json: bool) -> str:
-    """Why nothing runs, in the form of an explanation that has a plan."""
+    """The reasons that no backend runs, printed like an explanation of a plan."""
     if json:
         refused = [
             {"backend": name, "reasons": list(reasons)} for name, reasons in error.refused.items()
         ]
-        found = {"problem": str(problem), "plan": None, "dearer": [], "refused": refused}
-        return to_json({**found, "budget": budget}, indent=2)
+        record = {"problem": str(problem), "plan": None, "dearer": [], "refused": refused}
+        return to_json({**record, "budget": budget}, indent=2)
     lines = [str(problem), "└─ nothing can run this here", ""]
     for name, reasons in error.refused.items():
         lines += [f"refused  {name:<9} {reason}" for reason in reasons]
@@ -185,15 +184,15 @@ def _nothing_runs(problem: Problem, error: PlanError, budget: int, *, json: bool
 
 
 @contextmanager
-def _spinning(analyze: bool) -> Generator[None]:
-    """Show on a terminal which plan is running; a file or a pipe gets nothing."""
+def _progress(analyze: bool) -> Generator[None]:
+    """Shows on a terminal which plan is running; prints nothing to a file or a pipe."""
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     if not (analyze and console.is_terminal):
         yield
         return
     text = "Running every plan on random tensors; Ctrl-C stops."
     with console.status(text) as status:
-        handler = _OfEachPlan(lambda words: status.update(f"{text} Now {words}."))
+        handler = _PlanProgress(lambda words: status.update(f"{text} Now {words}."))
         logger = logging.getLogger("edgewise.planning.analyze")
         before = logger.level
         logger.addHandler(handler)
@@ -205,8 +204,8 @@ def _spinning(analyze: bool) -> Generator[None]:
             logger.setLevel(before)
 
 
-class _OfEachPlan(logging.Handler):
-    """Hands each log record of the analysis on as text."""
+class _PlanProgress(logging.Handler):
+    """Passes the text of each log record of the analysis to a function."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()

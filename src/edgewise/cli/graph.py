@@ -1,4 +1,4 @@
-"""The graph that a word on the command line means: an expression, a data set's name, or a file."""
+"""Graph of a word on the command line: an expression, the name of a data set, or a file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edgewise.training.data.topology import Separate, Shared
 
 __all__ = ["Named", "graph_named"]
 
-_GRAPHS = 256  # of many, where nobody says how many
+_GRAPHS = 256  # graphs of a data set of many, unless a number is given
 _LONGEST = 80  # characters of a word in a message
 
 
 class Named(NamedTuple):
-    """What a word means.
+    """A graph that a word names.
 
     Attributes:
         graph: The graph, or many side by side.
-        copies: How many graphs share it: a leading dimension of their tensors.
+        copies: Number of graphs that share it: a leading dimension of their tensors.
     """
 
     graph: Graph
@@ -38,18 +38,18 @@ def graph_named(
     graphs: int | None = None,
     data_root: Path | None = None,
 ) -> Named:
-    """Find the graph.
+    """The graph of a word on the command line.
 
     Args:
         word: An expression as graphs print, the name of a data set, or the path of a file.
         num_nodes: Nodes of a graph from a file; what its edges need when None.
-        graphs: How many graphs of a data set or file of many; 256, or all if fewer, when None.
+        graphs: Number of graphs of a data set or file of many; 256, or all if fewer, when None.
         data_root: Folder of the data sets.
 
     Raises:
-        GraphError: an expression that is none.
+        GraphError: an expression that is no graph.
         DataError: no such data set, or a file that holds no edges.
-        ArgumentError: an option that says nothing about this kind of graph.
+        ArgumentError: an option that does not apply to this kind of graph.
     """
     if word in CATALOG:
         _check_unused("num_nodes", num_nodes, word, "the data set says how many there are")
@@ -108,11 +108,11 @@ def _of_data(name: str, topology: Separate | Shared, graphs: int | None) -> Name
     return Named(disjoint_union(first.graphs()))
 
 
-# --- What it takes to look at edges ---------------------------------------------------------------
+# --- Memory of edges ------------------------------------------------------------------------------
 
 
 def _affordable(graph: Graph) -> Graph:
-    """A graph whose edge lists can be looked at: their degrees are counted node by node."""
+    """The graph, checked to have edge lists that fit into memory: facts count their degrees."""
     left = [graph]
     while left:
         part = left.pop()

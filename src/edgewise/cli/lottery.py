@@ -1,4 +1,4 @@
-"""``edgewise lottery``: measure this machine, draw the map, and let the planner know."""
+"""``edgewise lottery``: measures prices on this machine, and draws the map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from edgewise.atomic_file import replacing
-from edgewise.cli.lottery_display import Draw
+from edgewise.cli.lottery_display import LotteryDisplay
 from edgewise.errors import ArgumentError, DataError, printable
 from edgewise.lottery import (
     FULL,
@@ -79,21 +79,21 @@ def lottery(
             )
         extent = replace(extent, seconds=seconds)
     _check_folder(out)
-    for module in ("scipy.optimize", "matplotlib"):  # rather now than in twenty minutes
+    for module in ("scipy.optimize", "matplotlib"):  # fails before measuring, not after
         require(module)
     journal = Journal(journal_path(quick=quick), fresh=fresh)
-    draw = Draw(quiet=quiet or json_)
+    display = LotteryDisplay(quiet=quiet or json_)
     try:
-        with draw:
-            findings = Lottery(journal, extent).run(draw)
+        with display:
+            findings = Lottery(journal, extent).run(display)
     except KeyboardInterrupt:
-        draw.stopped()
+        display.stopped()
         return _INTERRUPTED
-    # First what was found: a full disk or a folder that is gone may not hide it.
+    # Findings are printed first: writing files may fail.
     if json_:
         print(json.dumps(findings.to_dict(), indent=1))
     else:
-        draw.show(findings)
+        display.show(findings)
     try:
         _use(findings)
         paths = _written(findings, out)
@@ -104,12 +104,12 @@ def lottery(
             f"folder with --out or EDGEWISE_CACHE; the same command measures nothing again."
         ) from error
     if not json_:
-        draw.written(paths)
+        display.written(paths)
     return 0
 
 
 def _use(findings: Findings) -> None:
-    """Let planners read the prices that the findings say are used."""
+    """Write the prices that planners use, as the findings decide."""
     if findings.ruling.use == "measured":
         save_constants(findings.table)
     elif findings.ruling.use == "shipped":
@@ -117,13 +117,13 @@ def _use(findings: Findings) -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder that cannot be written to before anything is measured."""
-    there = next(each for each in (out, *out.absolute().parents) if each.exists())
-    if there == out and not out.is_dir():
+    """Check that the folder can be written to, before anything is measured."""
+    existing = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if existing == out and not out.is_dir():
         raise ArgumentError(f"out must be a folder, but {out} is a file. Choose another --out.")
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ArgumentError(
-            f"out must be a folder that can be written to, got {out}, and {there} cannot. "
+            f"out must be a folder that can be written to, got {out}, and {existing} cannot. "
             f"Choose another with --out."
         )
 
@@ -131,7 +131,7 @@ def _check_folder(out: Path) -> None:
 def _reset(*, as_json: bool) -> int:
     path = measured_path()
     try:
-        there = remove_constants()
+        removed = remove_constants()
     except OSError as error:
         reason = "it is a folder" if path.is_dir() else error.strerror or error
         raise DataError(
@@ -139,10 +139,10 @@ def _reset(*, as_json: bool) -> int:
             f"hand, or choose another folder with EDGEWISE_CACHE."
         ) from error
     if as_json:
-        removed = str(path) if there else None
-        print(json.dumps({"removed": removed, "prices": constants().source}, indent=1))
+        record = {"removed": str(path) if removed else None, "prices": constants().source}
+        print(json.dumps(record, indent=1))
         return 0
-    what = f"Removed: {path}" if there else "There were no measured prices"
+    what = f"Removed: {path}" if removed else "There were no measured prices"
     print(printable(f"{what}. Prices: {constants().source}."))
     return 0
 

@@ -1,4 +1,4 @@
-"""What a lottery shows: progress while it measures, then the map in a few lines."""
+"""Display of a lottery: progress while it measures, then the map in a few lines."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.table import Table
 from edgewise.errors import printable
 from edgewise.lottery import Findings, crossovers
 from edgewise.lottery.fit import Fit
-from edgewise.lottery.picture import as_share
+from edgewise.lottery.map_picture import as_share
 from edgewise.planning.price_table import constants, shipped
 
-__all__ = ["Draw"]
+__all__ = ["LotteryDisplay"]
 
 _WIDTH = 110  # of a table that goes to a file
 
 
-class Draw:
-    """Watch a lottery: progress goes to standard error, results to standard output.
+class LotteryDisplay:
+    """Display of a lottery: progress on standard error, results on standard output.
 
     Args:
         quiet: Whether progress is left out.
@@ -49,7 +49,7 @@ class Draw:
         self.task = self.progress.add_task("", total=None, trial="")
         self.total = self.done = 0
 
-    def __enter__(self) -> Draw:
+    def __enter__(self) -> LotteryDisplay:
         self.progress.start()
         return self
 
@@ -75,7 +75,7 @@ class Draw:
         self.progress.update(self.task, completed=self.done, trial=trial[:48])
 
     def stopped(self) -> None:
-        """Say what an interrupted lottery leaves."""
+        """Print how many trials an interrupted lottery has measured."""
         self.errors.print(
             f"Stopped: {self.done} of {self.total} are done, kept. The same command goes on from "
             f"there; the planner's constants are as they were.",
@@ -83,34 +83,34 @@ class Draw:
         )
 
     def show(self, findings: Findings) -> None:
-        """Print the map, what follows from it, and how far to trust it."""
-        say = self.results.print
-        say(_map(findings))
+        """Print the map, its summary, and the errors of the estimates."""
+        print_line = self.results.print
+        print_line(_map(findings))
         for line in _sentences(findings):
-            say(line)
-        say()
-        say(_errors(findings.fits))
+            print_line(line)
+        print_line()
+        print_line(_errors(findings.fits))
         if findings.regret is not None:
-            found = findings.regret
-            say(
-                f"Of {found.count} choices {100 * found.right:.0f} % are the fastest. The chosen "
-                f"backend takes {found.median:.2f}x the time of the fastest (median), "
-                f"{found.most:.2f}x (95 %), {found.worst:.2f}x (worst)."
+            regret = findings.regret
+            print_line(
+                f"Of {regret.count} choices {100 * regret.right:.0f} % are the fastest. The chosen "
+                f"backend takes {regret.median:.2f}x the time of the fastest (median), "
+                f"{regret.most:.2f}x (95 %), {regret.worst:.2f}x (worst)."
             )
         if findings.done < findings.total:
-            say(f"Time was up: {findings.done} of {findings.total} were measured.")
+            print_line(f"Time was up: {findings.done} of {findings.total} were measured.")
         for line in _prices(findings):
-            say(line)
-        say(findings.machine_line(), style="dim")
+            print_line(line)
+        print_line(findings.machine_line(), style="dim")
 
     def written(self, paths: Sequence[Path]) -> None:
-        """Print where everything is."""
+        """Print the paths of all files."""
         words = f"Written: {', '.join(map(printable, paths))}"
         self.results.print(words, style="dim", soft_wrap=True)
 
 
 def _prices(findings: Findings) -> list[str]:
-    """Which prices are used from now on, why, and the way back."""
+    """Sentences on the prices in use, the reason, and how to reset them."""
     ruling = findings.ruling
     reason = ruling.reason[0].upper() + ruling.reason[1:]
     if ruling.use == "measured":
@@ -142,12 +142,12 @@ def _share(share: float | None) -> str:
 
 
 def _sentences(findings: Findings) -> list[str]:
-    found: list[str] = []
+    sentences: list[str] = []
     for (dtype, pass_), line in crossovers(findings.cells).items():
         nodes = max((n for n in line if n <= 2048), default=None)
         if nodes is not None:
-            found.append(f"{dtype} {pass_}: {_words(line, nodes)} at n = {nodes:,}.")
-    return found
+            sentences.append(f"{dtype} {pass_}: {_words(line, nodes)} at n = {nodes:,}.")
+    return sentences
 
 
 def _words(line: Mapping[int, float | None], nodes: int) -> str:
@@ -160,14 +160,14 @@ def _words(line: Mapping[int, float | None], nodes: int) -> str:
 
 
 def _errors(fits: Sequence[Fit]) -> Table:
-    """One line for each way: the worst of its dtypes and passes."""
+    """Table of the errors of each way: the worst of its dtypes and passes."""
     table = Table(title="How far estimates are off", title_justify="left")
     table.add_column("way", no_wrap=True)
     for name in ("times measured", "median", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
     for way in sorted({fit.kind.way for fit in fits}):
-        own = [fit for fit in fits if fit.kind.way == way]
-        median, most = max(fit.median for fit in own), max(fit.most for fit in own)
-        count = sum(fit.samples for fit in own)
+        way_fits = [fit for fit in fits if fit.kind.way == way]
+        median, most = max(fit.median for fit in way_fits), max(fit.most for fit in way_fits)
+        count = sum(fit.samples for fit in way_fits)
         table.add_row(way, f"{count}", f"{100 * median:.0f} %", f"{100 * most:.0f} %")
     return table

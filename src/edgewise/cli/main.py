@@ -1,4 +1,4 @@
-"""The command line: which command runs, and how every failure ends in one sentence."""
+"""Entry point of the command line: commands, options, and errors in one sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgewise.version import __version__
 
 __all__ = ["COMMANDS", "main"]
 
-# Where each command lives: ``module:function``, imported when the command line is read.
+# Module and function of each command, imported when the command line is parsed.
 COMMANDS = {
     "check": "edgewise.cli.check:check",
     "compare": "edgewise.cli.compare:compare",
@@ -27,8 +27,8 @@ COMMANDS = {
 }
 
 _BAD_INPUT = 2
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-_SHOWN = 80  # characters of a word that is not known
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
+_SHOWN = 80  # characters of an unknown word in a message
 _NEW_LINE = "\n"
 _BORDER = re.compile(r"^[\s│|╰+]+|[\s│|╯+]+$")
 
@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after ``edgewise``; those of the process when left out.
 
     Returns:
-        0 when all went well, 2 for bad input (one sentence on standard error), 1 when the
-        system refused something, 130 after Ctrl-C.
+        0 on success, 2 for bad input (one sentence on standard error), 1 for errors of the
+        system, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    _print_anything()
+    _escape_unprintable()
     try:
         return _run(words)
     except (EdgewiseError, ModuleNotFoundError) as error:
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _print_anything() -> None:
-    """Characters that a terminal's encoding lacks are printed as escapes, and stop nothing."""
+def _escape_unprintable() -> None:
+    """Print characters that the encoding of the terminal lacks as escapes, without an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -105,7 +105,7 @@ def _command(name: str) -> Callable[..., int]:
 
 
 def _help() -> str:
-    """One line for each command."""
+    """The help text, with one line for each command."""
     summaries = {name: (getdoc(_command(name)) or "").splitlines()[0] for name in COMMANDS}
     width = max(map(len, summaries))
     return "\n".join(
@@ -121,12 +121,12 @@ def _help() -> str:
     )
 
 
-# --- Words that a command does not take -----------------------------------------------------------
+# --- Errors in options ----------------------------------------------------------------------------
 
 
 @contextmanager
 def _sentences(name: str, command: Callable[..., int]) -> Generator[None]:
-    """Turn the box that tyro prints about wrong options into one sentence with its cure."""
+    """Convert the box that tyro prints for wrong options into one sentence with its cure."""
     box = io.StringIO()
     try:
         with redirect_stderr(box):
@@ -138,24 +138,30 @@ def _sentences(name: str, command: Callable[..., int]) -> Generator[None]:
 
 
 def _sentence(name: str, command: Callable[..., int], box: str) -> str:
-    """What is wrong, and where to look."""
-    # The title in the upper border, then what is wrong, then a line, then advice.
+    """The error in the box, with the command that prints the help.
+
+    Args:
+        name: Name of the command.
+        command: Its function.
+        box: Text that tyro printed.
+    """
+    # The title in the upper border, then the error, then a line, then advice.
     _, *lines = [_BORDER.sub("", line) for line in box.strip().splitlines()]
     ends = [i for i, line in enumerate(lines) if i and not line.strip("-─+")]
     lines = [line for line in lines[: ends[0] if ends else None] if line.strip("-─+")]
     text = " ".join(" ".join(lines).split())
     options = [f"--{each.replace('_', '-').strip('-')}" for each in signature(command).parameters]
     cure = f"Run: edgewise {name} --help"
-    if (found := re.match(r"Unrecognized (?:or misplaced )?options: (.*)", text)) is not None:
-        unknown = found[1].split(", ")
+    if (match := re.match(r"Unrecognized (?:or misplaced )?options: (.*)", text)) is not None:
+        unknown = match[1].split(", ")
         return f"{name} has no {' '.join(unknown)[:_SHOWN]}.{_meant(unknown[0], options)} {cure}"
-    if (found := re.match(r"Error parsing (\S+): .*? from \[(.*?)\]", text)) is not None:
-        return f"{name}: {found[1]} cannot be {found[2][:_SHOWN]}. {cure}"
-    if (found := re.match(r"Missing from [\w ]+: (\S+) (.*?)\.? \(required\)", text)) is not None:
-        return f"{name} needs {found[1]}: {found[2][0].lower()}{found[2][1:]}. {cure}"
+    if (match := re.match(r"Error parsing (\S+): .*? from \[(.*?)\]", text)) is not None:
+        return f"{name}: {match[1]} cannot be {match[2][:_SHOWN]}. {cure}"
+    if (match := re.match(r"Missing from [\w ]+: (\S+) (.*?)\.? \(required\)", text)) is not None:
+        return f"{name} needs {match[1]}: {match[2][0].lower()}{match[2][1:]}. {cure}"
     return f"{name}: {text.rstrip('.')}. {cure}"
 
 
-def _meant(word: str, known: Sequence[str] | Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
+def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=1)
     return f" Did you mean {near[0]}?" if near else ""

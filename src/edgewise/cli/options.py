@@ -1,4 +1,4 @@
-"""What options of several commands have in common: how they look, and what their words mean."""
+"""Options that several commands share: display in the help, and parsing of values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import tyro
 
 from edgewise.errors import ArgumentError
 
-__all__ = ["at_least_one", "bytes_of", "device_named", "shown"]
+__all__ = ["Flag", "at_least_one", "bytes_of", "device_named", "shown"]
+
+Flag = tyro.conf.FlagCreatePairsOff
 
 _UNITS = {
     **{unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))},
@@ -20,13 +22,13 @@ _UNITS = {
 
 
 def shown(metavar: str | None, default: str | None = None) -> Any:
-    """How an option looks in the help: what stands for its value, and for its default."""
+    """Settings of an option in the help: the names of its value and of its default."""
     hint = None if default is None else f"(default: {default})"
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 def device_named(device: str) -> str:
-    """The device that is meant, if it is there."""
+    """The name of the device, checked to be available; ``auto`` is a GPU if there is one."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -38,7 +40,7 @@ def device_named(device: str) -> str:
 
 
 def at_least_one(**numbers: int | None) -> None:
-    """Refuse counts below one; those that were left out are fine."""
+    """Check that counts are at least one; None is accepted."""
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ArgumentError(f"{name} must be at least 1, got {number}. Leave it out.")
@@ -53,10 +55,10 @@ def bytes_of(option: str, size: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", size, re.ASCII)
     unit = None if match is None else _UNITS.get(match[2].upper())
-    found = 0 if match is None or unit is None else int(float(match[1]) * unit)
-    if found < 1:
+    size_in_bytes = 0 if match is None or unit is None else int(float(match[1]) * unit)
+    if size_in_bytes < 1:
         raise ArgumentError(
             f"{option} must be a positive number of bytes, got {size!r}. Write it like 2GB, 512MB "
             f"or 2000000000."
         )
-    return found
+    return size_in_bytes

@@ -1,4 +1,4 @@
-"""What attends to what: symbolic graphs, frozen values without kernels."""
+"""Graphs: which target reads which source, as symbolic, frozen values without kernels."""
 
 from edgewise.graphs.base import (
     Difference as Difference,

@@ -1,13 +1,13 @@
-"""The contract of a graph: four members; everything else is a free function.
+"""Base class of graphs, set operations and reversal: four members, and free functions.
 
-A graph says *which target reads which source*. Targets are query rows (the nodes that are
+A graph states *which target reads which source*. Targets are query rows (the nodes that are
 updated), sources are key and value columns (the nodes that are read). A graph is a value: frozen,
 hashable, comparable, and printed the way it is written. It holds no kernels and, unless it is an
 `EdgeList`, no edges.
 
 Set operations and reversal simplify where a law allows it (``reverse(Window(n, left=2, right=0))``
 is a `Window` again) and otherwise are a node of an expression tree, which stays symbolic: nothing
-is materialised. Set operations forget multiplicity: their result never holds an edge twice.
+is materialised. Set operations drop multiplicity: their result never holds an edge twice.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ FAMILIES: dict[str, type[Graph]] = {}
 def family_name(family: type[Graph]) -> str:
     """The name of a family: that of its class, and for other packages its module too."""
     package = family.__module__.partition(".")[0]
-    own = package == __name__.partition(".")[0]
-    return family.__name__ if own else f"{family.__module__}.{family.__qualname__}"
+    built_in = package == __name__.partition(".")[0]
+    return family.__name__ if built_in else f"{family.__module__}.{family.__qualname__}"
 
 
 class Graph(ABC):
@@ -73,7 +73,7 @@ class Graph(ABC):
         """
         super().__init_subclass__(**settings)
         cls.parsed = parsed
-        if "contains" in cls.__dict__:  # bases of several families have none of their own
+        if "contains" in cls.__dict__:  # bases of several families do not define it
             FAMILIES[family_name(cls)] = cls
 
     # Subclasses provide num_targets and num_sources as dataclass fields or as properties; they
@@ -97,7 +97,7 @@ class Graph(ABC):
 
     @property
     def may_repeat(self) -> bool:
-        """Whether an edge may occur twice; set operations and compositions forget copies."""
+        """Whether an edge may occur twice; set operations and compositions drop copies."""
         return False
 
     def children(self) -> tuple[Graph, ...]:
@@ -110,7 +110,7 @@ class Graph(ABC):
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Sound bounds on this graph, without looking at its edges where possible."""
+        """Sound bounds on this graph, computed without reading its edges where possible."""
 
     def reversed(self) -> Graph:
         """The graph with every edge turned around; a family overrides it where it has a law."""
@@ -143,7 +143,7 @@ class Graph(ABC):
         return tuple(items)
 
     def __fx_create_arg__(self, tracer: Any) -> Any:
-        """Stand as an attribute of the module in a trace of ``torch.fx``."""
+        """Store the graph as an attribute of the module that ``torch.fx`` traces."""
         root, index = tracer.root, 0
         while getattr(root, f"_graph_{index}", self) is not self:
             index += 1
@@ -151,7 +151,7 @@ class Graph(ABC):
         return tracer.create_node("get_attr", f"_graph_{index}", (), {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what describes the graph, never what was worked out about it."""
+        """Pickle the fields of the graph, without its cache."""
         names = self.__dataclass_fields__  # type: ignore[attr-defined]  # dataclasses all
         return _rebuilt, (type(self), {name: getattr(self, name) for name in names})
 
@@ -172,7 +172,7 @@ class Graph(ABC):
 
 @dataclass(frozen=True, repr=False)
 class OverOne(Graph):
-    """A graph made of one other, of the same sizes unless it says otherwise."""
+    """Base of graphs made of a single graph, with its sizes unless they are overridden."""
 
     graph: Graph
 
@@ -207,7 +207,7 @@ def check_graph(owner: str, value: object) -> None:
 
 
 def how_to_wrap(value: object) -> str:
-    """The sentence that says which graph an object that is none could be made into."""
+    """A sentence that names the graph to build from an object that is not a graph."""
     if type(value).__name__ == "DenseMask":
         return "Use EdgeList.from_dense(mask) with its field mask."
     axes = getattr(value, "ndim", None)
@@ -232,7 +232,7 @@ def _check_same_size(word: str, a: Graph, b: Graph) -> None:
 
 @dataclass(frozen=True, repr=False)
 class OfTwo(Graph):
-    """Two graphs over the same nodes."""
+    """Base of graphs made of two graphs over the same nodes."""
 
     a: Graph
     b: Graph
@@ -305,7 +305,7 @@ def _are_same(a: Graph, b: Graph) -> bool:
 
 
 def is_simple(graph: Graph) -> bool:
-    """Whether no edge occurs twice, as far as the facts tell."""
+    """Whether the facts prove that no edge occurs twice."""
     return not graph.may_repeat or graph.facts().simple
 
 

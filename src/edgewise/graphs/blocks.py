@@ -21,7 +21,7 @@ __all__ = ["Blocks"]
 
 @dataclass(frozen=True, repr=False)
 class Blocks(Graph, parsed=True):
-    r"""Block-diagonal: every target reads every source of its own block.
+    r"""Block-diagonal graph: every target reads every source of its block.
 
     Packed documents, or a batch of complete graphs. Blocks may be rectangular: with one target
     per block this is the readout of a batch of graphs.

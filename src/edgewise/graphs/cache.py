@@ -1,4 +1,4 @@
-"""The cache of a graph value: what was worked out about it, computed once and kept with it."""
+"""Cache of a graph value: facts, layouts and plans, computed once and stored with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["facts_of", "lasting", "recall", "recalled"]
 
 R = TypeVar("R")
 
-# Recently used values without tensors share what was worked out for an equal value: writing
+# Recently used values without tensors share the cache of an equal value: writing
 # `attention(q, k, v, Causal(n))` in a loop must not plan again. Graphs with tensors keep theirs
 # on the object alone, so that it dies with them.
 _RECENT: OrderedDict[Graph, dict[Hashable, Any]] = OrderedDict()
@@ -30,7 +30,7 @@ _NOTHING: dict[str, Any] = {}
 
 
 def recall(graph: Graph, key: Hashable, compute: Callable[[], R]) -> R:
-    """What ``compute()`` returns, worked out once per graph value and key."""
+    """The result of ``compute()``, computed once per graph value and key."""
     memory: dict[Hashable, Any] | None = graph.__dict__.get("_memory")
     if memory is None:
         memory = {} if graph.holds_tensors else _shared(graph)
@@ -47,14 +47,14 @@ def facts_of(graph: Graph) -> Facts:
 
 
 def recalled(graph: Graph, key: Hashable) -> Any:
-    """What `recall` remembers under a key; None if there is nothing, which computes nothing."""
+    """The value that `recall` stored under a key; None without one, and nothing is computed."""
     # Callers may not have checked yet that it is a graph; a torch.fx.Proxy has every attribute.
     memory: dict[Hashable, Any] | None = getattr(graph, "__dict__", _NOTHING).get("_memory")
     return None if memory is None else memory.get(key)
 
 
 def _shared(graph: Graph) -> dict[Hashable, Any]:
-    """What equal values worked out before."""
+    """The cache that all equal values share."""
     with _LOCK:
         memory = _RECENT.setdefault(graph, {})
         _RECENT.move_to_end(graph)
@@ -65,10 +65,10 @@ def _shared(graph: Graph) -> dict[Hashable, Any]:
 
 @contextmanager
 def lasting() -> Generator[None]:
-    """Make real tensors that anyone may use later, whatever mode the caller is in.
+    """Create ordinary tensors that later calls can use, whatever mode the caller is in.
 
-    What an evaluation works out, training must be able to save; what an export works out on fake
-    tensors, the real call must not find.
+    A cached value that an evaluation computes must be usable in training, and an export must not
+    leave fake tensors in the cache of a real call.
     """
     with (
         torch.inference_mode(False),
@@ -82,7 +82,7 @@ def lasting() -> Generator[None]:
 
 @contextmanager
 def _without_trace() -> Generator[None]:
-    """Where `torch.jit.trace` records nothing: what is worked out is a constant of the trace."""
+    """Pause the recording of `torch.jit.trace`: cached values are constants of the trace."""
     state: Any = torch._C._get_tracing_state()  # pyright: ignore
     if state is None:
         yield
@@ -95,7 +95,7 @@ def _without_trace() -> Generator[None]:
 
 
 def _on_cpu() -> AbstractContextManager[object]:
-    """Where new tensors go to the CPU; nothing where they do so anyway, as it slows each call."""
+    """Create new tensors on the CPU; a null context where that is the default, for speed."""
     elsewhere = torch.get_default_device().type != "cpu"
     return torch.device("cpu") if elsewhere else nullcontext()
 

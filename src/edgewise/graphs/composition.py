@@ -1,4 +1,4 @@
-"""Composition: what several layers see together."""
+"""Composition of graphs: the sources that a target reads through several layers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs import facts as known
 from edgewise.graphs.base import Graph, check_graph, is_simple
 from edgewise.graphs.blocks import Blocks
 from edgewise.graphs.counts import count
-from edgewise.graphs.facts import Facts
+from edgewise.graphs.facts import Facts, facts_of_composition
 from edgewise.graphs.grid import Grid
 from edgewise.graphs.open_sizes import holds
 from edgewise.graphs.sequence import Causal, Complete, Dilated, PrefixCausal, SelfLoops, Window
@@ -24,7 +23,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, repr=False)
 class Composition(Graph):
-    r"""Two hops: targets of ``outer`` read, through its sources, the sources of ``inner``."""
+    r"""Paths of two edges: targets of ``outer`` read, through its sources, those of ``inner``."""
 
     outer: Graph
     inner: Graph
@@ -52,26 +51,26 @@ class Composition(Graph):
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
         shape = torch.broadcast_tensors(target, source)[0].shape
-        found = torch.zeros(shape, dtype=torch.bool, device=target.device)
-        step = max(1, _CHUNK // max(found.numel(), 1))
+        connected = torch.zeros(shape, dtype=torch.bool, device=target.device)
+        step = max(1, _CHUNK // max(connected.numel(), 1))
         for start in range(0, self.outer.num_sources, step):
             stop = min(start + step, self.outer.num_sources)
             middle = torch.arange(start, stop, device=target.device)
             path = self.outer.contains(target[..., None], middle) & self.inner.contains(
                 middle, source[..., None]
             )
-            found |= path.any(-1)
-        return found
+            connected |= path.any(-1)
+        return connected
 
     def facts(self) -> Facts:
-        return known.facts_of_composition(self.outer.facts(), self.inner.facts())
+        return facts_of_composition(self.outer.facts(), self.inner.facts())
 
     def __repr__(self) -> str:
         return f"compose({self.outer!r}, {self.inner!r})"
 
 
 def compose(outer: Graph, inner: Graph) -> Graph:
-    r"""What two layers see: ``inner`` runs first, ``outer`` reads its result.
+    r"""The sources that targets read through two layers: ``inner``, then ``outer``.
 
     .. math::  (s \to t) \in E \iff \exists m: (m \to t) \in E_{outer}, (s \to m) \in E_{inner}
 
@@ -110,7 +109,7 @@ def receptive_field(graph: Graph, layers: int) -> Graph:
 
     .. math::  R_0 = I, \qquad R_{l+1} = (G \cup I) \circ R_l
 
-    A node always keeps its own state (residual or root weight), so self-loops are included.
+    A node always keeps its state (residual or root weight), so self-loops are included.
 
     Args:
         graph: A square graph.

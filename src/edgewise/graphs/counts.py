@@ -18,7 +18,7 @@ __all__ = ["count", "counts"]
 def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
     """Check that a size is a whole number of at least ``minimum``."""
     if torch.compiler.is_compiling() and isinstance(value, int | torch.SymInt):
-        number: Any = value  # operator.index would fix a size that a compiler holds open
+        number: Any = value  # operator.index would specialize a symbolic size of the compiler
     else:
         try:
             number = operator.index(value)  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def count(owner: str, name: str, value: object, minimum: int = 0) -> int:
 
 
 def _is_bool(value: object) -> bool:
-    """Whether a value is a bool, or an array of them: Python takes those for whole numbers."""
+    """Whether a value is a bool or an array of bools, which Python converts to whole numbers."""
     if isinstance(value, int):
         return isinstance(value, bool)
     return "bool" in str(getattr(value, "dtype", ""))
@@ -59,6 +59,6 @@ def counts(owner: str, name: str, values: object) -> tuple[int, ...]:
             f"({type(values).__name__}). Pass a list, like [{listed}]."
         )
     sizes = tuple(listed)
-    if all(type(size) is int and size >= 0 for size in sizes):  # thousands of graphs: no messages
+    if all(type(size) is int and size >= 0 for size in sizes):  # fast for thousands of graphs
         return sizes
     return tuple(count(owner, f"{name}[{i}]", value) for i, value in enumerate(sizes))

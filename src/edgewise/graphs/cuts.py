@@ -1,4 +1,4 @@
-"""Cuts: where a graph falls apart into diagonal blocks."""
+"""Cuts: the corners between the diagonal blocks of a graph."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Ints = npt.NDArray[np.int64]
 
 
 class Cuts:
-    """Places where a graph falls apart: a chain of (target, source) corner points.
+    """Corners between the diagonal blocks of a graph: a chain of (target, source) points.
 
     Between two neighbouring corners lies a block; **every edge lies inside one block**. The
-    corners ``(0, 0)`` and ``(num_targets, num_sources)`` always belong, so a graph about which
-    nothing is known is one block.
+    corners ``(0, 0)`` and ``(num_targets, num_sources)`` always belong, so a graph without facts
+    is one block.
 
     Attributes:
         targets: Where blocks end: ``[blocks + 1]``, from 0.

@@ -1,4 +1,4 @@
-"""Many graphs as one: a batch of molecules, packed documents."""
+"""Disjoint union of graphs: a batch of molecules, packed documents."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DisjointUnion(Graph):
 
     def __post_init__(self) -> None:
         traced = torch.compiler.is_compiling()
-        # In traced code alone: the planner may build one while a tracer holds its plan constant.
+        # Only in compiled code: the planner may build one while a plan is traced as a constant.
         if torch.compiler.is_dynamo_compiling() and any(p.spec() is None for p in self.parts):
             raise GraphError(
                 "disjoint_union: cannot be built inside torch.compile of parts that hold tensors "
@@ -81,7 +81,7 @@ class DisjointUnion(Graph):
         return self.parts
 
     def spec(self) -> tuple[Any, ...] | None:
-        """None unless built in traced code: thousands of parts are better kept as one object."""
+        """None unless built in traced code: thousands of parts are cheaper to keep as an object."""
         if not self.__dict__["_traced"]:
             return None
         specs = tuple([part.spec() for part in self.parts])
@@ -92,14 +92,14 @@ class DisjointUnion(Graph):
             return self.joined.contains(target, source)
         row, column = self._parts_of(target, source)
         target, source, row, column = torch.broadcast_tensors(target, source, row, column)
-        found = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
+        connected = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         same = row == column
         for index in torch.unique(row[same]).tolist():
             here = same & (row == index)
-            found[here] = self.parts[index].contains(
+            connected[here] = self.parts[index].contains(
                 target[here] - self.target_ends[index], source[here] - self.source_ends[index]
             )
-        return found
+        return connected
 
     def _parts_of(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Which part each target and each source belongs to."""

@@ -1,4 +1,4 @@
-"""A graph given by its edges."""
+"""Edge list: a graph given by its edges."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class EdgeList(Graph, parsed=True):
     num_targets: int = field(default=None, kw_only=True)  # type: ignore[assignment]
     num_sources: int = field(default=None, kw_only=True)  # type: ignore[assignment]
 
-    if TYPE_CHECKING:  # the dataclass writes it; this says what it accepts
+    if TYPE_CHECKING:  # the dataclass defines it; this declares the types that it accepts
 
         def __init__(
             self,
@@ -231,9 +231,9 @@ class EdgeList(Graph, parsed=True):
         keys = self.sorted_keys[0].to(target.device)
         if not keys.numel():
             return torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        wanted = target.long() * self.num_sources + source
-        place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
-        return keys[place] == wanted
+        keys_of_pairs = target.long() * self.num_sources + source
+        position = torch.searchsorted(keys, keys_of_pairs).clamp_(max=keys.numel() - 1)
+        return keys[position] == keys_of_pairs
 
     def facts(self) -> Facts:
         return self._facts
@@ -294,7 +294,7 @@ class EdgeList(Graph, parsed=True):
     @cached_property
     def _hash(self) -> int:
         step = max(1, self.num_edges // 16)
-        with lasting():  # an exporter would put a symbol in the place of each number
+        with lasting():  # an exporter would replace each number by a symbol
             sample = self.edge_index[:, ::step].flatten().tolist()
         return hash((self.num_targets, self.num_sources, self.num_edges, *sample))
 
@@ -353,7 +353,7 @@ def _checked_edges(edge_index: object) -> Tensor:
                 f"EdgeList: edge_index must hold whole numbers, got {edges.dtype}. "
                 f"Convert it with edge_index.long()."
             )
-        edges = edges.long()  # an empty list has no integer dtype of its own
+        edges = edges.long()  # torch.tensor([]) is a float
     return edges.detach().to(torch.int64, copy=True).contiguous()
 
 

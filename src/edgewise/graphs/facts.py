@@ -1,7 +1,7 @@
-"""Facts: what is known about a graph without looking at its edges.
+"""Facts: bounds on a graph, and those of unions, differences and compositions.
 
-A fact is a number with a direction of error: it **may be loose, never false**. A planner may
-therefore trust it. Every graph family states its own facts; the algebra of graphs (union,
+A fact is a number with a direction of error: it **may be loose, never false**, so a planner may
+rely on it. Every graph family defines its facts; the algebra of graphs (union,
 difference, composition, ...) combines them with the functions of this module.
 """
 
@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Facts:
-    """Sound bounds on a graph; the planner's whole knowledge of it.
+    """Sound bounds on a graph: everything that the planner reads of it.
 
     Attributes:
         num_targets: Rows ``T``.
@@ -85,7 +85,7 @@ class Facts:
         simple: bool = True,
         cuts: Cuts | None = None,
     ) -> Facts:
-        """Build facts from what is known, and tighten each number by what the others imply.
+        """Build facts from given bounds, and tighten each number by what the others imply.
 
         >>> Facts.bounded(4, 4, left=1, right=0).max_in_degree
         2
@@ -139,7 +139,7 @@ class Facts:
 
     @property
     def exact_edges(self) -> bool:
-        """Whether the number of edges is known exactly."""
+        """Whether the bounds give the exact number of edges."""
         return self.min_edges == self.max_edges
 
     @property
@@ -197,7 +197,7 @@ def band_pairs(num_targets: int, num_sources: int, first: int, last: int) -> int
 
     def below(diagonal: int) -> int:
         """Pairs with ``source <= target + diagonal``: end-aligned causal after a shift."""
-        rows_before = max(0, -diagonal)  # targets that reach no source at all
+        rows_before = max(0, -diagonal)  # targets without a source
         rows = max(0, num_targets - rows_before)
         start = max(diagonal, 0) + 1  # sources of the first such target
         growing = max(0, min(rows, num_sources - start + 1)) if start <= num_sources else 0
@@ -325,7 +325,7 @@ def facts_of_composition(outer: Facts, inner: Facts) -> Facts:
 
 
 def facts_of_permutation(a: Facts) -> Facts:
-    """Facts that survive any relabelling of targets and sources."""
+    """Facts that hold under any relabelling of targets and sources."""
     return Facts.bounded(
         a.num_targets,
         a.num_sources,

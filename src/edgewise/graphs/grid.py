@@ -1,4 +1,4 @@
-"""Neighbourhoods on an n-dimensional grid: pixels, voxels, patches."""
+"""Grid: neighbourhoods in n dimensions, of pixels, voxels or patches."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Grid(Graph, parsed=True):
 
     def _axis_steps(self, size: int, radius: int) -> range:
         if self.periodic and 2 * radius + 1 >= size:
-            return range(-((size - 1) // 2), size // 2 + 1)  # once around, no cell twice
+            return range(-((size - 1) // 2), size // 2 + 1)  # each cell once
         reach = min(radius, size - 1)
         return range(-reach, reach + 1)
 
@@ -130,7 +130,8 @@ class Grid(Graph, parsed=True):
         if not N:
             return Facts.bounded(0, 0)
         axes = [
-            _line(n, r, periodic=self.periodic) for n, r in zip(self.shape, self.radii, strict=True)
+            _axis(size, radius, periodic=self.periodic)
+            for size, radius in zip(self.shape, self.radii, strict=True)
         ]
         gaps = [axis.gap * math.prod(self.shape[i + 1 :]) for i, axis in enumerate(axes)]
         if self.corners:
@@ -170,8 +171,8 @@ class Grid(Graph, parsed=True):
         return f"Grid({', '.join(words)})"
 
 
-class _Line(NamedTuple):
-    """A grid of one axis in numbers; ``gap`` is the largest distance of a source."""
+class _Axis(NamedTuple):
+    """Counts of a one-dimensional grid; ``gap`` is the largest distance of a source."""
 
     edges: int
     lowest: int
@@ -179,9 +180,9 @@ class _Line(NamedTuple):
     gap: int
 
 
-def _line(size: int, radius: int, *, periodic: bool) -> _Line:
+def _axis(size: int, radius: int, *, periodic: bool) -> _Axis:
     highest = min(2 * radius + 1, size)
     if periodic:
-        return _Line(size * highest, highest, highest, size - 1 if radius else 0)
+        return _Axis(size * highest, highest, highest, size - 1 if radius else 0)
     reach = min(radius, size - 1)
-    return _Line(size * (2 * reach + 1) - reach * (reach + 1), reach + 1, highest, reach)
+    return _Axis(size * (2 * reach + 1) - reach * (reach + 1), reach + 1, highest, reach)

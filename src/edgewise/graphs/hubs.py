@@ -1,4 +1,4 @@
-"""Hubs: nodes joined with everyone, both ways."""
+"""Hubs: nodes that read all nodes and are read by all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Hubs"]
 
 @dataclass(frozen=True, repr=False)
 class Hubs(Graph, parsed=True):
-    r"""Some nodes read everyone and are read by everyone (global tokens, virtual nodes).
+    r"""Some nodes read all nodes and are read by all (global tokens, virtual nodes).
 
     .. math::  (s \to t) \in E \iff t \in \text{hubs} \;\lor\; s \in \text{hubs}
 

@@ -21,7 +21,7 @@ _PRINTED = 32
 
 @dataclass(frozen=True, repr=False)
 class Induced(Graph):
-    r"""The edges of a graph between chosen targets and chosen sources, which are numbered anew.
+    r"""The edges of a graph between chosen targets and chosen sources, with new numbers.
 
     .. math::  (j \to i) \in E' \iff (\text{sources}_j \to \text{targets}_i) \in E
 

@@ -1,7 +1,8 @@
-"""Back from the way a graph is written to the graph: the inverse of ``repr``.
+"""Parser of graphs: the inverse of ``repr``.
 
-The text is taken apart, never run. What is not a graph family, a function of graphs, a number, a
-list or a set operation is refused, and so is what a few characters could make endless.
+The text is parsed, never executed. Only graph families, functions of graphs, numbers, lists and
+set operations are accepted, within limits on depth, nodes, ranges and layers: a few characters
+could otherwise take any time and memory.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.BitAnd: ("&", operator.and_),
     ast.Sub: ("-", operator.sub),
 }
-# Between whole numbers, where names stand for some.
+# Between whole numbers, if the text has names for numbers.
 _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -51,10 +52,10 @@ _NO_NAMES: Mapping[str, int] = {}
 
 
 def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
-    """The graph that a text writes down, in the words in which graphs are printed.
+    """The graph of a text, in the syntax in which graphs are printed.
 
     ``read_graph(repr(graph))`` is the graph again, unless the print was cut short (long lists are)
-    or holds a function (`Predicate`) or a person's facts (`Assume`).
+    or holds a function (`Predicate`) or assumed facts (`Assume`).
 
     Args:
         text: Families and functions of graphs, ``|``, ``&``, ``-``, whole numbers, lists, tuples,
@@ -89,7 +90,7 @@ def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
             f"read_graph: the text must be one expression, got {_cut(text)!r} "
             f"({_cut(reason or 'too deep')}). Write it the way graphs print, like {_EXAMPLE}."
         ) from None
-    graph = _value(tree, _Text(text.strip(), names), 0)
+    graph = _value(tree, _Expression(text.strip(), names), 0)
     if not isinstance(graph, Graph):
         raise GraphError(
             f"read_graph: the text must be a graph, got {_cut(repr(graph))} "
@@ -99,15 +100,19 @@ def read_graph(text: str, names: Mapping[str, int] = _NO_NAMES) -> Graph:
 
 
 @dataclass(frozen=True)
-class _Text:
-    """An expression, and the numbers that its names stand for."""
+class _Expression:
+    """The source text of an expression, and the numbers of its names."""
 
     written: str
     names: Mapping[str, int]
 
 
-def _value(node: ast.expr, text: _Text, depth: int) -> Any:
-    """What a part of the expression stands for."""
+def _value(node: ast.expr, text: _Expression, depth: int) -> Any:
+    """The value of a node of the syntax tree, ``depth`` levels below the root.
+
+    Raises:
+        GraphError: the node is of another kind, or too deep.
+    """
     if depth > _DEEPEST:
         raise _too_much(f"lie at most {_DEEPEST} deep", "more")
     match node:
@@ -148,7 +153,7 @@ def _value(node: ast.expr, text: _Text, depth: int) -> Any:
             raise _refused(node, text)
 
 
-def _refused(node: ast.expr, text: _Text) -> GraphError:
+def _refused(node: ast.expr, text: _Expression) -> GraphError:
     """The error for a part of the expression that stands for nothing."""
     got = ast.get_source_segment(text.written, node) or ""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
@@ -163,7 +168,7 @@ def _refused(node: ast.expr, text: _Text) -> GraphError:
     )
 
 
-def _whole(node: ast.expr, text: _Text, depth: int) -> int:
+def _whole(node: ast.expr, text: _Expression, depth: int) -> int:
     """The whole number behind a minus sign."""
     value = _value(node, text, depth + 1)
     if not _is_whole(value):
@@ -185,7 +190,7 @@ def _number(value: Any) -> Any:
 
 
 def _power(base: int, power: int) -> int:
-    """``10**6``, without working out what is too large."""
+    """``10**6``, checked before it is computed."""
     if base > 1 and power > _LARGEST.bit_length():
         raise _too_much("hold numbers below 2**62", _cut(f"{base}**{power}"))
     return _number(base**power)
@@ -243,11 +248,11 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def _calls() -> dict[str, Callable[..., Any]]:
-    """What a text may call: parsed families, Edgewise's own before others, and functions."""
+    """The callables of the syntax: parsed families (built-in ones first on a clash), functions."""
     parsed = {name: family for name, family in FAMILIES.items() if family.parsed}
     others = {family.__name__: family for name, family in parsed.items() if "." in name}
-    own = {name: parsed[name] for name in sorted(parsed) if "." not in name}
-    return {**others, **own, **_FUNCTIONS}
+    built_in = {name: parsed[name] for name in sorted(parsed) if "." not in name}
+    return {**others, **built_in, **_FUNCTIONS}
 
 
 def _least(a: int, b: int, /, *more: int) -> int:
@@ -277,6 +282,7 @@ def _call_named(name: str, names: Mapping[str, int]) -> Callable[..., Any]:
 def _called(
     name: str, call: Callable[..., Any], positional: list[Any], named: dict[str, Any]
 ) -> Any:
+    """The result of a call in the text; GraphError if the arguments do not fit the signature."""
     signature = inspect.signature(call)
     given = [repr(value) for value in positional]
     given += [f"{word}={value!r}" for word, value in named.items()]
@@ -289,15 +295,15 @@ def _called(
             f"Name every argument after the star."
         ) from None
     try:
-        found = call(*positional, **named)
+        result = call(*positional, **named)
     except EdgewiseError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise GraphError(
             f"read_graph: the arguments of {name} must fit each other, got {got} "
-            f"({str(error).splitlines()[0]}). Look at the examples of {name}."
+            f"({str(error).splitlines()[0]}). See the examples of {name}."
         ) from None
-    return _checked(found) if isinstance(found, Graph) else found
+    return _checked(result) if isinstance(result, Graph) else result
 
 
 def _parameters(signature: inspect.Signature) -> str:
@@ -314,24 +320,24 @@ def _parameters(signature: inspect.Signature) -> str:
 
 
 def _checked(graph: Graph) -> Graph:
-    """A graph whose facts can be asked for: not too large, too deep or made of too many."""
+    """The graph, checked to be small enough for its facts: nodes, depth, number of parts."""
     nodes = max(graph.num_targets, graph.num_sources)
     if nodes > _MOST_NODES:
         raise _too_much("hold graphs of at most 2**40 nodes", f"{nodes:,}")
-    found, seen = [(graph, 0)], 0
-    while found:
-        part, depth = found.pop()
-        seen += 1
+    stack, visited = [(graph, 0)], 0
+    while stack:
+        part, depth = stack.pop()
+        visited += 1
         if depth > _DEEPEST:
             raise _too_much(f"lie at most {_DEEPEST} deep", "more")
-        if seen > _MOST_GRAPHS:
+        if visited > _MOST_GRAPHS:
             raise _too_much(f"be made of at most {_MOST_GRAPHS:,} graphs", "more")
-        found += [(child, depth + 1) for child in part.children()]
+        stack += [(child, depth + 1) for child in part.children()]
     return graph
 
 
 def _cut(text: str) -> str:
-    """As much of a text as a sentence holds, in one line."""
+    """A text in one line, cut to the length that an error shows."""
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 

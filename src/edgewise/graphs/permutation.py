@@ -1,4 +1,4 @@
-"""Relabelling: the same graph with its nodes renamed."""
+"""Permutation: a graph whose nodes have other numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import GraphError
-from edgewise.graphs import facts as known
 from edgewise.graphs.base import Graph, OverOne, check_graph
 from edgewise.graphs.edge_list import EdgeList
-from edgewise.graphs.facts import Facts
+from edgewise.graphs.facts import Facts, facts_of_permutation
 from edgewise.graphs.sequence import Complete
 
 __all__ = ["Permutation", "permute"]
@@ -50,7 +49,7 @@ class Permutation(OverOne):
         )
 
     def facts(self) -> Facts:
-        return known.facts_of_permutation(self.graph.facts())
+        return facts_of_permutation(self.graph.facts())
 
     def __eq__(self, other: object) -> bool:
         return (

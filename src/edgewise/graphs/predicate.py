@@ -1,4 +1,4 @@
-"""The escape hatches: a graph given by a function, and facts given by a person."""
+"""Predicate: a graph given by a function; Assume: a graph with facts that the user declares."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["Assume", "Predicate", "check_facts"]
 class Predicate(Graph):
     """A graph given by a function of (target, source).
 
-    Nothing is known about such a graph except its size, so every lowering looks at all pairs.
-    Declare what you know with `Assume`. Two predicates are equal when they hold the same function.
+    The facts of such a graph are those of its size alone, so every lowering tests all pairs.
+    Declare tighter facts with `Assume`. Two predicates are equal when they hold the same function.
 
     Args:
         function: Takes two int64 tensors that broadcast, returns bool: True where there is an edge.
@@ -66,20 +66,20 @@ class Predicate(Graph):
         object.__setattr__(self, "num_sources", S)
 
     def contains(self, target: Tensor, source: Tensor) -> Tensor:
-        answer = self.function(target, source)
+        result = self.function(target, source)
         shape = torch.broadcast_tensors(target, source)[0].shape
-        if not isinstance(answer, Tensor) or answer.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryIsInstance]
-            got = answer.dtype if isinstance(answer, Tensor) else type(answer).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(result, Tensor) or result.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryIsInstance]
+            got = result.dtype if isinstance(result, Tensor) else type(result).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
             raise GraphError(
                 f"Predicate: function must return a bool tensor, got {got}. "
                 f"Compare tensors, for example (target - source).abs() < 3."
             )
         try:
-            return answer.expand(shape)
+            return result.expand(shape)
         except RuntimeError:
             raise GraphError(
                 f"Predicate: function must return shape {list(shape)}, got "
-                f"{list(answer.shape)}. Use operations that broadcast."
+                f"{list(result.shape)}. Use operations that broadcast."
             ) from None
 
     def facts(self) -> Facts:
@@ -93,14 +93,14 @@ class Predicate(Graph):
 
 @dataclass(frozen=True, repr=False)
 class Assume(OverOne):
-    """A graph with facts that somebody vouches for; trusted, and checkable.
+    """A graph with facts that the user declares.
 
-    The planner believes these facts without looking. Prove them once with `check_facts`: it
+    The planner uses these facts unchecked. Prove them once with `check_facts`: it
     reads every pair and names the fact that is false.
 
     Args:
         graph: Any graph.
-        assumed: Facts about it. They are combined with the graph's own: the tighter bound counts.
+        assumed: Facts about it. The tighter bound counts, of these and of the graph's facts.
 
     Raises:
         GraphError: the facts are of another size.
@@ -134,24 +134,24 @@ class Assume(OverOne):
         return self.graph.contains(target, source)
 
     def facts(self) -> Facts:
-        own, said = self.graph.facts(), self.assumed
+        computed, assumed = self.graph.facts(), self.assumed
         return Facts.bounded(
             self.num_targets,
             self.num_sources,
-            min_edges=max(own.min_edges, said.min_edges),
-            max_edges=min(own.max_edges, said.max_edges),
-            left=min(own.left, said.left),
-            right=min(own.right, said.right),
+            min_edges=max(computed.min_edges, assumed.min_edges),
+            max_edges=min(computed.max_edges, assumed.max_edges),
+            left=min(computed.left, assumed.left),
+            right=min(computed.right, assumed.right),
             in_degree=(
-                max(own.min_in_degree, said.min_in_degree),
-                min(own.max_in_degree, said.max_in_degree),
+                max(computed.min_in_degree, assumed.min_in_degree),
+                min(computed.max_in_degree, assumed.max_in_degree),
             ),
             out_degree=(
-                max(own.min_out_degree, said.min_out_degree),
-                min(own.max_out_degree, said.max_out_degree),
+                max(computed.min_out_degree, assumed.min_out_degree),
+                min(computed.max_out_degree, assumed.max_out_degree),
             ),
-            simple=own.simple or said.simple,
-            cuts=said.cuts.finer(own.cuts),
+            simple=computed.simple or assumed.simple,
+            cuts=assumed.cuts.finer(computed.cuts),
         )
 
     def __repr__(self) -> str:
@@ -162,7 +162,7 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
     """Read every pair of a graph and prove its facts, or name the one that is false.
 
     Args:
-        graph: Any graph small enough to look at: O(T * S) time and memory.
+        graph: Any graph small enough for O(T * S) time and memory.
         multiplicity: How often each edge occurs, ``[T, S]``; by default the copies that an
             `EdgeList` holds are counted, here and inside of other graphs.
 
@@ -187,7 +187,7 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
         )
     t, s = copies.nonzero(as_tuple=True)
     rows, columns, edges = copies.sum(1), copies.sum(0), int(copies.sum())
-    # What a person declares comes before what follows from it: so the message names the cause.
+    # Declared facts are checked before facts that follow from them, so the message names the cause.
     if edges:
         _check_bounds(graph, left=(int((t - s).max()), 1), right=(int((s - t).max()), 1))
     if facts.simple and bool((copies > 1).any()):
@@ -205,10 +205,10 @@ def check_facts(graph: Graph, multiplicity: Tensor | None = None) -> None:
     _check_bounds(graph, min_edges=(edges, -1), max_edges=(edges, 1))
 
 
-def _check_bounds(graph: Graph, **found: tuple[int, int]) -> None:
-    """Compare facts with what was found; the sign says on which side the bound lies."""
+def _check_bounds(graph: Graph, **measured: tuple[int, int]) -> None:
+    """Compare facts with measured numbers; sign 1 is an upper bound, -1 a lower bound."""
     facts = graph.facts()
-    for name, (actual, sign) in found.items():
+    for name, (actual, sign) in measured.items():
         claimed = getattr(facts, name)
         if sign * (actual - claimed) > 0:
             raise GraphError(
@@ -222,22 +222,22 @@ def _copies(graph: Graph) -> Tensor:
     T, S = graph.num_targets, graph.num_sources
     match graph:
         case EdgeList():
-            place = (graph.target * S + graph.source).cpu()
-            return torch.bincount(place, minlength=T * S).view(T, S)
+            pair = (graph.target * S + graph.source).cpu()
+            return torch.bincount(pair, minlength=T * S).view(T, S)
         case DisjointUnion():
             return torch.block_diag(*(_copies(part) for part in graph.parts))
         case Reverse():
             return _copies(graph.graph).t()
         case Permutation():
-            found = _copies(graph.graph)
-            return torch.empty_like(found).index_put_(
-                (graph.targets.cpu()[:, None], graph.sources.cpu()), found
+            copies = _copies(graph.graph)
+            return torch.empty_like(copies).index_put_(
+                (graph.targets.cpu()[:, None], graph.sources.cpu()), copies
             )
         case Induced():
             rows, columns = graph.targets, graph.sources
-            found = _copies(graph.graph)
-            found = found if rows is None else found[list(rows)]
-            return found if columns is None else found[:, list(columns)]
+            copies = _copies(graph.graph)
+            copies = copies if rows is None else copies[list(rows)]
+            return copies if columns is None else copies[:, list(columns)]
         case Assume():
             return _copies(graph.graph)
         case _:

@@ -1,4 +1,4 @@
-"""Random regular graphs: sparse, and yet every node is a few steps from every other."""
+"""Random regular graphs: sparse, with a few steps between any two nodes."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ class RandomRegular(Graph, parsed=True):
         keys = (
             torch.arange(self.num_targets, device=target.device)[:, None] * self.num_targets + table
         ).reshape(-1)  # sorted
-        wanted = target.long() * self.num_targets + source
-        place = torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)
-        return keys[place] == wanted
+        keys_of_pairs = target.long() * self.num_targets + source
+        position = torch.searchsorted(keys, keys_of_pairs).clamp_(max=keys.numel() - 1)
+        return keys[position] == keys_of_pairs
 
     def facts(self) -> Facts:
         N, degree = self.num_targets, self.degree
@@ -160,7 +160,14 @@ def _bad_rows(pairs: Pairs, num_nodes: int) -> Pairs:
 
 
 def _swap_ends(pairs: Pairs, bad: Pairs, num_nodes: int, random: np.random.RandomState) -> None:
-    """Swap ends of bad rows with those of good ones, where two good rows come out."""
+    """Swap ends of bad rows with those of good ones, where both results are good; in place.
+
+    Args:
+        pairs: Undirected edges, ``[E, 2]``.
+        bad: Numbers of the rows that are self-loops or copies.
+        num_nodes: Number of nodes ``N``.
+        random: Generator of the partners.
+    """
     partner = random.randint(len(pairs), size=bad.size, dtype=np.int64)
     partner, first = np.unique(partner, return_index=True)
     free = ~np.isin(partner, bad)

@@ -1,4 +1,4 @@
-"""Graphs over a line of positions: complete, causal, windows, prefixes."""
+"""Graphs over a sequence: complete, causal, windows, prefixes, self-loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Causal", "Complete", "Dilated", "PrefixCausal", "SelfLoops", "Window
 
 
 def _sizes(graph: Graph, num_targets: object, num_sources: object | None) -> None:
-    """Fill in a square graph's second size and check both."""
+    """Check both sizes of a graph; without a number of sources it is square."""
     owner = type(graph).__name__
     rows = count(owner, "num_targets", num_targets)
     columns = rows if num_sources is None else count(owner, "num_sources", num_sources)
@@ -268,7 +268,7 @@ class Dilated(Graph, parsed=True):
 
 @dataclass(frozen=True, repr=False)
 class PrefixCausal(Graph, parsed=True):
-    r"""Causal, except that everyone reads the whole prefix.
+    r"""Causal, except that every target reads the whole prefix.
 
     .. math::  (s \to t) \in E \iff s \le t \;\lor\; s < \text{prefix}
 

@@ -1,4 +1,4 @@
-"""Back from plain numbers to a graph: the inverse of `Graph.spec`."""
+"""Graphs from plain numbers: the inverse of `Graph.spec`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def graph_from(spec: tuple[Any, ...]) -> Graph:
     name, *items = spec
     if name not in FAMILIES:
         raise GraphError(
-            f"graph_from: family must be one of {', '.join(FAMILIES)}, got {name!r}. "
-            f"Pass what Graph.spec() returned."
+            f"graph_from: the family must be a class of graphs that is imported, got {name!r}. "
+            f"Pass what Graph.spec() returned, and import the module of the class before."
         )
     values = {field: _value(value) for field, value in items}
     return FAMILIES[name](**values)

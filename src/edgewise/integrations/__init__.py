@@ -1,1 +1,1 @@
-"""Meeting other libraries: each module imports its library only when it is used."""
+"""Integrations with other libraries, each of which is imported when it is used."""

@@ -1,4 +1,4 @@
-"""Between NetworkX and graphs: nodes by number, attributes only when named."""
+"""Conversion between graphs of NetworkX and of Edgewise."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Numbered", "from_networkx", "to_networkx"]
 
 @dataclass(frozen=True, eq=False)
 class Numbered:
-    """A graph of NetworkX with its nodes numbered.
+    """A graph of NetworkX with numbered nodes.
 
     Attributes:
-        graph: Who hears whom.
-        nodes: The node behind each number, in the order of NetworkX.
-        edge: Attributes of edges that were asked for, in edge order: ``[E]`` or ``[E, D]`` each.
-        node: Attributes of nodes that were asked for: ``[N]`` or ``[N, D]`` each.
+        graph: The edges.
+        nodes: The node of each number, in the order of NetworkX.
+        edge: Requested attributes of edges, in edge order: ``[E]`` or ``[E, D]`` each.
+        node: Requested attributes of nodes: ``[N]`` or ``[N, D]`` each.
     """
 
     graph: EdgeList
@@ -38,14 +38,14 @@ class Numbered:
 def from_networkx(graph: Any, *, edge: Sequence[str] = (), node: Sequence[str] = ()) -> Numbered:
     """The edges of a graph of NetworkX.
 
-    Edges of a directed graph go from source to target: the target hears the source. An edge of an
-    undirected one goes both ways (a self-loop once). Edges of a multigraph count as often as they
-    occur. Weights mean nothing until they are named, and then they are a tensor like any other.
+    Edges of a directed graph go from source to target: the target reads the source. An edge of an
+    undirected graph goes both ways (a self-loop once). Edges of a multigraph count as often as they
+    occur. Weights are ignored unless they are named, and then they are a tensor like any other.
 
     Args:
         graph: A ``Graph``, ``DiGraph``, ``MultiGraph`` or ``MultiDiGraph``.
-        edge: Names of attributes of edges to take along, such as ``"weight"``.
-        node: Names of attributes of nodes to take along.
+        edge: Names of attributes of edges to convert, such as ``"weight"``.
+        node: Names of attributes of nodes to convert.
 
     Raises:
         DataError: it is no graph of NetworkX, or an attribute is missing somewhere or is no number.
@@ -64,21 +64,21 @@ def from_networkx(graph: Any, *, edge: Sequence[str] = (), node: Sequence[str] =
             f"networkx.Graph(edges)."
         )
     nodes = tuple(graph.nodes)
-    number = {name: place for place, name in enumerate(nodes)}
+    number = {name: index for index, name in enumerate(nodes)}
     ends: list[tuple[int, int]] = []
-    found: list[Mapping[str, Any]] = []
+    attributes: list[Mapping[str, Any]] = []
     both_ways = not graph.is_directed()
     for source, target, values in graph.edges(data=True):
         ends.append((number[source], number[target]))
-        found.append(values)
+        attributes.append(values)
         if both_ways and source != target:
             ends.append((number[target], number[source]))
-            found.append(values)
+            attributes.append(values)
     edge_index = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2).t()
     return Numbered(
         EdgeList(edge_index, num_nodes=len(nodes)),
         nodes,
-        {name: _column("edge", name, found) for name in edge},
+        {name: _column("edge", name, attributes) for name in edge},
         {name: _column("node", name, [graph.nodes[n] for n in nodes]) for name in node},
     )
 
@@ -104,7 +104,7 @@ def to_networkx(
         DataError: names or attributes that do not fit the graph.
         ModuleNotFoundError: NetworkX is not installed.
 
-    Complexity: O(E), in Python: for graphs to look at, not for large ones.
+    Complexity: O(E), in Python: for small graphs.
 
     Example:
         >>> from edgewise.graphs import Causal
@@ -114,19 +114,19 @@ def to_networkx(
     networkx = require("networkx", "networkx")
     check_graph("to_networkx: graph", graph)
     sources, targets = _names(graph, nodes)
-    found = edges_of(graph)
+    all_edges = edges_of(graph)
     columns = {} if edge is None else dict(edge)
     for name, column in columns.items():
-        if column.shape[:1] != found.target.shape:
+        if column.shape[:1] != all_edges.target.shape:
             raise DataError(
                 f"edge: {name!r} has shape {list(column.shape)}, but the graph has "
-                f"{found.num_edges} edges. Give one row for each edge, in edge order."
+                f"{all_edges.num_edges} edges. Give one row for each edge, in edge order."
             )
     out = networkx.MultiDiGraph() if graph.may_repeat else networkx.DiGraph()
     out.add_nodes_from(sources)
     out.add_nodes_from(targets)
-    rows = [dict(zip(columns, row, strict=True)) for row in _rows(columns, found.num_edges)]
-    pairs = zip(found.source.tolist(), found.target.tolist(), rows, strict=True)
+    rows = [dict(zip(columns, row, strict=True)) for row in _rows(columns, all_edges.num_edges)]
+    pairs = zip(all_edges.source.tolist(), all_edges.target.tolist(), rows, strict=True)
     out.add_edges_from((sources[j], targets[i], values) for j, i, values in pairs)
     return out
 
@@ -155,14 +155,14 @@ def _rows(columns: Mapping[str, Tensor], count: int) -> list[tuple[Any, ...]]:
 
 def _column(what: str, name: str, values: Sequence[Mapping[str, Any]]) -> Tensor:
     """An attribute of all nodes, or of all edges."""
-    missing = sum(name not in one for one in values)
+    missing = sum(name not in each for each in values)
     if missing:
         raise DataError(
             f"{what}: {missing} of {len(values)} {what}s have no {name!r}. Set it everywhere, or "
             f"leave it out."
         )
     try:
-        return torch.tensor([one[name] for one in values])
+        return torch.tensor([each[name] for each in values])
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
             f"{what}: {name!r} must hold numbers of one shape. Turn it into numbers first."

@@ -1,4 +1,4 @@
-"""Between sparse matrices of SciPy and graphs: rows are targets, columns are sources."""
+"""Conversion between sparse matrices of SciPy and graphs: rows are targets, columns sources."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["from_scipy", "to_scipy"]
 def from_scipy(matrix: Any) -> tuple[EdgeList, Tensor]:
     """The graph of a sparse matrix, and its entries as weights of edges.
 
-    Row ``i``, column ``j`` says that target ``i`` hears source ``j``, as in ``A @ x``: an
-    ``edge_index`` of PyTorch Geometric is ``[columns, rows]``. **An entry that is stored is an
-    edge, even where it is 0**; ``matrix.eliminate_zeros()`` takes those out. Entries that are
+    An entry in row ``i`` and column ``j`` means that target ``i`` reads source ``j``, as in
+    ``A @ x``: an ``edge_index`` of PyTorch Geometric is ``[columns, rows]``. **A stored entry
+    is an edge, even if it is 0**; ``matrix.eliminate_zeros()`` removes those. Entries that are
     stored twice are two edges.
 
     Args:
@@ -83,14 +83,14 @@ def to_scipy(graph: Graph, weight: Tensor | None = None) -> Any:
     """
     sparse = require("scipy.sparse")
     check_graph("to_scipy: graph", graph)
-    found = edges_of(graph, "cpu")
+    all_edges = edges_of(graph, "cpu")
     if weight is None:
-        weight = torch.ones(found.num_edges)
-    if weight.shape != found.target.shape:
+        weight = torch.ones(all_edges.num_edges)
+    if weight.shape != all_edges.target.shape:
         raise DataError(
-            f"weight: expected one number for each of {found.num_edges} edges, got shape "
+            f"weight: expected one number for each of {all_edges.num_edges} edges, got shape "
             f"{list(weight.shape)}. Give them in edge order."
         )
     values = weight.detach().cpu().numpy()
-    entries = (values, (found.target.numpy(), found.source.numpy()))
+    entries = (values, (all_edges.target.numpy(), all_edges.source.numpy()))
     return sparse.coo_array(entries, shape=(graph.num_targets, graph.num_sources)).tocsr()

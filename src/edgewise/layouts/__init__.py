@@ -1,4 +1,4 @@
-"""How edges are stored, and how a symbolic graph becomes tensors."""
+"""Layouts: tensors that hold the edges of a graph, and their construction."""
 
 from edgewise.layouts.band import Band as Band, band as band
 from edgewise.layouts.communities import (

@@ -1,4 +1,4 @@
-"""Bands: graphs whose edges are all pairs between two diagonals, known without their edges."""
+"""Bands: detection of graphs whose edges are all pairs between two diagonals, from facts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Band", "band"]
 
 @dataclass(frozen=True)
 class Band:
-    r"""A target reads all sources at certain distances, as far as there are sources.
+    r"""A band: every target reads the sources at the distances from ``first`` to ``last``.
 
     .. math::  (s \to t) \in E \iff s - t \in \{\text{first}, \text{first} + \text{step},
                \dots, \text{last}\}
@@ -48,7 +48,7 @@ class Band:
 
     @property
     def strands(self) -> tuple[Band, ...]:
-        """The bands without gaps that make it up: of every ``step``-th node, from each start.
+        """The bands without gaps that it consists of: every ``step``-th node, from each start.
 
         >>> Band(5, 5, -2, 2, step=2).strands[1]
         Band(num_targets=2, num_sources=2, first=-1, last=1, step=1)
@@ -65,7 +65,7 @@ class Band:
 
 
 def band(graph: Graph) -> Band | None:
-    """The band that a graph is, as far as its facts and its algebra prove it; None otherwise.
+    """The graph as a band if its facts and its expression prove that it is one; else None.
 
     Two bands without gaps have a band in common, and are one band together where they touch; a
     band that covers one side of another leaves a band.
@@ -94,8 +94,8 @@ def _band(graph: Graph) -> Band | None:
             a, b = (band(part) for part in graph.children())
             if a is None or b is None or a.step != 1 or b.step != 1:
                 return None
-            found = _COMBINED[type(graph)](a, b)
-            return found if found is not None and found.num_pairs else None
+            combined = _COMBINED[type(graph)](a, b)
+            return combined if combined is not None and combined.num_pairs else None
         case _:
             return None
 

@@ -1,4 +1,4 @@
-"""Communities: nodes that read one another more than others do, found from edges alone."""
+"""Communities: groups of nodes with many edges between them, by label propagation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WEDGES = 2048
 
 
 def communities(graph: Graph) -> Tensor:
-    r"""A label for every node: nodes that mostly read one another share one.
+    r"""A label for every node; nodes of a community have the same label.
 
     .. math::  \ell_i \leftarrow \mathrm{argmax}_\ell \, |\{j \in N(i) : \ell_j = \ell\}|
 
@@ -28,7 +28,7 @@ def communities(graph: Graph) -> Tensor:
         graph: A square graph.
 
     Returns:
-        ``[N]``, int64: of each community, the number of one of the nodes it grew from.
+        ``[N]``, int64: the label of a community is the number of a node.
 
     Raises:
         GraphError: the graph is not square.
@@ -53,21 +53,28 @@ def communities(graph: Graph) -> Tensor:
 
 
 def _communities(graph: Graph) -> Tensor:
-    N, found = graph.num_targets, edges(graph, "cpu")
+    N, all_edges = graph.num_targets, edges(graph, "cpu")
     label = torch.arange(N)
     drawn = torch.rand(N, generator=torch.Generator().manual_seed(0)) < 0.5
-    sides = [(turn, turn[found.target].nonzero()[:, 0]) for turn in (drawn, ~drawn)]
+    halves = [(half, half[all_edges.target].nonzero()[:, 0]) for half in (drawn, ~drawn)]
     for _ in range(_ROUNDS):
         before = label
-        for turn, own in sides:
-            label = torch.where(turn, _majority(label, found.target[own], found.source[own]), label)
+        for half, edge in halves:
+            majority = _majority(label, all_edges.target[edge], all_edges.source[edge])
+            label = torch.where(half, majority, label)
         if torch.equal(label, before):
             break
     return label
 
 
 def _majority(label: Tensor, target: Tensor, source: Tensor) -> Tensor:
-    """The label that most sources of a target have; its own where it has no sources."""
+    """The most frequent label among the sources of each target: ``[N]``.
+
+    Args:
+        label: ``[N]``, int64; kept where a target has no sources.
+        target: ``[E]``, int64.
+        source: ``[E]``, int64.
+    """
     N = label.shape[0]
     pairs, count = torch.unique(target * N + label[source], return_counts=True)
     # The largest of these numbers has most votes, and of those the smallest label.
@@ -77,10 +84,10 @@ def _majority(label: Tensor, target: Tensor, source: Tensor) -> Tensor:
 
 
 def transitivity(graph: Graph) -> float:
-    """About which share of the nodes that one target reads read each other.
+    """Estimated share of pairs of sources of a target that are connected by an edge.
 
-    Looked up for a fixed sample of targets and pairs of their sources. A graph of communities
-    that are dense inside has a high one, whatever the order of its nodes.
+    Computed for a fixed sample of targets and pairs of their sources. A graph of communities
+    that are dense inside has a high transitivity, whatever the order of its nodes.
 
     Complexity: O(1) lookups, once the graph is lowered to CSR.
 
@@ -94,7 +101,7 @@ def transitivity(graph: Graph) -> float:
     if facts.num_targets != facts.num_sources or not rows.num_edges:
         return 0.0
     draw = torch.Generator().manual_seed(0)
-    # An edge drawn at random: targets that read much stand for as many pairs as they have.
+    # Edges are drawn uniformly, so a target is drawn in proportion to its degree.
     edge = torch.randint(rows.num_edges, (_WEDGES,), generator=draw)
     target = rows.target[edge]
     first, length = rows.indptr[target], rows.indptr[target + 1] - rows.indptr[target]
@@ -104,9 +111,9 @@ def transitivity(graph: Graph) -> float:
     if not bool(apart.any()):
         return 0.0
     keys = rows.target * facts.num_sources + rows.indices
-    wanted = (a * facts.num_sources + b)[apart]
-    place = torch.searchsorted(keys, wanted).clamp_(max=rows.num_edges - 1)
-    return float((keys[place] == wanted).double().mean())
+    keys_of_pairs = (a * facts.num_sources + b)[apart]
+    position = torch.searchsorted(keys, keys_of_pairs).clamp_(max=rows.num_edges - 1)
+    return float((keys[position] == keys_of_pairs).double().mean())
 
 
 def in_order(graph: Graph, order: Tensor) -> EdgeList:
@@ -116,8 +123,8 @@ def in_order(graph: Graph, order: Tensor) -> EdgeList:
         >>> in_order(EdgeList([[0, 1], [1, 2]], num_nodes=3), torch.tensor([2, 1, 0]))
         EdgeList([[2, 1], [1, 0]], num_nodes=3)
     """
-    found = edges(graph, "cpu")
-    place = torch.empty_like(order)
-    place[order] = torch.arange(order.shape[0])
-    pairs = torch.stack([place[found.source], place[found.target]])
+    all_edges = edges(graph, "cpu")
+    position = torch.empty_like(order)
+    position[order] = torch.arange(order.shape[0])
+    pairs = torch.stack([position[all_edges.source], position[all_edges.target]])
     return EdgeList(pairs, num_nodes=graph.num_targets)

@@ -1,4 +1,4 @@
-"""Draw a graph as text: rows are targets, columns are sources."""
+"""Text drawing of a graph: rows are targets, columns are sources."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw(graph: Graph, *, width: int = 64) -> str:
     T, S = graph.num_targets, graph.num_sources
     block = max(1, -(-max(T, S) // width))
     if block == 1:
-        found = graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :])
-        return "\n".join("".join("#" if edge else "." for edge in row) for row in found.tolist())
+        matrix = graph.contains(torch.arange(T)[:, None], torch.arange(S)[None, :])
+        return "\n".join("".join("#" if edge else "." for edge in row) for row in matrix.tolist())
     kinds = block_mask(graph, block).kind.tolist()
     return "\n".join("".join(_MARKS[kind] for kind in row) for row in kinds)

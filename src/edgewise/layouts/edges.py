@@ -1,4 +1,4 @@
-"""From a symbolic graph to its edges: a fast path for each family, a generic one for all.
+"""Edges of a symbolic graph: a fast path for each family, a generic path for all.
 
 `edges_by_contains` is the definition; every fast path is tested to agree with it.
 """
@@ -27,7 +27,7 @@ from edgewise.layouts.progression import progression
 
 __all__ = ["edges", "edges_by_contains", "has_closed_form", "has_free_order", "num_edges"]
 
-_CHUNK = 1 << 22  # pairs looked at in one go by the generic path
+_CHUNK = 1 << 22  # pairs that the generic path tests at a time
 
 
 def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
@@ -35,7 +35,7 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
 
     Args:
         graph: Any graph.
-        device: Where to put the tensors; the graph's own device (or the CPU) when left out.
+        device: Where to put the tensors; the device of the graph (or the CPU) when left out.
 
     Complexity: O(E) time and memory for the built-in families and their unions, intersections
         and differences (plus a sort for unions); O(T * S) time for a `Predicate`.
@@ -46,18 +46,18 @@ def edges(graph: Graph, device: torch.device | str | None = None) -> Edges:
         [0, 0, 1, 1, 2]
     """
     check_graph("edges: graph", graph)
-    found = recall(graph, "edges", lambda: _edges(graph))
-    if device is None or found.target.device == torch.device(device):
-        return found
+    all_edges = recall(graph, "edges", lambda: _edges(graph))
+    if device is None or all_edges.target.device == torch.device(device):
+        return all_edges
     return recall(
         graph,
         ("edges", str(device)),
-        lambda: Edges(found.target.to(device), found.source.to(device)),
+        lambda: Edges(all_edges.target.to(device), all_edges.source.to(device)),
     )
 
 
 def num_edges(graph: Graph) -> int:
-    """How many edges a graph has, copies counted; lists them only where facts do not say.
+    """Number of edges of a graph, copies counted; lists them only if the facts are not exact.
 
     >>> from edgewise.graphs import Causal
     >>> num_edges(Causal(4))
@@ -68,7 +68,7 @@ def num_edges(graph: Graph) -> int:
 
 
 def edges_by_contains(graph: Graph) -> Edges:
-    """Every edge by target, then source, found by asking about every pair; copies count once."""
+    """Every edge by target, then source, by testing every pair; copies count once."""
     T, S = graph.num_targets, graph.num_sources
     rows = max(1, _CHUNK // max(S, 1))
     source = torch.arange(S)
@@ -121,16 +121,16 @@ def _hubs(graph: Hubs) -> Edges:
 def _grid(graph: Grid) -> Edges:
     N = graph.num_targets
     steps = graph.steps()
-    place = graph.coordinates(torch.arange(N)[:, None])
+    coordinate = graph.coordinates(torch.arange(N)[:, None])
     source = torch.zeros(N, len(steps), dtype=torch.int64)
     inside = torch.ones(N, len(steps), dtype=torch.bool)
     for axis, size in enumerate(graph.shape):
-        moved = place[axis] + torch.tensor([step[axis] for step in steps], dtype=torch.int64)
+        moved = coordinate[axis] + torch.tensor([step[axis] for step in steps], dtype=torch.int64)
         inside &= torch.tensor(graph.periodic) | ((moved >= 0) & (moved < size))
         source = source * size + moved % size
     target = torch.arange(N)[:, None].expand_as(source)[inside]
-    found = source[inside]
-    return _sorted(target, found, N) if graph.periodic else Edges(target, found)
+    reached = source[inside]
+    return _sorted(target, reached, N) if graph.periodic else Edges(target, reached)
 
 
 def _random_regular(graph: RandomRegular) -> Edges:
@@ -163,8 +163,8 @@ def _difference(graph: Difference) -> Edges:
 def _filtered(graph: Graph, by: Graph, *, keep: bool) -> Edges:
     """Distinct edges of ``graph`` that ``by`` has (``keep``) or has not."""
     S = max(graph.num_sources, 1)
-    found = edges(graph)
-    keys = found.target * S + found.source
+    listed = edges(graph)
+    keys = listed.target * S + listed.source
     if graph.may_repeat:
         keys = torch.unique(keys)
     target, source = keys // S, keys % S
@@ -199,8 +199,8 @@ def _composition(graph: Composition) -> Edges:
     degree = torch.bincount(inner.target, minlength=graph.inner.num_targets)
     start, sources = degree.cumsum(0) - degree, inner.source[order]
     ends = degree[outer.source].cumsum(0)  # paths up to and with each edge of outer
-    S, found, done, before = max(graph.num_sources, 1), [sources.new_empty(0)], 0, 0
-    while done < outer.num_edges:  # paths are many and join the same nodes: a chunk at a time
+    S, chunks, done, before = max(graph.num_sources, 1), [sources.new_empty(0)], 0, 0
+    while done < outer.num_edges:  # in chunks: many paths lead to the same edge
         stop = int(torch.searchsorted(ends, before + _CHUNK, right=True))
         chunk = slice(done, max(stop, done + 1))
         middle = outer.source[chunk]
@@ -209,9 +209,9 @@ def _composition(graph: Composition) -> Edges:
             start[middle] - (ends[chunk] - degree[middle]), degree[middle]
         )
         path = torch.arange(before, before + len(target), device=target.device)
-        found.append(torch.unique(target * S + sources[first + path]))
+        chunks.append(torch.unique(target * S + sources[first + path]))
         done, before = chunk.stop, int(ends[chunk.stop - 1])
-    return _from_keys(found[1] if len(found) == 2 else torch.unique(torch.cat(found)), S)
+    return _from_keys(chunks[1] if len(chunks) == 2 else torch.unique(torch.cat(chunks)), S)
 
 
 def _disjoint_union(graph: DisjointUnion) -> Edges:
@@ -243,13 +243,13 @@ def _induced(graph: Induced) -> Edges:
     ):
         if numbers is None:
             continue
-        place = torch.full((size,), -1, dtype=torch.int64, device=device)
-        place[torch.tensor(numbers, dtype=torch.int64, device=device)] = torch.arange(
+        number_of = torch.full((size,), -1, dtype=torch.int64, device=device)
+        number_of[torch.tensor(numbers, dtype=torch.int64, device=device)] = torch.arange(
             len(numbers), device=device
         )
-        found = place[target if of_rows else source]
-        kept = found >= 0
-        target, source = (found[kept], source[kept]) if of_rows else (target[kept], found[kept])
+        number = number_of[target if of_rows else source]
+        kept = number >= 0
+        target, source = (number[kept], source[kept]) if of_rows else (target[kept], number[kept])
     return _sorted(target, source, graph.num_sources)
 
 

@@ -1,11 +1,11 @@
-"""How edges are stored: frozen records of tensors.
+"""Layouts of edges: frozen records of tensors.
 
 ===============  ==================================================  ================
-record           what it holds                                       memory
+record           content                                             memory
 ===============  ==================================================  ================
 `Edges`          target and source of every edge, in edge order      16 bytes an edge
 `Csr`            sources of every target, by target then source      8 bytes an edge
-`ReversedCsr`    targets of every source, with the way back          16 bytes an edge
+`ReversedCsr`    targets of every source, and positions in `Csr`     16 bytes an edge
 `PaddedRows`     sources of every target, padded to the longest row  9 bytes a cell
 `DenseMask`      one bool for every target-source pair               1 byte a pair
 `BlockMask`      empty, partial or full for every block of pairs     1 byte a block
@@ -63,7 +63,7 @@ class Csr:
         indices: ``[E]``, int64: sources, rising within each row.
         target: ``[E]``, int64: the row of each entry.
         edge: ``[E]``, int64: position of each entry in edge order; None when they are the same.
-        copy: ``[E]``, int64: how many equal entries stand before this one; None when the graph
+        copy: ``[E]``, int64: number of equal entries before this one; None when the graph
             holds no edge twice.
         num_sources: Columns ``S``.
     """
@@ -110,7 +110,7 @@ class PaddedRows:
     Attributes:
         source: ``[T, K]``, int64; 0 where padded.
         edge: ``[T, K]``, int64: position in edge order; 0 where padded.
-        copy: ``[T, K]``, int64: how many equal edges stand before this one in its row.
+        copy: ``[T, K]``, int64: number of equal edges before this one in its row.
         valid: ``[T, K]``, bool: False where padded.
     """
 
@@ -122,7 +122,7 @@ class PaddedRows:
 
 @dataclass(frozen=True, eq=False)
 class DenseMask:
-    """True where there is an edge.
+    """Matrix that is True where there is an edge.
 
     Attributes:
         mask: ``[T, S]``, bool.
@@ -133,7 +133,7 @@ class DenseMask:
 
 @dataclass(frozen=True, eq=False)
 class BlockMask:
-    """What each square block of target-source pairs holds.
+    """Content of each square block of target-source pairs: no, some or all edges.
 
     Attributes:
         kind: ``[ceil(T / block), ceil(S / block)]``, uint8: `EMPTY`, `PARTIAL` or `FULL`.

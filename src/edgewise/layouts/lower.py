@@ -1,4 +1,4 @@
-"""From edges to the layout a backend computes on; each is worked out once per graph and device."""
+"""Lowering: the layouts of a graph that backends compute on, cached per graph and device."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def csr(graph: Graph, device: Device = "cpu") -> Csr:
 
 
 def _csr(graph: Graph, device: Device) -> Csr:
-    found = edges(graph, device)
-    target, source, edge, copy = found.target, found.source, None, None
+    all_edges = edges(graph, device)
+    target, source, edge, copy = all_edges.target, all_edges.source, None, None
     T, S = graph.num_targets, graph.num_sources
     if graph.may_repeat:
         keys = target * max(S, 1) + source
         if has_free_order(graph) and not bool((keys[1:] >= keys[:-1]).all()):
             if isinstance(graph, EdgeList) and graph.edge_index.device == keys.device:
-                keys, edge = graph.sorted_keys  # the facts have asked for them
+                keys, edge = graph.sorted_keys  # already sorted for the facts
             else:
                 keys, edge = torch.sort(keys, stable=True)
             target, source = target[edge], source[edge]
@@ -67,14 +67,14 @@ def _csr(graph: Graph, device: Device) -> Csr:
 
 
 def _copies(keys: Tensor) -> Tensor:
-    """How many equal keys stand before each one; the keys are sorted."""
+    """Number of equal keys before each key; the keys are sorted."""
     _, repeats = torch.unique_consecutive(keys, return_counts=True)
     start = torch.repeat_interleave(repeats.cumsum(0) - repeats, repeats)
     return torch.arange(keys.shape[0], device=keys.device) - start
 
 
 def reversed_csr(graph: Graph, device: Device = "cpu") -> ReversedCsr:
-    """Targets of every source, by source then target, with each entry's place in the `Csr`.
+    """Targets of every source, by source then target, with the position of each entry in the `Csr`.
 
     Complexity: O(E log E) time once (a stable sort by source), O(E) memory.
     """
@@ -119,7 +119,7 @@ def padded_rows(graph: Graph, device: Device = "cpu") -> PaddedRows:
 
 
 def dense_mask(graph: Graph, device: Device = "cpu") -> DenseMask:
-    """One bool for every target-source pair; an edge that occurs twice shows once.
+    """One bool for every target-source pair; copies of an edge count once.
 
     Complexity: O(T * S) time and memory.
 
@@ -132,16 +132,16 @@ def dense_mask(graph: Graph, device: Device = "cpu") -> DenseMask:
     def lower() -> DenseMask:
         if has_closed_form(graph):
             return dense_mask_by_contains(graph, device)
-        found = edges(graph, device)
+        all_edges = edges(graph, device)
         mask = torch.zeros(graph.num_targets, graph.num_sources, dtype=torch.bool, device=device)
-        mask[found.target, found.source] = True
+        mask[all_edges.target, all_edges.source] = True
         return DenseMask(mask)
 
     return recall(graph, ("dense_mask", str(device)), lower)
 
 
 def dense_mask_by_contains(graph: Graph, device: Device = "cpu") -> DenseMask:
-    """The same through ``contains``, a band of rows at a time."""
+    """The dense mask through ``contains``, for a range of rows at a time."""
     T, S = graph.num_targets, graph.num_sources
     mask = torch.empty(T, S, dtype=torch.bool, device=device)
     source = torch.arange(S, device=device)[None, :]
@@ -179,7 +179,7 @@ def block_mask(graph: Graph, block: int = 128, device: Device = "cpu") -> BlockM
 
 
 def block_mask_by_contains(graph: Graph, block: int = 128) -> BlockMask:
-    """The same through ``contains``: O(T * S)."""
+    """The block mask through ``contains``: O(T * S)."""
     mask = dense_mask_by_contains(graph).mask
     T, S = mask.shape
     rows, columns = -(-T // block), -(-S // block)
@@ -190,7 +190,13 @@ def block_mask_by_contains(graph: Graph, block: int = 128) -> BlockMask:
 
 
 def _kinds(graph: Graph, filled: Tensor, block: int) -> Tensor:
-    """Compare the filled pairs of each block with its area, the border cut off."""
+    """Kind of each block: its number of edges compared with its area within the graph.
+
+    Args:
+        graph: Gives the sizes.
+        filled: Distinct edges in each block, ``[rows, columns]`` of the grid of blocks.
+        block: Rows and columns of a block.
+    """
 
     def extent(size: int) -> Tensor:
         start = torch.arange(0, max(size, 0), block, device=filled.device)
@@ -204,7 +210,7 @@ def _kinds(graph: Graph, filled: Tensor, block: int) -> Tensor:
 
 
 def _filled_by_progression(rows: Progression, num_sources: int, block: int) -> Tensor:
-    """Overlap of every row's interval with every block's columns, summed over block rows."""
+    """Edges in each block: overlaps of the interval of every row with the columns of blocks."""
     T = rows.first.shape[0]
     start = torch.arange(0, num_sources, block)
     stop = (start + block).clamp(max=num_sources)
@@ -219,15 +225,15 @@ def _filled_by_progression(rows: Progression, num_sources: int, block: int) -> T
 
 def _filled_by_edges(graph: Graph, block: int) -> Tensor:
     """Distinct edges counted in their blocks."""
-    found = edges(graph)
-    target, source = found.target, found.source
+    all_edges = edges(graph)
+    target, source = all_edges.target, all_edges.source
     S = max(graph.num_sources, 1)
     if graph.may_repeat:
         keys = torch.unique(target * S + source)
         target, source = keys // S, keys % S
     rows, columns = -(-graph.num_targets // block), -(-graph.num_sources // block)
-    place = (target // block) * columns + source // block
-    return torch.bincount(place, minlength=rows * columns).view(rows, columns)
+    cell = (target // block) * columns + source // block
+    return torch.bincount(cell, minlength=rows * columns).view(rows, columns)
 
 
 _LOWERINGS: dict[type, Callable[..., Any]] = {
@@ -240,7 +246,7 @@ _LOWERINGS: dict[type, Callable[..., Any]] = {
 
 
 def lower(graph: Graph, layout: type[L], device: Device = "cpu") -> L:
-    """Turn a symbolic graph into the tensors of a layout; worked out once, then remembered.
+    """The tensors of a layout of a symbolic graph; computed once, then cached.
 
     Args:
         graph: Any graph.
@@ -259,9 +265,9 @@ def lower(graph: Graph, layout: type[L], device: Device = "cpu") -> L:
     if layout is BlockMask:
         return cast("L", block_mask(graph, device=device))
     if layout not in _LOWERINGS:
-        known = ", ".join(kind.__name__ for kind in (*_LOWERINGS, BlockMask))
+        layouts = ", ".join(kind.__name__ for kind in (*_LOWERINGS, BlockMask))
         raise ArgumentError(
-            f"lower: layout must be one of {known}, got {layout!r}. "
+            f"lower: layout must be one of {layouts}, got {layout!r}. "
             f"Pass the class, like lower(graph, Csr)."
         )
     return _LOWERINGS[layout](graph, device)

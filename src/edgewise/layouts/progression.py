@@ -1,8 +1,8 @@
-"""Graphs whose rows are arithmetic progressions: stored as three numbers a row.
+"""Progressions: graphs whose rows are arithmetic progressions, as three numbers a row.
 
 Complete, causal, window, dilated, prefix, block and self-loop graphs all read, in each row,
 ``first, first + step, first + 2 * step, ...``. So their edges cost O(E) with no comparison, and
-questions about blocks of pairs cost O(1) a row and block.
+counts of edges in blocks of pairs cost O(1) a row and block.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Progression:
 
 
 def progression(graph: Graph) -> Progression | None:
-    """The rows of a graph as progressions, or None where they are not."""
+    """The rows of a graph as progressions; None for other families."""
     T, S = graph.num_targets, graph.num_sources
     t = torch.arange(T)
     zero = torch.zeros_like(t)

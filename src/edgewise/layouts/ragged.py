@@ -1,4 +1,4 @@
-"""Ragged graphs: blocks of any sizes side by side, each complete or causal, known by facts."""
+"""Ragged graphs: diagonal blocks of any sizes, each complete or causal, detected from facts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    r"""Blocks of targets, each with the block of sources that it reads; no two share a node.
+    r"""Disjoint blocks of targets, each with the block of sources that it reads.
 
     .. math::  (s \to t) \in E \iff \exists b: t \in T_b, s \in S_b, \text{ and, where } b
                \text{ is causal, } s \text{ is not after } t \text{ (ends aligned)}
@@ -57,7 +57,7 @@ class Ragged:
 
     @classmethod
     def of(cls, cuts: Cuts, causal: bool | Bools) -> Ragged:
-        """The blocks between cuts: whether each, or all of them, are causal."""
+        """The blocks between cuts; ``causal`` is given for all of them or for each."""
         targets, sources = cuts.target_sizes, cuts.source_sizes
         masked = np.broadcast_to(np.asarray(causal, dtype=np.bool_), targets.shape)
         idle = np.where(masked, np.maximum(targets - sources, 0), 0)
@@ -89,12 +89,12 @@ class Ragged:
 
 
 def ragged(graph: Graph) -> Ragged | None:
-    """The blocks that a graph is made of, as far as its facts prove them; None otherwise.
+    """The blocks of a graph if its facts prove that it consists of blocks; else None.
 
     Example:
         >>> from edgewise.graphs import disjoint_union
-        >>> found = ragged(disjoint_union([Complete(2), Causal(3), Causal(3, 1)]))
-        >>> found.targets.tolist(), found.sources.tolist(), found.causal.tolist()
+        >>> blocks = ragged(disjoint_union([Complete(2), Causal(3), Causal(3, 1)]))
+        >>> blocks.targets.tolist(), blocks.sources.tolist(), blocks.causal.tolist()
         ([2, 3, 1], [2, 3, 1], [False, True, False])
 
     Complexity: O(blocks).
@@ -124,41 +124,41 @@ def _ragged(graph: Graph, facts: Facts) -> Ragged | None:
 
 def _side_by_side(parts: Sequence[Graph]) -> Ragged | None:
     """The blocks of all parts, if each is made of blocks."""
-    found: list[Ragged] = []
-    # By far the most parts are of two families, and there may be thousands: no facts of each.
+    ragged_parts: list[Ragged] = []
+    # Most parts are of two families, and there may be thousands: do not compute facts of each.
     for plain, run in groupby(parts, lambda part: isinstance(part, Complete | Causal)):
         if plain:
             listed = list(run)
             sizes = [(0, 0), *((part.num_targets, part.num_sources) for part in listed)]
             rows, columns = np.cumsum(np.array(sizes), 0).T
             causal = np.array([isinstance(part, Causal) for part in listed])
-            found.append(Ragged.of(Cuts(rows, columns), causal))
+            ragged_parts.append(Ragged.of(Cuts(rows, columns), causal))
             continue
         for part in run:
             blocks = _ragged(part, part.facts())
             if blocks is None:
                 return None
-            found.append(blocks)
-    return _joined(found)
+            ragged_parts.append(blocks)
+    return _joined(ragged_parts)
 
 
-def _joined(found: Sequence[Ragged]) -> Ragged:
-    rows = np.cumsum([0, *(part.num_targets for part in found)])
-    columns = np.cumsum([0, *(part.num_sources for part in found)])
-    shifts = list(zip(found, rows.tolist(), columns.tolist(), strict=False))
+def _joined(parts: Sequence[Ragged]) -> Ragged:
+    rows = np.cumsum([0, *(part.num_targets for part in parts)])
+    columns = np.cumsum([0, *(part.num_sources for part in parts)])
+    shifts = list(zip(parts, rows.tolist(), columns.tolist(), strict=False))
     return Ragged(
         int(rows[-1]),
         int(columns[-1]),
         np.concatenate([part.first_target + row for part, row, _ in shifts]),
-        np.concatenate([part.targets for part in found]),
+        np.concatenate([part.targets for part in parts]),
         np.concatenate([part.first_source + column for part, _, column in shifts]),
-        np.concatenate([part.sources for part in found]),
-        np.concatenate([part.causal for part in found]),
+        np.concatenate([part.sources for part in parts]),
+        np.concatenate([part.causal for part in parts]),
     )
 
 
 def _both(a: Facts, b: Facts) -> Ragged | None:
-    """Packed documents are often written as blocks, of which only causal pairs are kept."""
+    """Blocks of an intersection of square blocks and the causal graph (packed documents)."""
     for blocks, order in ((a, b), (b, a)):
         full = blocks.simple and blocks.exact_edges and blocks.max_edges == blocks.cuts.num_pairs
         if full and _square(blocks.cuts) and order.fully_causal:
@@ -173,6 +173,6 @@ def _square(cuts: Cuts) -> bool:
 def _pairs_below(cuts: Cuts) -> int:
     """Pairs of square blocks whose source is not after its target."""
     sizes = cuts.target_sizes
-    if sizes.sum() >= 1 << 31:  # products that 64 bits may not hold
+    if sizes.sum() >= 1 << 31:  # products may exceed 64 bits
         sizes = sizes.astype(object)
     return int((sizes * (sizes + 1) // 2).sum())

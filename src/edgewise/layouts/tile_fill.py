@@ -1,4 +1,4 @@
-"""How full the tiles of a graph are: what tells whether its edges cluster."""
+"""Tile fill: distinct edges in each tile of a graph, which measures how its edges cluster."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgewise.layouts.progression import Progression, progression
 __all__ = ["TileFill", "fill_of_clusters", "split_by_fill", "tile_fill"]
 
 _LEAST = 0.25  # mean fill of tiles below which they gain nothing
-_SMALL_GRID = 1 << 16  # tiles that may be counted one by one, however few edges there are
+_SMALL_GRID = 1 << 16  # tiles up to which each has a counter, however few edges there are
 
 
 @dataclass(frozen=True, eq=False)
 class TileFill:
-    """How many distinct edges each tile of a grid holds; empty tiles are left out.
+    """Number of distinct edges in each non-empty tile of a grid.
 
     Attributes:
         num_targets: Rows ``T`` of the graph.
@@ -69,11 +69,11 @@ class TileFill:
         return self.edges.double() / self.area
 
     def tile_of(self, target: Tensor, source: Tensor) -> Tensor:
-        """The tile in which each edge lies; all of them must be edges of the graph."""
+        """Number of the tile of each edge; all of them must be edges of the graph."""
         return torch.searchsorted(self._keys(self.row, self.column), self.key_of(target, source))
 
     def key_of(self, target: Tensor, source: Tensor) -> Tensor:
-        """One number for each pair: the place of its tile in the grid, row after row."""
+        """A key for each pair: the position of its tile in the grid, row after row."""
         return self._keys(_over(target, self.rows), _over(source, self.columns))
 
     def _keys(self, row: Tensor, column: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class TileFill:
 
 
 def tile_fill(graph: Graph, rows: int = 64, columns: int = 64) -> TileFill:
-    """The non-empty tiles of a graph, and how many distinct edges each holds.
+    """The non-empty tiles of a graph, with the number of distinct edges in each.
 
     Args:
         graph: Any graph.
@@ -93,12 +93,12 @@ def tile_fill(graph: Graph, rows: int = 64, columns: int = 64) -> TileFill:
 
     Complexity: O(E), or O(E log E) where the grid has many more tiles than there are edges.
         O(T + E / columns) for rows that are intervals: their edges are not
-        worked out.
+        listed.
 
     Example:
         >>> from edgewise.graphs import Causal
-        >>> found = tile_fill(Causal(4), 2, 2)
-        >>> found.row.tolist(), found.column.tolist(), found.edges.tolist()
+        >>> tiles = tile_fill(Causal(4), 2, 2)
+        >>> tiles.row.tolist(), tiles.column.tolist(), tiles.edges.tolist()
         ([0, 1, 1], [0, 0, 1], [3, 4, 3])
     """
     for name, size in (("rows", rows), ("columns", columns)):
@@ -110,11 +110,11 @@ def tile_fill(graph: Graph, rows: int = 64, columns: int = 64) -> TileFill:
 
 
 def fill_of_clusters(graph: Graph, size: int = 64) -> TileFill | None:
-    """The fill of square tiles, if the edges are known and may cluster; else None.
+    """The fill of square tiles, if the edges are listed and may cluster; else None.
 
-    Planning asks this: it lowers no graph that nobody has lowered, and it does not count what
-    cannot be full. A tile holds no more edges than its rows have, so few edges a row, or a column,
-    fill none: what molecules, meshes and citations look like is seen in the facts.
+    For planning: it lists no edges that are not cached, and counts none if the facts exclude full
+    tiles. A tile holds no more edges than its rows have, so few edges a row, or a column, fill
+    none: the facts exclude molecules, meshes and citations.
     """
     if not isinstance(graph, EdgeList) and recalled(graph, "edges") is None:
         return None
@@ -145,7 +145,7 @@ def split_by_fill(
 
     Returns:
         Dense tiles and leftovers; None where one of them would be empty, or where the graph may
-        hold copies of an edge, which parts could not tell apart.
+        hold copies of an edge, which parts could not distinguish.
 
     Complexity: that of `tile_fill` and of `csr`.
 
@@ -169,11 +169,11 @@ def split_by_fill(
 
 
 def _split(graph: Graph, tiles: TileFill, dense: Tensor) -> tuple[EdgeList, EdgeList]:
-    found = csr(graph)
-    inside = dense[tiles.tile_of(found.target, found.indices)]
+    rows = csr(graph)
+    inside = dense[tiles.tile_of(rows.target, rows.indices)]
 
     def part(chosen: Tensor) -> EdgeList:
-        pairs = torch.stack([found.indices[chosen], found.target[chosen]])
+        pairs = torch.stack([rows.indices[chosen], rows.target[chosen]])
         return EdgeList(pairs, num_targets=graph.num_targets, num_sources=graph.num_sources)
 
     return part(inside), part(~inside)
@@ -198,15 +198,15 @@ def _tile_fill(graph: Graph, rows: int, columns: int) -> TileFill:
 
 
 def _finer(graph: Graph, rows: int, columns: int) -> TileFill | None:
-    """Tiles of half the size, if they were counted before: four of them are one of these."""
+    """Cached tiles of half the size, if any: four of them make a tile of this size."""
     if rows % 2 or columns % 2:
         return None
     return recalled(graph, ("tile fill", rows // 2, columns // 2))
 
 
 def _key_of_each_edge(graph: Graph, grid: TileFill) -> Tensor:
-    found = edges(graph, "cpu")
-    target, source = found.target, found.source
+    all_edges = edges(graph, "cpu")
+    target, source = all_edges.target, all_edges.source
     if graph.may_repeat and not facts_of(graph).simple:
         S = graph.num_sources
         pairs = torch.unique(target * S + source)
@@ -215,7 +215,7 @@ def _key_of_each_edge(graph: Graph, grid: TileFill) -> Tensor:
 
 
 def _pieces(intervals: Progression, grid: TileFill) -> tuple[Tensor, Tensor]:
-    """The tile and the length of each piece into which tiles cut the rows of a graph."""
+    """Key of the tile, and length, of each piece into which tiles cut the intervals of rows."""
     target = intervals.length.nonzero()[:, 0]
     first = intervals.first[target]
     stop = first + intervals.length[target]
@@ -230,7 +230,13 @@ def _pieces(intervals: Progression, grid: TileFill) -> tuple[Tensor, Tensor]:
 
 
 def _sums(keys: Tensor, counts: Tensor | None, tiles: int) -> tuple[Tensor, Tensor]:
-    """The different keys in rising order, and the sum of the counts of each."""
+    """Distinct keys in rising order, and the sum of the counts of each.
+
+    Args:
+        keys: ``[n]``, int64, below ``tiles``.
+        counts: ``[n]``, int64; 1 for each when None.
+        tiles: Number of tiles of the grid.
+    """
     if tiles <= max(_SMALL_GRID, 8 * keys.shape[0]):
         total = torch.zeros(tiles, dtype=torch.int64)
         total = (
@@ -238,13 +244,13 @@ def _sums(keys: Tensor, counts: Tensor | None, tiles: int) -> tuple[Tensor, Tens
             if counts is None
             else total.index_add_(0, keys, counts)
         )
-        found = total.nonzero()[:, 0]
-        return found, total[found]
+        distinct = total.nonzero()[:, 0]
+        return distinct, total[distinct]
     if counts is None:
-        found, total = torch.unique(keys, return_counts=True)
-        return found, total
-    found, place = torch.unique(keys, return_inverse=True)
-    return found, torch.zeros_like(found).index_add_(0, place, counts)
+        distinct, total = torch.unique(keys, return_counts=True)
+        return distinct, total
+    distinct, position = torch.unique(keys, return_inverse=True)
+    return distinct, torch.zeros_like(distinct).index_add_(0, position, counts)
 
 
 def _over(number: Tensor, size: int) -> Tensor:

@@ -1,19 +1,19 @@
-"""Measure: what each kind of work takes on this machine, and where which way of computing wins.
+"""Lottery: measures the prices of work on this machine, and maps which way of computing is fastest.
 
-Nothing optional is imported before it is used; what is missing then is one sentence.
+Optional packages are imported where they are used.
 """
 
-from edgewise.lottery.journal import Journal as Journal, journal_path as journal_path
-from edgewise.lottery.map import Cell as Cell, crossovers as crossovers
-from edgewise.lottery.picture import draw_map as draw_map
-from edgewise.lottery.run import (
+from edgewise.lottery.experiment import (
     FULL as FULL,
     QUICK as QUICK,
     Extent as Extent,
     Findings as Findings,
     Lottery as Lottery,
-    Watcher as Watcher,
+    LotteryObserver as LotteryObserver,
     remove_constants as remove_constants,
     save_constants as save_constants,
 )
+from edgewise.lottery.journal import Journal as Journal, journal_path as journal_path
+from edgewise.lottery.map import Cell as Cell, crossovers as crossovers
+from edgewise.lottery.map_picture import draw_map as draw_map
 from edgewise.lottery.trust import Quality as Quality, Ruling as Ruling

@@ -1,4 +1,4 @@
-r"""Prices from times: the price of each kind of work that explains what was measured.
+r"""Fit of prices: the price of each kind of work by least squares on measured times.
 
 .. math::  \min_{p \ge 0} \sum_m \Big( \log \frac{\sum_k w_{mk} \, p_k}{t_m} \Big)^2
 
@@ -22,16 +22,16 @@ from edgewise.backends import Work
 from edgewise.optional_packages import require
 from edgewise.planning.price_table import Constants, Price
 
-__all__ = ["Fit", "Kind", "Sample", "fitted", "price_of"]
+__all__ = ["Fit", "PriceKey", "Sample", "fitted", "price_of"]
 
 _FEWEST = 8  # samples that five prices are made from
 _STEPS = 30
-_FAR = 0.4  # beyond this logarithm of a ratio a sample pulls no harder: it may be an accident
+_FAR = 0.4  # logarithm of a ratio beyond which a sample is an outlier, of bounded weight
 _PASSES = {False: "forward", True: "training"}
 
 
-class Kind(NamedTuple):
-    """What has a price of its own."""
+class PriceKey(NamedTuple):
+    """Device, way, dtype and pass: the key of a price."""
 
     device: str
     way: str
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Work, and what it took."""
+    """Counted work and measured seconds."""
 
     work: Work
     seconds: float
@@ -51,17 +51,17 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """How well prices explain what was measured.
+    """A fitted price and the errors of its estimates.
 
     Attributes:
-        kind: Of which way, dtype and pass.
-        samples: How many times there are.
-        price: What was found.
-        median: Half of the estimates are off by at most this share, up or down.
-        most: 95 % of them are.
+        kind: Device, way, dtype and pass.
+        samples: Number of measured times.
+        price: The fitted price.
+        median: Median relative error of the estimates, up or down.
+        most: 95 % quantile of the relative error.
     """
 
-    kind: Kind
+    kind: PriceKey
     samples: int
     price: Price
     median: float
@@ -69,10 +69,11 @@ class Fit:
 
 
 def price_of(samples: Sequence[Sample]) -> Price:
-    """The prices that explain the times best, as ratios.
+    """The price that minimizes the squared logarithms of estimate over time.
 
-    Least squares on ``estimate / time - 1`` forgives what is estimated far too low. So samples
-    get the weight that turns their residual into the logarithm of the ratio, again and again.
+    Least squares on ``estimate / time - 1`` has small residuals for estimates that are far too
+    low. So samples are reweighted, iteratively, by the factor that turns their residual into the
+    logarithm of the ratio.
     """
     nnls = require("scipy.optimize").nnls
     times = np.array([sample.seconds for sample in samples])
@@ -80,12 +81,12 @@ def price_of(samples: Sequence[Sample]) -> Price:
     size = np.linalg.norm(rows, axis=0)
     size[size == 0] = 1.0
     weights = np.ones(len(samples))
-    found = np.zeros(rows.shape[1])
+    solution = np.zeros(rows.shape[1])
     for _ in range(_STEPS):
-        found, _ = nnls(rows / size * weights[:, None], weights)
-        ratio = np.maximum(rows / size @ found, 1e-3)
+        solution, _ = nnls(rows / size * weights[:, None], weights)
+        ratio = np.maximum(rows / size @ solution, 1e-3)
         weights = np.sqrt(_weight(ratio))
-    return Price(*(1e9 * found / size).tolist())
+    return Price(*(1e9 * solution / size).tolist())
 
 
 def _weight(ratio: np.ndarray) -> np.ndarray:
@@ -95,22 +96,22 @@ def _weight(ratio: np.ndarray) -> np.ndarray:
 
 
 def fitted(
-    samples: Iterable[tuple[Kind, Sample]], shipped: Constants, machine: Mapping[str, object]
+    samples: Iterable[tuple[PriceKey, Sample]], shipped: Constants, machine: Mapping[str, object]
 ) -> tuple[Constants, list[Fit]]:
-    """The constants of a machine, and how far to trust each.
+    """The constants of a machine, and the errors of each.
 
     A kind with few samples keeps the proportions of its shipped prices, times one factor.
     """
-    grouped: dict[Kind, list[Sample]] = defaultdict(list)
+    grouped: dict[PriceKey, list[Sample]] = defaultdict(list)
     for kind, sample in samples:
         grouped[kind].append(sample)
     prices: dict[str, dict[str, dict[str, dict[str, Price]]]] = {}
     fits: list[Fit] = []
-    for kind, found in grouped.items():
-        known = shipped.price(*kind[:3], training=kind.training)
-        enough = len(found) >= _FEWEST
-        price = price_of(found) if enough else _scaled(known, found)
-        fits.append(_judged(kind, found, price))
+    for kind, members in grouped.items():
+        shipped_price = shipped.price(*kind[:3], training=kind.training)
+        enough = len(members) >= _FEWEST
+        price = price_of(members) if enough else _scaled(shipped_price, members)
+        fits.append(_judged(kind, members, price))
         dtypes = prices.setdefault(kind.device, {}).setdefault(kind.way, {})
         passes = dtypes.setdefault(str(kind.dtype).removeprefix("torch."), {})
         passes[_PASSES[kind.training]] = price
@@ -131,7 +132,7 @@ def _scaled(price: Price, samples: Sequence[Sample]) -> Price:
     return Price(*(factor * each for each in price))
 
 
-def _judged(kind: Kind, samples: Sequence[Sample], price: Price) -> Fit:
+def _judged(kind: PriceKey, samples: Sequence[Sample], price: Price) -> Fit:
     logs = [abs(math.log(max(estimate(s.work, price), 1e-12) / s.seconds)) for s in samples]
     median, most = (math.expm1(float(np.quantile(logs, share))) for share in (0.5, 0.95))
     return Fit(kind, len(samples), price, median, most)
@@ -140,7 +141,14 @@ def _judged(kind: Kind, samples: Sequence[Sample], price: Price) -> Fit:
 def _complete(
     dtypes: dict[str, dict[str, Price]], device: str, way: str, shipped: Constants
 ) -> None:
-    """Constants have both passes of each dtype, and float32 always."""
+    """Add shipped prices for passes that were not measured, and for float32; in place.
+
+    Args:
+        dtypes: Prices of a way, by dtype and pass.
+        device: Device of the way.
+        way: Name of the way.
+        shipped: Constants that the prices are taken from.
+    """
     for name in ("float32", *dtypes):
         passes = dtypes.setdefault(name, {})
         for training, pass_ in _PASSES.items():

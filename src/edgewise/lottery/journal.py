@@ -1,4 +1,4 @@
-"""What was measured, line by line, so that a run that was stopped goes on where it was."""
+"""Journal: measured times, appended line by line, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SHORTEST, _LONGEST = 1e-9, 1e6  # seconds that a call can have taken
 
 
 def journal_path(*, quick: bool) -> Path:
-    """The journal of this machine, beside its constants; quick runs have one of their own."""
+    """The journal of this machine, beside its constants; quick runs have a separate journal."""
     digest = measured_path().stem.removeprefix("machine-")
     return measured_path().with_name(f"lottery-{digest}{'-quick' * quick}.jsonl")
 
 
 class Journal:
-    """Seconds by trial and backend, in a file that is only ever appended to.
+    """Seconds by trial and backend, in a file that is only appended to.
 
-    Lines that are damaged, as the last one is after a power cut, are as if they had never been
-    written. A journal of another version or another machine is started anew.
+    Damaged lines, such as the last line after a power cut, are ignored. A journal of another
+    version or another machine is overwritten.
 
     Args:
         path: The file; folders are created.
-        fresh: Start anew, whatever there is.
+        fresh: Overwrite the file if there is one.
 
     Attributes:
         times: Seconds by name of the trial, then by backend.
@@ -48,24 +48,24 @@ class Journal:
             _start(path)
             return
         for line in lines[1:]:
-            self._remember(line)
+            self._add_line(line)
 
     def add(self, trial: str, seconds: Mapping[str, float]) -> None:
-        """Keep what was measured, in memory and in the file."""
+        """Add measured times, in memory and in the file."""
         self.times.setdefault(trial, {}).update(seconds)
         line = json.dumps({"trial": trial, "seconds": dict(seconds)})
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                # A line break first: what was cut off before must not spoil this one.
+                # A line break first: the line before may be cut off.
                 file.write(f"\n{line}\n")
-        except OSError as error:  # of a full disk: it does not say which file
+        except OSError as error:  # of a full disk: it does not name the file
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-    def _remember(self, line: Any) -> None:
+    def _add_line(self, line: Any) -> None:
         try:
-            found = {str(name): float(value) for name, value in line["seconds"].items()}
-            if all(_SHORTEST <= value <= _LONGEST for value in found.values()):
-                self.times.setdefault(str(line["trial"]), {}).update(found)
+            seconds = {str(name): float(value) for name, value in line["seconds"].items()}
+            if all(_SHORTEST <= value <= _LONGEST for value in seconds.values()):
+                self.times.setdefault(str(line["trial"]), {}).update(seconds)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return
 
@@ -75,7 +75,7 @@ def _header() -> dict[str, Any]:
 
 
 def _start(path: Path) -> None:
-    """Begin a file; one that cannot be written is found before anything is measured."""
+    """Write the header, which raises before anything is measured if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_header()) + "\n", encoding="utf-8")
@@ -87,15 +87,15 @@ def _start(path: Path) -> None:
 
 
 def _lines(path: Path) -> list[Any]:
-    """The lines that are JSON; none of a file that cannot be read or is far too large."""
+    """The lines that are valid JSON; none if the file cannot be read or is too large."""
     try:
         text = read_regular(path, _LARGEST)
     except (OSError, ValueError):
         return []
-    found: list[Any] = []
+    values: list[Any] = []
     for line in text.splitlines():
         try:
-            found.append(json.loads(line))
+            values.append(json.loads(line))
         except (ValueError, RecursionError):
             continue
-    return found
+    return values

@@ -1,4 +1,4 @@
-"""The map: where all pairs, tiles and sparse kernels win, by size and density."""
+"""Map: times of dense, tiled and sparse attention by size and density of the graph."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 import torch
 
-from edgewise.lottery.topologies import Topology
-from edgewise.lottery.trials import Attends, Trial
+from edgewise.lottery.named_graphs import NamedGraph
+from edgewise.lottery.trials import AttentionWorkload, Trial
 
-__all__ = ["COLUMNS", "Cell", "Place", "crossovers", "places"]
+__all__ = ["COLUMNS", "Cell", "MapPoint", "crossovers", "map_points"]
 
-# What is compared, and the backends that may stand for it: the first that accepts.
+# Columns of the map, and the backends that compute them: the first that accepts.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "dense": ("dense",),
     "tiles": ("banded",),
     "sparse": ("native", "gather"),
 }
-_SETTING = Attends(4, 64)
+_WORKLOAD = AttentionWorkload(4, 64)
 _MOST_EDGES = 1 << 22  # larger random graphs take longer to draw than to measure
 _SIZES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 _QUICK_SIZES = (64, 256, 1024, 2048)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place on the map, and what is measured there.
+class MapPoint:
+    """A point of the map: size, density, dtype and pass.
 
     Attributes:
         nodes: Size of the graph.
@@ -44,44 +44,44 @@ class Place:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Dtype and pass, as words."""
+        """Names of dtype and pass."""
         pass_ = "training" if self.training else "forward"
         return str(self.dtype).removeprefix("torch."), pass_
 
     def trial(self, column: str) -> Trial:
-        """What stands for a column: random edges, a window of as many, or whatever is dense."""
+        """The trial of a column: random edges, a window of as many edges, or a dense mask."""
         degree = max(1, round(self.density * self.nodes))
         if self.density == 1:
-            topology = Topology("complete", (self.nodes,))
+            graph = NamedGraph("complete", (self.nodes,))
         elif column == "tiles" or (column == "sparse" and self.nodes * degree > _MOST_EDGES):
-            topology = self._window(degree)
-        elif column == "dense":  # a mask costs the same whatever it says
-            topology = Topology("random", (self.nodes, max(1, self.nodes // 64)))
+            graph = self._window(degree)
+        elif column == "dense":  # a mask costs the same whatever it contains
+            graph = NamedGraph("random", (self.nodes, max(1, self.nodes // 64)))
         else:
-            topology = Topology("random", (self.nodes, degree))
-        return Trial(topology, _SETTING, self.dtype, self.training, COLUMNS[column])
+            graph = NamedGraph("random", (self.nodes, degree))
+        return Trial(graph, _WORKLOAD, self.dtype, self.training, COLUMNS[column])
 
     def can_be_measured(self, column: str) -> bool:
-        """Whether the trial is the real thing, not one of the same work to estimate from."""
+        """Whether the trial has the graph of the point, and not another of the same work."""
         edges = self.density * self.nodes**2
         return column != "sparse" or self.density == 1 or edges <= _MOST_EDGES
 
-    def _window(self, degree: int) -> Topology:
+    def _window(self, degree: int) -> NamedGraph:
         left = degree // 2
-        return Topology("window", (self.nodes, left, degree - 1 - left))
+        return NamedGraph("window", (self.nodes, left, degree - 1 - left))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Times at one place.
+    """Times at a point of the map.
 
     Attributes:
-        place: Where.
+        point: The point of the map.
         seconds: By column.
-        estimated: Columns whose time was not measured but follows from the prices.
+        estimated: Columns whose time is estimated from prices.
     """
 
-    place: Place
+    point: MapPoint
     seconds: dict[str, float]
     estimated: tuple[str, ...] = ()
 
@@ -92,17 +92,17 @@ class Cell:
 
     @property
     def ratio(self) -> float | None:
-        """Time of sparse over time of all pairs: above 1, all pairs win."""
+        """Time of sparse over time of dense: above 1, dense is faster."""
         if not {"sparse", "dense"} <= self.seconds.keys():
             return None
         return self.seconds["sparse"] / self.seconds["dense"]
 
     def to_dict(self) -> dict[str, Any]:
         """The cell as JSON types."""
-        dtype, pass_ = self.place.kind
+        dtype, pass_ = self.point.kind
         return {
-            "nodes": self.place.nodes,
-            "density": self.place.density,
+            "nodes": self.point.nodes,
+            "density": self.point.density,
             "dtype": dtype,
             "pass": pass_,
             "seconds": self.seconds,
@@ -111,28 +111,28 @@ class Cell:
         }
 
 
-def places(*, quick: bool) -> list[Place]:
-    """The map's places: sizes times densities from one edge a row to all, factors of 4 apart."""
-    found: list[Place] = []
+def map_points(*, quick: bool) -> list[MapPoint]:
+    """Points of the map: sizes times densities from one edge a row to all, factors of 4 apart."""
+    points: list[MapPoint] = []
     for nodes in _QUICK_SIZES if quick else _SIZES:
         steps = range(int(math.log2(nodes)) // 2 + 1)
         fine = [] if quick else [0.5, 0.125]
         densities = sorted({*(4.0**-step for step in steps), *fine}, reverse=True)
         for density in densities:
             for dtype in (torch.float32, torch.bfloat16):
-                found += [Place(nodes, density, dtype, training) for training in (False, True)]
-    return found
+                points += [MapPoint(nodes, density, dtype, training) for training in (False, True)]
+    return points
 
 
 def crossovers(cells: Iterable[Cell]) -> dict[tuple[str, str], dict[int, float | None]]:
     """Density below which sparse wins, by dtype and pass, then by size.
 
-    None where all pairs win even with the fewest edges, 1 where sparse wins everywhere.
+    None where dense is faster even with the fewest edges, 1 where sparse is always faster.
     """
     rows: dict[tuple[str, str], dict[int, list[Cell]]] = {}
     for cell in cells:
         if cell.ratio is not None:
-            rows.setdefault(cell.place.kind, {}).setdefault(cell.place.nodes, []).append(cell)
+            rows.setdefault(cell.point.kind, {}).setdefault(cell.point.nodes, []).append(cell)
     return {
         kind: {nodes: _crossing(row) for nodes, row in sorted(sizes.items())}
         for kind, sizes in rows.items()
@@ -140,11 +140,11 @@ def crossovers(cells: Iterable[Cell]) -> dict[tuple[str, str], dict[int, float |
 
 
 def _crossing(row: Sequence[Cell]) -> float | None:
-    """Where the ratio becomes 1, between two densities in proportion to logarithms."""
+    """Density at which the ratio is 1, interpolated between logarithms."""
     before: tuple[float, float] | None = None
-    for cell in sorted(row, key=lambda cell: cell.place.density):
+    for cell in sorted(row, key=lambda cell: cell.point.density):
         assert cell.ratio is not None
-        here = math.log(cell.place.density), math.log(cell.ratio)
+        here = math.log(cell.point.density), math.log(cell.ratio)
         if here[1] > 0:
             if before is None:
                 return None

@@ -1,7 +1,7 @@
-"""Which calls are measured: every way of every backend, small and large, in a fixed order.
+"""Trials of the lottery: every way of every backend, small and large, in a fixed order.
 
-Trials come in rounds. Each round takes every graph once, with another setting, so that a run whose
-time is up has still seen everything, and a quick one is simply the first round.
+Trials are ordered in rounds. Each round has every graph once, with another workload, so that a run
+that is out of time has measured every graph, and a quick run is the first round.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from random import Random
 
 import torch
 
-from edgewise.lottery.measure import DEFINITION
-from edgewise.lottery.topologies import Topology
-from edgewise.lottery.trials import Attends, Setting, Sums, Trial
+from edgewise.lottery.named_graphs import NamedGraph
+from edgewise.lottery.trial_timing import DEFINITION
+from edgewise.lottery.trials import AggregateWorkload, AttentionWorkload, Trial, Workload
 
 __all__ = ["ROUNDS", "trials"]
 
@@ -63,44 +63,44 @@ _SIZES: dict[str, Sequence[tuple[int, ...]]] = {
     ],
     "bipartite": [(64, 4096, 16), (1024, 256, 8), (8192, 512, 16), (16384, 65536, 8)],
 }
-_SETTINGS: Sequence[Attends] = (
-    Attends(8, 64),
-    Attends(4, 16),
-    Attends(8, 8),
-    Attends(1, 64),
-    Attends(4, 32, batch=4),
-    Attends(2, 128),
-    Attends(8, 32, sharing=4),
-    Attends(1, 16),
+_ATTENTION: Sequence[AttentionWorkload] = (
+    AttentionWorkload(8, 64),
+    AttentionWorkload(4, 16),
+    AttentionWorkload(8, 8),
+    AttentionWorkload(1, 64),
+    AttentionWorkload(4, 32, batch=4),
+    AttentionWorkload(2, 128),
+    AttentionWorkload(8, 32, sharing=4),
+    AttentionWorkload(1, 16),
 )
-_SUMS: Sequence[Sums] = (
-    Sums(64),
-    Sums(16, reduce="mean"),
-    Sums(128, weighted=True),
-    Sums(64, reduce="max"),
-    Sums(32, batch=4),
-    Sums(256),
-    Sums(64, reduce="mean", weighted=True),
-    Sums(8, weighted=True),
+_AGGREGATE: Sequence[AggregateWorkload] = (
+    AggregateWorkload(64),
+    AggregateWorkload(16, reduce="mean"),
+    AggregateWorkload(128, weighted=True),
+    AggregateWorkload(64, reduce="max"),
+    AggregateWorkload(32, batch=4),
+    AggregateWorkload(256),
+    AggregateWorkload(64, reduce="mean", weighted=True),
+    AggregateWorkload(8, weighted=True),
 )
 
-# What is computed in another way than the plain score: on some graphs.
-_SPECIAL: Sequence[Attends] = (
-    Attends(4, 32, score="soft cap"),
-    Attends(8, 8, score="additive"),
-    Attends(4, 32, dropout=0.1),
-    Attends(8, 64, bias="relative"),
-    Attends(4, 32, bias="edge"),
-    Attends(8, 16, score="gatv2"),
-    Attends(4, 32, lse=True),
-    Attends(2, 64, bias="dense"),
-    Attends(4, 16, features=True),
-    Attends(8, 32, score="soft cap"),
-    Attends(1, 64, score="additive"),
-    Attends(8, 64, dropout=0.1),
+# Workloads other than the plain score: on some graphs.
+_SPECIAL: Sequence[AttentionWorkload] = (
+    AttentionWorkload(4, 32, score="soft cap"),
+    AttentionWorkload(8, 8, score="additive"),
+    AttentionWorkload(4, 32, dropout=0.1),
+    AttentionWorkload(8, 64, bias="relative"),
+    AttentionWorkload(4, 32, bias="edge"),
+    AttentionWorkload(8, 16, score="gatv2"),
+    AttentionWorkload(4, 32, lse=True),
+    AttentionWorkload(2, 64, bias="dense"),
+    AttentionWorkload(4, 16, features=True),
+    AttentionWorkload(8, 32, score="soft cap"),
+    AttentionWorkload(1, 64, score="additive"),
+    AttentionWorkload(8, 64, dropout=0.1),
 )
-_SPECIAL_GRAPHS: Sequence[Topology] = tuple(
-    Topology(family, sizes)
+_SPECIAL_GRAPHS: Sequence[NamedGraph] = tuple(
+    NamedGraph(family, sizes)
     for family, sizes in (
         ("complete", (64,)),
         ("complete", (512,)),
@@ -118,56 +118,56 @@ _DEFINITION = (("random", (16, 4)), ("random", (64, 8)), ("complete", (64,)), ("
 
 
 def trials(rounds: int = ROUNDS) -> list[Trial]:
-    """The trials of so many rounds, in the order in which they are measured."""
+    """The trials of the first rounds, in the order in which they are measured."""
     return list(dict.fromkeys(trial for number in range(rounds) for trial in _shuffled(number)))
 
 
 def _shuffled(number: int) -> list[Trial]:
-    """A round in an order that has a bit of everything, wherever it ends."""
+    """The trials of a round, shuffled, so that any part of it has all kinds of trials."""
     groups = list(_round(number))
     Random(number).shuffle(groups)
     return [trial for group in groups for trial in group]
 
 
 def _round(number: int) -> Iterator[list[Trial]]:
-    topologies = [Topology(family, s) for family, sizes in _SIZES.items() for s in sizes]
-    for place, topology in enumerate(topologies):
-        # 3 has no factor in common with the 8 settings: every graph meets all of them in time.
-        setting = _that_fits(_SETTINGS, place + 3 * number, topology)
-        yield _passes(topology, setting)
-        if (place + number) % 2 == 0:
-            sums = _that_fits(_SUMS, place // 2 + 3 * number, topology)
-            yield _passes(topology, sums)
-    for place, setting in enumerate(_SPECIAL):
+    graphs = [NamedGraph(family, s) for family, sizes in _SIZES.items() for s in sizes]
+    for index, graph in enumerate(graphs):
+        # 3 and 8 workloads are coprime: after 8 rounds every graph had all of them.
+        workload = _that_fits(_ATTENTION, index + 3 * number, graph)
+        yield _passes(graph, workload)
+        if (index + number) % 2 == 0:
+            sums = _that_fits(_AGGREGATE, index // 2 + 3 * number, graph)
+            yield _passes(graph, sums)
+    for index, workload in enumerate(_SPECIAL):
         for step in (0, 3, 6):
-            topology = _SPECIAL_GRAPHS[(place + step + 2 * number) % len(_SPECIAL_GRAPHS)]
-            yield _passes(topology, setting)
+            graph = _SPECIAL_GRAPHS[(index + step + 2 * number) % len(_SPECIAL_GRAPHS)]
+            yield _passes(graph, workload)
     for family, sizes in _DEFINITION:
-        topology = Topology(family, sizes)
-        for setting in (_SETTINGS[number % 3 + 1], _SUMS[number % 3]):
-            yield _passes(topology, setting, only=(DEFINITION,))
+        graph = NamedGraph(family, sizes)
+        for workload in (_ATTENTION[number % 3 + 1], _AGGREGATE[number % 3]):
+            yield _passes(graph, workload, only=(DEFINITION,))
 
 
-def _passes(topology: Topology, setting: Setting, only: tuple[str, ...] = ()) -> list[Trial]:
+def _passes(graph: NamedGraph, workload: Workload, only: tuple[str, ...] = ()) -> list[Trial]:
     return [
-        Trial(topology, setting, dtype, training, only)
+        Trial(graph, workload, dtype, training, only)
         for dtype in (torch.float32, torch.bfloat16)
         for training in (False, True)
     ]
 
 
-def _that_fits(settings: Sequence[Setting], first: int, topology: Topology) -> Setting:
-    """The setting whose turn it is, or the next one whose tensors are not too large."""
-    nodes = _nodes(topology)
-    turns = [settings[(first + step) % len(settings)] for step in range(len(settings))]
-    return next(setting for setting in turns if setting.numbers(nodes) <= _MOST)
+def _that_fits(workloads: Sequence[Workload], first: int, graph: NamedGraph) -> Workload:
+    """The first workload, from a position on, whose tensors are not too large."""
+    nodes = _nodes(graph)
+    turns = [workloads[(first + step) % len(workloads)] for step in range(len(workloads))]
+    return next(workload for workload in turns if workload.numbers(nodes) <= _MOST)
 
 
-def _nodes(topology: Topology) -> int:
-    """About as many nodes as the graph has, without building it."""
-    sizes = topology.sizes
-    if topology.family in ("blocks", "molecules", "documents", "meshes"):
+def _nodes(graph: NamedGraph) -> int:
+    """Approximate number of nodes of the graph, without building it."""
+    sizes = graph.sizes
+    if graph.family in ("blocks", "molecules", "documents", "meshes"):
         return sizes[0] * sizes[1]
-    if topology.family == "grid":
+    if graph.family == "grid":
         return sizes[0] ** 2
     return max(sizes[:2])

@@ -1,4 +1,4 @@
-"""Regret: how much longer the backend takes that was estimated to be the fastest."""
+"""Regret: time of the backend that was estimated to be the fastest, over that of the fastest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Choice", "Regret", "regret_of"]
 
 @dataclass(frozen=True)
 class Choice:
-    """One trial that several backends can run.
+    """A trial that several backends can run.
 
     Attributes:
         trial: Its name.
-        estimates: Seconds by backend, as the planner sees them.
-        times: Seconds by backend, as measured.
+        estimates: Estimated seconds by backend.
+        times: Measured seconds by backend.
     """
 
     trial: str
@@ -27,30 +27,30 @@ class Choice:
 
     @property
     def chosen(self) -> str:
-        """The backend that is estimated to be the fastest."""
+        """The backend with the smallest estimate."""
         return min(self.times, key=lambda name: self.estimates[name])
 
     @property
     def best(self) -> str:
-        """The backend that is the fastest."""
+        """The backend with the smallest time."""
         return min(self.times, key=lambda name: self.times[name])
 
     @property
     def regret(self) -> float:
-        """Time of the chosen one over that of the best: at least 1."""
+        """Time of the chosen backend over that of the best: at least 1."""
         return self.times[self.chosen] / self.times[self.best]
 
 
 @dataclass(frozen=True)
 class Regret:
-    """Regret over many choices.
+    """Statistics of the regret of many choices.
 
     Attributes:
-        count: How many choices there were.
-        mean: On average.
-        median: Half of them are no worse.
-        most: 95 % of them are no worse.
-        worst: None is worse.
+        count: Number of choices.
+        mean: Mean regret.
+        median: Median regret.
+        most: 95 % quantile.
+        worst: Largest regret.
         right: Share of choices that are the best.
         examples: The worst choices, worst first.
     """
@@ -70,7 +70,7 @@ class Regret:
 
 
 def regret_of(choices: Iterable[Choice], examples: int = 5) -> Regret | None:
-    """Sum up the choices between at least two backends; None when there is none."""
+    """Statistics of the choices between at least two backends; None when there is none."""
     real: Sequence[Choice] = [choice for choice in choices if len(choice.times) > 1]
     if not real:
         return None

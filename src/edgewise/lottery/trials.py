@@ -1,4 +1,4 @@
-"""Trials: one call on one graph, as a value; it says its problem and makes its tensors."""
+"""Trials: a workload on a graph, as a value, with its problem and its tensors."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from torch import Tensor
 from edgewise.functional import aggregate, attention, attention_state
 from edgewise.graphs import Graph
 from edgewise.layouts import num_edges
-from edgewise.lottery.topologies import Topology
+from edgewise.lottery.named_graphs import NamedGraph
 from edgewise.ops.bias import Bias, BiasKind, DenseBias, EdgeBias, RelativeBias
 from edgewise.ops.scores import Additive, Dot, GATv2, Score
 from edgewise.problem import AggregateProblem, AttentionProblem, Problem, Reduce
 
-__all__ = ["Attends", "Call", "Setting", "Sums", "Trial"]
+__all__ = ["AggregateWorkload", "AttentionWorkload", "TimedCall", "Trial", "Workload"]
 
 _CPU = torch.device("cpu")
 _SEED = 0
 
-Call = Callable[[str], object]  # from the name of a backend to one run
+TimedCall = Callable[[str], object]  # runs the call with a backend, by its name
 
 
-class Setting(ABC):
-    """How the operator is called."""
+class Workload(ABC):
+    """Base of workloads: a call of an operator with its sizes and options."""
 
     @abstractmethod
     def problem(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> Problem:
-        """The question this call asks."""
+        """The problem of the call."""
 
     @abstractmethod
-    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> Call:
-        """Make the tensors, and return what is timed."""
+    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> TimedCall:
+        """Create the tensors, and return the function to time."""
 
     @abstractmethod
     def numbers(self, nodes: int) -> int:
-        """How many numbers a tensor of so many nodes has."""
+        """Elements of a tensor of so many nodes."""
 
 
 @dataclass(frozen=True)
-class Attends(Setting):
+class AttentionWorkload(Workload):
     """A call of `edgewise.attention`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Attends(Setting):
         bias: How a bias is given, if at all.
         features: Whether keys and values have a part that belongs to the edge.
         dropout: Share of weights to drop.
-        lse: Whether the log-sum-exp is wanted.
+        lse: Whether the log-sum-exp is part of the result.
     """
 
     heads: int
@@ -95,20 +95,20 @@ class Attends(Setting):
             wants_lse=self.lse,
         )
 
-    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> Call:
-        draw = _Draw(dtype, training)
+    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> TimedCall:
+        random_tensor = _RandomTensors(dtype, training)
         lead = (self.batch,) if self.batch > 1 else ()
         T, S, groups = graph.num_targets, graph.num_sources, self.heads // self.sharing
-        query = draw(*lead, self.heads, T, self.key_dim)
-        key = draw(*lead, groups, S, self.key_dim)
-        value = draw(*lead, groups, S, self.dim)
-        vector = draw(self.heads, self.dim) if self.score == "gatv2" else None
+        query = random_tensor(*lead, self.heads, T, self.key_dim)
+        key = random_tensor(*lead, groups, S, self.key_dim)
+        value = random_tensor(*lead, groups, S, self.dim)
+        vector = random_tensor(self.heads, self.dim) if self.score == "gatv2" else None
         more: dict[str, Any] = {"score": self._score(vector), "dropout": self.dropout}
         if self.bias is not None:
-            more["bias"] = self._bias(graph, draw)
+            more["bias"] = self._bias(graph, random_tensor)
         if self.features:
-            more["edge_key"] = draw(1, num_edges(graph), self.key_dim)
-            more["edge_value"] = draw(1, num_edges(graph), self.dim)
+            more["edge_key"] = random_tensor(1, num_edges(graph), self.key_dim)
+            more["edge_value"] = random_tensor(1, num_edges(graph), self.dim)
         if self.dropout:
             more["generator"] = torch.Generator().manual_seed(_SEED)
         operator: Callable[..., Any] = attention_state if self.lse else attention
@@ -116,7 +116,7 @@ class Attends(Setting):
         def run(backend: str) -> object:
             out = operator(query, key, value, graph, backend=backend, **more)
             outs = (out.out, out.lse) if self.lse else (out,)
-            return draw.backward(*outs) if training else outs
+            return random_tensor.backward(*outs) if training else outs
 
         return run
 
@@ -129,18 +129,18 @@ class Attends(Setting):
             case kind:
                 return Dot(softcap=30.0 if kind == "soft cap" else None)
 
-    def _bias(self, graph: Graph, draw: _Draw) -> Bias:
+    def _bias(self, graph: Graph, random_tensor: _RandomTensors) -> Bias:
         match self.bias:
             case "relative":
-                return RelativeBias(draw(self.heads, 127), first=-63)
+                return RelativeBias(random_tensor(self.heads, 127), first=-63)
             case "dense":
-                return DenseBias(draw(self.heads, graph.num_targets, graph.num_sources))
+                return DenseBias(random_tensor(self.heads, graph.num_targets, graph.num_sources))
             case _:
-                return EdgeBias(draw(self.heads, num_edges(graph)))
+                return EdgeBias(random_tensor(self.heads, num_edges(graph)))
 
 
 @dataclass(frozen=True)
-class Sums(Setting):
+class AggregateWorkload(Workload):
     """A call of `edgewise.aggregate`.
 
     Attributes:
@@ -170,26 +170,26 @@ class Sums(Setting):
             weighted=self.weighted,
         )
 
-    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> Call:
-        draw = _Draw(dtype, training)
+    def call(self, graph: Graph, dtype: torch.dtype, *, training: bool) -> TimedCall:
+        random_tensor = _RandomTensors(dtype, training)
         lead = (self.batch,) if self.batch > 1 else ()
-        value = draw(*lead, graph.num_sources, self.channels)
-        weight = draw(num_edges(graph)) if self.weighted else None
+        value = random_tensor(*lead, graph.num_sources, self.channels)
+        weight = random_tensor(num_edges(graph)) if self.weighted else None
 
         def run(backend: str) -> object:
             out = aggregate(value, graph, self.reduce, weight=weight, backend=backend)
-            return draw.backward(out) if training else out
+            return random_tensor.backward(out) if training else out
 
         return run
 
 
-class _Draw:
-    """Random tensors, the same each time, and the gradients of all of them."""
+class _RandomTensors:
+    """Random tensors with a fixed seed, and the backward pass to all of them."""
 
     def __init__(self, dtype: torch.dtype, training: bool) -> None:
         self.dtype, self.training = dtype, training
         self.leaves: list[Tensor] = []
-        self.pushes: list[Tensor] | None = None
+        self.grad_outs: list[Tensor] | None = None
         self._random = torch.Generator().manual_seed(_SEED)
 
     def __call__(self, *shape: int) -> Tensor:
@@ -198,41 +198,41 @@ class _Draw:
         return leaf
 
     def backward(self, *outs: Tensor) -> object:
-        if self.pushes is None:
-            self.pushes = [torch.ones_like(out) for out in outs]
-        return torch.autograd.grad(outs, self.leaves, self.pushes)
+        if self.grad_outs is None:
+            self.grad_outs = [torch.ones_like(out) for out in outs]
+        return torch.autograd.grad(outs, self.leaves, self.grad_outs)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is timed: one call, on one graph, with every backend that is worth it.
+    """A call on a graph, timed with every backend whose estimate is not too large.
 
     Attributes:
-        topology: The graph.
-        setting: The call.
+        graph: The graph.
+        workload: The call.
         dtype: Of all tensors.
         training: Whether the backward pass is part of it.
-        only: The backends that are measured; all that are worth it when empty.
+        only: The backends to time; all with estimates that are not too large when empty.
     """
 
-    topology: Topology
-    setting: Setting
+    graph: NamedGraph
+    workload: Workload
     dtype: torch.dtype = torch.float32
     training: bool = False
     only: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What the trial is called in files; equal trials have equal names."""
+        """Name of the trial in files; equal trials have equal names."""
         dtype = str(self.dtype).removeprefix("torch.")
         pass_ = "training" if self.training else "forward"
-        told = [f"{name}={value}" for name, value in vars(self.setting).items() if value]
-        return f"{self.topology} {' '.join(told)} {dtype} {pass_}"
+        options = [f"{name}={value}" for name, value in vars(self.workload).items() if value]
+        return f"{self.graph} {' '.join(options)} {dtype} {pass_}"
 
     def problem(self) -> Problem:
-        """The question."""
-        return self.setting.problem(self.topology.graph(), self.dtype, training=self.training)
+        """The problem of the call."""
+        return self.workload.problem(self.graph.build(), self.dtype, training=self.training)
 
-    def call(self) -> Call:
-        """Make the tensors, and return what is timed."""
-        return self.setting.call(self.topology.graph(), self.dtype, training=self.training)
+    def call(self) -> TimedCall:
+        """Create the tensors, and return the function to time."""
+        return self.workload.call(self.graph.build(), self.dtype, training=self.training)

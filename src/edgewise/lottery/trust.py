@@ -1,9 +1,9 @@
-"""Whether measured prices are used: how well they were measured, and whether they choose better.
+"""Decision which prices are used: coverage, noise and regret of the measured prices.
 
-Prices that were fitted to few or noisy times choose badly, and so does anything that was fitted to
-the times it is judged by. So measured prices have to pass three tests: most trials were measured;
-times that are measured twice agree; and on trials that they were not fitted to, the backends they
-choose take less time than those that the shipped prices choose.
+Prices that were fitted to few or noisy times choose badly, and an evaluation on the times that
+prices were fitted to is biased. So measured prices have to pass three tests: most trials were
+measured; times that are measured twice agree; and on trials that they were not fitted to, the
+backends they choose take less time than those that the shipped prices choose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MEDIAN, _MOST = 1.15, 1.6  # half, and 90 %, of times measured twice differ by 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a lottery was measured.
+    """Coverage and noise of the measurements of a lottery.
 
     Attributes:
         measured: Trials of prices that were measured.
@@ -39,7 +39,7 @@ class Quality:
 
     @property
     def covers(self) -> bool:
-        """Whether enough was measured to make prices from."""
+        """Whether enough trials were measured to fit prices."""
         return self.measured >= _COVERAGE * self.total
 
     @property
@@ -51,7 +51,7 @@ class Quality:
         return median, most
 
     def doubt(self) -> str | None:
-        """Why prices made from this are not to be used, in a sentence with its cure; or None."""
+        """The reason not to use prices from these measurements, with its cure; or None."""
         if not self.covers:
             return (
                 f"only {self.measured} of {self.total} trials of prices were measured in the time. "
@@ -78,13 +78,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class Ruling:
-    """Which prices are used from now on.
+    """Decision which prices are used.
 
     Attributes:
-        use: The measured prices; the shipped ones; or whatever was in use before.
-        reason: Why, in a sentence.
-        measured: How well measured prices choose on trials that they were not fitted to.
-        shipped: How well the shipped prices choose on the same trials.
+        use: The measured prices, the shipped prices, or those in use before.
+        reason: The reason, in a sentence.
+        measured: Regret of measured prices on trials that they were not fitted to.
+        shipped: Regret of the shipped prices on the same trials.
     """
 
     use: Literal["measured", "shipped", "as before"]
@@ -95,14 +95,14 @@ class Ruling:
     def to_dict(self) -> dict[str, Any]:
         """The ruling as JSON types."""
         held_out = {
-            name: None if found is None else found.to_dict()
-            for name, found in (("measured", self.measured), ("shipped", self.shipped))
+            name: None if regret is None else regret.to_dict()
+            for name, regret in (("measured", self.measured), ("shipped", self.shipped))
         }
         return {"use": self.use, "reason": self.reason, "held_out_regret": held_out}
 
 
 def folds(names: Sequence[str]) -> list[frozenset[str]]:
-    """The trials in parts of equal size, the same in each run; every part spans the whole list."""
+    """The trials in interleaved parts of equal size, the same in each run."""
     return [frozenset(names[start::FOLDS]) for start in range(min(FOLDS, len(names)))]
 
 
@@ -115,7 +115,7 @@ def ruling(
     """Decide which prices are used.
 
     Args:
-        quality: How well it was measured.
+        quality: Coverage and noise of the measurements.
         measured: Regret of measured prices on trials that they were not fitted to.
         shipped: Regret of the shipped prices on the same trials.
         earlier: Regret of prices measured earlier that are in use, on the same trials.

@@ -1,1 +1,1 @@
-"""Measures of this machine: its name, memory, threads, clock and cache folder."""
+"""Properties of this machine: processor, memory, threads, clock and cache folder."""

@@ -1,4 +1,4 @@
-"""The folder of the user in which Edgewise keeps prices, data sets and compiled libraries."""
+"""Cache directory of the user: prices, data sets and compiled libraries."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["cache_directory"]
 
 
 def cache_directory() -> Path:
-    """Where Edgewise keeps what it measured: ``EDGEWISE_CACHE``, or the user's cache directory.
+    """The cache directory: ``EDGEWISE_CACHE``, or Edgewise's folder in that of the user.
 
     Raises:
-        EdgewiseError: the variable is not set, and the system names no home directory.
+        EdgewiseError: the variable is not set, and the system has no home directory.
     """
     given = os.environ.get("EDGEWISE_CACHE")
     if given:

@@ -1,4 +1,4 @@
-"""On what a result was measured: hardware, threads, versions; never who or where."""
+"""Description of this machine: hardware, threads and versions; no user and no host name."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PACKAGES = ("torch", "numpy", "lightning", "torchmetrics")
 
 
 def machine(device: str, threads: int | None = None) -> dict[str, Any]:
-    """What a measured time depends on, as JSON types.
+    """Hardware, threads and versions that a measured time depends on, as JSON types.
 
     Args:
         device: Where training runs.
-        threads: On how many threads, where that was said; otherwise at most what torch may use.
+        threads: Number of threads, if it was chosen; otherwise that of torch.
 
     Example:
         >>> machine("cpu")["device"]
         'cpu'
     """
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "system": platform.system(),
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -40,26 +40,26 @@ def machine(device: str, threads: int | None = None) -> dict[str, Any]:
         "versions": {"edgewise": __version__} | {name: _version(name) for name in _PACKAGES},
     }
     if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        record["gpu"] = torch.cuda.get_device_name(device)
+    return record
 
 
-def describe_machine(found: dict[str, Any], threads: Iterable[int]) -> str:
-    """The same in one line, with the numbers of threads that runs really had.
+def describe_machine(record: dict[str, Any], threads: Iterable[int]) -> str:
+    """The record of `machine` in one line, with the numbers of threads that runs used.
 
     Example:
         >>> describe_machine({**machine("cpu"), "processor": "Abacus"}, [1, 2, 1])
         'Abacus, 1 to 2 threads, torch ..., Python ...'
     """
-    place = found.get("gpu") or found["processor"]
+    chip = record.get("gpu") or record["processor"]
     counts = sorted(threads) or [1]
     few, many = counts[0], counts[-1]
     words = f"{few} to {many} threads" if few < many else f"{few} thread{'s' * (few != 1)}"
-    return f"{place}, {words}, torch {found['versions']['torch']}, Python {found['python']}"
+    return f"{chip}, {words}, torch {record['versions']['torch']}, Python {record['python']}"
 
 
 def identity() -> dict[str, Any]:
-    """What measured prices depend on: the processor, and how torch uses it."""
+    """Properties that measured prices depend on: the processor, and the version of torch."""
     return {
         "cpu": processor(),
         "cores": os.cpu_count(),
@@ -69,7 +69,7 @@ def identity() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The name of the CPU as the system gives it."""
+    """The name of the CPU, from the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)

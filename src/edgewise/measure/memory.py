@@ -1,4 +1,4 @@
-"""Memory in bytes: what is free, what a process may still allocate, what a call takes at most."""
+"""Memory in bytes: free, available to this process, and the peak of a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 __all__ = ["as_text", "available_memory", "free_memory", "memory_errors_as", "peak_memory"]
 
-_UNKNOWN = 4 << 30  # bytes, where the system does not say
+_UNKNOWN = 4 << 30  # bytes, if the system does not report it
 _PAGE = 4096
 _CGROUP = Path("/sys/fs/cgroup")
 _NO_MEMORY = ("CPUAllocator", "alloc_cpu", "allocate memory", "not enough memory")  # of torch
@@ -24,8 +24,8 @@ _CACHED = ("active_file ", "inactive_file ")
 def free_memory(device: torch.device) -> int:
     """Bytes free on a device (for the CPU: available without swapping).
 
-    A device whose module in torch does not say, or that this machine has not, is taken to share
-    the memory of the CPU.
+    A device whose module in torch does not report it, or that this machine does not have, is
+    assumed to share the memory of the CPU.
     """
     module: Any = None if device.type == "cpu" else getattr(torch, device.type, None)
     if hasattr(module, "mem_get_info") and module.is_available():
@@ -85,7 +85,7 @@ def _left_of_group() -> int:
             return sys.maxsize
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
         stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-        # Cached files count as used, and make room when memory is asked for.
+        # Cached files count as used, but are freed when memory is allocated.
         cached = sum(int(line.split()[1]) for line in stat if line.startswith(_CACHED))
         return int(limit) - used + cached
     except (OSError, ValueError, IndexError):
@@ -93,11 +93,11 @@ def _left_of_group() -> int:
 
 
 def peak_memory(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes that one call allocates at its worst moment, beyond what was there before.
+    """Peak of the bytes that one call allocates, beyond those allocated before.
 
-    On a GPU this is what the allocator counts. On a CPU the profiler replays every allocation, so
-    that the answer does not depend on what the process held before; memory that an operation
-    takes and gives back inside itself is not seen.
+    On a GPU this is the count of the allocator. On a CPU the profiler replays every allocation, so
+    that the result does not depend on earlier allocations of the process; memory that an
+    operation allocates and frees internally is not counted.
     """
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -108,7 +108,7 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to standard error
     profile: Any = torch.autograd.profiler.profile(profile_memory=True)
     collects = gc.isenabled()
-    gc.disable()  # or something old might be freed inside the profile, which warns about that
+    gc.disable()  # an older object that is freed inside the profile causes a warning
     try:
         with profile:
             step()
@@ -128,7 +128,7 @@ def _end(event: Any) -> float:
 
 
 def as_text(size: float) -> str:
-    """Bytes for people: ``1.5 GB``."""
+    """Bytes with a decimal unit: ``1.5 GB``."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Threads of torch: how many may be chosen, and a number for the length of a block."""
+"""Threads of torch: a check of their number, and a context that sets it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgewise.errors import ArgumentError
 
 __all__ = ["check_threads", "threads_set"]
 
-_THREADS_PER_CORE = 4  # torch's own kernels crash at some thousand threads
+_THREADS_PER_CORE = 4  # kernels of torch crash at some thousand threads
 
 
 def check_threads(threads: int | None) -> None:
@@ -35,7 +35,7 @@ def check_threads(threads: int | None) -> None:
 
 @contextmanager
 def threads_set(count: int) -> Generator[None]:
-    """So many threads inside, as many as before afterwards."""
+    """Set the number of threads inside the context, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

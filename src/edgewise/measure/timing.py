@@ -1,4 +1,4 @@
-"""The clock that plans and backends are timed with."""
+"""Timing of a call on any device."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ def seconds_of(
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Seconds that one call takes until its results exist, at least a nanosecond.
+    """Seconds that a call takes until its results are computed, at least a nanosecond.
 
     Args:
-        job: What is timed.
-        device: Where it computes; a device that works in a queue is waited for, before and after.
-        clock: What times are read from, in seconds: `time.thread_time` leaves out what other
-            processes take.
+        job: The call.
+        device: Its device, which is synchronized before and after.
+        clock: Returns seconds: `time.thread_time` leaves out the time of other processes.
     """
-    _wait(device)
+    _synchronize(device)
     before = clock()
     job()
-    _wait(device)
+    _synchronize(device)
     return max(clock() - before, _SMALLEST)
 
 
-def _wait(device: torch.device) -> None:
-    """Wait until everything that was queued is computed."""
+def _synchronize(device: torch.device) -> None:
+    """Block until the queue of the device is empty."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type not in ("cpu", "meta"):

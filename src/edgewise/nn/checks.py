@@ -10,7 +10,7 @@ from edgewise.errors import ArgumentError, ShapeError
 from edgewise.graphs import Graph
 from edgewise.graphs.base import check_graph
 from edgewise.ops.bias import check_per_edge
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.planning.compiled import num_edges_of
 from edgewise.shapes import FLOATING, is_shape_only
 
@@ -80,7 +80,7 @@ def can_be_checked(tensor: Tensor) -> bool:
     >>> can_be_checked(torch.arange(3)), can_be_checked(torch.arange(3, device="meta"))
     (True, False)
     """
-    return tensor.numel() > 0 and not looked_into((tensor,)) and not is_shape_only(tensor)
+    return tensor.numel() > 0 and not is_intercepted((tensor,)) and not is_shape_only(tensor)
 
 
 def check_features(owner: str, name: str, x: Tensor, dim: int, size: str) -> None:

@@ -1,4 +1,4 @@
-"""Tensor mathematics that knows no graph: scores, biases, dropout, states, segments."""
+"""Tensor operations without graphs: scores, biases, dropout, states, segments."""
 
 from edgewise.ops.bias import (
     Bias as Bias,

@@ -1,4 +1,4 @@
-"""Biases: numbers added to the scores, per head; three ways to give them.
+"""Biases: numbers added to the scores, per head; given by edge, by distance or by pair.
 
 A bare tensor is an `EdgeBias`. All of them receive gradients.
 """
@@ -20,7 +20,7 @@ __all__ = ["Bias", "DenseBias", "EdgeBias", "RelativeBias"]
 
 @dataclass(frozen=True, eq=False)
 class Bias(ABC):
-    """Numbers added to the scores: abstract or final."""
+    """Base of biases: numbers added to the scores."""
 
     values: Tensor
 
@@ -166,7 +166,7 @@ class DenseBias(Bias):
 
 
 def as_bias(bias: Bias | Tensor | None) -> Bias | None:
-    """Wrap a bare tensor: one number for each edge."""
+    """The bias, or a bare tensor as an `EdgeBias`."""
     if bias is None or isinstance(bias, Bias):
         return bias
     if isinstance(bias, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -178,23 +178,31 @@ def as_bias(bias: Bias | Tensor | None) -> Bias | None:
 
 
 def _select(values: Tensor, index: Tensor) -> Tensor:
-    """``values[..., index]``; unlike that, its gradient adds up in a fixed order."""
+    """``values[..., index]``, with a gradient that is summed in a fixed order."""
     return values.index_select(-1, index.flatten()).unflatten(-1, index.shape)
 
 
 def check_per_edge(
     values: Tensor, lead: tuple[int, ...], tail: tuple[int | None, ...], name: str, meaning: str
 ) -> None:
-    """Check ``[*lead, *tail]``, where leading sizes may be 1 or left out.
+    """Check the shape ``[*lead, *tail]``, where leading sizes may be 1 or left out.
 
-    None in the tail matches anything.
+    Args:
+        values: The tensor.
+        lead: Leading sizes.
+        tail: Trailing sizes; None matches any size.
+        name: Name of the tensor, for the message.
+        meaning: Names of the sizes, for the message.
+
+    Raises:
+        ShapeError: the shape does not fit.
     """
-    own, rest = values.shape[: -len(tail)], values.shape[-len(tail) :]
-    fits = len(rest) == len(tail) and len(own) <= len(lead)
+    leading, rest = values.shape[: -len(tail)], values.shape[-len(tail) :]
+    fits = len(rest) == len(tail) and len(leading) <= len(lead)
     fits = fits and all(n is None or got == n for got, n in zip(rest, tail, strict=True))
     fits = fits and all(
         got == 1 or got == n  # noqa: PLR1714  # tracers compare open sizes, not members
-        for got, n in zip(reversed(own), reversed(lead), strict=False)
+        for got, n in zip(reversed(leading), reversed(lead), strict=False)
     )
     if not fits:
         cure = (
@@ -211,5 +219,7 @@ def check_per_edge(
 
 def broadcast_lead(values: Tensor, lead: tuple[int, ...], tail: int) -> Tensor:
     """Expand ``[*batch|1, heads|1, *tail]`` to ``[prod(lead), *tail]``, without a copy if 1."""
-    own = values.shape[-tail:]
-    return values.expand(*lead, *own).flatten(0, -tail - 1) if lead else values.reshape(1, *own)
+    trailing = values.shape[-tail:]
+    if not lead:
+        return values.reshape(1, *trailing)
+    return values.expand(*lead, *trailing).flatten(0, -tail - 1)

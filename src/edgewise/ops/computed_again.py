@@ -1,8 +1,8 @@
-"""A fast computation whose results are checked, and an exact one that replaces what is not finite.
+"""Checked computation: a fast function, and an exact one if a result is not finite.
 
-Products with zeros in place of missing edges are fast, but zero times NaN is NaN: a number that
-nobody reads may fill the result. It always shows, since what it reaches is not finite. So one sum
-over a result tells whether it can be trusted, and one that cannot is computed again, exactly.
+Products with zeros in place of missing edges are fast, but zero times NaN is NaN: a number in a
+row that no edge reads may spread into results, which are then not finite. So the sum of a result
+shows whether it is valid; if it is not, it is computed again by the exact function.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from edgewise.ops.tracing import looked_into, many_at_once
+from edgewise.ops.tracing import is_intercepted, many_at_once
 
 __all__ = ["Checks", "Compute", "all_finite", "are_large", "trains"]
 
@@ -32,75 +32,75 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     Complexity: one sum of each tensor, 2 us where it is small.
     """
     for tensor in tensors:
-        known = tensor.detach() if tensor.requires_grad else tensor
+        values = tensor.detach() if tensor.requires_grad else tensor
         if tensor.dtype == torch.float16:  # ends at 65,504, which a sum of finite numbers passes
-            total = known.sum(dtype=torch.float32).item()
+            total = values.sum(dtype=torch.float32).item()
         else:
-            total = known.sum().item()
+            total = values.sum().item()
         if total - total != 0.0:
             return False
     return True
 
 
 class Checks:
-    """How the gradients of calls of one kind are checked; remembered from the first of them.
+    """Checks of the gradients of calls of the same kind; where to check is cached after the first.
 
-    Where one node of autograd sends gradients straight to the tensors, a hook on it is enough.
+    If a single node of autograd computes the gradients of all tensors, a hook on it is enough.
 
     Args:
-        first_tells: Whether the gradient of the first tensor is not finite wherever another is
-            not, so that one sum is enough where it has one.
+        first_decides: Whether the gradient of the first tensor is not finite wherever another is
+            not, so that one sum is enough if it has a gradient.
     """
 
-    def __init__(self, *, first_tells: bool) -> None:
-        self._first_tells = first_tells
-        self._place: _GradientPlace | None = None
-        self._looked = False
+    def __init__(self, *, first_decides: bool) -> None:
+        self._first_decides = first_decides
+        self._place: _NodePosition | None = None
+        self._searched = False
 
     @property
     def at_node(self) -> bool:
-        """Whether a hook is enough, as far as is known."""
+        """Whether a hook is enough, as cached."""
         return self._place is not None
 
     def call(
         self, fast: Compute, exact: Compute, tensors: Sequence[Tensor], also: Sequence[Tensor] = ()
     ) -> tuple[Tensor, ...]:
-        """What ``fast`` returns if it is finite, else what ``exact`` returns; gradients likewise.
+        """The result of ``fast`` if it is finite, else that of ``exact``; the same for gradients.
 
         Args:
             fast: Function of the tensors. Its first result is checked.
             exact: The same function, exact whatever the numbers.
-            tensors: What both are computed on.
-            also: Tensors that have to be finite too.
+            tensors: Arguments of both.
+            also: Further tensors that have to be finite.
         """
         if not trains(tensors):
-            found = fast(tensors)
-            return found if all_finite((found[0], *also)) else exact(tensors)
-        if not are_large(tensors) and (self._place is not None or not self._looked):
-            found = fast(tensors)
-            if not all_finite((found[0], *also)):
+            results = fast(tensors)
+            return results if all_finite((results[0], *also)) else exact(tensors)
+        if not are_large(tensors) and (self._place is not None or not self._searched):
+            results = fast(tensors)
+            if not all_finite((results[0], *also)):
                 return exact(tensors)
-            if self.follow(found, exact, tensors):
-                return found
+            if self.follow(results, exact, tensors):
+                return results
         places = [i for i, tensor in enumerate(tensors) if tensor.requires_grad]
-        watch = _Watch(exact, tensors, places, self._first_tells)
-        own = list(tensors)
-        guarded: Any = _Guard.apply(watch, *(tensors[i] for i in places))
+        record = _CallRecord(exact, tensors, places, self._first_decides)
+        inputs = list(tensors)
+        guarded: Any = _Guard.apply(record, *(tensors[i] for i in places))
         for place, tensor in zip(places, guarded, strict=True):
-            own[place] = tensor
-        found = fast(own)
-        if not all_finite((found[0], *also)):
+            inputs[place] = tensor
+        results = fast(inputs)
+        if not all_finite((results[0], *also)):
             return exact(tensors)
-        watch.follow(found)
-        return found
+        record.follow(results)
+        return results
 
     def follow(self, outputs: Sequence[Tensor], exact: Compute, tensors: Sequence[Tensor]) -> bool:
-        """Check the gradients that one node sends to the tensors, if there is such a node.
+        """Check the gradients of the tensors at a single node, if there is such a node.
 
         Args:
-            outputs: What was computed.
-            exact: The same function of the tensors.
-            tensors: What the outputs were computed on.
+            outputs: Results of the function.
+            exact: The exact function.
+            tensors: Arguments of the function.
         """
         place = self._place
         wrong = place is not None and any(
@@ -108,22 +108,22 @@ class Checks:
             for tensor, edge in zip(tensors, place.edges, strict=True)
         )
         if place is None or wrong:
-            self._looked = True
-            place = self._place = _GradientPlace.of(outputs, tensors)
+            self._searched = True
+            place = self._place = _NodePosition.of(outputs, tensors)
         node = None if place is None else place.node(outputs[0])
         if place is None or node is None:
             self._place = None
             return False
         shapes = [output.shape for output in outputs]
-        tells = self._first_tells and place.edges[0] == 0
-        node.register_hook(partial(_checked_gradients, exact, tensors, place.edges, shapes, tells))
+        first = self._first_decides and place.edges[0] == 0
+        node.register_hook(partial(_checked_gradients, exact, tensors, place.edges, shapes, first))
         return True
 
 
 def are_large(tensors: Sequence[Tensor]) -> bool:
-    """Whether autograd decides where the tensors are kept until a backward pass, and how long.
+    """Whether tensors are so large that they are saved by autograd, not by a hook.
 
-    A hook would keep them as long as the output, and in memory where autograd may have moved them.
+    A hook would keep them as long as the output, also if autograd offloads saved tensors.
     """
     return any(tensor.numel() > _SMALL for tensor in tensors)
 
@@ -136,60 +136,60 @@ def trains(tensors: Sequence[Tensor]) -> bool:
 # --- Between the inputs and the outputs -----------------------------------------------------------
 
 
-class _Watch:
-    """What a backward pass needs to be computed again: the function, and what was sent back."""
+class _CallRecord:
+    """Record of a call for its recomputation: the function, and gradients of its outputs."""
 
     def __init__(
-        self, exact: Compute, tensors: Sequence[Tensor], places: Sequence[int], first_tells: bool
+        self, exact: Compute, tensors: Sequence[Tensor], places: Sequence[int], first_decides: bool
     ) -> None:
         self.exact, self.places = exact, places
-        self.first_tells = first_tells and places[0] == 0
-        # Those with gradients are kept by autograd, which may have moved them elsewhere.
+        self.first_decides = first_decides and places[0] == 0
+        # Tensors with gradients are saved by autograd, which may offload them.
         self.others = [None if tensor.requires_grad else tensor for tensor in tensors]
-        self.pushes: dict[int, dict[int, Tensor]] = {}  # by thread, as graphs may be shared
+        self.grad_outs: dict[int, dict[int, Tensor]] = {}  # by thread
 
     def follow(self, outputs: Sequence[Tensor]) -> None:
-        """Keep the gradients of these outputs until `take`."""
+        """Store the gradients of these outputs until `take`."""
         for place, output in enumerate(outputs):
             if output.requires_grad:
                 output.register_hook(partial(self._keep, place))
 
     def _keep(self, place: int, grad: Tensor) -> None:
-        self.pushes.setdefault(get_ident(), {})[place] = grad
+        self.grad_outs.setdefault(get_ident(), {})[place] = grad
 
     def take(self) -> dict[int, Tensor]:
-        """The gradients of the outputs, which are then forgotten."""
-        return self.pushes.pop(get_ident(), {})
+        """Return and remove the gradients of the outputs."""
+        return self.grad_outs.pop(get_ident(), {})
 
     def again(
-        self, tensors: Sequence[Tensor], pushes: dict[int, Tensor]
+        self, tensors: Sequence[Tensor], grad_outs: dict[int, Tensor]
     ) -> tuple[Tensor | None, ...]:
-        """Exact gradients of the tensors that need one."""
+        """Exact gradients of the tensors that need a gradient."""
         everything = list(self.others)
         for place, tensor in zip(self.places, tensors, strict=True):
             everything[place] = tensor
-        return _gradients(self.exact, everything, self.places, pushes)  # type: ignore[arg-type]
+        return _gradients(self.exact, everything, self.places, grad_outs)  # type: ignore[arg-type]
 
 
 class _Guard(Function):
     @staticmethod
-    def forward(ctx: Any, watch: _Watch, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.watch = watch
+    def forward(ctx: Any, record: _CallRecord, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.record = record
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         return tuple(tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        pushes = ctx.watch.take()
-        if not pushes or _trusted(grads, ctx.watch.first_tells):
+        grad_outs = ctx.record.take()
+        if not grad_outs or _is_valid(grads, ctx.record.first_decides):
             return None, *grads
-        return None, *ctx.watch.again(ctx.saved_tensors, pushes)
+        return None, *ctx.record.again(ctx.saved_tensors, grad_outs)
 
 
 # --- At one node of autograd ----------------------------------------------------------------------
 
-# What leaves the order of numbers as it is.
+# Operations that keep the order of numbers.
 _VIEWS = {
     f"{name}Backward{version}"
     for name in ("View", "UnsafeView", "ReshapeAlias", "Alias", "Squeeze", "Unsqueeze")
@@ -199,14 +199,13 @@ Node = torch.autograd.graph.Node
 
 
 @dataclass(frozen=True)
-class _GradientPlace:
-    """Where the node is that sends gradients to the tensors of a call.
+class _NodePosition:
+    """Position of the node of autograd that computes the gradients of the tensors of a call.
 
     Attributes:
-        views: So many views stand between it and the output.
-        name: Of the node, as a second look at it.
-        edges: For each tensor, which of the gradients of the node is its own; None where it needs
-            none.
+        views: Number of views between it and the output.
+        name: Name of the node, as a check.
+        edges: For each tensor, the number of its gradient at the node; None without one.
     """
 
     views: int
@@ -214,8 +213,8 @@ class _GradientPlace:
     edges: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], tensors: Sequence[Tensor]) -> _GradientPlace | None:
-        """Look for the node; None where there is no single one."""
+    def of(cls, outputs: Sequence[Tensor], tensors: Sequence[Tensor]) -> _NodePosition | None:
+        """Search the node; None if there is no single one."""
         node, views = outputs[0].grad_fn, 0
         if node is None or any(output.grad_fn not in (None, node) for output in outputs[1:]):
             return None
@@ -228,8 +227,8 @@ class _GradientPlace:
             if not tensor.requires_grad:
                 edges.append(None)
                 continue
-            own = _source(tensor.grad_fn, tensor.output_nr) if tensor.grad_fn else tensor
-            edge = next((i for i, source in left.items() if _same(source, own)), None)
+            tensor_source = _source(tensor.grad_fn, tensor.output_nr) if tensor.grad_fn else tensor
+            edge = next((i for i, source in left.items() if _same(source, tensor_source)), None)
             if edge is None:
                 return None
             del left[edge]
@@ -237,7 +236,7 @@ class _GradientPlace:
         return None if left else cls(views, node.name(), tuple(edges))
 
     def node(self, output: Tensor) -> Node | None:
-        """The node behind an output of another call; None if it is not there."""
+        """The node of an output of another call; None if it has another name."""
         node = output.grad_fn
         for _ in range(self.views):
             if node is None or not _is_view(node):
@@ -251,7 +250,7 @@ def _is_view(node: Node) -> bool:
 
 
 def _source(node: Node | None, place: int) -> tuple[Node, int] | Tensor:
-    """Where gradients go that reach a node: an output of another, or a tensor; views are passed."""
+    """Destination of the gradients of a node, after views: an output of a node, or a tensor."""
     assert node is not None
     while _is_view(node):
         node, place = node.next_functions[0]
@@ -271,23 +270,23 @@ def _checked_gradients(
     tensors: Sequence[Tensor],
     edges: Sequence[int | None],
     shapes: Sequence[torch.Size],
-    first_tells: bool,
+    first_decides: bool,
     grads: Sequence[Tensor | None],
-    pushes: Sequence[Tensor | None],
+    output_grads: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...] | None:
     if torch.is_grad_enabled():
-        return None  # asked to differentiate once more, which has its own way
-    if _trusted(grads, first_tells):
+        return None  # second derivatives are computed by another path
+    if _is_valid(grads, first_decides):
         return None
-    known = {
-        i: push.reshape(shape)
-        for i, (push, shape) in enumerate(zip(pushes, shapes, strict=False))
-        if push is not None
+    grad_outs = {
+        i: grad_out.reshape(shape)
+        for i, (grad_out, shape) in enumerate(zip(output_grads, shapes, strict=False))
+        if grad_out is not None
     }
     places = [place for place, edge in enumerate(edges) if edge is not None]
-    found = dict(zip(places, _gradients(exact, tensors, places, known), strict=True))
+    exact_grads = dict(zip(places, _gradients(exact, tensors, places, grad_outs), strict=True))
     better = list(grads)
-    for place, grad in found.items():
+    for place, grad in exact_grads.items():
         edge = edges[place]
         assert edge is not None
         old = grads[edge]
@@ -295,28 +294,35 @@ def _checked_gradients(
     return tuple(better)
 
 
-def _trusted(grads: Sequence[Tensor | None], first_tells: bool) -> bool:
-    if looked_into(grads) or many_at_once(grads):
+def _is_valid(grads: Sequence[Tensor | None], first_decides: bool) -> bool:
+    if is_intercepted(grads) or many_at_once(grads):
         return True  # no numbers can be read
-    if first_tells and grads[0] is not None:
+    if first_decides and grads[0] is not None:
         return all_finite((grads[0],))
     return all_finite(grad for grad in grads if grad is not None)
 
 
 def _gradients(
-    exact: Compute, tensors: Sequence[Tensor], places: Sequence[int], pushes: dict[int, Tensor]
+    exact: Compute, tensors: Sequence[Tensor], places: Sequence[int], grad_outs: dict[int, Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of the tensors at these places, by computing everything again."""
+    """Gradients of the tensors at these positions, by recomputation.
+
+    Args:
+        exact: The exact function.
+        tensors: Its arguments.
+        places: Positions of the tensors that need a gradient.
+        grad_outs: Gradients of its results, by position.
+    """
     twice = torch.is_grad_enabled()
     if not twice:
         tensors = [t.detach().requires_grad_(i in places) for i, t in enumerate(tensors)]
     with torch.enable_grad():
-        found = exact(tensors)
-    wanted = [place for place in pushes if found[place].requires_grad]
+        outputs = exact(tensors)
+    with_grad = [place for place in grad_outs if outputs[place].requires_grad]
     return torch.autograd.grad(
-        [found[place] for place in wanted],
+        [outputs[place] for place in with_grad],
         [tensors[place] for place in places],
-        [pushes[place] for place in wanted],
+        [grad_outs[place] for place in with_grad],
         allow_unused=True,
         create_graph=twice,
     )

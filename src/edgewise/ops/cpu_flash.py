@@ -1,4 +1,4 @@
-"""Torch's fused attention for CPUs (flash attention) on the pieces that a graph is cut into.
+"""Fused attention of torch for CPUs (flash attention), on pieces of a graph.
 
 `Pieces` run torch's kernel on parts of the tables of nodes. Here are the tables that pieces are cut
 from, the gradients from a global state, and the autograd function around both.
@@ -38,9 +38,9 @@ _has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_support
 
 
 def on_matrix_units(dtype: torch.dtype) -> bool:
-    """Whether the processor multiplies matrices of this dtype faster than those of float32.
+    """Whether the processor has matrix units for this dtype, faster than float32.
 
-    Where it does not, torch's backward kernel is up to eight times as slow in half precision.
+    Without them, the backward kernel of torch is up to eight times as slow in half precision.
     """
     return dtype.itemsize == 2 and _has_matrix_units()
 
@@ -59,12 +59,12 @@ def above_zero(query: Tensor, scale: float) -> tuple[Tensor, float]:
 
 
 class Pieces(Protocol):
-    """The pieces of a graph, on which torch's fused attention runs."""
+    """Protocol of the pieces of a graph, on which the fused attention of torch runs."""
 
     def forward(self, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
         """Output ``[planes, T, D]`` and log-sum-exp ``[planes, T]``.
 
-        Keys and values may have fewer planes than queries: so many query heads share one.
+        Keys and values may have fewer planes than queries, if query heads share them.
         """
         ...
 
@@ -74,7 +74,7 @@ class Pieces(Protocol):
         Those of keys and values have their planes, or a plane for each query head.
 
         Args:
-            tables: What `forward` took.
+            tables: Arguments of `forward`.
             results: **Global** output and log-sum-exp, and the gradient of the output.
             scale: Factor of the scores.
         """
@@ -109,9 +109,9 @@ def gradients(
 ) -> Tables:
     r"""Gradients of query, key and value from the global output and log-sum-exp.
 
-    Torch's kernels know no gradient of a log-sum-exp. It is that of one more channel, in which all
-    values are zero and the output is minus the gradient: it enters where the output is
-    multiplied with its own gradient, and nowhere else.
+    The kernels of torch have no gradient of a log-sum-exp. It is that of one more channel, in which
+    all values are zero and the output is minus the gradient: it only enters the product of the
+    output with its gradient.
 
     .. math::  dS_{ij} = w_{ij} (dout_i \cdot v_j - (dout_i \cdot out_i - dlse_i))
     """
@@ -193,13 +193,13 @@ def _table(tensor: Tensor) -> Tensor:
 
 
 def _wide(tensor: Tensor, channels: int) -> Tensor:
-    """Torch's kernel wants keys and values of one size: zeros add nothing."""
+    """Pad channels with zeros: the kernel of torch needs keys and values of the same size."""
     missing = channels - tensor.shape[-1]
     return torch.nn.functional.pad(tensor, (0, missing)) if missing else tensor
 
 
 def every_head(tables: Tables, axis: int = 0) -> Tables:
-    """Keys and values once for each query head; ``axis`` counts the heads."""
+    """Repeat keys and values for each query head; ``axis`` is that of heads."""
     query, key, value = tables
     share = query.shape[axis] // max(key.shape[axis], 1)
     if share == 1:
@@ -208,7 +208,7 @@ def every_head(tables: Tables, axis: int = 0) -> Tables:
 
 
 def _as_given(grad: Tensor, tensor: Tensor) -> Tensor:
-    """A gradient in the shape of its tensor: without padding, added up over heads that share it."""
+    """A gradient in the shape of its tensor: without padding, summed over heads that share it."""
     grad = grad[..., : tensor.shape[-1]]
     planes = tensor.shape[:-2].numel()
     if grad.shape[0] != planes:

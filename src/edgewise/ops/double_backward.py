@@ -1,8 +1,8 @@
-"""Gradients that can be differentiated again, from the same call in plain torch operations.
+"""Double backward: differentiable gradients, by recomputation in plain torch operations.
 
-The gradients of a kernel are numbers without a history. Where a backward pass is itself
-differentiated (``create_graph=True``), the call is written out in torch operations on the same
-tensors, and torch differentiates those: exact, any number of times, in the memory that they take.
+The gradients of a kernel are not differentiable. If a backward pass is differentiated
+(``create_graph=True``), the call is recomputed in torch operations on the same tensors, which
+torch differentiates: exact, any number of times, in the memory of these operations.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ MaybeTensors = Sequence[Tensor | None]
 def differentiable_gradients(
     plain: Callable[..., Sequence[Tensor]],
     tensors: MaybeTensors,
-    wanted: Sequence[bool],
+    needed: Sequence[bool],
     grads: MaybeTensors,
 ) -> list[Tensor | None]:
     """Gradients of a call, as functions of its tensors and of the gradients of its results.
 
     Args:
         plain: Function from ``tensors`` to the results, in operations that torch can differentiate.
-        tensors: What the call took, as autograd saved it.
-        wanted: For which of them to return a gradient.
+        tensors: Arguments of the call, as autograd saved them.
+        needed: Whether each of them needs a gradient.
         grads: A gradient for each result; None for zero.
 
     Returns:
-        A gradient for each of ``tensors`` that is wanted, else None.
+        A gradient for each of ``tensors`` that needs one, else None.
     """
-    places = [at for at, tensor in enumerate(tensors) if tensor is not None and wanted[at]]
+    places = [at for at, tensor in enumerate(tensors) if tensor is not None and needed[at]]
     if are_transforms_active():
-        found = _by_transform(plain, tensors, places, grads)
+        gradients = _by_transform(plain, tensors, places, grads)
     else:
-        found = _by_autograd(plain, tensors, places, grads)
-    at_place = dict(zip(places, found, strict=True))
+        gradients = _by_autograd(plain, tensors, places, grads)
+    at_place = dict(zip(places, gradients, strict=True))
     return [at_place.get(at) for at in range(len(tensors))]
 
 
@@ -54,7 +54,7 @@ def _by_autograd(
 ) -> Sequence[Tensor | None]:
     with torch.enable_grad():
         read: list[Any] = list(tensors)
-        for at in places:  # an alias each, so that torch stops here, not at the leaves
+        for at in places:  # aliases, so that torch stops here, not at the leaves
             alias = read[at].view_as(read[at])
             read[at] = alias if alias.requires_grad else alias.detach().requires_grad_()
         pairs = [
@@ -64,14 +64,14 @@ def _by_autograd(
         ]
         if not pairs or not places:
             return [None] * len(places)
-        found: Any = torch.autograd.grad(
+        gradients: Any = torch.autograd.grad(
             [result for result, _ in pairs],
             [read[at] for at in places],
             [grad for _, grad in pairs],
             create_graph=True,
             allow_unused=True,
         )
-        return found
+        return gradients
 
 
 def _by_transform(
@@ -80,7 +80,14 @@ def _by_transform(
     places: Sequence[int],
     grads: MaybeTensors,
 ) -> Sequence[Tensor | None]:
-    """The same under ``torch.func``, where autograd cannot be called by hand."""
+    """The gradients under ``torch.func``, where `torch.autograd.grad` cannot be called.
+
+    Args:
+        plain: Function from ``tensors`` to the results.
+        tensors: Arguments of the call.
+        places: Positions of the tensors that need a gradient.
+        grads: A gradient for each result; None for zero.
+    """
 
     def results(*chosen: Tensor) -> tuple[Tensor, ...]:
         read: list[Any] = list(tensors)

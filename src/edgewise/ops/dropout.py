@@ -2,9 +2,9 @@ r"""Dropout of attention weights as a pure function of (seed, head, target, sour
 
 The mask does not depend on the order of edges, the number of threads or the backend, so the same
 seed gives the same mask in every plan, and a plan that splits a graph drops the same edges as one
-that does not. Copies of an edge are told apart by their number.
+that does not. Copies of an edge are distinguished by their number.
 
-Each counter passes through a 32-bit avalanche hash (multiply and xor-shift; constants found by
+Each counter passes through a 32-bit avalanche hash (multiply and xor-shift; constants of
 Ettinger and Wellons' hash prospector), in int64 arithmetic that never overflows.
 """
 
@@ -54,7 +54,7 @@ def dropout_multiplier(
         head: Number of each head, batch included; int64, broadcasts with the rest.
         target: Targets, int64.
         source: Sources, int64.
-        copy: How many equal edges stand before each one; None means no edge occurs twice.
+        copy: Number of equal edges before each edge; None if no edge occurs twice.
     """
     seed = seed.to(target.device)
     state = _mix(_mix((seed & _LOW) ^ (seed >> 32)) ^ head)

@@ -11,7 +11,7 @@ __all__ = ["gaussian_weight"]
 
 
 def gaussian_weight(coordinate: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
-    r"""How close an edge is to the center of each kernel.
+    r"""Gaussian weight of each edge for each kernel.
 
     .. math::  w_{h,ij} = \exp\left(-\tfrac{1}{2} (u_{ij} - \mu_h)^\top
                \Sigma_h^{-1} (u_{ij} - \mu_h)\right)

@@ -1,4 +1,4 @@
-"""The tensors of one call of the operator, as one value."""
+"""Inputs: the tensors of a call of the operator, as one value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TENSORS = ("query", "key", "value", "vector", "edge_key", "edge_value")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Everything that is computed on.
+    """The tensors of a call.
 
     Attributes:
         query: ``[*batch, H, T, D]``.
@@ -61,7 +61,7 @@ class Inputs:
         """The same call on detached tensors; those that need a gradient in ``like`` still do.
 
         Args:
-            like: Where the tensors come from, if they were made from those of another call.
+            like: The call whose tensors these are computed from, if it is another.
         """
         needs = (self if like is None else like).tensors()
         return self.with_tensors(

@@ -1,4 +1,4 @@
-"""Refusals of derivatives that a backend does not have, in a sentence."""
+"""Gradients without second derivatives: marks inputs so that a second derivative raises."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ __all__ = ["at_most_once", "refuse", "refuse_forward_mode"]
 
 
 def at_most_once(backend: str, inputs: Inputs) -> Inputs:
-    """The same inputs, whose gradients refuse to be differentiated.
+    """The inputs, with gradients that raise DerivativeError if they are differentiated.
 
-    For kernels of torch, which would fail in their own words.
+    For kernels of torch, whose errors do not name the cure.
 
     Args:
-        backend: Which backend computes.
+        backend: Name of the backend.
         inputs: The tensors of a call.
     """
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return inputs
-    wanted = {name: tensor for name, tensor in inputs.tensors().items() if tensor.requires_grad}
-    if not wanted:
+    named = inputs.tensors().items()
+    differentiable = {name: tensor for name, tensor in named if tensor.requires_grad}
+    if not differentiable:
         return inputs
-    marked = _Once.apply(backend, *wanted.values())  # type: ignore[misc]
-    return inputs.with_tensors(dict(zip(wanted, marked, strict=True)))
+    marked = _Once.apply(backend, *differentiable.values())  # type: ignore[misc]
+    return inputs.with_tensors(dict(zip(differentiable, marked, strict=True)))
 
 
 class _Once(Function):
@@ -57,12 +58,12 @@ class _Refuse(Function):
 
 
 def refuse(backend: str) -> NoReturn:
-    """Refuse a second derivative, and name the ways to have one."""
+    """Raise DerivativeError for a second derivative, with the cure."""
     raise DerivativeError(f"backend {backend!r} has no second derivative. {_CURE}")
 
 
 def refuse_forward_mode(backend: str) -> NoReturn:
-    """Refuse a forward-mode derivative, and name the ways to have one."""
+    """Raise DerivativeError for a forward-mode derivative, with the cure."""
     raise DerivativeError(f"backend {backend!r} has no forward-mode derivative. {_CURE}")
 
 

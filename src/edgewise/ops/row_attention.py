@@ -36,13 +36,13 @@ def row_attention(
     """
     scores, values = scores_and_values(rows, columns, score, inputs)  # [E, F], [E, F, Dv]
     top = segment_max(scores, rows)
-    # A row that reads nothing sends nothing back, not even zero times NaN.
+    # Gradients of a row without sources are zero, not zero times NaN.
     empty = top == -torch.inf
     closed, top = empty.index_select(0, rows.target), finite(top)
     scores = torch.where(closed, scores.new_full((), -torch.inf), scores)
     share = torch.exp(scores - top.index_select(0, rows.target))
     total = segment_sum(share, rows)
-    full = total != 0  # not above: NaN stays NaN
+    full = total != 0  # not `> 0`: NaN stays NaN
     safe = torch.where(full, total, torch.ones_like(total))
     lse = torch.where(full, top + torch.log(safe), torch.full_like(total, -torch.inf))
     weights = share / gather_targets(safe, rows)
@@ -77,7 +77,7 @@ def scores_and_values(
         vector = vector.to(accumulate).repeat(query.shape[1] // heads, 1)  # [F, D]
     scores = score.pair(query, key, vector)
     if inputs.bias is not None:
-        values = inputs.bias.values.to(accumulate)  # first: edges share its numbers
+        values = inputs.bias.values.to(accumulate)  # before `on_edges`: edges share numbers
         bias = inputs.bias.with_values(values).on_edges(rows.target, rows.indices, rows.edge)
         scores = scores + broadcast_lead(bias, lead, 1).t()
     return scores, value

@@ -1,7 +1,7 @@
-"""Scores: how strongly a target looks at a source, before the softmax.
+"""Scores: the number of each edge before the softmax.
 
 =========================  ============================================  ====================
-score                      formula                                       who
+score                      formula                                       used by
 =========================  ============================================  ====================
 `Dot`                      ``scale * q_i . (k_j + e_ij)``                Transformer
 `Dot` with ``softcap``     ``cap * tanh(scale * q_i . k_j / cap)``       Gemma 2
@@ -14,7 +14,7 @@ one formula serves every backend that gathers.
 
 The numbers of a score are any that float32 can hold: zero and negative ones too, from Python or
 NumPy. A tensor is refused, also one without dimensions, because a plan keeps the number: it would
-have no gradient, and reading it would wait for the device.
+have no gradient, and reading it would synchronize the device.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def _number(owner: str, name: str, value: object, cure: str) -> float:
     """A setting of a score as a number.
 
     Raises:
-        ArgumentError: it is none, or none that float32 can hold.
+        ArgumentError: it is no number, or none that float32 can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         cure = cure if hasattr(value, "item") else "Pass a float, such as 0.5."
         raise ArgumentError(f"{owner}: {name} must be a number, got {type(value).__name__}. {cure}")
     number: Any = value
-    if not -_LARGEST <= number <= _LARGEST:  # before it is a float: an int may be too large for one
+    if not -_LARGEST <= number <= _LARGEST:  # an int may be too large for a float
         raise ArgumentError(
             f"{owner}: {name} must be a finite number of float32, got {reprlib.repr(value)}. "
             f"Pass one between {-_LARGEST:.2g} and {_LARGEST:.2g}."
@@ -69,13 +69,13 @@ def _slope(owner: str, value: object) -> float:
 
 
 def _set(score: Score, name: str, value: float) -> None:
-    """Replace a setting while a score is made; a number that is as it should be stays."""
+    """Replace a setting during construction, unless it is a float already."""
     if type(getattr(score, name)) is not float:
         object.__setattr__(score, name, value)
 
 
 class Score(ABC):
-    """How strongly a target looks at a source: abstract or final."""
+    """Base of scores: the number of an edge, from the rows of its target and source."""
 
     @property
     def vector(self) -> Tensor | None:
@@ -84,7 +84,7 @@ class Score(ABC):
 
     @property
     def key_dim(self) -> int | None:
-        """The head dimension this score needs of query and key; None where any will do."""
+        """The head dimension of query and key that this score needs; None for any."""
         return None
 
     @abstractmethod
@@ -147,7 +147,7 @@ class Dot(Score):
 
 @dataclass(frozen=True)
 class Additive(Score):
-    r"""One number a target plus one number a source: the score of GAT.
+    r"""The score of GAT: a number of the target plus a number of the source.
 
     .. math::  s_{ij} = \mathrm{LeakyReLU}(a_i + b_j + c_{ij})
 
@@ -182,7 +182,7 @@ class Additive(Score):
 
 @dataclass(frozen=True)
 class GATv2(Score):
-    r"""A learned vector on a LeakyReLU: the score of GATv2.
+    r"""The score of GATv2: a learned vector times a LeakyReLU.
 
     .. math::  s_{ij} = a \cdot \mathrm{LeakyReLU}(q_i + k_j + e_{ij})
 

@@ -1,8 +1,8 @@
-"""Reductions over the rows of a CSR layout: deterministic, and differentiable any number of times.
+"""Segment reductions over the rows of a CSR layout: deterministic, with all derivatives.
 
-The two operations are each other's transpose, which closes the circle of derivatives without
-atomics: gathering rows by index sends gradients back along the *reversed* CSR, and summing a
-segment sends them back by gathering.
+The two operations are transposes of each other, so all derivatives are computed without atomics:
+the gradient of gathering rows by index is a sum along the *reversed* CSR, and the gradient of a
+segment sum is a gather.
 """
 
 from __future__ import annotations
@@ -73,22 +73,28 @@ def _gather_sorted(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
 
 
 def _add_rows(values: Tensor, ids: Tensor, indptr: Tensor) -> Tensor:
-    """Sum runs of equal ids. CUDA's index_add uses atomics, so there runs are reduced instead."""
+    """Sum runs of equal ids; by segment_reduce on CUDA, where index_add uses atomics.
+
+    Args:
+        values: ``[E, *]``.
+        ids: ``[E]``, rising.
+        indptr: ``[T + 1]``.
+    """
     if values.is_cuda and not torch.compiler.is_compiling():
         return torch.segment_reduce(values.contiguous(), "sum", offsets=indptr, axis=0, initial=0.0)
     zeros = values.new_zeros(indptr.shape[0] - 1, *values.shape[1:])
-    if in_onnx_export():  # whose index_add is wrong for more than one dimension
+    if in_onnx_export():  # ONNX's index_add is wrong for more than one dimension
         return zeros.scatter_add(0, _across(ids, values), values)
     return zeros.index_add(0, ids, values)
 
 
 def _recorded() -> bool:
-    """Whether only operations of torch may appear: functions of our own would be lost."""
+    """Whether the call is recorded as operations of torch, without autograd functions."""
     return torch.compiler.is_compiling() or in_onnx_export()
 
 
 def _across(ids: Tensor, values: Tensor) -> Tensor:
-    """The id of each entry for every number of it."""
+    """The id of each entry, expanded to the shape of the values."""
     return ids.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
 
 
@@ -97,7 +103,7 @@ def _apply(function: type[Function], *tensors: Tensor) -> Tensor:
 
 
 def _save(ctx: Any, layout: tuple[Tensor, ...]) -> None:
-    """Keep the layout for both modes: all these functions are linear in what they add up."""
+    """Save the layout for reverse and forward mode: the functions are linear in their values."""
     ctx.save_for_backward(*layout)
     ctx.save_for_forward(*layout)
 
@@ -208,6 +214,6 @@ class _SegmentMax(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Tensor) -> Any:
-        """Rows are reduced one by one, so a batch is one more column."""
+        """Map a batch as one more column, since rows are reduced independently."""
         values, indptr = args
         return _SegmentMax.apply(values.movedim(in_dims[0], -1), indptr), -1

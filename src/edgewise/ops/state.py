@@ -1,4 +1,4 @@
-"""The result of attention that can be merged with other results: ``(out, lse)``."""
+"""States of attention: output and log-sum-exp, which can be merged exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["AttentionState", "accumulate_dtype", "finite", "merge"]
 
 @dataclass(frozen=True, eq=False)
 class AttentionState:
-    r"""What attention over some edges has found, with what is needed to add more edges.
+    r"""Output and log-sum-exp of attention over some edges, which can be merged with other edges.
 
     .. math::  \text{lse}_i = \log \sum_j \exp s_{ij}, \qquad
                \text{out}_i = \sum_j \exp(s_{ij} - \text{lse}_i) v_j
@@ -33,14 +33,14 @@ class AttentionState:
 
 
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype sums are kept in: float32 for anything smaller."""
+    """The dtype of sums: float32 for half precision."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def finite(lse: Tensor) -> Tensor:
-    """Zero where a target has nothing to read, so that no infinity meets another.
+    """The log-sum-exp with zero for targets without sources, to avoid inf - inf.
 
-    Plus infinity stays: a row with such a score has no weights, and becomes NaN.
+    Plus infinity is kept: a row with such a score has no weights, and becomes NaN.
     """
     return lse.masked_fill(lse == -torch.inf, 0.0)
 
@@ -89,7 +89,7 @@ def merge(states: Iterable[AttentionState]) -> AttentionState:
 
 
 def _listed(states: Any) -> list[AttentionState]:
-    """The states as a list; refuses what is none."""
+    """The states as a list, checked for their type."""
     is_one = not hasattr(states, "__iter__")
     listed: list[Any] = [states] if is_one else list(states)
     for each in listed:

@@ -1,4 +1,4 @@
-"""Who is looking: whether a call may go straight to memory, or has to be seen by torch."""
+"""Detection of tracing: torch.compile, torch.func, dispatch modes, tensor subclasses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = [
     "differentiated_again",
     "forward_mode",
     "in_onnx_export",
-    "looked_into",
+    "is_intercepted",
     "many_at_once",
     "overridden",
 ]
 
 _PLAIN = (Tensor, Parameter)  # subclasses may be anything
 
-# torch has no public way to ask; where a name is gone, nobody is looking.
+# Private names of torch; if one is removed, no tracing is assumed.
 _C = torch._C  # pyright: ignore[reportPrivateUsage]
 are_transforms_active: Callable[[], bool] = getattr(_C, "_are_functorch_transforms_active", bool)
 _count_of_modes: Callable[[], int] = getattr(_C, "_len_torch_dispatch_stack", int)
@@ -41,8 +41,8 @@ _unwrapped: Callable[[Tensor], Tensor] = getattr(_functorch, "get_unwrapped", la
 _count_of_overrides: Callable[[], int] = getattr(_C, "_len_torch_function_stack", int)
 
 
-def looked_into(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether a compiler, a tracer, a transformation or a tensor's own type sees the operators."""
+def is_intercepted(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether a compiler, tracer, transformation or tensor subclass intercepts the operators."""
     if (
         torch.compiler.is_compiling()
         or are_transforms_active()
@@ -60,14 +60,14 @@ def looked_into(tensors: Sequence[Tensor | None]) -> bool:
 
 
 def many_at_once(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether gradients stand for many at once (``is_grads_batched``), as for a Jacobian."""
+    """Whether gradients are batched (``is_grads_batched``), as for a Jacobian."""
     return any(_is_batched(tensor) for tensor in tensors if tensor is not None)
 
 
 def differentiated_again(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether ``torch.func`` or forward mode may take a derivative of a derivative of these.
+    """Whether ``torch.func`` or forward mode may compute a second derivative of these.
 
-    Kernels that have one derivative are then written out.
+    Kernels with a single derivative are then computed in plain torch.
     """
     if forward_mode():
         return True
@@ -78,19 +78,19 @@ def differentiated_again(tensors: Sequence[Tensor | None]) -> bool:
 
 
 def _count_of_derivatives() -> int:
-    """How many transforms of ``torch.func`` around this differentiate."""
+    """Number of differentiating transforms of ``torch.func`` around this call."""
     stack = _transforms() if are_transforms_active() else None
     return sum(level.key().name in ("Grad", "Jvp") for level in stack or ())
 
 
 def _outside(tensor: Tensor) -> Tensor:
-    """The tensor that was given to the outermost transform."""
+    """The tensor outside of the outermost transform."""
     while _is_wrapped(tensor):
         tensor = _unwrapped(tensor)
     return tensor
 
 
-# torch.compile runs this while it traces, inside the transforms that it traces.
+# torch.compile evaluates this during tracing, inside the transforms that it traces.
 _count_of_derivatives._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -100,10 +100,10 @@ def forward_mode() -> bool:
 
 
 def overridden() -> bool:
-    """Whether functions of torch may do something else, such as use another default device."""
+    """Whether functions of torch are overridden, for example by a default device."""
     return _count_of_overrides() > 0
 
 
 def in_onnx_export() -> bool:
-    """Whether torch exports to ONNX, which knows no operators but those of torch."""
+    """Whether torch exports to ONNX, which has no custom operators."""
     return torch.onnx.is_in_onnx_export()

@@ -1,7 +1,7 @@
-"""Results without numbers, for tensors that have none: those on ``meta``, and fake ones.
+"""Results without numbers, for tensors on ``meta`` and fake tensors.
 
-Only shapes, dtypes and devices are worked out, so no graph is lowered and any device will do,
-whether or not this machine has one.
+Only shapes, dtypes and devices are computed, so no graph is lowered, and devices need not exist
+on this machine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["blank", "has_numbers"]
 
 
 def has_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor holds numbers, or stands for one that will.
+    """Whether a tensor holds numbers, or is a placeholder of one in a recorded computation.
 
-    Compilers and tracers compute on fake tensors what they record, so for them nothing is left out.
+    Compilers and tracers record operations on fake tensors, so for them all are computed.
     """
     if tensor.device.type == "meta":
         return False
@@ -30,7 +30,7 @@ def has_numbers(tensor: Tensor) -> bool:
         return True
     if not is_shape_only(tensor):
         return True
-    from torch.fx.experimental.proxy_tensor import get_proxy_mode  # loads what nobody else needs
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode  # a slow import
 
     return get_proxy_mode() is not None
 
@@ -42,7 +42,7 @@ def blank(
 
     Args:
         shapes: Shape and dtype of each result.
-        tensors: What the results depend on: they get gradients without numbers.
+        tensors: Tensors that the results depend on: they get gradients without numbers.
     """
     return _Blank.apply(tuple(shapes), *tensors)  # type: ignore[no-any-return]
 

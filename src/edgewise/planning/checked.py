@@ -25,7 +25,7 @@ from edgewise.graphs import Graph, Predicate, graph_from
 from edgewise.ops.computed_again import Checks, all_finite, are_large, trains
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.planning.plan import AggregatePlan, BackendPlan, Plan
 from edgewise.planning.planner import exact
 from edgewise.planning.prepared import FastPath, Prepared, PreparedAggregate
@@ -52,7 +52,7 @@ def checked(plan: Plan, graph: Graph) -> Prepared:
         problem.signature,
         plan.prepared,
         ExactPlan(problem, graph),
-        Checks(first_tells=_query_tells(problem)),
+        Checks(first_decides=_query_tells(problem)),
         # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
         # a row are minus infinity.
         hides=not isinstance(plan, BackendPlan) or plan.hides,
@@ -64,7 +64,7 @@ def checked_aggregate(plan: AggregatePlan, graph: Graph) -> PreparedAggregate | 
     if not _is_checked(plan):
         return plan.prepared
     return CheckedAggregate(
-        plan.prepared, ExactPlan(plan.problem, graph), Checks(first_tells=False)
+        plan.prepared, ExactPlan(plan.problem, graph), Checks(first_decides=False)
     )
 
 
@@ -166,7 +166,7 @@ class Checked(Prepared):
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
-        if looked_into(tensors):
+        if is_intercepted(tensors):
             return compute(self.inner, inputs)
         if are_large(tensors):  # what follows may outlive the backward pass
             nodes = [name for name in names if name != "bias"]
@@ -239,7 +239,7 @@ class CheckedAggregate:
     def aggregate(self, value: Tensor, weight: Tensor | None) -> Tensor:
         """Sum or mean over the sources of each target: ``[*batch, T, C]``."""
         tensors = (value,) if weight is None else (value, weight)
-        traced = looked_into(tensors)
+        traced = is_intercepted(tensors)
         if traced or not trains(tensors):
             out = self.inner.aggregate(value, weight)
             if traced or all_finite((out,)):

@@ -15,7 +15,7 @@ from edgewise.graphs.cache import lasting
 from edgewise.graphs.open_sizes import is_open
 from edgewise.ops.bias import Bias
 from edgewise.ops.scores import Additive, Dot, Score
-from edgewise.ops.tracing import looked_into, overridden
+from edgewise.ops.tracing import is_intercepted, overridden
 from edgewise.ops.without_numbers import has_numbers
 from edgewise.planning.blank import BlankAggregate, blank_aggregate, blank_attention
 from edgewise.planning.call import AggregateCall, Call
@@ -153,7 +153,7 @@ def fast_path_key(
         or dropout != 0.0
         or type(score) not in (Dot, Additive)
         or type(backend) is not str
-        or looked_into((query, key, value))
+        or is_intercepted((query, key, value))
         or overridden()
         or not (_in_memory(query) and _in_memory(key) and _in_memory(value))
     ):

@@ -18,7 +18,7 @@ from edgewise.ops.bias import EdgeBias
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.state import AttentionState, accumulate_dtype, finite, merge
-from edgewise.ops.tracing import looked_into, many_at_once
+from edgewise.ops.tracing import is_intercepted, many_at_once
 from edgewise.planning.prepared import Prepared
 from edgewise.planning.split import Place
 from edgewise.problem import AttentionSignature
@@ -62,7 +62,7 @@ class PreparedMerge(Prepared):
 
     def forward(self, inputs: Inputs) -> AttentionState:
         tensors = inputs.tensors()
-        if looked_into(tuple(tensors.values())):
+        if is_intercepted(tuple(tensors.values())):
             return self.plain_forward(inputs)
         out, lse = _Merged.apply(self, inputs, tuple(tensors), *tensors.values())
         return AttentionState(out, lse)

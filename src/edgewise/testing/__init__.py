@@ -1,9 +1,9 @@
-"""The contract that every backend and every graph has to keep; import it to prove your own.
+"""Contract of backends and graphs, as a test of every backend, family and call.
 
     from edgewise.testing import GRAPHS, SETTINGS, assert_keeps_contract
 
-A new graph family is one line in `GRAPHS`; a new way to call the operator one line in `SETTINGS`;
-a new layer one line in `LAYERS` (and in `MESSAGE_LAYERS`, if it takes any graph).
+A new graph family is one line in `GRAPHS`, a new kind of call one line in `SETTINGS`, a new layer
+one line in `LAYERS` (and in `MESSAGE_LAYERS`, if it takes any graph).
 """
 
 from edgewise.testing.calls import SETTINGS as SETTINGS, Call as Call, Setting as Setting

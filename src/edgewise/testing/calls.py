@@ -1,4 +1,4 @@
-"""Every way to call the operator: scores, biases, edge features, head groups, batches, dropout."""
+"""Settings of calls: scores, biases, edge features, head groups, batches, dropout, strides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["SETTINGS", "Call", "Setting"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to call the operator.
+    """Options and sizes of a call of the operator.
 
     Attributes:
         score: The score; a GATv2 score without its vector.
@@ -42,7 +42,7 @@ class Setting:
         heads: ``H``.
         kv_heads: ``G``.
         batch: Leading dimensions.
-        bias: From its numbers to the bias.
+        bias: Function from a tensor to the bias.
         bias_shape: Its shape: numbers, and the letters H, T, S, E.
         edge_features: Whether keys and values have a part that belongs to the edge.
         dropout: Share of weights to drop.
@@ -90,7 +90,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A setting with its tensors: run it with any backend.
+    """A call: a setting with its graph and tensors, for any backend.
 
     Attributes:
         setting: How the operator is called.
@@ -103,16 +103,16 @@ class Call:
     tensors: dict[str, Tensor]
 
     def used(self) -> dict[str, Tensor]:
-        """The tensors that take part: a vector only where the score has one."""
+        """The tensors that the call reads: a vector only if the score is GATv2."""
         learned = isinstance(self.setting.score, GATv2)
         return {k: t for k, t in self.tensors.items() if k != "vector" or learned}
 
     def out(self, backend: str, **tensors: Tensor) -> Tensor:
-        """Attention's output, with other tensors in place of some."""
+        """Output of attention; keyword arguments replace tensors of the call."""
         return self._run(attention, backend, tensors)
 
     def state(self, backend: str, **tensors: Tensor) -> AttentionState:
-        """Attention's output and log-sum-exp."""
+        """Output and log-sum-exp of attention."""
         return self._run(attention_state, backend, tensors)
 
     def _run(self, operator: Callable[..., R], backend: str, tensors: dict[str, Tensor]) -> R:
@@ -133,7 +133,7 @@ class Call:
         )
 
     def _generator(self) -> torch.Generator | None:
-        """The same seed for every backend; compiled code takes torch's own generator instead."""
+        """A generator with a fixed seed; None (the default generator) in compiled code."""
         if not self.setting.dropout or torch.compiler.is_compiling():
             return None
         return torch.Generator().manual_seed(7)
@@ -144,7 +144,7 @@ def _relative(values: Tensor) -> Bias:
 
 
 def _forbidding(values: Tensor) -> Bias:
-    """A bias of minus infinity forbids an edge; here that leaves some targets with none."""
+    """An edge bias with entries of minus infinity, which leaves some targets without sources."""
     return EdgeBias(values.masked_fill(values.detach() > -0.3, -torch.inf))
 
 

@@ -1,4 +1,4 @@
-"""The contract: a backend gives the reference's numbers, or refuses with a recorded reason."""
+"""Contract of a backend: the numbers of the reference, or a refusal with reasons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = {
 
 
 def expected_refusal(backend: str, setting: Setting, graph: Graph) -> tuple[str, ...]:
-    """The reasons a backend gives for not running a setting on a graph; none if it must run."""
+    """The reasons of a backend to refuse a setting on a graph; empty if it must run."""
     bias = None if setting.bias is None else setting.bias(torch.zeros(1, 1)).kind
     question = AttentionQuestion(
         setting.score.spec(), 1, setting.heads, setting.kv_heads,
@@ -34,8 +34,8 @@ def expected_refusal(backend: str, setting: Setting, graph: Graph) -> tuple[str,
         torch.float64, torch.device("cpu"), True, bias, setting.edge_features,
         setting.edge_features, setting.dropout, False,
     )  # fmt: skip
-    asked = graph if backend == "reference" else simplify(graph)  # as the planner puts it
-    verdict = next(b for b in BACKENDS if b.name == backend).judge(question.about(asked))
+    judged = graph if backend == "reference" else simplify(graph)  # the form that the planner uses
+    verdict = next(b for b in BACKENDS if b.name == backend).judge(question.about(judged))
     return verdict.reasons if isinstance(verdict, Refuses) else ()
 
 
@@ -60,16 +60,16 @@ def assert_keeps_contract(backend: str, call: Call, oracle: Call) -> None:
     out, state = call.out(backend), call.state(backend)
     assert out.dtype == state.out.dtype == dtype
     assert state.lse.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    found = _numbers(call, out, state)
+    actual = _numbers(call, out, state)
     expected = _numbers(oracle, oracle.out("reference"), oracle.state("reference"))
-    for name, numbers in found.items():
+    for name, numbers in actual.items():
         allowed = tolerance * (3 if name.startswith("gradient") else 1)
         assert numbers.shape == expected[name].shape, f"{name} has shape {list(numbers.shape)}"
         _assert_close(name, numbers, expected[name], allowed)
 
 
 def _numbers(call: Call, out: Tensor, state: AttentionState) -> dict[str, Tensor]:
-    """Outputs, and the gradients of a random combination of them."""
+    """The outputs, and the gradients of a random linear combination of them, by name."""
     random = torch.Generator().manual_seed(11)
     outputs = [out, state.out, _finite(state.lse)]
     weights = [torch.randn(o.shape, generator=random).to(o.dtype) for o in outputs]
@@ -86,13 +86,13 @@ def _finite(lse: Tensor) -> Tensor:
     return torch.where(torch.isinf(lse), torch.zeros_like(lse), lse)
 
 
-def _assert_close(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
-    found, expected = found.detach().double(), expected.detach().double()
-    assert not torch.isnan(found).any(), f"{name} has NaN"
-    assert torch.equal(torch.isinf(found), torch.isinf(expected)), f"{name}: infinities differ"
-    if not found.numel():
+def _assert_close(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    actual, expected = actual.detach().double(), expected.detach().double()
+    assert not torch.isnan(actual).any(), f"{name} has NaN"
+    assert torch.equal(torch.isinf(actual), torch.isinf(expected)), f"{name}: infinities differ"
+    if not actual.numel():
         return
-    found, expected = _finite(found), _finite(expected)
+    actual, expected = _finite(actual), _finite(expected)
     scale = expected.abs().max().clamp(min=1.0)
-    worst = ((found - expected).abs().max() / scale).item()
+    worst = ((actual - expected).abs().max() / scale).item()
     assert worst <= tolerance, f"{name} differs by {worst:.1e} (allowed {tolerance:.1e})"

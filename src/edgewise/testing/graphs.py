@@ -1,4 +1,4 @@
-"""Small graphs of every family, with every awkwardness: empty, isolated, repeated, rectangular."""
+"""Small graphs of every family: also empty, rectangular, with isolated nodes and copies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Learn: data sets, rungs, recipes, and the comparison that trains them all.
+"""Training: data sets, rungs, recipes, and the comparison that trains the rungs.
 
-Nothing optional is imported before it is used; what is missing then is one sentence.
+Optional packages are imported where they are used.
 """
 
 from edgewise.training.comparison import (
@@ -10,7 +10,7 @@ from edgewise.training.comparison import (
 )
 from edgewise.training.data import CATALOG as CATALOG, GraphDataset as GraphDataset, load as load
 from edgewise.training.difference import (
-    Difference as Difference,
+    PairedDifference as PairedDifference,
     compare_rungs as compare_rungs,
 )
 from edgewise.training.picture import draw_picture as draw_picture

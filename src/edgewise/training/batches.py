@@ -1,4 +1,4 @@
-"""What a training step sees: nodes, a graph chosen by the rung, and labels."""
+"""Batches of a training step: features, the graph of the rung, and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgewise.graphs import Blocks, Complete, EdgeList, Graph, SelfLoops
 from edgewise.training.data import GraphDataset, Separate, Shared
-from edgewise.training.data.topology import Part
+from edgewise.training.data.topology import JoinedGraphs
 
 __all__ = [
     "Batch",
@@ -30,8 +30,8 @@ class Batch:
 
     Attributes:
         x: Features ``[N, F]``, or ``[B, N, F]`` over a shared graph.
-        graph: What the rung's mixer reads.
-        y: Labels of what is scored, ``[M]``.
+        graph: Graph of the mixers of the rung.
+        y: Labels of the nodes or graphs that are scored, ``[M]``.
         rows: Which nodes are scored; None when graphs are.
         readout: One target for each graph, its nodes the sources; None over a shared graph,
             where the readout is a mean over the axis of nodes.
@@ -55,23 +55,23 @@ class Batch:
         return replace(self, **tensors)
 
 
-GraphOfNodes = Callable[[Part | Graph], Graph]
+GraphOfNodes = Callable[[JoinedGraphs | Graph], Graph]
 
 
-def nodes_alone(nodes: Part | Graph) -> Graph:
-    """Each node reads only itself: what is left of a graph when the graph is taken away."""
+def nodes_alone(nodes: JoinedGraphs | Graph) -> Graph:
+    """The graph of self-loops: each node reads only itself."""
     return SelfLoops(_count(nodes))
 
 
-def given(nodes: Part | Graph) -> Graph:
-    """The edges of the data, as they are."""
+def given(nodes: JoinedGraphs | Graph) -> Graph:
+    """The graph of the data, unchanged."""
     if isinstance(nodes, Graph):
         return nodes
     return EdgeList(nodes.edge_index, num_nodes=nodes.nodes.numel())
 
 
-def given_with_self(nodes: Part | Graph) -> Graph:
-    """The edges of the data, and each node to itself, once, as in layers of PyTorch Geometric."""
+def given_with_self(nodes: JoinedGraphs | Graph) -> Graph:
+    """The graph of the data with one self-loop a node, as in layers of PyTorch Geometric."""
     if isinstance(nodes, Graph):
         return nodes | SelfLoops(nodes.num_targets)
     loops = torch.arange(nodes.nodes.numel())
@@ -79,34 +79,34 @@ def given_with_self(nodes: Part | Graph) -> Graph:
     return EdgeList(torch.cat([others, loops.expand(2, -1)], 1), num_nodes=len(loops))
 
 
-def complete(nodes: Part | Graph) -> Graph:
-    """Every node reads every node of its graph."""
+def complete(nodes: JoinedGraphs | Graph) -> Graph:
+    """The complete graph: every node reads every node of its graph."""
     if isinstance(nodes, Graph):
         return Complete(nodes.num_targets)
     sizes = nodes.sizes.tolist()
     return Complete(sizes[0]) if len(sizes) == 1 else Blocks(tuple(sizes))
 
 
-def _count(nodes: Part | Graph) -> int:
+def _count(nodes: JoinedGraphs | Graph) -> int:
     return nodes.num_targets if isinstance(nodes, Graph) else nodes.nodes.numel()
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one part of a split; iterating again shuffles again.
+    """The batches of a part of a split; each iteration shuffles.
 
     Labelled nodes are trained on all at once, as in the papers on citation graphs; labelled
-    graphs ``size`` at a time. What cannot change from epoch to epoch is built once.
+    graphs ``size`` at a time. Batches that do not change from epoch to epoch are built once.
 
     Args:
         data: The data set.
         index: Nodes or graphs of this part, ``[M]``.
-        rule: From the nodes of a batch to the graph that is read.
+        rule: Function from the nodes of a batch to the graph of the rung.
         size: Graphs in a batch.
         encoding: Laplacian encodings of all nodes of the data set (of one graph, where all
             share it), or None.
         generator: Draws the order; None keeps it.
-        device: Where the batches are wanted.
+        device: Device of the batches.
     """
 
     data: GraphDataset

@@ -1,6 +1,6 @@
-"""What happens around an epoch: keep the best weights, stop early, take the time, report.
+"""Lightning callbacks: best weights and early stopping, time of epochs, reports.
 
-This module imports Lightning; nothing imports it before training starts.
+This module imports Lightning, so it is imported when training starts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["BestWeights", "Clock", "Reporter"]
 class BestWeights(Callback):
     """Keep the weights of the best validation score in memory, and stop when nothing improves.
 
-    Of equal scores the one with the smaller loss is better. Training stops when for ``patience``
+    Of equal scores that with the smaller loss is better. Training stops when for ``patience``
     epochs neither the score nor the loss has set a new record (Velickovic et al. 2018, 3.3), and
-    at once where one of them is no finite number: weights do not come back from that.
+    at once where one of them is no finite number: weights do not recover.
 
     Args:
         score: Name of the score.
@@ -35,7 +35,7 @@ class BestWeights(Callback):
         self.best_epoch = 0
         self.diverged = 0  # the epoch in which a score or the loss was no finite number
         self.records = [-math.inf, -math.inf]
-        self.waited = 0
+        self.epochs_without_record = 0
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -49,11 +49,11 @@ class BestWeights(Callback):
             self.weights = {k: v.clone() for k, v in pl_module.model.state_dict().items()}
         record = [new > old for new, old in zip(now, self.records, strict=True)]
         self.records = [max(pair) for pair in zip(now, self.records, strict=True)]
-        self.waited = 0 if any(record) else self.waited + 1
-        trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+        self.epochs_without_record = 0 if any(record) else self.epochs_without_record + 1
+        trainer.should_stop = trainer.should_stop or self.epochs_without_record >= self.patience
 
     def restore(self, model: torch.nn.Module) -> None:
-        """Give the network its best weights back (its last, if no score was ever a number)."""
+        """Load the best weights into the network (no change if no score was a number)."""
         if self.weights:
             model.load_state_dict(self.weights)
 
@@ -64,7 +64,7 @@ class BestWeights(Callback):
 
 
 class Clock(Callback):
-    """Seconds of each epoch's training steps, without validation."""
+    """Measures the seconds of the training steps of each epoch, without validation."""
 
     def __init__(self) -> None:
         self.started = 0.0
@@ -78,16 +78,16 @@ class Clock(Callback):
 
 
 class Reporter(Callback):
-    """Tell somebody after each epoch: how many are done, and the validation score."""
+    """Calls a function after each epoch with its number and the validation score."""
 
-    def __init__(self, score: str, tell: Callable[[int, float], None]) -> None:
-        self.score, self.tell = score, tell
+    def __init__(self, score: str, report: Callable[[int, float], None]) -> None:
+        self.score, self.report = score, report
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self.tell(trainer.current_epoch + 1, pl_module.scores[self.score])
+        self.report(trainer.current_epoch + 1, pl_module.scores[self.score])
 
 
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # a kernel that is only queued has not taken its time yet
+        torch.cuda.synchronize(device)  # kernels are asynchronous
     return time.perf_counter()

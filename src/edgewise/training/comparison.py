@@ -1,4 +1,4 @@
-"""The ladder on one data set: every rung with every seed, kept as soon as it is finished."""
+"""Comparison: trains every rung with every seed on a data set, and saves each finished run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edgewise.errors import ArgumentError
 from edgewise.measure.machine import machine
 from edgewise.measure.memory import memory_errors_as
 from edgewise.measure.threads import check_threads
-from edgewise.training.cost import check_network_fits, training_too_large
 from edgewise.training.data import GraphDataset
 from edgewise.training.encoding import laplacian_encoding
 from edgewise.training.interrupt import Interrupt
+from edgewise.training.network_size import check_network_fits, training_too_large
 from edgewise.training.recipe import Recipe, recipe_for
 from edgewise.training.results import Results
 from edgewise.training.run import Run, score_of, train
@@ -31,27 +31,27 @@ _MOST_SEEDS = 10_000
 
 
 class Watcher(Protocol):
-    """Somebody who is told how a comparison goes on."""
+    """Protocol of an observer of a comparison, for progress displays."""
 
     def resumed(self, kept: int, dropped: int) -> None:
-        """Earlier runs that count, and earlier runs made under other conditions."""
+        """Called once: number of earlier runs that are reused, and that are dropped."""
         ...
 
     def started(self, rung: Rung, seed: int, recipe: Recipe) -> None:
-        """A run begins."""
+        """Called before each run."""
         ...
 
     def epoch(self, number: int, score: float) -> None:
-        """An epoch of it is over."""
+        """Called after each epoch with its validation score."""
         ...
 
     def finished(self, run: Run) -> None:
-        """It is over, and saved."""
+        """Called after each run is saved."""
         ...
 
 
 class Silent:
-    """A watcher that looks away."""
+    """A `Watcher` that ignores all events."""
 
     def resumed(self, kept: int, dropped: int) -> None: ...
 
@@ -66,21 +66,21 @@ class Silent:
 class Comparison:
     """Train a ladder of rungs on one data set, under one budget.
 
-    Seeds are the outer loop, so a comparison that is stopped early is a whole ladder over fewer
-    seeds, and a machine that grows slow meanwhile slows all rungs alike.
+    Seeds are the outer loop, so a comparison that is stopped early has the whole ladder over fewer
+    seeds, and a change in the load of the machine affects all rungs alike.
 
     Args:
         data: The data set.
         out: Folder of the results.
-        rungs: Which; all of them when left out.
-        seeds: How many, from 0.
-        overrides: Settings that win over the defaults, by name.
-        device: Where to train, in torch's words.
-        threads: On how many threads; chosen by the size of a step when left out.
-        fresh: Start over, whatever is in the folder.
+        rungs: The rungs to train; all of them when left out.
+        seeds: Number of seeds, from 0.
+        overrides: Settings that replace the defaults, by name.
+        device: Device of training, as torch names it.
+        threads: Number of threads; chosen by the size of a step when left out.
+        fresh: Ignore results that are in the folder.
 
     Attributes:
-        results: What has finished so far.
+        results: The finished runs.
 
     Raises:
         ArgumentError: fewer than one seed, an unknown setting, or one out of range or beyond the
@@ -115,14 +115,14 @@ class Comparison:
         for rung in self.rungs:
             check_network_fits(self.recipes[rung.name], self.data)
         for seed in range(self.seeds):
-            self.data.split(seed)  # refuses a split that cannot be used before anything is trained
+            self.data.split(seed)  # raises for an unusable split, before training
         self.earlier = None if self.fresh or not self.path.exists() else Results.load(self.path)
         self.results = Results(
             data=self._describe_data(),
             machine=machine(self.device, self.threads),
             recipes={name: recipe.to_dict() for name, recipe in self.recipes.items()},
         )
-        self.spare: tuple[Run, ...] = ()  # earlier runs that are valid, but not asked for now
+        self.spare: tuple[Run, ...] = ()  # valid earlier runs of other seeds or rungs
 
     @property
     def path(self) -> Path:
@@ -136,12 +136,12 @@ class Comparison:
 
     @cached_property
     def encoding(self) -> Tensor | None:
-        """Laplacian encodings, if a rung wants them."""
-        wanted = [self.recipes[rung.name].encodings for rung in self.rungs if rung.encodings]
-        return laplacian_encoding(self.data, wanted[0]) if wanted else None
+        """Laplacian encodings, if a rung has them."""
+        sizes = [self.recipes[rung.name].encodings for rung in self.rungs if rung.encodings]
+        return laplacian_encoding(self.data, sizes[0]) if sizes else None
 
     def run(self, watcher: Watcher | None = None) -> Results:
-        """Train what is missing; saves after every run.
+        """Train the missing runs; saves after every run.
 
         Raises:
             KeyboardInterrupt: the user stopped it; ``results`` holds what is finished.
@@ -163,7 +163,7 @@ class Comparison:
         return self.results
 
     def _train(self, rung: Rung, seed: int, watcher: Watcher, interrupt: Interrupt) -> None:
-        def tell(epoch: int, score: float) -> None:
+        def report(epoch: int, score: float) -> None:
             interrupt.check()
             watcher.epoch(epoch, score)
 
@@ -178,7 +178,7 @@ class Comparison:
                 encoding=self.encoding if rung.encodings else None,
                 device=self.device,
                 threads=self.threads,
-                tell=tell,
+                report=report,
             )
         self.results = replace(self.results, runs=(*self.results.runs, run))
         self._save()
@@ -188,9 +188,9 @@ class Comparison:
         if self.earlier is None:
             return
         valid = self.results.shared_with(self.earlier)
-        asked = {(rung.name, seed) for rung in self.rungs for seed in range(self.seeds)}
-        kept = tuple(run for run in valid if (run.rung, run.seed) in asked)
-        self.spare = tuple(run for run in valid if (run.rung, run.seed) not in asked)
+        requested = {(rung.name, seed) for rung in self.rungs for seed in range(self.seeds)}
+        kept = tuple(run for run in valid if (run.rung, run.seed) in requested)
+        self.spare = tuple(run for run in valid if (run.rung, run.seed) not in requested)
         self.results = replace(self.results, runs=kept)
         watcher.resumed(len(kept), len(self.earlier.runs) - len(valid))
 

@@ -1,4 +1,4 @@
-"""The difference between two rungs, and the interval that the seeds and the test set leave it."""
+"""Paired difference of two rungs, with its confidence interval over seeds and test items."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from edgewise.training.results import Results
 from edgewise.training.run import Run
 
-__all__ = ["CONFIDENCE", "FEWEST_SEEDS", "Difference", "compare_rungs", "t_quantile"]
+__all__ = ["CONFIDENCE", "FEWEST_SEEDS", "PairedDifference", "compare_rungs", "t_quantile"]
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3  # below, no difference is claimed, however large it is
@@ -18,8 +18,8 @@ _NORMAL = statistics.NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How much better ``after`` is than ``before``, seed by seed.
+class PairedDifference:
+    """Difference of the scores of two rungs, paired by seed.
 
     Attributes:
         before: A rung.
@@ -27,7 +27,7 @@ class Difference:
         mean: Mean over seeds both have; above 0 where ``after`` is better.
         std: Standard deviation of these differences; None for one seed.
         seeds: How many seeds both have.
-        half_width: Half the 95 % interval around the mean; None where nothing is known about it.
+        half_width: Half the 95 % interval around the mean; None if it cannot be estimated.
     """
 
     before: str
@@ -42,7 +42,7 @@ class Difference:
         """``even``, ``better``, ``worse`` or ``unknown``.
 
         ``even``: the interval holds zero. ``better`` and ``worse``: it does not, over at least
-        three seeds. ``unknown``: there are fewer seeds, and what they have does not hold zero.
+        three seeds. ``unknown``: there are fewer seeds, and their interval does not hold zero.
         """
         if self.half_width is not None and abs(self.mean) <= self.half_width:
             return "even"
@@ -51,7 +51,7 @@ class Difference:
         return "better" if self.mean > 0 else "worse"
 
 
-def compare_rungs(results: Results, before: str, after: str) -> Difference | None:
+def compare_rungs(results: Results, before: str, after: str) -> PairedDifference | None:
     r"""The paired difference of two rungs; None when they share no seed that did not diverge.
 
     Seeds are paired because both rungs then trained on the same split. With the gaps
@@ -64,8 +64,8 @@ def compare_rungs(results: Results, before: str, after: str) -> Difference | Non
     for several seeds, and for one. :math:`r` is the number of tested over the number of trained
     items where each seed draws a split, because such splits overlap, and 0 where one split is
     fixed. Seeds do not vary a fixed split, so there the interval of the test set, from the
-    standard errors :math:`e` of both scores over test items, is added in squares. It takes items
-    for independent between the two rungs, which is on the safe side.
+    standard errors :math:`e` of both scores over test items, is added in squares. It assumes
+    that items are independent between the two rungs, which gives a wider interval.
 
     References:
         Nadeau, Bengio. Inference for the Generalization Error. 2003, Machine Learning 52, section
@@ -83,11 +83,17 @@ def compare_rungs(results: Results, before: str, after: str) -> Difference | Non
     gaps = [sign * (b.scores[results.score] - a.scores[results.score]) for a, b in pairs]
     std = statistics.stdev(gaps) if len(gaps) > 1 else None
     half_width = _half_width(results, pairs, std)
-    return Difference(before, after, statistics.fmean(gaps), std, len(gaps), half_width)
+    return PairedDifference(before, after, statistics.fmean(gaps), std, len(gaps), half_width)
 
 
 def _half_width(results: Results, pairs: list[tuple[Run, Run]], std: float | None) -> float | None:
-    """Half the interval of the mean of paired differences."""
+    """Half the width of the interval of the mean of paired differences.
+
+    Args:
+        results: Sizes of the split.
+        pairs: Runs of both rungs, by seed.
+        std: Standard deviation of the differences; None for one seed.
+    """
     sampling = _sampling(pairs)
     if std is None:
         return sampling
@@ -103,7 +109,7 @@ def _half_width(results: Results, pairs: list[tuple[Run, Run]], std: float | Non
 
 
 def _sampling(pairs: list[tuple[Run, Run]]) -> float | None:
-    """Half the interval that one test set leaves a difference; None where errors are not known."""
+    """Half the width of the interval from sampling of test items; None without standard errors."""
     squares: list[float] = []
     for run in (run for pair in pairs for run in pair):
         if run.error is None:
@@ -114,7 +120,7 @@ def _sampling(pairs: list[tuple[Run, Run]]) -> float | None:
 
 @cache
 def t_quantile(freedom: int) -> float:
-    """The number that Student's t stays below in size with a probability of 95 %.
+    """Two-sided 95 % quantile of Student's t distribution.
 
     Args:
         freedom: Degrees of freedom, a whole number of at least 1.

@@ -1,4 +1,4 @@
-"""Laplacian encodings of a data set: worked out once, before training."""
+"""Laplacian encodings of a data set, computed once before training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["laplacian_encoding"]
 
 
 def laplacian_encoding(data: GraphDataset, k: int) -> Tensor:
-    r"""The ``k`` smoothest Laplacian eigenvectors of every graph, scaled to numbers around one.
+    r"""The ``k`` smoothest Laplacian eigenvectors of every graph, scaled to entries of order one.
 
     An eigenvector has norm 1, so its entries shrink as graphs grow; times :math:`\sqrt{N}` they
     stay comparable to features.

@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot get lost."""
+"""Interrupt: raises KeyboardInterrupt again if a finalizer swallowed it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """Remember Ctrl-C, so that it still counts when something swallowed the exception.
+    """Records Ctrl-C, so that a KeyboardInterrupt that was swallowed can be raised again.
 
-    Python raises ``KeyboardInterrupt`` wherever it happens to be. Inside a finalizer the exception
-    is printed and dropped, and training would go on for hours. Inside this context a dropped one
-    is raised again at the next call of `check`.
+    Python raises ``KeyboardInterrupt`` in whatever code it executes. Inside a finalizer the
+    exception is printed and dropped, and training would go on for hours. Inside this context a
+    dropped exception is raised again at the next call of `check`.
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,13 @@ class Interrupt:
         self._hook = sys.unraisablehook
 
     def check(self) -> None:
-        """Raise ``KeyboardInterrupt`` if it was pressed."""
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         if self.pressed:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupt:
         self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
-        if threading.current_thread() is threading.main_thread():  # others receive no signals
+        if threading.current_thread() is threading.main_thread():  # others receive none
             self._handler = signal.signal(signal.SIGINT, self._press)
         return self
 

@@ -1,6 +1,6 @@
-"""One network learning one data set: loss, scores and optimizer, for Lightning's loop.
+"""Lightning module of a network on a data set: loss, scores and optimizer.
 
-This module imports Lightning and torchmetrics; nothing imports it before training starts.
+This module imports Lightning and torchmetrics, so it is imported when training starts.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["Learner"]
 
 
 class Learner(LightningModule):
-    """A network, the loss it is trained with, and the scores it is judged by.
+    """A network with its loss, its scores and its optimizer.
 
     Classes: cross-entropy and accuracy. Values: squared error of standardized values; root mean
     squared and mean absolute error in their own unit.
 
     Args:
-        model: From features and a graph to predictions.
+        model: Network from features and a graph to predictions.
         data: The data set.
         recipe: The settings.
-        train: Labels that are trained on, for standardizing.
+        train: Labels of the training part, for standardization.
         steps: Training steps in an epoch, for the schedule.
     """
 
@@ -49,7 +49,7 @@ class Learner(LightningModule):
         self.recipe = recipe
         self.steps = steps
         self.has_classes = data.has_classes
-        # A sign is arbitrary, so networks learn from both; one fixed basis has nothing to learn.
+        # Signs of eigenvectors are arbitrary, so they are randomized, except for a shared topology.
         self.flips_signs = isinstance(data.topology, Separate) and data.topology.num_graphs > 1
         values = torch.zeros(1) if data.has_classes else train
         spread = values.std() if values.numel() > 1 else torch.ones(())
@@ -61,7 +61,7 @@ class Learner(LightningModule):
         self.scores: dict[str, float] = {}
 
     def predict(self, batch: Batch, encoding: Tensor | None) -> Tensor:
-        """Predictions for what the batch scores: ``[M, C]``."""
+        """Predictions for the scored nodes or graphs of the batch: ``[M, C]``."""
         keywords: dict[str, Any] = {}
         if encoding is not None:
             keywords["encoding"] = encoding
@@ -71,7 +71,7 @@ class Learner(LightningModule):
         return out if batch.rows is None else out[batch.rows]
 
     def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
-        """What training makes small."""
+        """The loss of training: cross-entropy, or squared error of standardized values."""
         if self.has_classes:
             return F.cross_entropy(predicted, batch.y)
         return F.mse_loss(predicted.squeeze(-1), (batch.y - self.mean) / self.spread)
@@ -108,7 +108,7 @@ class Learner(LightningModule):
     on_test_epoch_end = on_validation_epoch_end
 
     def error(self) -> float:
-        """Standard error of the deciding score over the items that were scored last."""
+        """Standard error of the deciding score over the items of the last evaluation."""
         if self.has_classes:
             return error_of_share(self.scores["accuracy"], int(self.loss_count))
         return self.squares.error_of_root()
@@ -142,7 +142,7 @@ def _judges(data: GraphDataset) -> MetricCollection:
 
 
 def _cosine(step: int, total: int) -> float:
-    """Share of the learning rate: up over a tenth of all steps, then down along a cosine."""
+    """Factor of the learning rate: linear warm-up over a tenth of all steps, then a cosine to 0."""
     warm = max(1, total // 10)
     if step < warm:
         return (step + 1) / warm

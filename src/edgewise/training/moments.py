@@ -16,7 +16,7 @@ def error_of_share(share: float, count: int) -> float:
         \tilde p = \frac{n p + 1}{n + 2}
 
     One success and one failure are added, or a share of 0 or 1 would have no error at all. They
-    pull the share itself towards one half; the first factor undoes that.
+    shift the share towards one half; the first factor corrects that.
 
     References:
         Agresti, Caffo. Simple and Effective Confidence Intervals for Proportions and Differences

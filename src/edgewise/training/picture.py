@@ -1,4 +1,4 @@
-"""Quality against time, as PNG and SVG."""
+"""Picture of a comparison: score against time, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgewise.training.writing import writing
 __all__ = ["draw_picture"]
 
 _COLORS = {"mlp": "#7f7f7f", "gnn": "#2a7f62", "gat": "#2a7f62", "graph-transformer": "#2a7f62"}
-_EVERYONE = "#c0562b"
-# Where a name may stand, in points from its own: right, left, further above, further below.
+_COMPLETE = "#c0562b"
+# Offsets of a label from its point, in points: right, left, further above, further below.
 _PLACES = (
     (7, 4, "left"),
     (7, -11, "left"),
@@ -41,11 +41,11 @@ _FALLBACK_FONTS = (
     "Symbola",
     "Segoe UI Symbol",
 )
-_LEGEND = {"no graph": "#7f7f7f", "the data's graph": "#2a7f62", "complete graph": _EVERYONE}
+_LEGEND = {"no graph": "#7f7f7f", "the data's graph": "#2a7f62", "complete graph": _COMPLETE}
 
 
 def draw_picture(results: Results, out: Path) -> list[Path]:
-    """Draw every rung: seconds for an epoch (logarithmic) to the right, test score upwards.
+    """Draw every rung: test score against seconds for an epoch (logarithmic).
 
     Bars are standard deviations over seeds; of one seed, standard errors over the test set. Rungs
     that diverged with every seed have no score, and are left out.
@@ -63,7 +63,7 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     paths = [out / "comparison.png", out / "comparison.svg"]
-    # The same numbers give the same bytes: no date, and no random names inside the SVG.
+    # Equal results give equal bytes: no date, and no random names inside the SVG.
     settings: dict[Any, Any] = {
         "svg.hashsalt": "edgewise",
         "svg.fonttype": "none",
@@ -71,7 +71,7 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
         "font.sans-serif": _fonts(),
     }
     with rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands in the PNG
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # shown as a box in the PNG
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         FigureCanvasAgg(figure)
         _draw(figure.add_subplot(), results)
@@ -83,7 +83,7 @@ def draw_picture(results: Results, out: Path) -> list[Path]:
 
 
 def _fonts() -> list[str]:
-    """Fonts for titles: matplotlib's own, then what is installed for characters that it lacks."""
+    """Fonts for titles: matplotlib's default, then installed fonts for other scripts."""
     from matplotlib import rcParams
     from matplotlib.font_manager import fontManager
 
@@ -94,7 +94,7 @@ def _fonts() -> list[str]:
 
 
 def _title(text: str) -> str:
-    """One line that fits above the picture."""
+    """The text cut to the width of the picture."""
     text = printable(text)
     half = _TITLE_LENGTH // 2
     return text if len(text) <= _TITLE_LENGTH else f"{text[:half]}…{text[-half:]}"
@@ -109,7 +109,7 @@ def _draw(axes: Any, results: Results) -> None:
     for summary in summaries:
         if summary.mean is None:
             continue
-        color = _COLORS.get(summary.rung, _EVERYONE)
+        color = _COLORS.get(summary.rung, _COMPLETE)
         points[summary.rung] = (max(summary.seconds_per_epoch, 1e-9), percent * summary.mean)
         spread = percent * ((summary.error if one_seed else summary.std) or 0.0)
         axes.errorbar(*points[summary.rung], yerr=spread, fmt="o", color=color, capsize=3)
@@ -134,9 +134,9 @@ def _draw(axes: Any, results: Results) -> None:
 
 
 def _write_names(axes: Any, points: dict[str, tuple[float, float]]) -> None:
-    """Put each name where it covers no other name and no point, as far as there is room."""
+    """Label each point at the offset with the fewest overlaps."""
     figure = axes.figure
-    figure.canvas.draw()  # settles where everything is, in pixels
+    figure.canvas.draw()  # computes positions in pixels
     taken = [_around(*axes.transData.transform(point)) for point in points.values()]
     for name, point in points.items():
         label = axes.annotate(
@@ -144,7 +144,7 @@ def _write_names(axes: Any, points: dict[str, tuple[float, float]]) -> None:
             point,
             xytext=(0, 0),
             textcoords="offset points",
-            color=_COLORS.get(name, _EVERYONE),
+            color=_COLORS.get(name, _COMPLETE),
         )
         boxes: list[Any] = []
         for dx, dy, side in _PLACES:

@@ -1,4 +1,4 @@
-"""How the layers of a rung are computed: the planner's answer, asked again for the table."""
+"""Names of the plans that compute the layers of a rung, for the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["additive_plan", "dot_plan", "sum_plan"]
 
 
 def sum_plan(recipe: Recipe, batch: Batch) -> str:
-    """The plan of a sum over what each node reads."""
+    """The plan of a sum over sources."""
     value = torch.empty(*batch.x.shape[:-1], recipe.hidden, device=batch.x.device)
     question = read_aggregate(value.requires_grad_(), batch.graph).question
     return choose(question.about(batch.graph)).plan.name
@@ -29,7 +29,7 @@ def dot_plan(recipe: Recipe, batch: Batch) -> str:
 
 
 def additive_plan(recipe: Recipe, batch: Batch) -> str:
-    """The plan of a GAT's attention; the published one drops attention weights."""
+    """The plan of GAT attention, with dropout of weights in the published network."""
     query = _heads(recipe, batch, 1)
     value = _heads(recipe, batch, recipe.hidden // recipe.heads)
     dropout = recipe.dropout if recipe.network == "published" else 0.0

@@ -1,4 +1,4 @@
-"""How a rung is trained: the settings, their defaults for each data set, and overrides."""
+"""Recipes: settings of training, with defaults for each data set, and overrides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Network = Literal["blocks", "published"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of one training run; every rung has the same, unless a paper says otherwise.
+    """Settings of a training run: the same for every rung, except for settings of a paper.
 
     Attributes:
         network: ``blocks``, the same stack for every rung, or ``published``, the two-layer
@@ -26,11 +26,11 @@ class Recipe:
         layers: Blocks, one mixer each.
         heads: Attention heads; they share the width.
         encodings: Laplacian eigenvectors, on rungs with encodings.
-        reduce: How the plain GNN combines what a node reads.
+        reduce: Reduction over sources in the plain GNN.
         dropout: Share of features dropped; the published GAT drops attention weights too.
-        epochs: At most so many.
-        patience: Stop when neither the validation score nor its loss got better for so many.
-        batch: Graphs in a step; all labelled nodes are one step.
+        epochs: Largest number of epochs.
+        patience: Epochs without a better validation score or loss before training stops.
+        batch: Graphs in a step; a step on nodes has all labelled nodes.
         lr: Learning rate of Adam.
         weight_decay: Added to the gradient (``published``) or decoupled (``blocks``).
         schedule: ``cosine`` warms up for a tenth of the epochs and then falls to zero.
@@ -117,23 +117,23 @@ _PUBLISHED: dict[str, dict[str, Any]] = {"mlp": _GCN, "gnn": _GCN, "gat": _GAT}
 def recipe_for(data: GraphDataset, rung: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The settings of a rung on a data set.
 
-    Defaults of the data set first, then what the rung's paper says (where the network is the
-    published one), then ``overrides``, which win everywhere.
+    Defaults of the data set first, then those of the paper of the rung (for published networks),
+    then ``overrides``.
 
     Args:
         data: The data set.
         rung: Name of the rung.
-        overrides: Settings by name; None stands for "as it is".
+        overrides: Settings by name; None is ignored.
 
     Raises:
         ArgumentError: an unknown setting, or one out of range.
     """
-    known = {field.name for field in fields(Recipe)}
+    names = {field.name for field in fields(Recipe)}
     chosen = {key: value for key, value in (overrides or {}).items() if value is not None}
-    unknown = [key for key in chosen if key not in known]
+    unknown = [key for key in chosen if key not in names]
     if unknown:
         raise ArgumentError(
-            f"there is no setting {', '.join(unknown)}. Use {', '.join(sorted(known))}."
+            f"there is no setting {', '.join(unknown)}. Use {', '.join(sorted(names))}."
         )
     recipe = _DEFAULTS.get(data.name, _NODES if data.on_nodes else _GRAPHS)
     if chosen.get("network", recipe.network) == "published":

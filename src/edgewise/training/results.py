@@ -1,4 +1,4 @@
-"""Everything a comparison found, in one JSON file that a repeated comparison goes on from."""
+"""Results of a comparison: runs and summaries, in a JSON file that a comparison resumes from."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LARGEST_FILE = 1 << 28  # bytes; a run takes about 600
 
 @dataclass(frozen=True)
 class Results:
-    """Finished runs, and all they depend on.
+    """Finished runs with their data set, machine and settings.
 
     Attributes:
         data: The data set: description, split, fingerprint, notes, deciding score.
         machine: Hardware, threads and versions.
         recipes: Settings of each rung, in the order of the ladder.
-        runs: What has finished.
+        runs: The finished runs.
     """
 
     data: dict[str, Any]
@@ -40,12 +40,12 @@ class Results:
 
     @property
     def score(self) -> str:
-        """Name of the score that decides."""
+        """Name of the deciding score."""
         return self.data["score"]
 
     @property
     def higher(self) -> bool:
-        """Whether more of it is better."""
+        """Whether a higher score is better."""
         return self.data["higher_is_better"]
 
     def machine_line(self) -> str:
@@ -53,12 +53,12 @@ class Results:
         return describe_machine(self.machine, [run.threads for run in self.runs])
 
     def summaries(self) -> list[Summary]:
-        """One line for each rung that has a finished run, in the order of the ladder."""
+        """The summary of each rung with a finished run, in the order of the ladder."""
         grouped = {name: [r for r in self.runs if r.rung == name] for name in self.recipes}
         return [summarize(runs, self.score) for runs in grouped.values() if runs]
 
     def shared_with(self, other: Results) -> tuple[Run, ...]:
-        """Finished runs of ``other`` that this comparison would only repeat."""
+        """Finished runs of ``other`` with the data, machine and settings of this comparison."""
         if (self.data["fingerprint"], self.machine) != (other.data["fingerprint"], other.machine):
             return ()
         return tuple(
@@ -68,10 +68,10 @@ class Results:
         )
 
     def save(self, path: Path, **more: Any) -> None:
-        """Write the file; it is whole or as it was before.
+        """Write the file, atomically.
 
         Raises:
-            OSError: the system refuses; the message names the file.
+            OSError: the file cannot be written; the message names it.
         """
         content = {
             "format": _FORMAT,
@@ -88,7 +88,7 @@ class Results:
 
     @staticmethod
     def load(path: Path) -> Results:
-        """Read such a file.
+        """Read a file of results.
 
         Raises:
             DataError: it is damaged, or something else.
@@ -100,7 +100,7 @@ class Results:
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}")
             data = content["data"]
-            runs = tuple(checked_run(found, data["score"]) for found in content["runs"])
+            runs = tuple(checked_run(record, data["score"]) for record in content["runs"])
             results = Results(data, content["machine"], content["settings"], runs)
             _ = results.higher, results.data["fingerprint"]
             if any(run.rung not in results.recipes for run in runs):
@@ -117,7 +117,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Summary:
-    """One rung over its seeds.
+    """Means and medians of the runs of a rung.
 
     Attributes:
         rung: Name of the rung.
@@ -125,14 +125,14 @@ class Summary:
         mean: Mean test score of the runs that did not diverge; None where all did.
         std: Standard deviation of the same, as of a sample; None below two.
         validation: Mean of their validation scores.
-        parameters: Numbers trained.
+        parameters: Number of parameters.
         seconds_per_epoch: Median over runs.
         seconds: Median over runs.
         epochs: Mean over runs.
         peak_bytes: Largest of all runs.
         plan: How the layers were computed.
         diverged: Runs that diverged.
-        error: Mean standard error of the score over test items; None where it is not known.
+        error: Mean standard error of the score over test items; None if a run has none.
     """
 
     rung: str
@@ -151,7 +151,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[Run], score: str) -> Summary:
-    """Means over the seeds of one rung; medians of times, which outliers would spoil.
+    """Means over the seeds of a rung, and medians of times, which have outliers.
 
     Raises:
         ValueError: there is no run.

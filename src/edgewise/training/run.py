@@ -1,4 +1,4 @@
-"""Train one rung once, and say what came out."""
+"""Run: training of a rung with a seed, and its result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from edgewise.measure.memory import peak_memory
 from edgewise.measure.threads import threads_set
 from edgewise.optional_packages import require
 from edgewise.training.batches import Batch, Batches
-from edgewise.training.cost import count_parameters
 from edgewise.training.data import GraphDataset
+from edgewise.training.network_size import count_parameters
 from edgewise.training.recipe import Recipe
 from edgewise.training.rungs import Rung, build
-from edgewise.training.threads import threads_for
+from edgewise.training.step_threads import threads_for
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "score_of", "train"]
 
-Tell = Callable[[int, float], None]
+EpochCallback = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one training of one rung gave.
+    """Result of the training of a rung with a seed.
 
     Attributes:
         rung: Name of the rung.
-        seed: Of the weights, the order, the dropout, and the split where it is drawn.
+        seed: Seed of the weights, the order, the dropout, and the split where it is drawn.
         scores: Test scores by name, of the weights with the best validation score; empty where
             training diverged.
-        validation: That validation score; None where training diverged.
-        best_epoch: When it was reached, counted from 1.
+        validation: Best validation score; None where training diverged.
+        best_epoch: Epoch of that score, counted from 1.
         epochs: Epochs trained.
         seconds_per_epoch: Median time of an epoch's training steps.
-        seconds: Time of everything, validation and test included.
-        threads: Threads it ran on.
-        parameters: Numbers trained.
-        peak_bytes: Memory one training step allocates at its worst moment.
-        plan: How the layers were computed.
+        seconds: Time of training, validation and test.
+        threads: Number of threads.
+        parameters: Number of parameters.
+        peak_bytes: Peak memory that a training step allocates.
+        plan: Plan of the layers.
         error: Standard error of the deciding test score over the items of the test set; None
-            where it is not known.
+            if it cannot be computed.
         diverged: Epoch whose weights gave a loss or score that is no finite number; 0 for none.
     """
 
@@ -81,7 +81,7 @@ class Run:
 
 
 def score_of(data: GraphDataset) -> tuple[str, bool]:
-    """The score that decides, and whether more of it is better."""
+    """Name of the deciding score, and whether a higher score is better."""
     return ("accuracy", True) if data.has_classes else ("rmse", False)
 
 
@@ -94,22 +94,22 @@ def train(
     encoding: Tensor | None = None,
     device: str = "cpu",
     threads: int | None = None,
-    tell: Tell = lambda epoch, score: None,  # noqa: ARG005
+    report: EpochCallback = lambda epoch, score: None,  # noqa: ARG005
 ) -> Run:
     """Train one rung with one seed and test its best weights.
 
-    The same arguments give the same scores on the same machine. Torch's own random state and its
-    number of threads are put back afterwards.
+    The same arguments give the same scores on the same machine. The random state of torch and its
+    number of threads are restored afterwards.
 
     Args:
-        rung: What to train.
-        data: On what.
-        recipe: How.
-        seed: Of everything that is drawn.
+        rung: The rung to train.
+        data: The data set.
+        recipe: The settings.
+        seed: Seed of everything that is random.
         encoding: Laplacian encodings of the data, for a rung that has them.
-        device: Where, in torch's words.
-        threads: On how many threads; chosen by the size of a step when left out.
-        tell: Called after each epoch with its number and its validation score.
+        device: Device of training, as torch names it.
+        threads: Number of threads; chosen by the size of a step when left out.
+        report: Called after each epoch with its number and its validation score.
 
     Raises:
         ModuleNotFoundError: Lightning or torchmetrics is not installed.
@@ -125,7 +125,7 @@ def train(
         batch = next(iter(loaders[0]))
         threads = threads or threads_for(batch, recipe)
         with threads_set(threads):
-            learner, best, clock = _fit(build(rung, data, recipe), data, recipe, loaders, tell)
+            learner, best, clock = _fit(build(rung, data, recipe), data, recipe, loaders, report)
             seconds = time.perf_counter() - started
             plan = "" if rung.plan is None else rung.plan(recipe, batch)
             peak = _peak(learner, batch)
@@ -155,7 +155,16 @@ def _all_finite(scores: dict[str, float]) -> bool:
 def _loaders(
     rung: Rung, data: GraphDataset, recipe: Recipe, seed: int, encoding: Tensor | None, device: str
 ) -> tuple[Batches, Batches, Batches]:
-    """Batches to train on, in an order that the seed draws; to validate on; to test on."""
+    """Batches of the training part (in random order), the validation part and the test part.
+
+    Args:
+        rung: Gives the graph of each batch.
+        data: The data set.
+        recipe: Gives the number of graphs in a batch.
+        seed: Seed of the split and of the order.
+        encoding: Laplacian encodings ``[N, k]``; used if the rung has them.
+        device: Device of the batches.
+    """
     split = data.split(seed)
     order = torch.Generator().manual_seed(seed)
     encoding = encoding if rung.encodings else None
@@ -171,9 +180,17 @@ def _fit(
     data: GraphDataset,
     recipe: Recipe,
     loaders: tuple[Batches, Batches, Batches],
-    tell: Tell,
+    report: EpochCallback,
 ) -> tuple[Learner, BestWeights, Clock]:
-    """Train, go back to the best weights, and test them; diverged ones are not tested."""
+    """Train, restore the best weights, and test them unless training diverged.
+
+    Args:
+        model: The network.
+        data: The data set.
+        recipe: The settings.
+        loaders: Batches of training, validation and test.
+        report: Called after each epoch with its number and its validation score.
+    """
     from edgewise.training.callbacks import BestWeights, Clock, Reporter
     from edgewise.training.learner import Learner
 
@@ -181,7 +198,7 @@ def _fit(
     learner = Learner(model, data, recipe, data.y[train.index], len(train))
     score, higher = score_of(data)
     best, clock = BestWeights(score, higher, recipe.patience), Clock()
-    trainer = _trainer(recipe, train.device, [best, clock, Reporter(score, tell)])
+    trainer = _trainer(recipe, train.device, [best, clock, Reporter(score, report)])
     _interruptible(trainer, lambda: trainer.fit(learner, train, val))
     best.restore(model)
     if not best.diverged:
@@ -207,12 +224,12 @@ def _trainer(recipe: Recipe, device: str, callbacks: list[Any]) -> Trainer:
 
 
 def _interruptible(trainer: Trainer, stage: Callable[[], object]) -> None:
-    """Run a stage of Lightning, which turns Ctrl-C into an exit, so that it is Ctrl-C again."""
+    """Run a stage of Lightning, and raise KeyboardInterrupt where Lightning exits on Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         stage()
     except SystemExit as error:
-        signal.signal(signal.SIGINT, handler)  # Lightning ignores all further ones
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores further signals
         if not trainer.interrupted:
             raise
         raise KeyboardInterrupt from error
@@ -224,14 +241,14 @@ def _peak(learner: Learner, batch: Batch) -> int:
     def step() -> None:
         learner.training_step(batch).backward()
 
-    step()  # what is worked out once for a graph is not the price of a step
+    step()  # fills caches, which are not part of a step
     learner.zero_grad(set_to_none=True)
     return peak_memory(step, batch.x.device)
 
 
 @contextlib.contextmanager
 def _silence() -> Generator[None]:
-    """Quiet what Lightning says about settings that are chosen here on purpose."""
+    """Silence warnings of Lightning about settings that are chosen on purpose."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

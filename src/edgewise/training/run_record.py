@@ -1,4 +1,4 @@
-"""Check a run that was read from a file: types, and the range of every number."""
+"""Checks of runs from files: types, and the range of every number."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def checked_run(found: Mapping[str, Any], score: str) -> Run:
+def checked_run(record: Mapping[str, Any], score: str) -> Run:
     """The run that a mapping describes.
 
     Args:
-        found: What `Run.to_dict` gave, from a file.
-        score: Name of the score that decides; an accuracy is a share, from 0 to 1.
+        record: The result of `Run.to_dict`, from a file.
+        score: Name of the deciding score; an accuracy is a share, from 0 to 1.
 
     Raises:
         TypeError: a field is missing, unknown, of another type or out of range.
     """
-    run = Run(**found)
+    run = Run(**record)
     for name, is_right in _CHECKS.items():
         if not is_right(getattr(run, name)):
             raise TypeError(f"{name} of a run is {getattr(run, name)!r:.60}")

@@ -1,14 +1,14 @@
-"""The rungs of a comparison: from no graph to the complete graph, one change at a time.
+"""Rungs of a comparison: from no graph to the complete graph, one change at a time.
 
 ========================  ===================  =====================  ==============
-rung                      who reads whom       how it is mixed        where am I
+rung                      graph                mixer                  encoding
 ========================  ===================  =====================  ==============
-``mlp``                   itself               a linear map           --
+``mlp``                   self-loops           a linear map           --
 ``gnn``                   the data's edges     sum, mean or GCN       --
 ``gat``                   the same             additive attention     --
 ``graph-transformer``     the same             dot-product attention  --
-``transformer``           everyone             dot-product attention  --
-``transformer+pe``        everyone             dot-product attention  eigenvectors
+``transformer``           complete             dot-product attention  --
+``transformer+pe``        complete             dot-product attention  eigenvectors
 ========================  ===================  =====================  ==============
 """
 
@@ -38,21 +38,21 @@ from edgewise.training.recipe import Recipe
 __all__ = ["RUNGS", "Rung", "build", "rungs_named"]
 
 Mixer = Callable[[Recipe], nn.Module]
-Published = Callable[[int, int, Recipe], nn.Module]
+PublishedNetwork = Callable[[int, int, Recipe], nn.Module]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One model of the ladder: everything that is particular to it.
+    """A model of the ladder: its graph, mixer, encodings and published network.
 
     Attributes:
-        name: What to call it on the command line.
-        title: What it is, in a few words.
-        graph: Who reads whom.
-        mixer: What a layer does with what it reads, at the width of the recipe.
-        plan: How that is computed, in a few characters; None where no node reads another.
-        encodings: Whether nodes are told where they are.
-        published: The network of the paper, from features, classes and recipe.
+        name: Name on the command line.
+        title: Short description.
+        graph: Function from the nodes of a batch to the graph.
+        mixer: Function from the recipe to the layer that mixes nodes.
+        plan: Function from recipe and batch to the name of the plan; None without a graph.
+        encodings: Whether nodes have Laplacian encodings.
+        published: Function to the network of the paper, from features, classes and recipe.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Rung:
     mixer: Mixer
     plan: Callable[[Recipe, Batch], str] | None
     encodings: bool = False
-    published: Published | None = None
+    published: PublishedNetwork | None = None
 
 
 def _map(recipe: Recipe) -> nn.Module:
@@ -123,16 +123,16 @@ def rungs_named(names: str | None = None) -> list[Rung]:
     """
     if names is None:
         return list(RUNGS.values())
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in RUNGS]
-    if unknown or not wanted:
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in RUNGS]
+    if unknown or not chosen:
         near = [each for name in unknown for each in get_close_matches(name.lower(), RUNGS, n=1)]
         cure = f"Did you mean {', '.join(near)}?" if near else "Separate names by commas."
         raise ArgumentError(
             f"rungs: expected some of {', '.join(RUNGS)}, got {', '.join(unknown) or 'none'}. "
             f"{cure}"
         )
-    return [rung for name, rung in RUNGS.items() if name in wanted]
+    return [rung for name, rung in RUNGS.items() if name in chosen]
 
 
 def build(rung: Rung, data: GraphDataset, recipe: Recipe) -> nn.Module:

@@ -1,11 +1,11 @@
-"""A verdict in words: differences are claimed only where their interval leaves out zero."""
+"""Verdict: sentences on the differences of rungs, claimed only if their interval excludes zero."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
 
-from edgewise.training.difference import FEWEST_SEEDS, Difference, compare_rungs
+from edgewise.training.difference import FEWEST_SEEDS, PairedDifference, compare_rungs
 from edgewise.training.results import Results, Summary
 
 __all__ = ["verdict"]
@@ -14,22 +14,22 @@ _GRAPH = ("gat", "graph-transformer")
 
 
 def verdict(results: Results) -> str:
-    """Does the graph help, does attention, does the complete graph, and what does each cost.
+    """Sentences: whether the graph, attention and the complete graph help, and what each costs.
 
     A difference ``helps`` or ``costs quality`` where its 95 % interval (`compare_rungs`) leaves
-    out zero, over at least three seeds; otherwise the numbers are stated. Where several rungs
-    could stand for an answer, the one with the best validation score does, so that the test has
-    no say in it. Rungs with a diverged run are named, and not compared. Each answer is right in
-    95 % of comparisons by itself: of four answers about rungs that do not differ, more than one
-    in twenty comparisons gets a wrong one.
+    out zero, over at least three seeds; otherwise the numbers are stated. Of several rungs that
+    could be compared, the rung with the best validation score is, so that the test set is not
+    used for the choice. Rungs with a diverged run are named, and not compared. Each answer by
+    itself is right in 95 % of comparisons: of four answers about rungs that do not differ, more
+    than one in twenty comparisons gets a wrong answer.
     """
     summaries = results.summaries()
-    found = {summary.rung: summary for summary in summaries if not summary.diverged}
+    compared = {summary.rung: summary for summary in summaries if not summary.diverged}
     diverged = _diverged([summary for summary in summaries if summary.diverged])
-    if len(found) < 2:
-        alone = "No rung is left to compare." if not found else _alone(found, summaries)
+    if len(compared) < 2:
+        alone = "No rung is left to compare." if not compared else _alone(compared, summaries)
         return " ".join(sentence for sentence in (diverged, alone) if sentence)
-    on_graph = _best(results, [name for name in _GRAPH if name in found])
+    on_graph = _best(results, [name for name in _GRAPH if name in compared])
     answers = [
         (subject, difference)
         for subject, before, after in (
@@ -38,15 +38,15 @@ def verdict(results: Results) -> str:
             ("The complete graph by itself", "graph-transformer", "transformer"),
             ("The complete graph with encodings", on_graph, "transformer+pe"),
         )
-        if before in found and after in found
+        if before in compared and after in compared
         if (difference := compare_rungs(results, before, after)) is not None
     ]
     sentences = [
         diverged,
         *(_answer(results, subject, difference) for subject, difference in answers),
-        _costs(found),
-        *_advice(results, found),
-        *_intervals(results, list(found)),
+        _costs(compared),
+        *_advice(results, compared),
+        *_intervals(results, list(compared)),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -54,10 +54,10 @@ def verdict(results: Results) -> str:
 # --- Runs that cannot be compared -----------------------------------------------------------------
 
 
-def _alone(found: dict[str, Summary], summaries: Sequence[Summary]) -> str:
+def _alone(compared: dict[str, Summary], summaries: Sequence[Summary]) -> str:
     if len(summaries) == 1:
         return "One rung alone says nothing about another: compare at least two."
-    return f"Only {next(iter(found))} is left, and one rung alone says nothing about another."
+    return f"Only {next(iter(compared))} is left, and one rung alone says nothing about another."
 
 
 def _diverged(summaries: Sequence[Summary]) -> str:
@@ -74,10 +74,10 @@ def _diverged(summaries: Sequence[Summary]) -> str:
     )
 
 
-# --- One question ---------------------------------------------------------------------------------
+# --- Single differences ---------------------------------------------------------------------------
 
 
-def _answer(results: Results, subject: str, difference: Difference) -> str:
+def _answer(results: Results, subject: str, difference: PairedDifference) -> str:
     pair = f"({difference.after} against {difference.before}: {_gap(results, difference)})"
     if difference.outcome == "better":
         return f"{subject} helps {pair}."
@@ -90,7 +90,7 @@ def _answer(results: Results, subject: str, difference: Difference) -> str:
     return f"{subject}: {difference.after} scored {side} in {seeds}, too few to conclude {pair}."
 
 
-def _gap(results: Results, difference: Difference) -> str:
+def _gap(results: Results, difference: PairedDifference) -> str:
     """The difference in the unit of the score (not turned around), and its interval."""
     factor, digits, unit = (
         (100, 1, "points") if results.score == "accuracy" else (1, 3, results.score)
@@ -105,7 +105,7 @@ def _gap(results: Results, difference: Difference) -> str:
     return f"{text}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}"
 
 
-# --- All of them ----------------------------------------------------------------------------------
+# --- All rungs ------------------------------------------------------------------------------------
 
 
 def _best(results: Results, names: Sequence[str], *, of_test: bool = False) -> str | None:
@@ -125,12 +125,12 @@ def _best(results: Results, names: Sequence[str], *, of_test: bool = False) -> s
     return (max if results.higher else min)(names, key=mean)
 
 
-def _costs(found: dict[str, Summary]) -> str:
-    base = found.get("gnn") or next(iter(found.values()))
+def _costs(compared: dict[str, Summary]) -> str:
+    base = compared.get("gnn") or next(iter(compared.values()))
     seconds = max(base.seconds_per_epoch, 1e-9)
     ratios = ", ".join(
         f"{summary.rung} {_ratio(summary.seconds_per_epoch / seconds)}"
-        for summary in found.values()
+        for summary in compared.values()
         if summary.rung != base.rung
     )
     return f"For one epoch of {base.rung} you pay: {ratios}."
@@ -140,9 +140,9 @@ def _ratio(ratio: float) -> str:
     return f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
 
 
-def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
-    """What to take: the best by validation, what is cheaper and as good, what the test says."""
-    names = list(found)
+def _advice(results: Results, compared: dict[str, Summary]) -> list[str]:
+    """Advice: the best rung by validation, a cheaper rung that is as good, and the best by test."""
+    names = list(compared)
     best, first = _best(results, names), _best(results, names, of_test=True)
     assert best is not None
     assert first is not None
@@ -157,13 +157,16 @@ def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
             and (gap.outcome == "even" or gap.mean > 0)
         )
     ]
-    cheapest = min(enough, key=lambda name: (found[name].seconds_per_epoch, name != best))
+    cheapest = min(enough, key=lambda name: (compared[name].seconds_per_epoch, name != best))
     if cheapest != best:
         advice = (
             f"{best} has the best validation score; {cheapest} is cheaper and no worse as far "
             f"as this test set can show."
         )
-    elif min(each.seconds_per_epoch for each in found.values()) == found[best].seconds_per_epoch:
+    elif (
+        min(each.seconds_per_epoch for each in compared.values())
+        == compared[best].seconds_per_epoch
+    ):
         advice = f"{best} has the best validation score and is the cheapest."
     else:
         advice = f"{best} has the best validation score, and nothing cheaper comes close."
@@ -171,17 +174,24 @@ def _advice(results: Results, found: dict[str, Summary]) -> list[str]:
 
 
 def _beaten(results: Results, names: Sequence[str]) -> set[str]:
-    """Rungs that another one is claimed to be better than."""
+    """Rungs that another rung is significantly better than."""
     beaten: set[str] = set()
-    for one, other in combinations(names, 2):
-        difference = compare_rungs(results, one, other)
+    for first, second in combinations(names, 2):
+        difference = compare_rungs(results, first, second)
         if difference is not None and difference.outcome in ("better", "worse"):
-            beaten.add(one if difference.outcome == "better" else other)
+            beaten.add(first if difference.outcome == "better" else second)
     return beaten
 
 
 def _disagreement(results: Results, names: Sequence[str], best: str, first: str) -> str:
-    """A sentence where the test set prefers another rung than the validation set does."""
+    """A sentence if the best rung by test is not the best by validation.
+
+    Args:
+        results: The results.
+        names: Rungs to compare.
+        best: The best rung by validation.
+        first: The best rung by test score.
+    """
     better = [
         name
         for name in names
@@ -206,12 +216,12 @@ def _disagreement(results: Results, names: Sequence[str], best: str, first: str)
 
 
 def _intervals(results: Results, names: Sequence[str]) -> list[str]:
-    """What the intervals are of, and how many seeds it takes to claim something."""
+    """Sentences on the kind of the intervals, and on the number of seeds."""
     data = results.data
     counts = {
         difference.seeds
-        for one, other in combinations(names, 2)
-        if (difference := compare_rungs(results, one, other)) is not None
+        for first, second in combinations(names, 2)
+        if (difference := compare_rungs(results, first, second)) is not None
     }
     items = f"{data['test_items']:,} test {data['unit']}s" if data.get("test_items") else ""
     sentences: list[str] = []

@@ -1,4 +1,4 @@
-"""Write below a folder of results: found out before training, and a sentence when it fails."""
+"""Writing to the folder of results: a check before training, and errors with the path."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Name the file, and what to do, in what the system says when a file cannot be written.
+    """Add the path and the cure to errors of the system when a file cannot be written.
 
     Raises:
-        OSError: of one sentence, instead of one without a path.
+        OSError: with the path, the reason and the cure.
     """
     try:
         yield
@@ -29,12 +29,12 @@ def writing(path: Path) -> Generator[None]:
 
 
 def check_writable(folder: Path, *names: str) -> None:
-    """Refuse a folder in which files of these names cannot be written; leaves nothing behind.
+    """Check that files of these names can be written to a folder; leaves nothing behind.
 
-    A file is made and removed where the folder is, or would be made.
+    A temporary file is written to the folder, or to the folder that would be created.
 
     Raises:
-        ArgumentError: the system refuses, or a folder has the name of a file.
+        ArgumentError: it cannot be written, or a folder has the name of a file.
     """
     for name in names:
         if (folder / name).is_dir():
@@ -55,7 +55,7 @@ def check_writable(folder: Path, *names: str) -> None:
             f"out: nothing can be written to {folder} ({_reason(error)}). {_cure(error)}"
         ) from error
     finally:
-        with suppress(OSError):  # another process has put something there meanwhile
+        with suppress(OSError):  # another process has written to it in the meantime
             for path in reversed(made):
                 path.rmdir()
 

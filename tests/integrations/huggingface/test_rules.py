@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 import edgewise as ew
 from edgewise.errors import ArgumentError, GraphError
 from edgewise.integrations import huggingface
-from edgewise.integrations.huggingface.rules import both, newest
+from edgewise.integrations.huggingface.graph_rules import both, newest
 from edgewise.layouts import DenseMask, lower
 from tests.integrations.huggingface.families import BY_NAME, B, N, batch_of, built, features
 
@@ -144,7 +144,7 @@ def test_cross_attention_is_left_alone():
     ("rule", "error", "text"),
     [
         (3, ArgumentError, "graph: a rule must be a text with n, {'edges': ...}, {'parents': ..."),
-        ("Window(9, left=1)", ArgumentError, "graph: a rule must say n where the number of"),
+        ("Window(9, left=1)", ArgumentError, "graph: a rule must have n where the number of"),
         ("Ring(n)", GraphError, "read_graph: a call must be one of"),
         (ew.Causal(5), GraphError, "graph: the rule's graph has 5 x 5 nodes but the example has"),
         ({"parents": [[0]]}, GraphError, "graph: the rule's graph has 1 x 1 nodes but"),

@@ -8,7 +8,7 @@ from torch_geometric import nn as pyg
 
 from edgewise.graphs import Blocks, EdgeList
 from edgewise.integrations.names import pyg_names as names
-from edgewise.integrations.names.table import to_ours, to_theirs
+from edgewise.integrations.names.table import to_edgewise, to_original
 from edgewise.models import GNN, GPS, NodeModel
 from edgewise.nn import MLP, DotAttention, GINEConvolution, GPSBlock
 from edgewise.testing import MESSAGE_LAYERS, LayerSizes
@@ -47,14 +47,14 @@ PAIRS = {
 def twins(ours, theirs, table):
     """Give theirs the weights of ours, and see that ours come back."""
     weights = dict(ours.named_parameters())
-    found = to_theirs(weights, table)
+    found = to_original(weights, table)
     parameters = dict(theirs.named_parameters())
     assert set(found) == set(parameters)
     with torch.no_grad():
         for name, tensor in found.items():
             assert tensor.shape == parameters[name].shape
             parameters[name].copy_(tensor)
-    back = to_ours(parameters, table)
+    back = to_edgewise(parameters, table)
     assert set(back) == set(weights)
     for name, tensor in back.items():
         assert torch.equal(tensor, weights[name])

@@ -133,7 +133,7 @@ def test_nothing_outlives_its_tensor(name):
     edges = torch.randint(N, (2, 7))
     ours(x, edges).sum().backward()
     entry = edge_cache._ENTRIES[edges]
-    kept = [weakref.ref(entry), *(weakref.ref(value) for value in entry.found.values())]
+    kept = [weakref.ref(entry), *(weakref.ref(value) for value in entry.results.values())]
     del entry
     edges = None
     gc.collect()
@@ -144,7 +144,7 @@ def test_nothing_outlives_its_tensor(name):
 def test_one_tensor_is_used_in_few_ways(edge_index):
     for size in range(N, N + 40):
         connectivity(edge_index, size, size)
-    assert len(edge_cache._ENTRIES[edge_index].found) <= 16
+    assert len(edge_cache._ENTRIES[edge_index].results) <= 16
 
 
 def test_forget_one(edge_index):

@@ -7,7 +7,7 @@ import torch_geometric.nn as originals
 from edgewise import Blocks, Complete, EdgeList, Hubs, RandomRegular, Window
 from edgewise.errors import ArgumentError
 from edgewise.integrations import pyg
-from edgewise.integrations.pyg.gps import blocks_of
+from edgewise.integrations.pyg.gps_conv import blocks_of
 
 N, DIM = 9, 8
 EDGES = torch.randint(N, (2, 20), generator=torch.Generator().manual_seed(0))

@@ -43,7 +43,7 @@ from edgewise.ops.cpu_flash import above_zero
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Additive, Dot
 from edgewise.ops.state import AttentionState, finite
-from edgewise.ops.tracing import differentiated_again, looked_into
+from edgewise.ops.tracing import differentiated_again, is_intercepted
 from edgewise.problem import (
     AggregateProblem,
     AggregateSignature,
@@ -205,7 +205,7 @@ class Dense(AttentionBackend, AggregateBackend):
         self, signature: AttentionSignature, prepared: Pairs, inputs: Inputs
     ) -> AttentionState:
         tensors = (inputs.query, inputs.key, inputs.value)
-        if prepared.whole is not None and _has_pairs(inputs) and not looked_into(tensors):
+        if prepared.whole is not None and _has_pairs(inputs) and not is_intercepted(tensors):
             return prepared.whole.attention(signature, inputs)
         scores, values = scores_and_values(signature, prepared, inputs)
         empty = (scores == -torch.inf).all(-1)  # no source, or a bias that forbids them all

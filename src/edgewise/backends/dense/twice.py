@@ -15,7 +15,7 @@ from torch import Tensor
 from edgewise.ops.cpu_flash import every_head
 from edgewise.ops.double_backward import differentiable_gradients
 from edgewise.ops.state import accumulate_dtype
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 
 __all__ = ["pair_attention", "twice_differentiable"]
 
@@ -26,7 +26,7 @@ _current_node: Any = torch._C._current_autograd_node  # pyright: ignore[reportPr
 
 def twice_differentiable(out: Tensor) -> Tensor:
     """The same output, whose gradients can be differentiated again."""
-    if looked_into((out,)):  # compilers have no second derivatives
+    if is_intercepted((out,)):  # compilers have no second derivatives
         return out
     node: Any = out.grad_fn
     if node is None:

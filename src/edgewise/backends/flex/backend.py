@@ -33,7 +33,7 @@ from edgewise.graphs import recall
 from edgewise.ops.inputs import Inputs
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState, finite
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.problem import AttentionProblem, AttentionSignature, Problem
 
 __all__ = ["Flex"]
@@ -137,7 +137,7 @@ def _pushes(
 def _check(signature: AttentionSignature, inputs: Inputs) -> None:
     """Say what torch would say in its own words, or not at all."""
     tensors = tuple(inputs.tensors().values())
-    if not torch.compiler.is_compiling() and looked_into(tensors):
+    if not torch.compiler.is_compiling() and is_intercepted(tensors):
         raise BackendRefused(
             "flex: FlexAttention is compiled as a whole, so torch.func, tracers and forward-mode "
             "derivatives cannot look into it. Use backend='auto'."

@@ -21,7 +21,7 @@ from edgewise.backends.native.operands import Operands, Settings
 from edgewise.ops.computed_again import all_finite
 from edgewise.ops.once_differentiable import refuse_forward_mode
 from edgewise.ops.state import accumulate_dtype
-from edgewise.ops.tracing import are_transforms_active, forward_mode, looked_into, many_at_once
+from edgewise.ops.tracing import are_transforms_active, forward_mode, is_intercepted, many_at_once
 
 __all__ = [
     "attention",
@@ -39,7 +39,7 @@ def attention(
     needs_grad = _needs_grad(operands)
     if forward_mode():
         refuse_forward_mode("native")
-    if looked_into(operands):
+    if is_intercepted(operands):
         from edgewise.backends.native import operators  # defined on first need
 
         graph = _graph(layout, needs_grad)
@@ -116,7 +116,7 @@ def gradients(
     records: list[bytes] | None = None,
 ) -> Sequence[Tensor | None]:
     """Gradients of the operands that are wanted; ``state`` and ``records`` as in the kernels."""
-    if looked_into((grad_out, grad_lse)):  # many at once, as for a Jacobian
+    if is_intercepted((grad_out, grad_lse)):  # many at once, as for a Jacobian
         from edgewise.backends.native import operators  # defined on first need
 
         tensors = (grad_out, grad_lse, *state, *operands, seed)
@@ -159,7 +159,7 @@ def sum_of_rows(layout: Layout, value: Tensor, weight: Tensor | None, *, flip: b
     tensors = (value, weight)
     if forward_mode():
         refuse_forward_mode("native")
-    if looked_into(tensors):
+    if is_intercepted(tensors):
         from edgewise.backends.native import sum_operators  # defined on first need
 
         assert not flip, "operators call themselves the other way round"
@@ -195,7 +195,7 @@ def mean_of_rows(layout: Layout, value: Tensor) -> Tensor:
     """The mean over the sources of each target: a sum whose edges weigh one over their number."""
     if forward_mode():
         refuse_forward_mode("native")
-    if looked_into((value,)):
+    if is_intercepted((value,)):
         share = layout.share(accumulate_dtype(value.dtype))
         return sum_of_rows(layout, value, share, flip=False)
     if not _needs_grad((value,)):
@@ -244,7 +244,7 @@ def best_of_rows(layout: Layout, value: Tensor, weight: Tensor | None) -> Tensor
     tensors = (value, weight)
     if forward_mode():
         refuse_forward_mode("native")
-    if looked_into(tensors):
+    if is_intercepted(tensors):
         from edgewise.backends.native import sum_operators  # defined on first need
 
         return sum_operators.best(*tensors, *_graph(layout, _needs_grad(tensors)))[0]

@@ -22,7 +22,7 @@ from edgewise.backends.native.kernels import empty_gradient, empty_results, forw
 from edgewise.backends.native.layout import Layout
 from edgewise.backends.native.library import ATTENTION, BACKWARD, Record, library, run
 from edgewise.backends.native.operands import Operands, Settings
-from edgewise.ops.tracing import looked_into, many_at_once
+from edgewise.ops.tracing import is_intercepted, many_at_once
 
 __all__ = ["RepeatedCall"]
 
@@ -116,7 +116,7 @@ class RepeatedCall:
             grad_out: Gradient of the output.
             wanted: For which of the three.
         """
-        seen = looked_into((grad_out,))
+        seen = is_intercepted((grad_out,))
         if not seen:
             grad_out = sent_to_readers(grad_out, tensors[4])
         kind = (grad_out.stride(), wanted, torch.get_num_threads())

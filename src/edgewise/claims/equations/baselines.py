@@ -1,4 +1,4 @@
-"""Claims about what attention is compared with: convolutions, recurrences, Tree-LSTMs."""
+"""Claims about baselines of attention: convolutions, recurrences, Tree-LSTMs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _gated(dtype: torch.dtype, mixer: nn.Module, kernels: Callable[[Tensor, Weig
     layer = GatedConvolution(mixer, _DIM).to(dtype)
     graph = Window(_N, left=_KERNEL // 2, right=_KERNEL // 2)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         both = given["x"] @ given["in_proj.weight"].T + given["in_proj.bias"]
         gated = both[..., :_DIM] * both[..., _DIM:].sigmoid()
         out = _equations(gated, kernels(gated, given))
         return out @ given["out_proj.weight"].T + given["out_proj.bias"]
 
     return Sides(
-        _weights(layer, torch.randn(_B, _N, _DIM, dtype=dtype)), _ours(layer, graph), theirs
+        _weights(layer, torch.randn(_B, _N, _DIM, dtype=dtype)), _computed(layer, graph), expected
     )
 
 
@@ -84,18 +84,18 @@ def _depthwise(dtype: torch.dtype) -> Sides:
     left = _KERNEL - 1
     original = nn.Conv1d(_DIM, _DIM, _KERNEL, groups=_DIM, bias=False, padding=left, dtype=dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         tied = given["weight"].softmax(-1).repeat_interleave(_DIM // _HEADS, 0)
         out = functional_call(original, {"weight": tied[:, None]}, (given["x"].mT,))
-        return out[..., :_N].mT  # what lies beyond the end has looked ahead
+        return out[..., :_N].mT  # rows beyond the end read later positions
 
     x = torch.randn(_B, _N, _DIM, dtype=dtype)
-    return Sides(_weights(layer, x), _ours(layer, Window(_N, left=left, right=0)), theirs)
+    return Sides(_weights(layer, x), _computed(layer, Window(_N, left=left, right=0)), expected)
 
 
 # --- Tree-LSTMs ------------------------------------------------------------------------------
 
-# Nodes with one, two and three children, and a node that is a tree by itself.
+# Nodes with one, two and three children, and a tree of a single node.
 _PARENTS = {0: 4, 3: 4, 1: 4, 2: 5, 4: 6, 5: 6, 8: 7, 9: 10, 11: 10, 10: 7}
 _FOREST = EdgeList([list(_PARENTS), list(_PARENTS.values())], num_nodes=13)
 _SIZE = 7
@@ -108,7 +108,7 @@ def _children(node: int) -> list[int]:
 def _child_sum(dtype: torch.dtype) -> Sides:
     layer = ChildSumTreeLSTM(_DIM, _SIZE).to(dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         w, b = given["in_proj.weight"].chunk(4), given["in_proj.bias"].chunk(4)
         u_i, u_u, u_o = given["hidden_proj.weight"].chunk(3)
         u_f, x = given["forget_proj.weight"], given["x"]
@@ -126,14 +126,14 @@ def _child_sum(dtype: torch.dtype) -> Sides:
         return torch.stack([node(j)[0] for j in range(_FOREST.num_targets)])
 
     x = torch.randn(_FOREST.num_targets, _DIM, dtype=dtype)
-    return Sides(_weights(layer, x), _ours(layer, _FOREST), theirs)
+    return Sides(_weights(layer, x), _computed(layer, _FOREST), expected)
 
 
 def _nary(dtype: torch.dtype) -> Sides:
     arity = 3
     layer = NaryTreeLSTM(_DIM, _SIZE, arity=arity).to(dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         w, b, x = given["in_proj.weight"].chunk(4), given["in_proj.bias"].chunk(4), given["x"]
         rows = given["hidden_proj.weight"].chunk(3 + arity)
         u_i, u_u, u_o, *u_f = [row.chunk(arity, 1) for row in rows]
@@ -141,14 +141,15 @@ def _nary(dtype: torch.dtype) -> Sides:
         def node(j: int) -> tuple[Tensor, Tensor]:
             below = [node(k) for k in _children(j)]
 
-            def heard(u: tuple[Tensor, ...]) -> Tensor:
-                pairs = zip(u, below, strict=False)  # a place without a child says nothing
+            def weighted_children(u: tuple[Tensor, ...]) -> Tensor:
+                pairs = zip(u, below, strict=False)  # no term for a missing child
                 return sum((weight @ h for weight, (h, _) in pairs), x.new_zeros(_SIZE))
 
-            i = torch.sigmoid(w[0] @ x[j] + heard(u_i) + b[0])  # equation 9
-            f = [torch.sigmoid(w[1] @ x[j] + heard(u_f[k]) + b[1]) for k in range(arity)]  # 10
-            o = torch.sigmoid(w[3] @ x[j] + heard(u_o) + b[3])  # 11
-            u = torch.tanh(w[2] @ x[j] + heard(u_u) + b[2])  # 12
+            i = torch.sigmoid(w[0] @ x[j] + weighted_children(u_i) + b[0])  # equation 9
+            forget = w[1] @ x[j] + b[1]
+            f = [torch.sigmoid(forget + weighted_children(u_f[k])) for k in range(arity)]  # 10
+            o = torch.sigmoid(w[3] @ x[j] + weighted_children(u_o) + b[3])  # 11
+            u = torch.tanh(w[2] @ x[j] + weighted_children(u_u) + b[2])  # 12
             c = i * u + sum(
                 gate * memory for gate, (_, memory) in zip(f, below, strict=False)
             )  # 13
@@ -157,28 +158,28 @@ def _nary(dtype: torch.dtype) -> Sides:
         return torch.stack([node(j)[0] for j in range(_FOREST.num_targets)])
 
     x = torch.randn(_FOREST.num_targets, _DIM, dtype=dtype)
-    return Sides(_weights(layer, x), _ours(layer, _FOREST), theirs)
+    return Sides(_weights(layer, x), _computed(layer, _FOREST), expected)
 
 
 _CHAIN = EdgeList([list(range(_N - 1)), list(range(1, _N))], num_nodes=_N)
 
 
 def _chain(layer: nn.Module, hidden: Callable[[Weights], Tensor]) -> Sides:
-    """On a chain, from the first node to the last, both Tree-LSTMs are an LSTM."""
+    """Tree-LSTM and LSTM on a chain from the first node to the last."""
     dtype = next(layer.parameters()).dtype
     original = nn.LSTM(_DIM, _SIZE, batch_first=True, dtype=dtype)
 
-    def theirs(given: Weights) -> Tensor:
-        own = {
+    def expected(given: Weights) -> Tensor:
+        lstm_weights = {
             "weight_ih_l0": given["in_proj.weight"],
             "weight_hh_l0": hidden(given),
             "bias_ih_l0": given["in_proj.bias"],
             "bias_hh_l0": torch.zeros_like(given["in_proj.bias"]),
         }
-        return functional_call(original, own, (given["x"],))[0]
+        return functional_call(original, lstm_weights, (given["x"],))[0]
 
     return Sides(
-        _weights(layer, torch.randn(_B, _N, _DIM, dtype=dtype)), _ours(layer, _CHAIN), theirs
+        _weights(layer, torch.randn(_B, _N, _DIM, dtype=dtype)), _computed(layer, _CHAIN), expected
     )
 
 
@@ -204,7 +205,7 @@ _SIZES = (4, 1, 7, 3)
 
 
 def _packed(kind: str) -> Callable[[torch.dtype], Sides]:
-    """A block over packed sequences, and torch's network on each of them alone."""
+    """A block over packed sequences, and the network of torch on each sequence."""
     kinds = {"lstm": nn.LSTM, "gru": nn.GRU}
 
     def sides(dtype: torch.dtype) -> Sides:
@@ -212,19 +213,20 @@ def _packed(kind: str) -> Callable[[torch.dtype], Sides]:
         original = kinds[kind](_DIM, _DIM, dtype=dtype)
         graph = disjoint_union([Causal(size) for size in _SIZES])
 
-        def theirs(given: Weights) -> Tensor:
-            own = {name.removeprefix("mixer.network."): given[name] for name in given}
-            own = {name: own[name] for name, _ in original.named_parameters()}
+        def expected(given: Weights) -> Tensor:
+            names = [name for name, _ in original.named_parameters()]
+            parameters = {name: given[f"mixer.network.{name}"] for name in names}
             outs: list[Tensor] = []
             for sequence in given["x"].split(_SIZES, -2):
                 normed = _norm(sequence, given, "mixer_norm").movedim(-2, 0)
-                x = sequence + functional_call(original, own, (normed,))[0].movedim(0, -2)
+                recurrent = functional_call(original, parameters, (normed,))[0]
+                x = sequence + recurrent.movedim(0, -2)
                 hidden = _linear(_norm(x, given, "mlp_norm"), given, "mlp.up_proj").relu()
                 outs.append(x + _linear(hidden, given, "mlp.down_proj"))
             return torch.cat(outs, -2)
 
         x = torch.randn(_B, sum(_SIZES), _DIM, dtype=dtype)
-        return Sides(_weights(layer, x), _ours(layer, graph), theirs)
+        return Sides(_weights(layer, x), _computed(layer, graph), expected)
 
     return sides
 
@@ -237,22 +239,22 @@ def _linear(x: Tensor, given: Weights, name: str) -> Tensor:
     return x @ given[f"{name}.weight"].T + given[f"{name}.bias"]
 
 
-# --- Both ------------------------------------------------------------------------------------
+# --- Shared ----------------------------------------------------------------------------------
 
 
 def _weights(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The parameters, biases drawn too: they may start at zero, where they would hide."""
+    """The parameters with random biases, which may be initialized to zero."""
     drawn = {name: tensor.detach() for name, tensor in layer.named_parameters()}
     biases = {name: torch.randn_like(t) for name, t in drawn.items() if name.endswith("bias")}
     return drawn | biases | {"x": x}
 
 
-def _ours(layer: nn.Module, graph: Graph) -> Callable[[Weights], Tensor]:
-    def ours(given: Weights) -> Tensor:
-        own = without(given, "x")
-        return functional_call(layer, own, (given["x"], graph))
+def _computed(layer: nn.Module, graph: Graph) -> Callable[[Weights], Tensor]:
+    def computed(given: Weights) -> Tensor:
+        parameters = without(given, "x")
+        return functional_call(layer, parameters, (given["x"], graph))
 
-    return ours
+    return computed
 
 
 _WU = "Wu et al. 2019, arXiv:1901.10430, section"

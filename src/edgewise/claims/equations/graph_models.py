@@ -1,4 +1,4 @@
-"""Claims about graph models: each is the original's stack, or its graph as a mask."""
+"""Claims about graph models, against stacks of the originals, or dense attention with masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgewise.claims.fixtures.small_molecules import (
 )
 from edgewise.graphs import Blocks, EdgeList, RandomRegular
 from edgewise.integrations.names.pyg_names import GAT, GCN, GIN, GPS as PYG_GPS, SAGE, gnn_names
-from edgewise.integrations.names.table import to_theirs
+from edgewise.integrations.names.table import to_original
 from edgewise.models import GNN, GPS, Exphormer, GraphModel, NodeModel, exphormer_graph
 from edgewise.nn import random_walk
 
@@ -51,15 +51,15 @@ def _stack(dtype: torch.dtype, *, name: str, convolution: str) -> Sides:
     names = gnn_names(_OF_CONVOLUTION[convolution], layers=2)
     parameters = scattered(model)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return with_parameters(model, given, given["x"], graph)
 
-    def theirs(given: Weights) -> Tensor:
-        own = to_theirs({name: given[name] for name in parameters}, names)
-        return functional_call(original, own, (given["x"], graph.edge_index))
+    def expected(given: Weights) -> Tensor:
+        original_weights = to_original({name: given[name] for name in parameters}, names)
+        return functional_call(original, original_weights, (given["x"], graph.edge_index))
 
     inputs = {"x": torch.randn(graph.num_targets, IN, dtype=dtype)}
-    return Sides(parameters | inputs, ours, theirs)
+    return Sides(parameters | inputs, computed, expected)
 
 
 _SETTINGS: dict[str, Any] = {"heads": HEADS, "layers": 2, "edge_dim": EDGE}
@@ -68,10 +68,16 @@ _SETTINGS: dict[str, Any] = {"heads": HEADS, "layers": 2, "edge_dim": EDGE}
 
 
 def _of_block(given: Weights, prefix: str, part: str = "") -> dict[str, Tensor]:
-    """The parameters of one of our blocks, as PyG's layer has them; or those of a part of it."""
-    own = {n.removeprefix(prefix): t for n, t in given.items() if n.startswith(prefix)}
-    found = to_theirs(own, PYG_GPS)
-    return {n.removeprefix(part): t for n, t in found.items() if n.startswith(part)}
+    """The parameters of a block, or of a part of it, by their names in PyTorch Geometric.
+
+    Args:
+        given: Parameters of the model.
+        prefix: Prefix of the block.
+        part: Prefix of the part in PyTorch Geometric; all when empty.
+    """
+    parameters = {n.removeprefix(prefix): t for n, t in given.items() if n.startswith(prefix)}
+    original_weights = to_original(parameters, PYG_GPS)
+    return {n.removeprefix(part): t for n, t in original_weights.items() if n.startswith(part)}
 
 
 def _gine(dtype: torch.dtype) -> Any:
@@ -88,43 +94,43 @@ def _gps(dtype: torch.dtype) -> Sides:
     graph, of_node = batch_of()
     encoding = random_walk(graph, WALK, dtype=dtype)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         besides = {"edge": given["edge"], "encoding": encoding, "everywhere": Blocks(SIZES)}
         readout = Blocks([1] * GRAPHS, SIZES)
         return with_parameters(model, given, given["x"], graph, readout=readout, **besides)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         x = linear(given, "trunk.embedding.features", given["x"])
         x = x + encoding @ given["trunk.embedding.encoding.weight"].T
         edge = linear(given, "trunk.edge_embedding.features", given["edge"])
         for number, layer in enumerate(layers):
-            own = _of_block(given, f"trunk.blocks.{number}.")
+            layer_weights = _of_block(given, f"trunk.blocks.{number}.")
             args = (x, graph.edge_index, of_node)
-            x = functional_call(layer, own, args, {"edge_attr": edge})
+            x = functional_call(layer, layer_weights, args, {"edge_attr": edge})
         hidden = F.gelu(linear(given, "head.up_proj", global_mean_pool(x, of_node)))
         return linear(given, "head.down_proj", hidden)
 
-    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), ours, theirs)
+    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), computed, expected)
 
 
 # --- Exphormer ---------------------------------------------------------------------------------
 
 
 def _exphormer_edges(graph: EdgeList, hubs: int) -> tuple[Tensor, Tensor]:
-    """Who attends to whom, pair by pair, and of which kind each pair is; -1 for no edge."""
+    """Matrices ``[N, N]`` of edges, and of their kinds; -1 for no edge."""
     total, starts = NODES + GRAPHS * hubs, torch.tensor([0, *SIZES]).cumsum(0).tolist()
     kind = torch.full((total, total), -1)
     for g, size in enumerate(SIZES):
-        own = range(starts[g], starts[g + 1])
+        nodes = range(starts[g], starts[g + 1])
         for i in range(size):
-            read = [j for j in range(size) if j != i]  # everyone, in the smallest graphs
+            read = [j for j in range(size) if j != i]  # all nodes, in the smallest graphs
             if size > 4:
                 read = RandomRegular(size, degree=4).neighbors[i].tolist()
             for j in read:
-                kind[own[i], own[j]] = 1
+                kind[nodes[i], nodes[j]] = 1
         for v in range(hubs):
             hub = NODES + g * hubs + v
-            for i in own:
+            for i in nodes:
                 kind[hub, i], kind[i, hub] = 2 + v, 2 + hubs + v
     kind[graph.edge_index[1], graph.edge_index[0]] = 0
     return (kind >= 0), kind
@@ -135,38 +141,38 @@ def _exphormer(dtype: torch.dtype, *, hubs: int) -> Sides:
     graph, _ = batch_of()
     everywhere = exphormer_graph(graph, degree=4, hubs=hubs, sizes=SIZES)
     local, attention = _gine(dtype), nn.MultiheadAttention(DIM, HEADS, dtype=dtype)
-    there, kind = _exphormer_edges(graph, hubs)
+    has_edge, kind = _exphormer_edges(graph, hubs)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return with_parameters(
             model, given, given["x"], graph, everywhere=everywhere, edge=given["edge"]
         )
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         x = linear(given, "embedding.features", given["x"])
         x = torch.cat([x, *[given["hub"]] * GRAPHS])
         edge = linear(given, "edge_embedding.features", given["edge"])
         for number in range(2):
             prefix = f"blocks.{number}."
-            heard = functional_call(
+            local_out = functional_call(
                 local, _of_block(given, prefix, "conv."), (x, graph.edge_index, edge)
             )
             bias = given["kind_bias"][number][:, kind.clamp(min=0)]
-            mask = torch.where(there, bias, -torch.inf)  # [heads, N, N]
+            mask = torch.where(has_edge, bias, -torch.inf)  # [heads, N, N]
             settings = {"attn_mask": mask, "need_weights": False}
-            seen = functional_call(
+            attention_out = functional_call(
                 attention, _of_block(given, prefix, "attn."), (x, x, x), settings
             )[0]
-            both = batch_norm(given, f"{prefix}local.mixer_norm", x + heard)
-            both = both + batch_norm(given, f"{prefix}attention.mixer_norm", x + seen)
-            thought = two_linear(given, f"{prefix}mlp", both)
-            x = batch_norm(given, f"{prefix}mlp_norm", both + thought)
+            both = batch_norm(given, f"{prefix}local.mixer_norm", x + local_out)
+            both = both + batch_norm(given, f"{prefix}attention.mixer_norm", x + attention_out)
+            mlp_out = two_linear(given, f"{prefix}mlp", both)
+            x = batch_norm(given, f"{prefix}mlp_norm", both + mlp_out)
         return x[:NODES]
 
-    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), ours, theirs)
+    return Sides(scattered(model) | inputs_of(graph.num_edges, dtype), computed, expected)
 
 
-# --- All of them -------------------------------------------------------------------------------
+# --- Claims ------------------------------------------------------------------------------------
 
 _RAMPASEK = "Rampasek et al. 2022, arXiv:2205.12454, section 3.1"
 _SHIRZAD = "Shirzad et al. 2023, arXiv:2303.06147, section 3"

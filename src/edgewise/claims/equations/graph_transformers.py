@@ -1,6 +1,8 @@
-"""Claims about Transformers over graphs: each is its paper's equations, written out."""
+"""Claims about Transformers over graphs, against the equations of their papers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,17 +44,17 @@ def _along_edges(dtype: torch.dtype) -> Sides:
     pairs = graph.edge_index.T.tolist()
     weights = scattered(layer) | {"x": torch.randn(graph.num_targets, DIM, dtype=dtype)}
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return with_parameters(layer, given, given["x"], graph)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         x = given["x"]
         q, k, v = (projected_heads(given, f"mixer.{name}_proj", x, HEADS) for name in "qkv")
         score = [(q[i] * k[j]).sum(-1) / (DIM / HEADS) ** 0.5 for j, i in pairs]
-        found = attended(score, v, pairs)
-        return post_norm(given, "", x, linear(given, "mixer.out_proj", found))
+        attention_out = attended(score, v, pairs)
+        return post_norm(given, "", x, linear(given, "mixer.out_proj", attention_out))
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 def _with_edges(dtype: torch.dtype) -> Sides:
@@ -64,27 +66,27 @@ def _with_edges(dtype: torch.dtype) -> Sides:
         "edge": torch.randn(graph.num_edges, EDGE, dtype=dtype),
     }
 
-    def ours(given: Weights) -> tuple[Tensor, ...]:
+    def computed(given: Weights) -> tuple[Tensor, ...]:
         return tuple(with_parameters(layer, given, given["x"], graph, edge=given["edge"]))
 
-    def theirs(given: Weights) -> tuple[Tensor, ...]:
+    def expected(given: Weights) -> tuple[Tensor, ...]:
         x, edge = given["x"], given["edge"]
         q, k, v = (projected_heads(given, f"mixer.{name}_proj", x, HEADS) for name in "qkv")
         e = projected_heads(given, "mixer.edge_proj", edge, HEADS)
         hat = [q[i] * k[j] / (DIM / HEADS) ** 0.5 * e[n] for n, (j, i) in enumerate(pairs)]
-        found = attended([w.sum(-1) for w in hat], v, pairs)
-        said = torch.stack(hat).flatten(1)
+        attention_out = attended([w.sum(-1) for w in hat], v, pairs)
+        edge_out = torch.stack(hat).flatten(1)
         return (
-            post_norm(given, "nodes.", x, linear(given, "mixer.out_proj", found)),
-            post_norm(given, "edges.", edge, linear(given, "mixer.edge_out_proj", said)),
+            post_norm(given, "nodes.", x, linear(given, "mixer.out_proj", attention_out)),
+            post_norm(given, "edges.", edge, linear(given, "mixer.edge_out_proj", edge_out)),
         )
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 # --- Graphormer ----------------------------------------------------------------------------------
 
-_FAR, _HOPS = 2, 2  # distances that have a number of their own, and edges of a path that count
+_FAR, _HOPS = 2, 2  # largest distance with a separate entry, and number of edges of a path
 
 
 def _walks(pairs: list[list[int]], size: int) -> tuple[list[list[int]], list[list[list[int]]]]:
@@ -112,7 +114,7 @@ def _walks(pairs: list[list[int]], size: int) -> tuple[list[list[int]], list[lis
 
 
 def _graphormer_bias(given: Weights, graph: EdgeList, edge: Tensor) -> Tensor:
-    """One number for every head and pair, the virtual node last: ``[heads, n + 1, n + 1]``."""
+    """Bias of every head and pair, with the virtual node last: ``[heads, n + 1, n + 1]``."""
     size, table = graph.num_targets, given["spatial.distance_encoder.weight"]
     hops, paths = _walks(graph.edge_index.T.tolist(), size)
     rows: list[Tensor] = []
@@ -132,7 +134,14 @@ def _graphormer_bias(given: Weights, graph: EdgeList, edge: Tensor) -> Tensor:
 
 
 def _graphormer_alone(given: Weights, x: Tensor, graph: EdgeList, edge: Tensor) -> Tensor:
-    """The prediction for one graph, by dense matrices."""
+    """The prediction for a single graph, with dense matrices.
+
+    Args:
+        given: Parameters.
+        x: ``[N, F]``.
+        graph: The graph.
+        edge: ``[E, F_edge]``.
+    """
     pairs = graph.edge_index.tolist()
     x = linear(given, "embedding.features", x)
     for direction, ends in zip(("out", "in"), pairs, strict=True):
@@ -155,24 +164,24 @@ def _graphormer_alone(given: Weights, x: Tensor, graph: EdgeList, edge: Tensor) 
 
 
 def _graphormer(dtype: torch.dtype) -> Sides:
-    limits = {"max_degree": 3, "max_distance": _FAR, "max_hops": _HOPS}
+    limits: dict[str, Any] = {"max_degree": 3, "max_distance": _FAR, "max_hops": _HOPS}
     model = Graphormer(IN, DIM, 2, heads=HEADS, layers=2, edge_dim=EDGE, **limits).to(dtype)
     graphs = molecules()
     together = disjoint_union(graphs)
-    links = [graph.num_edges for graph in graphs]
+    edge_counts = [graph.num_edges for graph in graphs]
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         besides = {"readout": Blocks([1] * GRAPHS, SIZES), "edge": given["edge"]}
         return with_parameters(model, given, given["x"], together, **besides)
 
-    def theirs(given: Weights) -> Tensor:
-        parts = zip(given["x"].split(SIZES), graphs, given["edge"].split(links), strict=True)
+    def expected(given: Weights) -> Tensor:
+        parts = zip(given["x"].split(SIZES), graphs, given["edge"].split(edge_counts), strict=True)
         return torch.stack([_graphormer_alone(given, *part) for part in parts])
 
-    return Sides(scattered(model) | inputs_of(sum(links), dtype), ours, theirs)
+    return Sides(scattered(model) | inputs_of(sum(edge_counts), dtype), computed, expected)
 
 
-# --- All of them -------------------------------------------------------------------------------
+# --- Claims ------------------------------------------------------------------------------------
 
 _DWIVEDI = "Dwivedi, Bresson 2020, arXiv:2012.09699, section 2.3"
 

@@ -28,7 +28,7 @@ def _centrality(dtype: torch.dtype) -> Sides:
     graph, most = EdgeList(dense.nonzero().T, num_nodes=_N), 3
     layer = DegreeEncoding(most, 8).to(dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         into, out = given["in_degree_encoder.weight"], given["out_degree_encoder.weight"]
         rows: list[Tensor] = []
         for node in range(_N):
@@ -40,12 +40,12 @@ def _centrality(dtype: torch.dtype) -> Sides:
     return Sides(
         dict(layer.state_dict()),
         lambda given: functional_call(layer, dict(given), (graph,)),
-        theirs,
+        expected,
     )
 
 
 def _biases(dtype: torch.dtype) -> Sides:
-    """On a forest, where there is one path between two nodes, or none."""
+    """Biases on a forest, where paths are unique."""
     import networkx as nx
 
     later = torch.tensor([node for node in range(1, _N) if node != 30])  # 30 begins a second tree
@@ -58,13 +58,13 @@ def _biases(dtype: torch.dtype) -> Sides:
     number = {(s, t): e for e, (s, t) in enumerate(index.T.tolist())}
     routes = dict(nx.all_pairs_shortest_path(nx.DiGraph(list(number))))
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         encoder = {"distance_encoder.weight": given["distance_encoder.weight"]}
         bias = functional_call(spatial, encoder, (distance,))
         weight = {"weight": given["weight"]}
         return bias + functional_call(path, weight, (given["edge"], along))
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         entries: list[Tensor] = []
         for i in range(_N):
             for j in range(_N):
@@ -80,7 +80,7 @@ def _biases(dtype: torch.dtype) -> Sides:
         return torch.stack(entries, 1)
 
     edge = {"edge": torch.randn(graph.num_edges, 5, dtype=dtype)}
-    return Sides(edge | dict(spatial.state_dict()) | dict(path.state_dict()), ours, theirs)
+    return Sides(edge | dict(spatial.state_dict()) | dict(path.state_dict()), computed, expected)
 
 
 _YING = "Ying et al. 2021, arXiv:2106.05234, section 3.1"

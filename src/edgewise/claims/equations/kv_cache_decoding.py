@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from edgewise.claims.claim import Claim, Sides, Weights
-from edgewise.claims.fixtures.module_pair import Call, called, drawn
+from edgewise.claims.fixtures.module_pair import ModuleCall, called, drawn
 from edgewise.graphs import Causal
 from edgewise.models import LanguageModel, gpt2, llama
 from edgewise.nn import DotAttention
@@ -36,7 +36,7 @@ def _step_by_step(
     model = build()
     tokens = torch.randint(31, (_B, _N))
 
-    def stepwise(call: Call, given: Weights) -> Tensor:
+    def stepwise(call: ModuleCall, given: Weights) -> Tensor:
         caches = model.caches()
         return torch.cat([call(part, caches=caches) for part in given["tokens"].split(steps, 1)], 1)
 
@@ -56,26 +56,26 @@ def _shared(dtype: torch.dtype, *, kv_heads: int) -> Sides:
         heads = weight.unflatten(0, (kv_heads, _DIM // _HEADS))
         return heads.repeat_interleave(_HEADS // kv_heads, 0).flatten(0, 1)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         def stacked(part: str) -> Tensor:
             query, key, value = (given[f"{each}_proj.{part}"] for each in "qkv")
             return torch.cat([query, repeated(key), repeated(value)])
 
-        own = {f"in_proj_{part}": stacked(part) for part in ("weight", "bias")}
-        own |= {name: given[name] for name in ("out_proj.weight", "out_proj.bias")}
+        parameters = {f"in_proj_{part}": stacked(part) for part in ("weight", "bias")}
+        parameters |= {name: given[name] for name in ("out_proj.weight", "out_proj.bias")}
         x = given["x"]
         mask = {"attn_mask": later, "need_weights": False}
-        return functional_call(peer, own, (x, x, x), mask)[0]
+        return functional_call(peer, parameters, (x, x, x), mask)[0]
 
     return Sides(
-        {**drawn(layer, dtype), "x": torch.randn(_B, _N, _DIM, dtype=dtype)}, _over(layer), theirs
+        {**drawn(layer, dtype), "x": torch.randn(_B, _N, _DIM, dtype=dtype)}, _over(layer), expected
     )
 
 
 def _gqa(dtype: torch.dtype) -> Sides:
     layer = DotAttention(_DIM, _HEADS, kv_heads=2)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         def projected(each: str, heads: int) -> Tensor:
             weight, bias = given[f"{each}_proj.weight"], given[f"{each}_proj.bias"]
             return split_heads(F.linear(given["x"], weight, bias), heads)
@@ -90,7 +90,7 @@ def _gqa(dtype: torch.dtype) -> Sides:
         return F.linear(merge_heads(heads), given["out_proj.weight"], given["out_proj.bias"])
 
     return Sides(
-        {**drawn(layer, dtype), "x": torch.randn(_B, _N, _DIM, dtype=dtype)}, _over(layer), theirs
+        {**drawn(layer, dtype), "x": torch.randn(_B, _N, _DIM, dtype=dtype)}, _over(layer), expected
     )
 
 

@@ -1,4 +1,4 @@
-"""Claims about positions that act on pairs: rotations, and biases of the scores."""
+"""Claims about positions of pairs: rotary embeddings, and biases of scores."""
 
 from __future__ import annotations
 
@@ -38,42 +38,42 @@ def _later() -> Tensor:
 def _alibi(dtype: torch.dtype, heads: int) -> Sides:
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         table = build_alibi_tensor(torch.ones(_B, _N, dtype=torch.int64), heads, dtype)
         # A row has slope times source, which differs by a constant from slope times distance.
         mask = table.view(_B, heads, 1, _N).masked_fill(_later(), -torch.inf)
         return scaled_dot_product_attention(*_three(given), attn_mask=mask)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return attention(*_three(given), Causal(_N), bias=alibi(heads, _N, dtype=dtype))
 
-    return Sides(_nodes(dtype, heads), ours, theirs)
+    return Sides(_nodes(dtype, heads), computed, expected)
 
 
 def _symmetric_alibi(dtype: torch.dtype) -> Sides:
-    def theirs(given: Weights) -> Tensor:
-        place = torch.arange(_N, dtype=dtype)
+    def expected(given: Weights) -> Tensor:
+        position = torch.arange(_N, dtype=dtype)
         slope = torch.tensor([2.0 ** (-8 * h / _H) for h in range(1, _H + 1)], dtype=dtype)
-        mask = -slope[:, None, None] * (place[:, None] - place).abs()
+        mask = -slope[:, None, None] * (position[:, None] - position).abs()
         return scaled_dot_product_attention(*_three(given), attn_mask=mask)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         table = alibi(_H, _N, symmetric=True, dtype=dtype)
         return attention(*_three(given), Complete(_N), bias=table)
 
-    return Sides(_nodes(dtype), ours, theirs)
+    return Sides(_nodes(dtype), computed, expected)
 
 
 # --- T5 ------------------------------------------------------------------------------------------
 
 
 def _t5(dtype: torch.dtype, graph: Graph, *, decoder: bool) -> Sides:
-    """The bias of every edge, and attention with it; distances reach beyond the last bucket."""
+    """The bias of every edge, and attention with it; with distances beyond the last bucket."""
     from transformers import T5Config
     from transformers.models.t5.modeling_t5 import T5Attention
 
-    class Bias(nn.Module):
-        """What `T5Attention` adds to its scores, as a module that can be given weights."""
+    class T5Bias(nn.Module):
+        """Bias of `T5Attention` as a module."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -93,46 +93,46 @@ def _t5(dtype: torch.dtype, graph: Graph, *, decoder: bool) -> Sides:
 
     layer, original = (
         T5RelativeBias(_H, buckets=8, max_distance=20, bidirectional=not decoder).to(dtype),
-        Bias(),
+        T5Bias(),
     )
     name = "relative_attention_bias.weight"
     target, source = torch.arange(graph.num_targets), torch.arange(graph.num_sources)
     held = graph.contains(target[:, None], source)
     shift = graph.num_sources - graph.num_targets
 
-    def ours(given: Weights) -> tuple[Tensor, Tensor]:
+    def computed(given: Weights) -> tuple[Tensor, Tensor]:
         table: RelativeBias = functional_call(layer, {name: given[name]}, (graph,))
         out = attention(*_three(given), graph, score=Dot(scale=1.0), bias=table)
         every = table.shifted(shift).on_edges(target[:, None], source, None)
         return out, every.masked_fill(~held, 0.0)
 
-    def theirs(given: Weights) -> tuple[Tensor, Tensor]:
+    def expected(given: Weights) -> tuple[Tensor, Tensor]:
         every = functional_call(original, {f"layer.{name}": given[name]}, ())
         mask = every.masked_fill(~held, -torch.inf)
         out = scaled_dot_product_attention(*_three(given), attn_mask=mask, scale=1.0)
         return out, every[0].masked_fill(~held, 0.0)
 
     nodes = _nodes(dtype, targets=graph.num_targets)
-    return Sides(nodes | dict(layer.state_dict()), ours, theirs)
+    return Sides(nodes | dict(layer.state_dict()), computed, expected)
 
 
 # --- Rotary --------------------------------------------------------------------------------------
 
 
 def _turned(rotary: Rotary, given: Weights) -> tuple[Tensor, Tensor]:
-    place = torch.arange(_N)
-    return rotary(given["query"], place), rotary(given["key"], place)
+    position = torch.arange(_N)
+    return rotary(given["query"], position), rotary(given["key"], position)
 
 
 def _rotary(dtype: torch.dtype) -> Sides:
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-    def theirs(given: Weights) -> tuple[Tensor, Tensor]:
+    def expected(given: Weights) -> tuple[Tensor, Tensor]:
         step = 10000.0 ** (-torch.arange(0, _D, 2, dtype=dtype) / _D)
         angle = (torch.arange(_N, dtype=dtype)[:, None] * step).repeat(1, 2)[None]
         return apply_rotary_pos_emb(given["query"], given["key"], angle.cos(), angle.sin())
 
-    return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D), given), theirs)
+    return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D), given), expected)
 
 
 def _llama(dtype: torch.dtype) -> Sides:
@@ -144,16 +144,16 @@ def _llama(dtype: torch.dtype) -> Sides:
 
     embedding = LlamaRotaryEmbedding(LlamaConfig(hidden_size=_H * _D, num_attention_heads=_H))
 
-    def theirs(given: Weights) -> tuple[Tensor, Tensor]:
+    def expected(given: Weights) -> tuple[Tensor, Tensor]:
         query, key, value = _three(given)
         cos, sin = embedding(value, torch.arange(_N)[None])
         return apply_rotary_pos_emb(query, key, cos, sin)
 
-    return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D), given), theirs)
+    return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D), given), expected)
 
 
 def _rotary_of_the_paper(dtype: torch.dtype) -> Sides:
-    def theirs(given: Weights) -> tuple[Tensor, Tensor]:
+    def expected(given: Weights) -> tuple[Tensor, Tensor]:
         turned: list[Tensor] = []
         for x in (given["query"], given["key"]):
             columns: list[Tensor] = []
@@ -164,7 +164,9 @@ def _rotary_of_the_paper(dtype: torch.dtype) -> Sides:
             turned.append(torch.stack(columns, -1))
         return turned[0], turned[1]
 
-    return Sides(_nodes(dtype), lambda given: _turned(Rotary(_D, interleaved=True), given), theirs)
+    return Sides(
+        _nodes(dtype), lambda given: _turned(Rotary(_D, interleaved=True), given), expected
+    )
 
 
 _HF = ("transformers",)
@@ -172,7 +174,7 @@ _PRESS = "Press, Smith, Lewis 2021, arXiv:2108.12409, section 3"
 _RAFFEL = "Raffel et al. 2019, arXiv:1910.10683, section 2.1"
 _SU = "Su et al. 2021, arXiv:2104.09864, section 3.2"
 
-# What is compared with works out slopes or angles in float32, whatever the dtype of the model.
+# The originals compute slopes or angles in float32, whatever the dtype of the model.
 _IN_FLOAT32 = {torch.float32: BOUNDS[torch.float32], torch.float64: 2e-6}
 
 POSITION_BIASES = (

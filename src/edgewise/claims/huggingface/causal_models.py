@@ -1,4 +1,4 @@
-"""Claims about language models of Hugging Face's Transformers, small and with random weights."""
+"""Claims about language models of Hugging Face Transformers, small and with random weights."""
 
 from __future__ import annotations
 

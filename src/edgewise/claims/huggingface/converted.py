@@ -1,4 +1,4 @@
-"""Claims about converted models: the config is read as the original reads it."""
+"""Claims about converted models of Hugging Face Transformers, with unusual settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.claims.claim import BOUNDS, Claim, Sides, Weights
-from edgewise.claims.fixtures.module_pair import Call, peer_sides
+from edgewise.claims.fixtures.module_pair import ModuleCall, peer_sides
 from edgewise.graphs import Blocks
 from edgewise.integrations.huggingface import convert, unpadded
 from edgewise.integrations.names import huggingface_names as names
@@ -19,7 +19,7 @@ __all__ = ["CONVERTED"]
 _B, _N, _DIM, _HEADS, _HIDDEN, _LAYERS, _VOCAB = 3, 9, 24, 4, 40, 2, 31
 _MASK = torch.arange(_N) < torch.tensor([_N, 4, 7])[:, None]
 
-# Settings that are not the defaults: a default that is not read would still be right.
+# Settings other than the defaults, so that a setting that is ignored changes the output.
 _ENCODER: dict[str, Any] = {
     "hidden_size": _DIM,
     "num_hidden_layers": _LAYERS,
@@ -38,7 +38,7 @@ def _bert(dtype: torch.dtype) -> Sides:
     config = BertConfig(vocab_size=_VOCAB, max_position_embeddings=16, **_ENCODER)
     peer = BertModel(config, add_pooling_layer=False)
 
-    def ours(call: Call, given: Weights) -> Tensor:
+    def computed(call: ModuleCall, given: Weights) -> Tensor:
         batch = unpadded(given["tokens"], _MASK)
         assert batch.graph == Blocks(batch.sizes)
         return call(batch.tokens, batch.graph, positions=batch.positions)
@@ -48,7 +48,7 @@ def _bert(dtype: torch.dtype) -> Sides:
         peer,
         names.BERT,
         {"tokens": torch.randint(1, _VOCAB, (_B, _N))},
-        ours,
+        computed,
         lambda call, given: call(given["tokens"], attention_mask=_MASK).last_hidden_state[_MASK],
         dtype,
     )
@@ -72,7 +72,7 @@ def _gpt2(dtype: torch.dtype) -> Sides:
         "eos_token_id": 0,
         "attn_implementation": "sdpa",
     }
-    return _writers(GPT2LMHeadModel(GPT2Config(**settings)), names.GPT2, dtype)
+    return _language_models(GPT2LMHeadModel(GPT2Config(**settings)), names.GPT2, dtype)
 
 
 def _llama(dtype: torch.dtype, *, window: int | None, tied: bool) -> Sides:
@@ -93,13 +93,13 @@ def _llama(dtype: torch.dtype, *, window: int | None, tied: bool) -> Sides:
         "attn_implementation": "sdpa",
     }
     if window is None:
-        return _writers(LlamaForCausalLM(LlamaConfig(**settings)), names.LLAMA, dtype)
+        return _language_models(LlamaForCausalLM(LlamaConfig(**settings)), names.LLAMA, dtype)
     peer = MistralForCausalLM(MistralConfig(**settings, sliding_window=window))
-    return _writers(peer, names.LLAMA, dtype)
+    return _language_models(peer, names.LLAMA, dtype)
 
 
-def _writers(peer: Any, table: Any, dtype: torch.dtype) -> Sides:
-    """Two language models, on whole rows: the rule of a window is the model's own."""
+def _language_models(peer: Any, table: Any, dtype: torch.dtype) -> Sides:
+    """Sides of two language models on full rows."""
     return peer_sides(
         convert(peer),
         peer,
@@ -114,8 +114,8 @@ def _writers(peer: Any, table: Any, dtype: torch.dtype) -> Sides:
 def _vit(dtype: torch.dtype) -> Sides:
     from transformers import ViTConfig, ViTForImageClassification
 
-    own: dict[str, Any] = {"image_size": (8, 12), "patch_size": 4, "num_labels": 5}
-    peer = ViTForImageClassification(ViTConfig(num_channels=1, **own, **_ENCODER))
+    sizes: dict[str, Any] = {"image_size": (8, 12), "patch_size": 4, "num_labels": 5}
+    peer = ViTForImageClassification(ViTConfig(num_channels=1, **sizes, **_ENCODER))
     return peer_sides(
         convert(peer),
         peer,

@@ -1,4 +1,4 @@
-"""Claims about models of Hugging Face's Transformers, small and with random weights."""
+"""Claims about encoders of Hugging Face Transformers, small and with random weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.claims.claim import Claim, Sides, Weights
-from edgewise.claims.fixtures.module_pair import Call, peer_sides
+from edgewise.claims.fixtures.module_pair import ModuleCall, peer_sides
 from edgewise.claims.huggingface.causal_models import HUGGINGFACE_LANGUAGE
 from edgewise.graphs import Blocks, Complete
 from edgewise.integrations.names import huggingface_names as names
@@ -63,7 +63,7 @@ def _bert_block(dtype: torch.dtype) -> Sides:
 
 
 def _bert(dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None) -> Sides:
-    """Texts of these lengths stand side by side here, and are padded there."""
+    """Texts of these lengths: blocks of a graph in Edgewise, padded rows in the original."""
     from transformers import BertModel
 
     model = bert(
@@ -79,14 +79,14 @@ def _bert(dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None) -> Sides:
     real = torch.arange(_N) < length[:, None]
     segments = torch.randint(2, real.shape)
 
-    def ours(call: Call, given: Weights) -> Tensor:
+    def computed(call: ModuleCall, given: Weights) -> Tensor:
         tokens = given["tokens"]
         if sizes is None:
             return call(tokens, segments=segments)
         positions = positions_within(sizes)
         return call(tokens[real], Blocks(sizes), positions=positions, segments=segments[real])
 
-    def theirs(call: Call, given: Weights) -> Tensor:
+    def expected(call: ModuleCall, given: Weights) -> Tensor:
         if sizes is None:
             return call(given["tokens"], token_type_ids=segments).last_hidden_state
         mask = real.long()
@@ -97,9 +97,9 @@ def _bert(dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None) -> Sides:
         model,
         BertModel(_bert_config(), add_pooling_layer=False),
         names.BERT,
-        {"tokens": torch.randint(1, _VOCAB, real.shape)},  # its 0 is padding, without a gradient
-        ours,
-        theirs,
+        {"tokens": torch.randint(1, _VOCAB, real.shape)},  # 0 is padding, without a gradient
+        computed,
+        expected,
         dtype,
     )
 
@@ -110,8 +110,8 @@ def _bert(dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None) -> Sides:
 def _vit_config() -> Any:
     from transformers import ViTConfig
 
-    own: dict[str, Any] = {"image_size": (8, 12), "patch_size": 4, "num_labels": 5}
-    return ViTConfig(layer_norm_eps=1e-6, **own, **_SIZES)
+    sizes: dict[str, Any] = {"image_size": (8, 12), "patch_size": 4, "num_labels": 5}
+    return ViTConfig(layer_norm_eps=1e-6, **sizes, **_SIZES)
 
 
 def _vit_block(dtype: torch.dtype) -> Sides:

@@ -1,4 +1,4 @@
-"""Claims that a model sees no other graph of its batch."""
+"""Claims that the output for a graph does not depend on other graphs of its batch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _stack(name: str) -> partial[nn.Module]:
     return partial(_of_graphs, GNN, name, norm="batch")
 
 
-# Each with what it is given besides nodes: edge features, encodings, who attends to whom.
+# Each model with its inputs besides nodes: edge features, encodings, graph of attention.
 _MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "Graph Transformer": (
         partial(_of_graphs, GraphTransformer, encoding_dim=WALK),
@@ -74,47 +74,54 @@ _MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
 
 
 def _given(
-    wanted: tuple[str, ...], graph: Any, sizes: tuple[int, ...], edge: Tensor
+    names: tuple[str, ...], graph: Any, sizes: tuple[int, ...], edge: Tensor
 ) -> dict[str, Any]:
-    """What a model is given besides nodes, made from this graph alone."""
-    found: dict[str, Callable[[], tuple[str, Any]]] = {
+    """Inputs of a model besides nodes, computed from the graph.
+
+    Args:
+        names: Names of the inputs.
+        graph: The graph.
+        sizes: Nodes of each of its graphs.
+        edge: Edge features ``[E, F_edge]``.
+    """
+    builders: dict[str, Callable[[], tuple[str, Any]]] = {
         "edge": lambda: ("edge", edge),
         "coordinates": lambda: ("edge", degree_coordinates(graph, dtype=edge.dtype)),
         "encoding": lambda: ("encoding", random_walk(graph, WALK, dtype=edge.dtype)),
         "blocks": lambda: ("everywhere", Blocks(sizes)),
         "expander": lambda: ("everywhere", exphormer_graph(graph, sizes=sizes)),
     }
-    return dict(found[name]() for name in wanted)
+    return dict(builders[name]() for name in names)
 
 
 def _side_by_side(dtype: torch.dtype, *, name: str) -> Sides:
-    build, wanted = _MODELS[name]
+    build, input_names = _MODELS[name]
     model = build().to(dtype).eval()
-    for buffer in model.buffers():  # what batch norms have seen
+    for buffer in model.buffers():  # running statistics of batch norms
         if buffer.is_floating_point():
             buffer.add_(0.3 * torch.rand_like(buffer))
     graphs = molecules()
     together = disjoint_union(graphs)
-    links = [graph.num_edges for graph in graphs]
+    edge_counts = [graph.num_edges for graph in graphs]
 
-    def ours(given: Weights) -> Tensor:
-        besides = _given(wanted, together, SIZES, given["edge"])
+    def computed(given: Weights) -> Tensor:
+        besides = _given(input_names, together, SIZES, given["edge"])
         readout = Blocks([1] * GRAPHS, SIZES)
         return with_parameters(model, given, given["x"], together, readout=readout, **besides)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         rows: list[Tensor] = []
-        parts = zip(given["x"].split(SIZES), graphs, given["edge"].split(links), strict=True)
+        parts = zip(given["x"].split(SIZES), graphs, given["edge"].split(edge_counts), strict=True)
         for x, graph, edge in parts:
-            besides = _given(wanted, graph, (len(x),), edge)
+            besides = _given(input_names, graph, (len(x),), edge)
             rows.append(with_parameters(model, given, x, graph, **besides))
         return torch.stack(rows)
 
     parameters = scattered(model)
     for key in parameters:
-        if key.endswith("sigma"):  # kernels of a width that sees every edge
+        if key.endswith("sigma"):  # kernels wide enough for every edge
             parameters[key] = torch.ones_like(parameters[key])
-    return Sides(parameters | inputs_of(sum(links), dtype), ours, theirs)
+    return Sides(parameters | inputs_of(sum(edge_counts), dtype), computed, expected)
 
 
 BATCHES = tuple(

@@ -1,4 +1,4 @@
-"""Claims about what a node sees: the receptive field, everything, or the past."""
+"""Claims about receptive fields: which inputs change the output of a node."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgewise.nn import MLP, Block, DotAttention
 __all__ = ["RECEPTIVE_FIELDS"]
 
 _DIM, _L = 6, 3  # features and layers
-_MOVES = 8  # ways in which a node moves: one alone may happen to say nothing
+_MOVES = 8  # random changes of a node: a single one may leave the output unchanged
 
 
 def _strand() -> EdgeList:
-    """A path both ways with copies of edges, a branch one way, and a node alone."""
+    """An undirected path with copies of edges, a directed branch, and an isolated node."""
     path = torch.arange(8)
     ends = [torch.stack([path[:-1], path[1:]]), torch.stack([path[1:], path[:-1]])]
     return EdgeList(torch.cat([*ends, torch.tensor([[8, 9, 0, 3], [3, 8, 1, 4]])], 1), num_nodes=11)
@@ -33,33 +33,49 @@ def _deep(layer: nn.Module, given: Weights, x: Tensor, graph: Graph, layers: int
 
 
 def _outside(
-    layer: nn.Module, weights: dict[str, Tensor], graph: Graph, seen: Graph, layers: int
+    layer: nn.Module, weights: dict[str, Tensor], graph: Graph, field: Graph, layers: int
 ) -> Sides:
-    """Each node, with noise in the place of all that it does not see; and without."""
+    """Outputs of each node, with and without noise outside of its receptive field.
+
+    Args:
+        layer: The layer.
+        weights: Parameters and inputs.
+        graph: Graph of the layer.
+        field: Graph of the receptive field.
+        layers: Number of layers.
+    """
     node = torch.arange(graph.num_targets)
-    inside = seen.contains(node[:, None], node[None, :])[..., None]
+    inside = field.contains(node[:, None], node[None, :])[..., None]
     assert not bool(inside.all())
     noise = 3 * torch.randn(len(node), *weights["x"].shape, dtype=weights["x"].dtype)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         x = torch.where(inside, given["x"], noise)  # [N, N, D]: one graph for every node
         return _deep(layer, given, x, graph, layers)[node, node]
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         return _deep(layer, given, given["x"], graph, layers)
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 def _inside(
     layer: nn.Module, weights: dict[str, Tensor], graph: Graph, pairs: Tensor, layers: int
 ) -> Sides:
-    """How much a node changes when one that it sees moves, for the pair that shows it least."""
+    """Change of the output of a target when a source changes: the smallest of all pairs.
+
+    Args:
+        layer: The layer.
+        weights: Parameters and inputs.
+        graph: Graph of the layer.
+        pairs: Targets and sources, ``[2, P]``.
+        layers: Number of layers.
+    """
     target, source = pairs.repeat_interleave(_MOVES, 1)
     case = torch.arange(len(source))
     moved = 3 * torch.randn(len(source), _DIM, dtype=weights["x"].dtype)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         shift = torch.zeros(len(source), *given["x"].shape, dtype=moved.dtype)
         shift[case, source] = moved
         both = torch.cat([given["x"] + shift, given["x"][None]])  # one graph for every case
@@ -67,10 +83,10 @@ def _inside(
         change = (out[case, target] - out[-1, target]).abs().amax(-1)
         return change.unflatten(0, (-1, _MOVES)).amax(1).amin()
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         return given["x"].new_zeros(())
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 def _beyond_the_field(dtype: torch.dtype, *, family: str) -> Sides:
@@ -131,7 +147,7 @@ RECEPTIVE_FIELDS = (
             partial(_rim_of_the_field, family=family),
             differ=True,
         )
-        for family in LOCAL  # pooling hears only the loudest
+        for family in LOCAL  # a maximum depends on a single source
     ),
     _law(
         "a Transformer layer, when any one node moves",

@@ -1,4 +1,4 @@
-"""Claims about what follows from the graph alone, whatever the weights of a layer are."""
+"""Claims about symmetries: permuted nodes, disjoint unions, special weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgewise.nn import GATAttention, GraphConvolution, sinusoidal
 
 __all__ = ["LAWS"]
 
-# --- Names do not matter, unless they are encoded ------------------------------------------------
+# --- Permutations and disjoint unions ------------------------------------------------------------
 
 
 def _renaming(dtype: torch.dtype, *, family: str, encoded: bool = False) -> Sides:
@@ -26,17 +26,19 @@ def _renaming(dtype: torch.dtype, *, family: str, encoded: bool = False) -> Side
     graph = multigraph()
     N = graph.num_targets
     order = torch.randperm(N)
-    place = torch.argsort(order)  # who is now node i
+    inverse = torch.argsort(order)  # the old number of node i
     encoding = sinusoidal(N, DIM).to(dtype) if encoded else torch.zeros(N, DIM, dtype=dtype)
 
-    def ours(given: Weights) -> Tensor:
-        x = given["x"].index_select(0, place) + encoding
+    def computed(given: Weights) -> Tensor:
+        x = given["x"].index_select(0, inverse) + encoding
         return called(layer, given, x, permute(graph, order)).index_select(0, order)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         return called(layer, given, given["x"] + encoding, graph)
 
-    return Sides(parameters | inputs_of(graph, graph.num_edges, has_edges, dtype), ours, theirs)
+    return Sides(
+        parameters | inputs_of(graph, graph.num_edges, has_edges, dtype), computed, expected
+    )
 
 
 def _side_by_side(dtype: torch.dtype, *, family: str) -> Sides:
@@ -44,21 +46,23 @@ def _side_by_side(dtype: torch.dtype, *, family: str) -> Sides:
     graphs = [multigraph(), multigraph(loops=False), EdgeList([[], []], num_nodes=1)]
     together = disjoint_union(graphs)
     nodes = [graph.num_targets for graph in graphs]
-    links = [graph.num_edges for graph in graphs]
+    edge_counts = [graph.num_edges for graph in graphs]
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return called(layer, given, given["x"], together)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         x, edge = given["x"].split(nodes), given.get("edge")
-        own = [None] * len(graphs) if edge is None else edge.split(links)
-        parts = zip(x, graphs, own, strict=True)
+        edge_parts = [None] * len(graphs) if edge is None else edge.split(edge_counts)
+        parts = zip(x, graphs, edge_parts, strict=True)
         return torch.cat([called(layer, given, *part) for part in parts])
 
-    return Sides(parameters | inputs_of(together, sum(links), has_edges, dtype), ours, theirs)
+    return Sides(
+        parameters | inputs_of(together, sum(edge_counts), has_edges, dtype), computed, expected
+    )
 
 
-# --- One step is a setting of another ------------------------------------------------------------
+# --- Steps that are special cases of others -------------------------------------------------------
 
 
 def _uniform(dtype: torch.dtype) -> Sides:
@@ -66,38 +70,38 @@ def _uniform(dtype: torch.dtype) -> Sides:
     names = ("key", "value")
     weights = {name: torch.randn(graph.num_sources, DIM, dtype=dtype) for name in names}
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         query = torch.zeros(1, graph.num_targets, DIM, dtype=dtype)
         return attention(query, given["key"][None], given["value"][None], graph)[0]
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         return aggregate(given["value"], graph, "mean")
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 def _constant_gat(dtype: torch.dtype) -> Sides:
-    """A score that depends on the target alone is the same for all of its sources."""
+    """GAT whose scores depend on the target alone, which are equal for all of its sources."""
     gat = GATAttention(DIM, DIM, 1, bias=False).to(dtype)
     sage = GraphConvolution(DIM, DIM, reduce="mean", bias=False).to(dtype)
     graph = multigraph()
     weights = scattered(gat) | {"x": torch.randn(graph.num_targets, DIM, dtype=dtype)}
     del weights["a_source"]
 
-    def ours(given: Weights) -> Tensor:
-        own = {name: given[name] for name in ("proj.weight", "a_target")}
-        own["a_source"] = torch.zeros(1, DIM, dtype=dtype)
-        return functional_call(gat, own, (given["x"], graph))
+    def computed(given: Weights) -> Tensor:
+        parameters = {name: given[name] for name in ("proj.weight", "a_target")}
+        parameters["a_source"] = torch.zeros(1, DIM, dtype=dtype)
+        return functional_call(gat, parameters, (given["x"], graph))
 
-    def theirs(given: Weights) -> Tensor:
-        nothing = torch.zeros(DIM, DIM, dtype=dtype)
-        own = {"neighbor_proj.weight": given["proj.weight"], "self_proj.weight": nothing}
-        return functional_call(sage, own, (given["x"], graph))
+    def expected(given: Weights) -> Tensor:
+        zero = torch.zeros(DIM, DIM, dtype=dtype)
+        parameters = {"neighbor_proj.weight": given["proj.weight"], "self_proj.weight": zero}
+        return functional_call(sage, parameters, (given["x"], graph))
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
-# --- All of them ---------------------------------------------------------------------------------
+# --- Claims --------------------------------------------------------------------------------------
 
 
 def _law(
@@ -133,5 +137,5 @@ LAWS = (
         for family in ALL
     ),
     _law("attention with uniform scores", "the mean over sources", _uniform),
-    _law("GAT whose scores do not see the source", "GraphSAGE, mean", _constant_gat),
+    _law("GAT whose scores do not depend on the source", "GraphSAGE, mean", _constant_gat),
 )

@@ -67,9 +67,9 @@ def _sage(dtype: torch.dtype, *, reduce: Any, two_sets: bool = False, **settings
     from torch_geometric.nn import SAGEConv
 
     pools = settings.get("message") == "pool"
-    theirs = {"project": pools, "normalize": settings.get("normalize", False)}
+    original_settings = {"project": pools, "normalize": settings.get("normalize", False)}
     layer = GraphConvolution(_IN, _OUT, reduce=reduce, **settings)
-    original = SAGEConv(_IN, _OUT, reduce, **theirs)
+    original = SAGEConv(_IN, _OUT, reduce, **original_settings)
     return _sides(layer, original, pyg_names.SAGE, dtype, two_sets=two_sets)
 
 
@@ -106,13 +106,13 @@ def _monet(
     )
     original = GMMConv(_IN, _OUT, 2, kernels, separate_gaussians=separate, aggr=aggr)
 
-    def of_pairs(own: Weights) -> dict[str, Tensor]:
-        """Kernels behind the outputs, where each pair of features has its own."""
-        matrix = own["kernel_proj.weight"].unflatten(0, (kernels, _OUT)).transpose(0, 1)
-        return {**own, "kernel_proj.weight": matrix.flatten(0, 1)}
+    def of_pairs(weights: Weights) -> dict[str, Tensor]:
+        """Weights with kernels after outputs, if each pair of features has kernels."""
+        matrix = weights["kernel_proj.weight"].unflatten(0, (kernels, _OUT)).transpose(0, 1)
+        return {**weights, "kernel_proj.weight": matrix.flatten(0, 1)}
 
     ordered = of_pairs if separate else dict
-    # Kernels of a width that sees some edges: near 0 the numbers are huge on both sides.
+    # Kernels wide enough for some edges: near 0 the outputs of both sides are huge.
     sigma = (0.5 + torch.rand_like(layer.sigma)).to(dtype).detach()
     given: dict[str, Any] = {"edge": (2,), "ordered": ordered, "sigma": sigma}
     return _sides(layer, original, pyg_names.MONET, dtype, two_sets=two_sets, **given)
@@ -160,7 +160,17 @@ def _attention_sides(
     loops: bool,
     two_sets: bool,
 ) -> Sides:
-    """Self-loops are the graph's business here; PyG adds them in the layer, to the end."""
+    """Sides with self-loops: edges of the graph in Edgewise, added by the layer in PyG.
+
+    Args:
+        layer: The layer of Edgewise.
+        original: The layer of PyG.
+        names: Names of parameters in both.
+        dtype: Of all tensors.
+        edge_dim: Features of an edge; None without them.
+        loops: Whether there are self-loops.
+        two_sets: Whether the graph is bipartite.
+    """
     edge = None if edge_dim is None else (edge_dim,)
     if not loops:
         return _sides(layer, original, names, dtype, two_sets=two_sets, edge=edge)
@@ -169,10 +179,10 @@ def _attention_sides(
     node = torch.arange(graph.num_targets).expand(2, -1)
     looped = EdgeList(torch.cat([graph.edge_index, node], 1), num_nodes=graph.num_targets)
 
-    def ours(given: Weights) -> Tensor:
+    def computed(given: Weights) -> Tensor:
         return functional_call(layer, without(given, "x"), (given["x"], looped))
 
-    return Sides(sides.weights, ours, sides.theirs)
+    return Sides(sides.weights, computed, sides.expected)
 
 
 def _transformer(
@@ -192,7 +202,7 @@ def _transformer(
     return _sides(layer, original, pyg_names.TRANSFORMER, dtype, two_sets=two_sets, edge=edge)
 
 
-# --- All of them -------------------------------------------------------------------------------
+# --- Claims ------------------------------------------------------------------------------------
 
 _KIPF = "Kipf, Welling 2016, arXiv:1609.02907, section 2"
 _GILMER = "Gilmer et al. 2017, arXiv:1704.01212"

@@ -14,7 +14,7 @@ from edgewise.claims.claim import Claim, Sides, Weights, without
 from edgewise.claims.fixtures.layer_pair import renamed, scattered
 from edgewise.graphs import Blocks, EdgeList, Hubs, RandomRegular
 from edgewise.integrations.names.pyg_names import GPS
-from edgewise.integrations.names.table import Name, to_theirs
+from edgewise.integrations.names.table import Name, to_original
 from edgewise.layouts import edges
 from edgewise.nn import MLP, DotAttention, GINEConvolution, GPSBlock, GraphNetwork
 
@@ -31,7 +31,7 @@ _REDUCES: dict[str, Any] = {
 
 
 def _batch() -> tuple[EdgeList, Tensor]:
-    """Random edges inside each graph, some twice and some to the node itself; and who is where."""
+    """Random edges inside each graph, with copies and self-loops; and the graph of each node."""
     of_node = torch.repeat_interleave(torch.arange(_G), torch.tensor(_SIZES))
     pairs = torch.cat([torch.randint(_N, (2, 90)), torch.tensor([[0, 0, 7], [1, 1, 7]])], 1)
     inside = (of_node[pairs[0]] == of_node[pairs[1]]) & (of_node[pairs[0]] != 1)
@@ -59,14 +59,14 @@ def _network_weights(layer: nn.Module, graph: EdgeList, dtype: torch.dtype) -> d
     }
 
 
-def _network_ours(layer: nn.Module, graph: EdgeList):
-    def ours(given: Weights) -> tuple[Tensor, ...]:
-        own = without(given, "x", "edge", "u")
+def _network_computed(layer: nn.Module, graph: EdgeList):
+    def computed(given: Weights) -> tuple[Tensor, ...]:
+        parameters = without(given, "x", "edge", "u")
         readout = Blocks([1] * _G, _SIZES)
         besides = {"edge": given["edge"], "u": given["u"], "readout": readout}
-        return tuple(functional_call(layer, own, (given["x"], graph), besides))
+        return tuple(functional_call(layer, parameters, (given["x"], graph), besides))
 
-    return ours
+    return computed
 
 
 def _meta_layer(dtype: torch.dtype) -> Sides:
@@ -76,7 +76,7 @@ def _meta_layer(dtype: torch.dtype) -> Sides:
     def two_linear(before: int, after: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(before, 8), nn.ReLU(), nn.Linear(8, after))
 
-    class Edges(nn.Module):
+    class EdgeUpdate(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.mlp = two_linear(_EDGE + 2 * _DIM + _GLOBAL, 4)
@@ -84,39 +84,42 @@ def _meta_layer(dtype: torch.dtype) -> Sides:
         def forward(self, source: Tensor, target: Tensor, edge: Tensor, u: Tensor, of: Tensor):
             return self.mlp(torch.cat([edge, target, source, u[of]], 1))
 
-    class Nodes(nn.Module):
+    class NodeUpdate(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.mlp = two_linear(4 + _DIM + _GLOBAL, 5)
 
         def forward(self, x: Tensor, index: Tensor, edge: Tensor, u: Tensor, of: Tensor):
-            heard = scatter(edge, index[1], 0, len(x), reduce="mean")
-            return self.mlp(torch.cat([heard, x, u[of]], 1))
+            mean_edge = scatter(edge, index[1], 0, len(x), reduce="mean")
+            return self.mlp(torch.cat([mean_edge, x, u[of]], 1))
 
-    class Globals(nn.Module):
+    class GlobalUpdate(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.mlp = two_linear(4 + 5 + _GLOBAL, _GLOBAL)
 
         def forward(self, x: Tensor, index: Tensor, edge: Tensor, u: Tensor, of: Tensor):
-            links = scatter(edge, of[index[1]], 0, len(u), reduce="sum")
+            edge_sum = scatter(edge, of[index[1]], 0, len(u), reduce="sum")
             nodes = scatter(x, of, 0, len(u), reduce="max")
-            return self.mlp(torch.cat([links, nodes, u], 1))
+            return self.mlp(torch.cat([edge_sum, nodes, u], 1))
 
-    layer, original = _network().to(dtype), MetaLayer(Edges(), Nodes(), Globals()).to(dtype)
+    layer, original = (
+        _network().to(dtype),
+        MetaLayer(EdgeUpdate(), NodeUpdate(), GlobalUpdate()).to(dtype),
+    )
     graph, of_node = _batch()
     names = [
-        Name((f"{part}_mlp.{projection}",), f"{part}_model.mlp.{place}")
+        Name((f"{part}_mlp.{projection}",), f"{part}_model.mlp.{index}")
         for part in ("edge", "node", "global")
-        for place, projection in ((0, "up_proj"), (2, "down_proj"))
+        for index, projection in ((0, "up_proj"), (2, "down_proj"))
     ]
 
-    def theirs(given: Weights) -> tuple[Tensor, ...]:
+    def expected(given: Weights) -> tuple[Tensor, ...]:
         args = (given["x"], graph.edge_index, given["edge"], given["u"], of_node)
-        own = without(given, "x", "edge", "u")
-        return functional_call(original, renamed(original, names, own), args)
+        parameters = without(given, "x", "edge", "u")
+        return functional_call(original, renamed(original, names, parameters), args)
 
-    return Sides(_network_weights(layer, graph, dtype), _network_ours(layer, graph), theirs)
+    return Sides(_network_weights(layer, graph, dtype), _network_computed(layer, graph), expected)
 
 
 def _algorithm(dtype: torch.dtype) -> Sides:
@@ -124,7 +127,7 @@ def _algorithm(dtype: torch.dtype) -> Sides:
     graph, of_node = _batch()
     pairs, of = graph.edge_index.T.tolist(), of_node.tolist()
 
-    def theirs(given: Weights) -> tuple[Tensor, ...]:
+    def expected(given: Weights) -> tuple[Tensor, ...]:
         def phi(name: str, *parts: Tensor) -> Tensor:
             up, down = f"{name}_mlp.up_proj", f"{name}_mlp.down_proj"
             hidden = given[f"{up}.weight"] @ torch.cat(parts) + given[f"{up}.bias"]
@@ -150,7 +153,7 @@ def _algorithm(dtype: torch.dtype) -> Sides:
             graphs.append(phi("global", links, largest, u[g]))
         return torch.stack(nodes), torch.stack(edge), torch.stack(graphs)
 
-    return Sides(_network_weights(layer, graph, dtype), _network_ours(layer, graph), theirs)
+    return Sides(_network_weights(layer, graph, dtype), _network_computed(layer, graph), expected)
 
 
 # --- GPS ---------------------------------------------------------------------------------------
@@ -179,47 +182,50 @@ def _gps(dtype: torch.dtype, *, norm: str | None) -> Sides:
         "edge": torch.randn(graph.num_edges, _EDGE, dtype=dtype),
     }
 
-    def ours(given: Weights) -> Tensor:
-        own = without(given, "x", "edge")
+    def computed(given: Weights) -> Tensor:
+        parameters = without(given, "x", "edge")
         besides = {"everywhere": Blocks(_SIZES), "edge": given["edge"]}
-        return functional_call(layer, own, (given["x"], graph), besides)
+        return functional_call(layer, parameters, (given["x"], graph), besides)
 
-    def theirs(given: Weights) -> Tensor:
-        own = renamed(original, GPS, without(given, "x", "edge"))
+    def expected(given: Weights) -> Tensor:
+        parameters = renamed(original, GPS, without(given, "x", "edge"))
         args, besides = (given["x"], graph.edge_index, of_node), {"edge_attr": given["edge"]}
-        return functional_call(original, own, args, besides)
+        return functional_call(original, parameters, args, besides)
 
-    return Sides(weights, ours, theirs)
+    return Sides(weights, computed, expected)
 
 
 def _sparse_gps(dtype: torch.dtype) -> Sides:
-    """Attention over an expander and a hub, with a bias: torch's attention, masked."""
+    """Attention over an expander and a hub, with a bias, against masked attention of torch."""
     layer, graph = _gps_layer("layer").to(dtype), _batch()[0]
     local, attention = _gine().to(dtype), nn.MultiheadAttention(_DIM, _HEADS, dtype=dtype)
     everywhere = RandomRegular(_N, degree=4) | Hubs(_N, [0])
-    found = edges(everywhere)
+    all_edges = edges(everywhere)
     inputs = {
         "x": torch.randn(_N, _DIM, dtype=dtype),
         "edge": torch.randn(graph.num_edges, _EDGE, dtype=dtype),
-        "score_bias": torch.randn(_HEADS, found.num_edges, dtype=dtype),
+        "score_bias": torch.randn(_HEADS, all_edges.num_edges, dtype=dtype),
     }
 
-    def ours(given: Weights) -> Tensor:
-        own = without(given, *inputs)
+    def computed(given: Weights) -> Tensor:
+        parameters = without(given, *inputs)
         besides = {
             "everywhere": everywhere,
             "edge": given["edge"],
             "score_bias": given["score_bias"],
         }
-        return functional_call(layer, own, (given["x"], graph), besides)
+        return functional_call(layer, parameters, (given["x"], graph), besides)
 
-    def theirs(given: Weights) -> Tensor:
-        own = to_theirs(without(given, *inputs), GPS)
+    def expected(given: Weights) -> Tensor:
+        gps_weights = to_original(without(given, *inputs), GPS)
 
         def part(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-            found = {n.removeprefix(prefix): w for n, w in own.items() if n.startswith(prefix)}
-            assert set(found) == {name for name, _ in module.named_parameters()}, set(found)
-            return found
+            parameters = {
+                n.removeprefix(prefix): w for n, w in gps_weights.items() if n.startswith(prefix)
+            }
+            names = {name for name, _ in module.named_parameters()}
+            assert set(parameters) == names, set(parameters)
+            return parameters
 
         def norm(x: Tensor, name: str) -> Tensor:
             return F.layer_norm(x, (_DIM,), given[f"{name}.weight"], given[f"{name}.bias"])
@@ -228,18 +234,21 @@ def _sparse_gps(dtype: torch.dtype) -> Sides:
             return F.linear(x, given[f"{name}.weight"], given[f"{name}.bias"])
 
         x = given["x"]
-        heard = functional_call(local, part(local, "conv."), (x, graph.edge_index, given["edge"]))
+        local_out = functional_call(
+            local, part(local, "conv."), (x, graph.edge_index, given["edge"])
+        )
         mask = torch.full((_HEADS, _N, _N), -torch.inf, dtype=dtype)
         mask = mask.index_put(
-            (torch.arange(_HEADS)[:, None], found.target, found.source), given["score_bias"]
+            (torch.arange(_HEADS)[:, None], all_edges.target, all_edges.source), given["score_bias"]
         )
         settings = {"attn_mask": mask, "need_weights": False}
-        seen = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]
-        both = norm(x + heard, "local.mixer_norm") + norm(x + seen, "attention.mixer_norm")
-        thought = linear(linear(both, "mlp.up_proj").relu(), "mlp.down_proj")
-        return norm(both + thought, "mlp_norm")
+        attention_out = functional_call(attention, part(attention, "attn."), (x, x, x), settings)[0]
+        both = norm(x + local_out, "local.mixer_norm")
+        both = both + norm(x + attention_out, "attention.mixer_norm")
+        mlp_out = linear(linear(both, "mlp.up_proj").relu(), "mlp.down_proj")
+        return norm(both + mlp_out, "mlp_norm")
 
-    return Sides(scattered(layer) | inputs, ours, theirs)
+    return Sides(scattered(layer) | inputs, computed, expected)
 
 
 _BATTAGLIA = "Battaglia et al. 2018, arXiv:1806.01261, algorithm 1"

@@ -24,25 +24,25 @@ def _multi_head(dtype: torch.dtype) -> Sides:
     layer, weights = _attention(dtype)
     original = nn.MultiheadAttention(_DIM, _HEADS, batch_first=True, dtype=dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         projections = [given[f"{name}_proj.weight"] for name in "qkv"]
         biases = [given[f"{name}_proj.bias"] for name in "qkv"]
-        own = {
+        parameters = {
             "in_proj_weight": torch.cat(projections),
             "in_proj_bias": torch.cat(biases),
             "out_proj.weight": given["out_proj.weight"],
             "out_proj.bias": given["out_proj.bias"],
         }
         x = given["x"]
-        return functional_call(original, own, (x, x, x), {"need_weights": False})[0]
+        return functional_call(original, parameters, (x, x, x), {"need_weights": False})[0]
 
-    return Sides(weights, _ours(layer), theirs)
+    return Sides(weights, _computed(layer), expected)
 
 
 def _edge_by_edge(dtype: torch.dtype) -> Sides:
     layer, weights = _attention(dtype)
 
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         x = given["x"]
         size = _DIM // _HEADS
         query, key, value = (
@@ -63,15 +63,15 @@ def _edge_by_edge(dtype: torch.dtype) -> Sides:
             rows.append((weight[..., None] * torch.stack(messages)).sum(0).flatten(-2))
         return torch.stack(rows, 1) @ given["out_proj.weight"].T + given["out_proj.bias"]
 
-    return Sides(weights, _ours(layer), theirs)
+    return Sides(weights, _computed(layer), expected)
 
 
-def _ours(layer: DotAttention):
-    def ours(given: Weights) -> Tensor:
-        own = without(given, "x")
-        return functional_call(layer, own, (given["x"], Complete(_N)))
+def _computed(layer: DotAttention):
+    def computed(given: Weights) -> Tensor:
+        parameters = without(given, "x")
+        return functional_call(layer, parameters, (given["x"], Complete(_N)))
 
-    return ours
+    return computed
 
 
 _VASWANI = "Vaswani et al. 2017, arXiv:1706.03762, section 3.2"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.claims.claim import Claim, Sides, Weights
-from edgewise.claims.fixtures.module_pair import Call, called, drawn, peer_sides
+from edgewise.claims.fixtures.module_pair import ModuleCall, called, drawn, peer_sides
 from edgewise.graphs import Blocks, Causal, Complete, EdgeList
 from edgewise.integrations.names.torch_names import DECODER, DECODER_LAYER, ENCODER, ENCODER_LAYER
 from edgewise.models import Decoder, Encoder, transformer_block
@@ -31,10 +31,10 @@ def _settings(order: str, activation: str) -> dict[str, object]:
 
 
 def _encoder_layer(dtype: torch.dtype, *, order: str, activation: str) -> Sides:
-    ours = transformer_block(_DIM, _HEADS, hidden=_HIDDEN, order=order, activation=activation)
+    model = transformer_block(_DIM, _HEADS, hidden=_HIDDEN, order=order, activation=activation)
     peer = nn.TransformerEncoderLayer(_DIM, _HEADS, **_settings(order, activation))  # pyright: ignore[reportArgumentType]
     return peer_sides(
-        ours,
+        model,
         peer,
         ENCODER_LAYER,
         {"x": torch.randn(_B, _N, _DIM, dtype=dtype)},
@@ -45,14 +45,14 @@ def _encoder_layer(dtype: torch.dtype, *, order: str, activation: str) -> Sides:
 
 
 def _sparse_layer(dtype: torch.dtype) -> Sides:
-    ours = transformer_block(_DIM, _HEADS, hidden=_HIDDEN, order="post")
+    model = transformer_block(_DIM, _HEADS, hidden=_HIDDEN, order="post")
     peer = nn.TransformerEncoderLayer(_DIM, _HEADS, **_settings("post", "relu"))  # pyright: ignore[reportArgumentType]
     edge = torch.rand(_N, _N) < 0.3
     edge.fill_diagonal_(True)
     target, source = edge.nonzero(as_tuple=True)
     graph = EdgeList(torch.stack([source, target]), num_nodes=_N)
     return peer_sides(
-        ours,
+        model,
         peer,
         ENCODER_LAYER,
         {"x": torch.randn(_B, _N, _DIM, dtype=dtype)},
@@ -63,16 +63,16 @@ def _sparse_layer(dtype: torch.dtype) -> Sides:
 
 
 def _encoders(order: str) -> tuple[Encoder, nn.TransformerEncoder]:
-    ours = Encoder(_DIM, _HEADS, _LAYERS, hidden=_HIDDEN, order=order)
+    model = Encoder(_DIM, _HEADS, _LAYERS, hidden=_HIDDEN, order=order)
     layer = nn.TransformerEncoderLayer(_DIM, _HEADS, **_settings(order, "relu"))  # pyright: ignore[reportArgumentType]
     norm = nn.LayerNorm(_DIM) if order == "pre" else None
-    return ours, nn.TransformerEncoder(layer, _LAYERS, norm, enable_nested_tensor=False)
+    return model, nn.TransformerEncoder(layer, _LAYERS, norm, enable_nested_tensor=False)
 
 
 def _encoder(dtype: torch.dtype, *, order: str) -> Sides:
-    ours, peer = _encoders(order)
+    model, peer = _encoders(order)
     return peer_sides(
-        ours,
+        model,
         peer,
         ENCODER,
         {"x": torch.randn(_B, _N, _DIM, dtype=dtype)},
@@ -83,11 +83,11 @@ def _encoder(dtype: torch.dtype, *, order: str) -> Sides:
 
 
 def _padded(dtype: torch.dtype) -> Sides:
-    ours, peer = _encoders("post")
+    model, peer = _encoders("post")
     sizes = (5, _N, 2)
     real = torch.arange(_N) < torch.tensor(sizes)[:, None]
     return peer_sides(
-        ours,
+        model,
         peer,
         ENCODER,
         {"x": torch.randn(len(sizes), _N, _DIM, dtype=dtype)},
@@ -101,7 +101,7 @@ _T, _S = 6, 9
 
 
 def _decoder(dtype: torch.dtype, *, order: str, layers: int | None) -> Sides:
-    ours = Decoder(
+    model = Decoder(
         _DIM, _HEADS, layers or 1, hidden=_HIDDEN, order=order, final_norm=layers is not None
     )
     layer = nn.TransformerDecoderLayer(_DIM, _HEADS, **_settings(order, "relu"))  # pyright: ignore[reportArgumentType]
@@ -112,7 +112,7 @@ def _decoder(dtype: torch.dtype, *, order: str, layers: int | None) -> Sides:
         "memory": torch.randn(_B, _S, _DIM, dtype=dtype),
     }
     return peer_sides(
-        ours,
+        model,
         peer,
         DECODER_LAYER if layers is None else DECODER,
         inputs,
@@ -129,13 +129,13 @@ def _decoder_step_by_step(dtype: torch.dtype) -> Sides:
         "memory": torch.randn(_B, _S, _DIM, dtype=dtype),
     }
 
-    def steps(call: Call, given: Weights) -> Tensor:
+    def steps(call: ModuleCall, given: Weights) -> Tensor:
         caches, x = model.caches(), given["x"]
         return torch.cat(
             [call(x[:, i : i + 1], given["memory"], caches=caches) for i in range(_T)], 1
         )
 
-    def at_once(call: Call, given: Weights) -> Tensor:
+    def at_once(call: ModuleCall, given: Weights) -> Tensor:
         return call(given["x"], given["memory"], Causal(_T), Complete(_T, _S))
 
     names = list(inputs)
@@ -147,26 +147,26 @@ def _decoder_step_by_step(dtype: torch.dtype) -> Sides:
 
 
 def _cross(dtype: torch.dtype) -> Sides:
-    ours = DotAttention(_DIM, _HEADS, source_dim=10)
+    model = DotAttention(_DIM, _HEADS, source_dim=10)
     peer = nn.MultiheadAttention(_DIM, _HEADS, kdim=10, vdim=10, batch_first=True, dtype=dtype)
     inputs = {
         "x": torch.randn(_B, _T, _DIM, dtype=dtype),
         "source": torch.randn(_B, _S, 10, dtype=dtype),
     }
 
-    def theirs(given: Weights) -> Tensor:
-        own = {f"{each}_proj_weight": given[f"{each}_proj.weight"] for each in "qkv"}
-        own["in_proj_bias"] = torch.cat([given[f"{each}_proj.bias"] for each in "qkv"])
-        own |= {name: given[name] for name in ("out_proj.weight", "out_proj.bias")}
+    def expected(given: Weights) -> Tensor:
+        parameters = {f"{each}_proj_weight": given[f"{each}_proj.weight"] for each in "qkv"}
+        parameters["in_proj_bias"] = torch.cat([given[f"{each}_proj.bias"] for each in "qkv"])
+        parameters |= {name: given[name] for name in ("out_proj.weight", "out_proj.bias")}
         source = given["source"]
         return torch.func.functional_call(
-            peer, own, (given["x"], source, source), {"need_weights": False}
+            peer, parameters, (given["x"], source, source), {"need_weights": False}
         )[0]
 
-    def run(call: Call, given: Weights) -> Tensor:
+    def run(call: ModuleCall, given: Weights) -> Tensor:
         return call(given["x"], Complete(_T, _S), source=given["source"])
 
-    return Sides({**drawn(ours, dtype), **inputs}, called(ours, list(inputs), run), theirs)
+    return Sides({**drawn(model, dtype), **inputs}, called(model, list(inputs), run), expected)
 
 
 _VASWANI = "Vaswani et al. 2017, arXiv:1706.03762, section 3.1"

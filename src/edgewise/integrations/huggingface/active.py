@@ -1,4 +1,4 @@
-"""What holds in the current context: the rules of `graph` blocks, and who watches attention.
+"""State of the current context: rules of `graph` blocks, and observers of attention calls.
 
 Both live in context variables, so that threads and asynchronous tasks do not share them. A
 compiler cannot trace ``ContextVar.get``, but it can trace and guard an attribute of a module: in
@@ -17,28 +17,28 @@ from typing import Any
 from torch import nn
 
 from edgewise.errors import ArgumentError
-from edgewise.integrations.huggingface.rules import Rule
+from edgewise.integrations.huggingface.graph_rules import Rule
 
 __all__ = [
-    "Block",
+    "RuleBlock",
     "block_rule",
     "close_block",
     "graph",
-    "is_watched",
+    "is_observed",
+    "observers",
+    "observing",
     "open_block",
-    "watchers",
-    "watching",
 ]
 
 
 @dataclass(eq=False)
-class Block:
-    """A `graph` block that is open.
+class RuleBlock:
+    """An open `graph` block.
 
     Attributes:
         rule: Its rule.
         layers: The modules that follow it, by identity; None for all.
-        calls: How often it was read.
+        calls: Number of attention calls that read it.
     """
 
     rule: Rule
@@ -46,13 +46,13 @@ class Block:
     calls: int = 0
 
     def covers(self, layer: int | None) -> bool:
-        """Whether a layer follows the rule; None for what is shared by all layers."""
+        """Whether a layer follows the rule; None for masks that all layers share."""
         return self.layers is None or layer in self.layers
 
 
-_BLOCKS: ContextVar[tuple[Block, ...]] = ContextVar("edgewise_blocks", default=())
-_WATCHERS: ContextVar[tuple[Callable[[Any], None], ...]] = ContextVar(
-    "edgewise_watchers", default=()
+_BLOCKS: ContextVar[tuple[RuleBlock, ...]] = ContextVar("edgewise_blocks", default=())
+_OBSERVERS: ContextVar[tuple[Callable[[Any], None], ...]] = ContextVar(
+    "edgewise_observers", default=()
 )
 
 
@@ -62,22 +62,21 @@ def graph(
 ) -> Generator[None]:
     """Run models that use Edgewise on a graph of your choice.
 
-    It is intersected with the model's own: a decoder stays causal, a window stays a window, and
-    cross-attention is left alone. Tokens are counted without padding, and padded queries read
-    nothing. The block holds in its own thread or asynchronous task. A rule that shall be saved with
-    a model goes into its config instead: ``model.config.graph_rule = "..."``.
+    It is intersected with the graph of the model: a decoder stays causal, a window stays a window,
+    and cross-attention is unchanged. Tokens are counted without padding, and padded queries read
+    nothing. The block applies to its thread or asynchronous task. A rule that is saved with
+    a model is set in its config instead: ``model.config.graph_rule = "..."``.
 
     Args:
         rule: A text in which ``n`` stands for the number of tokens, a function of ``n``, edges,
             parents or a graph for each example, or one graph for all; see `Rule`. A random graph
-            is another one at each length, so with caches each new token reads by the graph of its
-            own length.
+            differs for each length, so with caches each new token reads the graph of its length.
         layers: Modules whose attention follows the rule, such as ``model.encoder.layer[0]`` or
             the language model of a model of images and text, with all that is in them; None for
             every layer. Of nested blocks, the innermost that covers a layer counts.
 
     Raises:
-        ArgumentError: something else, or no attention asked for it: the model does not use
+        ArgumentError: another type, or no attention call read the rule: the model does not use
             Edgewise.
 
     Example:
@@ -90,7 +89,7 @@ def graph(
         ...     model(torch.tensor([[1, 2, 3, 4]])).last_hidden_state.shape
         torch.Size([1, 4, 8])
     """
-    block = Block(Rule.read(rule), None if layers is None else _all_within(layers))
+    block = RuleBlock(Rule.read(rule), None if layers is None else _all_within(layers))
     open_block(block)
     try:
         yield
@@ -98,19 +97,19 @@ def graph(
         close_block(block)
     if not block.calls:
         raise ArgumentError(
-            "graph: no attention asked for the rule. Prepare the model with "
+            "graph: no attention read the rule. Prepare the model with "
             "edgewise.integrations.huggingface.use(model), and call it inside the block, in the "
             "same thread."
         )
 
 
-def open_block(block: Block) -> None:
-    """Make a block the innermost one."""
+def open_block(block: RuleBlock) -> None:
+    """Open a block inside those that are open."""
     _BLOCKS.set((*_BLOCKS.get(), block))
 
 
-def close_block(block: Block) -> None:
-    """Take a block away."""
+def close_block(block: RuleBlock) -> None:
+    """Close a block."""
     _BLOCKS.set(tuple(each for each in _BLOCKS.get() if each is not block))
 
 
@@ -127,7 +126,7 @@ def _all_within(layers: nn.Module | Iterable[nn.Module]) -> frozenset[int]:
     return frozenset(id(part) for each in chosen for part in each.modules())
 
 
-def _block_of(layer: int | None) -> Block | None:
+def _block_of(layer: int | None) -> RuleBlock | None:
     for block in reversed(_BLOCKS.get()):
         if block.covers(layer):
             block.calls += 1
@@ -141,27 +140,27 @@ def block_rule(layer: nn.Module | None) -> Rule | None:
     return None if block is None else block.rule
 
 
-# --- Watching -------------------------------------------------------------------------------------
+# --- Observers ------------------------------------------------------------------------------------
 
 
 @contextmanager
-def watching(watcher: Callable[[Any], None]) -> Generator[None]:
-    """Call a function with every attention of this block, in its thread or task."""
-    token = _WATCHERS.set((*_WATCHERS.get(), watcher))
+def observing(observer: Callable[[Any], None]) -> Generator[None]:
+    """Call a function with every attention call of this context, in its thread or task."""
+    token = _OBSERVERS.set((*_OBSERVERS.get(), observer))
     try:
         yield
     finally:
-        _WATCHERS.reset(token)
+        _OBSERVERS.reset(token)
 
 
-def watchers() -> tuple[Callable[[Any], None], ...]:
-    """Those of the current context."""
-    return _WATCHERS.get()
+def observers() -> tuple[Callable[[Any], None], ...]:
+    """The observers of the current context."""
+    return _OBSERVERS.get()
 
 
-def is_watched() -> bool:
-    """Whether there are any."""
-    return bool(_WATCHERS.get())
+def is_observed() -> bool:
+    """Whether there are observers."""
+    return bool(_OBSERVERS.get())
 
 
 # --- For compiled code ----------------------------------------------------------------------------
@@ -171,7 +170,7 @@ def __getattr__(name: str) -> Any:
     """``source``: the portable text of the rule of all layers, or None.
 
     ``source_123``: the same for the layer with identity 123. ``has_layers``: whether some block
-    covers chosen layers alone. ``has_blocks``: whether a block is open. ``is_watched_now``.
+    covers chosen layers alone. ``has_blocks``: whether a block is open. ``is_observed_now``.
     """
     match name.split("_"):
         case ["source"]:
@@ -182,8 +181,8 @@ def __getattr__(name: str) -> Any:
             return any(block.layers is not None for block in _BLOCKS.get())
         case ["has", "blocks"]:
             return bool(_BLOCKS.get())
-        case ["is", "watched", "now"]:
-            return is_watched()
+        case ["is", "observed", "now"]:
+            return is_observed()
         case _:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return None if block is None else block.rule.source

@@ -1,4 +1,4 @@
-"""Which arguments of an attention function change its result, and which may pass."""
+"""Checks of arguments of attention functions: which of them change the result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgewise.integrations.huggingface.traced_calls import named_in_call
 
 __all__ = ["check_arguments", "check_texts"]
 
-# Arguments that layers give their attention and that it need not read: the graph, or another part
-# of the model, has taken care of all of them. `indices` are in the mask already.
+# Arguments of attention functions that do not change the result here: the graph, or another part
+# of the model, contains them. `indices` are part of the mask.
 _IRRELEVANT = frozenset(
     {
         *("cache_position", "deterministic", "indices", "is_causal", "layer_head_mask"),
@@ -21,7 +21,7 @@ _IRRELEVANT = frozenset(
         *("sliding_window", "attn_implementation"),
     }
 )
-# Arguments that some attention function of Transformers reads, and this one does not.
+# Arguments that change the result of some attention function of Transformers, not supported here.
 _MEANT = frozenset(
     {
         *("block_indices", "block_table", "cache", "cu_seqlens", "k_cache"),
@@ -33,9 +33,9 @@ _TEXTS = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
 
 
 def check_arguments(module: nn.Module, rest: dict[str, Any]) -> None:
-    """Refuse what would change the result here; what other attention functions ignore may pass.
+    """Refuse arguments that would change the result; those that others ignore are accepted.
 
-    Arguments of losses and of other parts of a model reach attention too, through ``**kwargs``.
+    Arguments of losses and of other parts of a model are passed to attention through ``**kwargs``.
     """
     for name, value in rest.items():
         if name in _IRRELEVANT or name in _TEXTS or value is None or value is False:
@@ -57,7 +57,7 @@ def check_arguments(module: nn.Module, rest: dict[str, Any]) -> None:
 
 
 def check_texts(batch: BatchGraph, rest: dict[str, Any]) -> None:
-    """Refuse packed texts that are not those of the graph."""
+    """Check that packed texts are those of the graph."""
     for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
         value = rest.get(name)
         if value is not None and len(value) - 1 != batch.texts:

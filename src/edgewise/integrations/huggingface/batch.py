@@ -1,4 +1,4 @@
-"""Who reads whom in a batch of a Transformers model: built once a forward, shared by its layers."""
+"""Graph of a batch of a Transformers model: built once a forward pass, shared by its layers."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from torch import Tensor
 from edgewise.errors import ArgumentError
 from edgewise.graphs import Complete, Graph, disjoint_union
 from edgewise.graphs.cache import lasting
+from edgewise.integrations.huggingface.graph_rules import Rule, both, newest
 from edgewise.integrations.huggingface.patterns import Pattern
 from edgewise.integrations.huggingface.pieces import Interval, Piece, band, chunks, side_by_side
-from edgewise.integrations.huggingface.rules import Rule, both, newest
 
 __all__ = ["BatchGraph", "BatchMask", "Layout", "batch_graph", "real_intervals"]
 
 
 class _InPlaceOfMask:
-    """What stands in the place of a mask, and is no tensor: every use as one is a sentence."""
+    """Base of objects that replace a mask: every use as a tensor raises an error."""
 
     @property
     def ndim(self) -> int:
-        """Axes of the mask that it stands for."""
+        """Axes of the mask that it replaces."""
         return 4
 
     def contiguous(self) -> Self:
-        """Itself: what `generate` calls on a mask that it makes in advance."""
+        """Itself: `generate` calls it on a mask that it creates in advance."""
         return self
 
     def to(self, *_: Any, **__: Any) -> Self:
-        """Itself: numbers are moved where they are needed."""
+        """Itself: tensors are moved where they are used."""
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -73,25 +73,25 @@ for _name in _OPERATORS:
 
 @dataclass(frozen=True, eq=False)
 class BatchGraph(_InPlaceOfMask):
-    """What a mask function of Transformers returns here, in the place of a mask.
+    """The graph of a batch, which the mask function returns instead of a mask.
 
-    Models hand it from their mask function to every attention, as they would a tensor of four
-    axes. Sequences that all read alike share one graph and stay a batch. The real tokens of others
-    are taken out and stand side by side as one graph, so that padding is never computed.
+    Models pass it from their mask function to every attention, like a tensor of four
+    axes. Sequences with equal graphs share one graph and stay a batch. Otherwise the real tokens
+    are concatenated, with the disjoint union of their graphs, so that padding is not computed.
 
     Attributes:
-        graph: Of one sequence, or of all of them side by side.
-        shape: ``(B, 1, Q, K)``, as a mask would have it.
-        shared: Whether all sequences have this graph, each by itself.
-        targets: Which of the ``B * Q`` queries stand side by side, if the graph is not shared.
-        sources: Which of the ``B * K`` keys.
+        graph: Graph of each sequence, or of all of them joined.
+        shape: ``(B, 1, Q, K)``, the shape of the mask.
+        shared: Whether all sequences have this graph.
+        targets: Numbers of the concatenated queries, of ``B * Q``, if the graph is not shared.
+        sources: Numbers of the concatenated keys, of ``B * K``.
         rows: Targets of the shared graph among the queries; the others read nothing.
         columns: Sources of the shared graph among the keys; the others are not read.
-        mask: ``[B, 1, 1, columns]``, which sources each sequence reads, where only one new token
-            reads and the sequences differ; None for all.
-        texts: How many texts there are; more than ``B`` in packed rows.
-        rule: The rule that the graph follows.
-        following: Builds the same batch under another rule, or under none.
+        mask: ``[B, 1, 1, columns]``, sources that each sequence reads, for a single new token
+            in sequences that differ; None for all.
+        texts: Number of texts; more than ``B`` in packed rows.
+        rule: The rule of the graph.
+        following: Builds the same batch with another rule, or without.
     """
 
     graph: Graph
@@ -110,16 +110,16 @@ class BatchGraph(_InPlaceOfMask):
 
 @dataclass(frozen=True, eq=False)
 class BatchMask(_InPlaceOfMask):
-    """A dense mask whose makers took care of the rule that holds: no plain tensor says so.
+    """A dense mask with the rule that was applied to it, which a tensor would not record.
 
     Attributes:
-        mask: ``[B, 1, Q, K]``, bool or numbers, what the model and its rule allow together.
-        base: The same without a rule.
+        mask: ``[B, 1, Q, K]``, bool or numbers, the mask of the model with the rule.
+        base: The mask without a rule.
         queries: ``[Q]``, positions of the queries.
         keys: ``[K]``, positions of the keys.
         real: ``[B, positions]``, bool, False for padding.
         itself: Whether queries and keys are the same tokens, so that rules hold.
-        source: The rule, as a text; None for none, or for one that is no text.
+        source: The rule as a text; None without a rule, or if it is no text.
         rule: The rule; None under a tracer.
     """
 
@@ -140,11 +140,11 @@ class BatchMask(_InPlaceOfMask):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The sizes of a batch, as a mask function is told them.
+    """Sizes of a batch, from the arguments of a mask function.
 
     Attributes:
         batch: Sequences ``B``.
-        queries: New tokens ``Q``, padding among them.
+        queries: New tokens ``Q``, with padding.
         keys: Tokens that are read ``K``.
         query_offset: Position of the first query.
         key_offset: Position of the first key.
@@ -166,16 +166,16 @@ class Layout:
 def batch_graph(
     layout: Layout, pattern: Pattern, padding: Tensor | None = None, rule: Rule | None = None
 ) -> BatchGraph | None:
-    """The graph of a batch, from lengths and numbers alone; None if real tokens have gaps.
+    """The graph of a batch, from lengths and numbers; None if real tokens have gaps.
 
     Args:
         layout: Sizes.
-        pattern: Which key a query reads.
+        pattern: Keys that a query reads.
         padding: ``[B, positions]``, True for real tokens.
-        rule: A graph of the user's choice; self-attention alone follows it, and its padded
+        rule: A graph of the user's choice; only self-attention follows it, and its padded
             queries read nothing.
 
-    Complexity: O(B) for a batch of lengths that was there before; O(texts) else.
+    Complexity: O(B) for a batch of lengths that are cached; O(texts) otherwise.
     """
     real = real_intervals(layout, padding)
     if real is None:
@@ -208,18 +208,18 @@ def batch_graph(
         ]
         return _built(layout, pattern, sequences, rule)
 
-    found = _recent(key, build)
+    cached = _recent(key, build)
 
     def following(other: Rule | None) -> BatchGraph:
         new = batch_graph(layout, pattern, padding, other)
         assert new is not None  # the intervals were read above
         return new
 
-    return replace(found, rule=rule, following=following)
+    return replace(cached, rule=rule, following=following)
 
 
 def real_intervals(layout: Layout, padding: Tensor | None) -> list[Interval] | None:
-    """The positions of real keys in each sequence; None if padding stands between them."""
+    """The positions of real keys in each sequence; None with padding between them."""
     first, last = layout.key_offset, layout.key_offset + layout.keys
     if padding is None:
         return [(first, last)] * layout.batch
@@ -250,22 +250,31 @@ def _sequence(
     positions: npt.NDArray[np.int64] | None,
     skips: bool,
 ) -> list[_Text]:
-    """The texts of one row of the batch, by the positions of their queries and keys."""
+    """The texts of a row of the batch, as positions of their queries and keys.
+
+    Args:
+        layout: Sizes of the batch.
+        real: Positions of real keys.
+        start: Position at which chunks begin.
+        texts: ``[N]``, number of the text of each token of a packed row.
+        positions: ``[N]``, positions in texts of a packed row.
+        skips: Whether padded queries read nothing.
+    """
     q0, q1 = layout.query_offset, layout.query_offset + layout.queries
     k0, k1 = real
     if skips:
         q0, q1 = max(q0, k0), min(q1, k1)
     if layout.itself:
-        k1 = min(k1, layout.query_offset + layout.queries)  # a static cache has room for more
+        k1 = min(k1, layout.query_offset + layout.queries)  # a static cache is longer
     if texts is None:
         return [((q0, q1), (k0, k1), start)]
     cuts = [0, *(np.diff(texts).nonzero()[0] + 1).tolist(), len(texts)]
-    found: list[_Text] = []
+    intervals: list[_Text] = []
     for low, high in pairwise(cuts):
-        own = max(low, k0), min(high, k1)
+        interval = max(low, k0), min(high, k1)
         begin = start if positions is None else start + low - int(positions[low])
-        found.append((own, own, begin))
-    return found
+        intervals.append((interval, interval, begin))
+    return intervals
 
 
 def _built(
@@ -289,8 +298,12 @@ def _built(
     if Q == 1 and rule is None:
         return _one_new_token(rows, shape, texts)
     side = disjoint_union(piece.graph for pieces in rows for piece in pieces)
-    targets = _places([(b * Q, piece.targets) for b, own in enumerate(rows) for piece in own])
-    sources = _places([(b * K, piece.sources) for b, own in enumerate(rows) for piece in own])
+    targets = _places(
+        [(b * Q, piece.targets) for b, row_pieces in enumerate(rows) for piece in row_pieces]
+    )
+    sources = _places(
+        [(b * K, piece.sources) for b, row_pieces in enumerate(rows) for piece in row_pieces]
+    )
     sources = targets if torch.equal(targets, sources) else sources
     return BatchGraph(side, shape, False, *every, None, targets, sources, texts)
 
@@ -298,24 +311,32 @@ def _built(
 def _pieces(
     layout: Layout, pattern: Pattern, text: _Text, rule: Rule | None, number: int
 ) -> list[Piece]:
-    """The pieces of one text, counted from the first query and the first key."""
+    """The pieces of a text, with positions from the first query and the first key.
+
+    Args:
+        layout: Sizes of the batch.
+        pattern: Keys that a query reads.
+        text: Queries, keys, and the start of chunks.
+        rule: A graph of the user's choice.
+        number: Number of the sequence.
+    """
     queries, keys, start = text
     if queries[0] >= queries[1] or keys[0] >= keys[1]:
         return []
     if pattern.chunk is None:
         piece = band(queries, keys, pattern.left, pattern.right)
-        found = [] if piece is None else [piece]
+        pieces = [] if piece is None else [piece]
     else:
-        found = chunks(queries, keys, pattern.left, pattern.right, pattern.chunk, start)
+        pieces = chunks(queries, keys, pattern.left, pattern.right, pattern.chunk, start)
     if rule is not None:
-        found = _following(rule, queries, keys, found, number, layout.batch)
+        pieces = _following(rule, queries, keys, pieces, number, layout.batch)
     return [
         Piece(
             _moved(piece.targets, -layout.query_offset),
             _moved(piece.sources, -layout.key_offset),
             piece.graph,
         )
-        for piece in found
+        for piece in pieces
     ]
 
 
@@ -327,24 +348,36 @@ def _following(
     number: int,
     count: int,
 ) -> list[Piece]:
-    """The model's own pieces and the rule's graph, as one piece."""
+    """The intersection of the pieces of the model and the graph of the rule, as one piece.
+
+    Args:
+        rule: The rule.
+        queries: Positions of the queries.
+        keys: Positions of the keys.
+        pieces: Pieces of the model.
+        number: Number of the sequence.
+        count: Sequences in the batch.
+
+    Raises:
+        ArgumentError: the last query is not the last key.
+    """
     if queries[1] != keys[1]:
         raise ArgumentError(
             f"graph: the newest query must be the newest key, got queries to {queries[1]} and keys "
             f"to {keys[1]}. Leave the rule out here."
         )
     T, n = queries[1] - queries[0], keys[1] - keys[0]
-    own = [
+    model_pieces = [
         Piece(_moved(p.targets, -queries[0]), _moved(p.sources, -keys[0]), p.graph) for p in pieces
     ]
     chosen = newest(rule.of(n, number, count), T)
-    return [Piece(queries, keys, both(side_by_side(own, T, n), chosen))]
+    return [Piece(queries, keys, both(side_by_side(model_pieces, T, n), chosen))]
 
 
 def _one_new_token(
     rows: Sequence[Sequence[Piece]], shape: tuple[int, int, int, int], texts: int
 ) -> BatchGraph:
-    """One query a sequence: keys are read where they are, and the mask is as small as padding."""
+    """The graph of one query a sequence: a complete graph with a mask ``[B, 1, 1, columns]``."""
     held = [pieces[0].sources if pieces else (0, 0) for pieces in rows]
     low = min((s0 for s0, s1 in held if s1 > s0), default=0)
     high = max((s1 for s0, s1 in held if s1 > s0), default=0)
@@ -357,7 +390,7 @@ def _one_new_token(
 
 
 def _places(intervals: Sequence[tuple[int, Interval]]) -> Tensor:
-    """The numbers in intervals, each moved by what stands before it."""
+    """The numbers in intervals, each shifted by its offset."""
     numbers = [np.arange(by + first, by + last) for by, (first, last) in intervals]
     with lasting():
         return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *numbers]))
@@ -375,7 +408,7 @@ def _row(array: npt.NDArray[np.int64] | None, number: int) -> npt.NDArray[np.int
     return None if array is None else array[min(number, len(array) - 1)]
 
 
-# Lengths repeat, in epochs and from mask to mask: what was planned for a batch is found again.
+# Lengths repeat, in epochs and from mask to mask: graphs are cached with their plans.
 _RECENT: OrderedDict[Hashable, BatchGraph] = OrderedDict()
 _RECENT_SIZE = 64
 _LOCK = Lock()
@@ -383,13 +416,13 @@ _LOCK = Lock()
 
 def _recent(key: Hashable, build: Callable[[], BatchGraph]) -> BatchGraph:
     with _LOCK:
-        found = _RECENT.get(key)
-        if found is not None:
+        cached = _RECENT.get(key)
+        if cached is not None:
             _RECENT.move_to_end(key)
-            return found
-    found = build()
+            return cached
+    cached = build()
     with _LOCK:
-        _RECENT[key] = found
+        _RECENT[key] = cached
         while len(_RECENT) > _RECENT_SIZE:
             _RECENT.popitem(last=False)
-    return found
+    return cached

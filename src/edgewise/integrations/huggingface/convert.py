@@ -1,4 +1,4 @@
-"""Pretrained weights in Edgewise's own models: the same numbers, without padding and masks."""
+"""Conversion of pretrained models to models of Edgewise: the same numbers, without padding."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edgewise.errors import ArgumentError
 from edgewise.graphs import Blocks, Causal, Graph, Window, disjoint_union
 from edgewise.integrations.huggingface.batch import Layout, real_intervals
 from edgewise.integrations.names import huggingface_names as names
-from edgewise.integrations.names.table import Name, to_ours
+from edgewise.integrations.names.table import Name, to_edgewise
 from edgewise.models import bert, gpt2, llama, positions_within, vit
 
 __all__ = ["Unpadded", "convert", "unpadded"]
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """How a class of models is converted.
+class _Conversion:
+    """Conversion of a class of models.
 
     Attributes:
-        build: From its config to ours, with the same settings.
-        names: What it calls our weights.
-        settings: What its config has to say, where ours knows nothing else.
-        rates: Names of its rates of dropout, which ours has in one number.
-        left_out: Beginnings of the names of weights that ours does not have.
+        build: Function from its config to the model of Edgewise.
+        names: Names of weights in both.
+        settings: Values of the config that are supported.
+        rates: Names of its rates of dropout, which have to be equal.
+        left_out: Prefixes of the names of weights that the model of Edgewise does not have.
     """
 
     build: Callable[[Any], nn.Module]
@@ -59,7 +59,7 @@ def convert(model: Any) -> nn.Module:
         The model, in the same mode (training or evaluation), dtype and on the same device.
 
     Raises:
-        ArgumentError: another class, or a setting that ours does not have.
+        ArgumentError: another class, or a setting that is not supported.
 
     Example:
         >>> from transformers import BertConfig, BertModel
@@ -70,34 +70,34 @@ def convert(model: Any) -> nn.Module:
         >>> torch.allclose(convert(theirs)(tokens), expected, atol=1e-6)
         True
     """
-    found = _KINDS.get(type(model).__name__)
-    if found is None:
+    conversion = _KINDS.get(type(model).__name__)
+    if conversion is None:
         raise ArgumentError(
             f"convert: model must be one of {', '.join(_KINDS)}, got {type(model).__name__}. Run "
             f"it as it is with use(model)."
         )
-    _check_settings(model, found.settings)
-    _check_rates(model, found.rates)
-    ours = found.build(model.config)
-    theirs = {
+    _check_settings(model, conversion.settings)
+    _check_rates(model, conversion.rates)
+    converted = conversion.build(model.config)
+    weights = {
         name: weight
         for name, weight in model.named_parameters(remove_duplicate=False)
-        if not name.startswith(found.left_out)
+        if not name.startswith(conversion.left_out)
     }
-    first = next(iter(theirs.values()))
-    ours = ours.to(device=first.device, dtype=first.dtype)
+    first = next(iter(weights.values()))
+    converted = converted.to(device=first.device, dtype=first.dtype)
     with torch.no_grad():
-        ours.load_state_dict(to_ours(theirs, found.names))
-    return ours.train(model.training)
+        converted.load_state_dict(to_edgewise(weights, conversion.names))
+    return converted.train(model.training)
 
 
 def _check_settings(model: Any, settings: Mapping[str, tuple[Any, ...]]) -> None:
-    for name, known in settings.items():
-        got = getattr(model.config, name, known[0])
+    for name, supported in settings.items():
+        got = getattr(model.config, name, supported[0])
         if isinstance(got, dict):
             got = got.get("rope_type")
-        if got not in known:
-            expected = " or ".join(repr(each) for each in known)
+        if got not in supported:
+            expected = " or ".join(repr(each) for each in supported)
             raise ArgumentError(
                 f"convert: {type(model).__name__} must have {name}={expected}, got {got!r}, which "
                 f"Edgewise's own model does not have. Run it as it is with use(model)."
@@ -185,7 +185,7 @@ _LLAMA_SETTINGS: dict[str, tuple[Any, ...]] = {
 }
 
 _KINDS = {
-    "BertModel": _Kind(
+    "BertModel": _Conversion(
         _bert,
         names.BERT,
         {
@@ -197,7 +197,7 @@ _KINDS = {
         rates=("hidden_dropout_prob", "attention_probs_dropout_prob"),
         left_out=("pooler.",),
     ),
-    "GPT2LMHeadModel": _Kind(
+    "GPT2LMHeadModel": _Conversion(
         _gpt2,
         names.GPT2,
         {
@@ -209,9 +209,9 @@ _KINDS = {
         },
         rates=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     ),
-    "LlamaForCausalLM": _Kind(_llama, names.LLAMA, _LLAMA_SETTINGS),
-    "MistralForCausalLM": _Kind(_llama, names.LLAMA, _LLAMA_SETTINGS),
-    "ViTForImageClassification": _Kind(
+    "LlamaForCausalLM": _Conversion(_llama, names.LLAMA, _LLAMA_SETTINGS),
+    "MistralForCausalLM": _Conversion(_llama, names.LLAMA, _LLAMA_SETTINGS),
+    "ViTForImageClassification": _Conversion(
         _vit,
         names.VIT,
         {
@@ -229,11 +229,11 @@ _KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class Unpadded:
-    """A padded batch as texts side by side: what a converted model is called with.
+    """Inputs of a converted model: the texts of a padded batch, concatenated.
 
     Attributes:
         tokens: ``[sum(sizes)]``.
-        graph: Each text by itself: `Blocks`, or causal ones.
+        graph: Disjoint union of the texts: `Blocks`, or causal graphs.
         positions: ``[sum(sizes)]``, counted in each text.
         sizes: Tokens of each text.
     """
@@ -245,12 +245,12 @@ class Unpadded:
 
 
 def unpadded(tokens: Tensor, attention_mask: Tensor, *, causal: bool = False) -> Unpadded:
-    """Take the padding out of a batch, so that no layer computes it.
+    """Remove the padding of a batch, so that no layer computes it.
 
     Args:
         tokens: ``[B, N]``.
-        attention_mask: ``[B, N]``, 1 for real tokens, which stand together in each row.
-        causal: Whether a token reads only what stands before it.
+        attention_mask: ``[B, N]``, 1 for real tokens, which are contiguous in each row.
+        causal: Whether a token reads only the tokens before it, and itself.
 
     Raises:
         ArgumentError: padding between the tokens of a text.

@@ -1,4 +1,4 @@
-"""Attention under a dense mask, in plain operators: what tracers get, for tensors of any size."""
+"""Attention with a dense mask in plain torch operators, for tracers: sizes are no constants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dense_attention(
     dropout: float = 0.0,
     weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    r"""Attention whose sizes are nowhere constants.
+    r"""Attention with a dense mask, for any sizes.
 
     Args:
         query: ``[B, H, Q, D]``.
@@ -31,7 +31,7 @@ def dense_attention(
         position: The same of numbers, added too.
         scale: Factor of the scores; ``1 / sqrt(D)`` when None.
         softcap: Limit of the scores.
-        sinks: ``[H]``, one more score for each head, of nothing.
+        sinks: ``[H]``, one more score for each head, without a value.
         dropout: Share of weights dropped.
         weights: Whether to return them.
 
@@ -63,7 +63,7 @@ def dense_attention(
         sink = sinks.to(scores.dtype)[None, :, None, None].expand(*scores.shape[:-1], 1)
         scores = torch.cat([scores, sink], -1)
     alpha = torch.softmax(scores, -1)
-    # A query without an edge has no largest score: its weights are zeros, not NaN.
+    # Weights of a query without an edge are zeros, not NaN.
     alpha = alpha.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0.0)
     alpha = alpha[..., : key.shape[-2]].to(query.dtype)
     out = nn.functional.dropout(alpha, dropout, training=dropout > 0) @ value

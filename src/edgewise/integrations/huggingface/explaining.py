@@ -1,4 +1,4 @@
-"""Why the attentions of a model are computed as they are."""
+"""Explanations of the plans of the attentions of a model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewise.functional import explain as explain_call
-from edgewise.integrations.huggingface.interface import Seen
-from edgewise.integrations.huggingface.weights import call_watched
+from edgewise.integrations.huggingface.interface import AttentionCall
+from edgewise.integrations.huggingface.layer_weights import call_observed
 from edgewise.planning.explain import Explanation
 
 __all__ = ["LayerExplanation", "explain"]
@@ -16,7 +16,7 @@ __all__ = ["LayerExplanation", "explain"]
 
 @dataclass(frozen=True, eq=False)
 class LayerExplanation:
-    """Why attentions of a model that pose the same problem are computed as they are.
+    """Explanation of the plan of all attentions of a model with the same problem.
 
     Attributes:
         layers: Their numbers among all attentions of the call, in the order in which they ran.
@@ -54,30 +54,32 @@ def explain(
         >>> from edgewise.integrations.huggingface import use
         >>> sizes = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> model = use(BertModel(BertConfig(**sizes, intermediate_size=8, vocab_size=10))).eval()
-        >>> (found,) = explain(model, dict(input_ids=torch.tensor([[1, 2, 3]])))
-        >>> found.layers, found.module
+        >>> (layer,) = explain(model, dict(input_ids=torch.tensor([[1, 2, 3]])))
+        >>> layer.layers, layer.module
         ((0, 1), 'BertSelfAttention')
     """
     numbers: dict[tuple[Any, ...], list[int]] = {}
-    found: dict[tuple[Any, ...], Explanation] = {}
+    explanations: dict[tuple[Any, ...], Explanation] = {}
 
-    def keep(number: int, seen: Seen) -> None:
+    def keep(number: int, call: AttentionCall) -> None:
         key = (
-            *(type(seen.module).__name__, seen.batch.graph, seen.score, seen.dropout),
-            *(tuple(seen.query.shape), tuple(seen.key.shape), tuple(seen.value.shape)),
-            *(seen.query.dtype, seen.backend, None if seen.bias is None else seen.bias.kind),
-            None if seen.bias is None else tuple(seen.bias.values.shape),
+            *(type(call.module).__name__, call.batch.graph, call.score, call.dropout),
+            *(tuple(call.query.shape), tuple(call.key.shape), tuple(call.value.shape)),
+            *(call.query.dtype, call.backend, None if call.bias is None else call.bias.kind),
+            None if call.bias is None else tuple(call.bias.values.shape),
         )
-        if key not in found:
-            found[key] = explain_call(
-                *(seen.query, seen.key, seen.value, seen.batch.graph),
-                score=seen.score,
-                bias=seen.bias,
-                dropout=seen.dropout,
-                backend=seen.backend,
+        if key not in explanations:
+            explanations[key] = explain_call(
+                *(call.query, call.key, call.value, call.batch.graph),
+                score=call.score,
+                bias=call.bias,
+                dropout=call.dropout,
+                backend=call.backend,
                 analyze=analyze,
             )
         numbers.setdefault(key, []).append(number)
 
-    call_watched("explain", model, inputs, keep)
-    return [LayerExplanation(tuple(numbers[key]), key[0], found[key]) for key in found]
+    call_observed("explain", model, inputs, keep)
+    return [
+        LayerExplanation(tuple(numbers[key]), key[0], explanations[key]) for key in explanations
+    ]

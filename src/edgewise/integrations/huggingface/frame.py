@@ -1,4 +1,4 @@
-"""The tensors of one attention as the graph of its batch wants them, and back."""
+"""Conversion of tensors of an attention between a padded batch and the nodes of its graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Frame"]
 
 
 class Frame:
-    """The tensors of a batch as its graph wants them, and back."""
+    """Conversion between tensors of a padded batch and of the nodes of its graph."""
 
     def __init__(self, batch: BatchGraph, size: int, queries: int, keys: int) -> None:
         self.batch, self.size, self.queries, self.keys = batch, size, queries, keys
@@ -31,12 +31,12 @@ class Frame:
         """``[B, H, N, D]`` as it is or without some rows, or ``[H, nodes, D]``."""
         if nodes is None:
             return table if part == (0, length) else table[:, :, part[0] : part[1]]
-        # Layers split heads after projecting, so that the heads of a token lie together.
+        # Layers split heads after projecting, so that the heads of a token are contiguous.
         rows = table.transpose(1, 2).flatten(0, 1)
         return rows.index_select(0, nodes.to(rows.device)).transpose(0, 1).contiguous()
 
     def whole(self, out: Tensor) -> Tensor:
-        """The result as ``[B, Q, H, Dv]``, zeros where nothing was read."""
+        """The result as ``[B, Q, H, Dv]``, zeros for queries without a source."""
         nodes = self.batch.targets
         if nodes is not None:
             rows = out.new_zeros(self.size * self.queries, out.shape[0], out.shape[2])
@@ -50,9 +50,15 @@ class Frame:
     def bias(
         self, position: Tensor | None, given: Tensor | None, query: Tensor
     ) -> Bias | Tensor | None:
-        """What is added to the scores: the model's position bias and its mask."""
-        own = self.batch.mask
-        added = None if own is None else _numbers(own.to(query.device), query.dtype)
+        """The bias of the scores: the position bias of the model and its mask.
+
+        Args:
+            position: ``[1 | B, H, Q, K]`` or None.
+            given: A mask ``[B | 1, H | 1, Q, K]`` of the model, or None.
+            query: Gives dtype and device.
+        """
+        mask = self.batch.mask
+        added = None if mask is None else _numbers(mask.to(query.device), query.dtype)
         if given is not None:
             added = _numbers(given, query.dtype)
         if position is None:
@@ -66,11 +72,11 @@ class Frame:
     def _places(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Sequence, query and key of each edge."""
         batch = self.batch
-        found = recall(batch.graph, "edges", lambda: edges(batch.graph))
+        all_edges = recall(batch.graph, "edges", lambda: edges(batch.graph))
         if batch.targets is None or batch.sources is None:
-            row, column = found.target + batch.rows[0], found.source + batch.columns[0]
+            row, column = all_edges.target + batch.rows[0], all_edges.source + batch.columns[0]
             return torch.zeros_like(row).to(device), row.to(device), column.to(device)
-        row, column = batch.targets[found.target], batch.sources[found.source]
+        row, column = batch.targets[all_edges.target], batch.sources[all_edges.source]
         number = row // self.queries
         return number.to(device), (row % self.queries).to(device), (column % self.keys).to(device)
 
@@ -95,7 +101,7 @@ class Frame:
 
 
 def _numbers(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask as numbers that are added."""
+    """A mask as numbers that are added to scores."""
     if mask.dtype != torch.bool:
         return mask.to(dtype)
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)

@@ -1,4 +1,4 @@
-"""The attention function that Transformers calls, in every layer of a model that uses Edgewise."""
+"""Attention function of Edgewise for Transformers, which every layer of a model calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from edgewise.ops.bias import Bias, as_bias
 from edgewise.ops.scores import Dot
 from edgewise.ops.state import AttentionState
 
-__all__ = ["NAME", "Seen", "attend", "register_now"]
+__all__ = ["NAME", "AttentionCall", "attend", "register_now"]
 
 NAME = "edgewise"
 
@@ -51,24 +51,24 @@ def register_now(attentions: Any, masks: Any) -> None:
     masks.register(NAME, mask_function)
 
 
-# --- Watching -------------------------------------------------------------------------------------
+# --- Observers ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """One attention, as it happens.
+class AttentionCall:
+    """An attention call, for observers.
 
     Attributes:
         module: The layer.
         query: ``[B, H, T, D]``, or ``[H, T, D]`` if the graph is not shared.
         key: The same of sources.
         value: The same of values.
-        batch: Who reads whom.
-        score: How strongly.
+        batch: The graph of the batch.
+        score: The score.
         lse: ``[B, H, T]`` or ``[H, T]``, sinks included.
-        bias: What is added to the scores.
+        bias: The bias of the scores.
         dropout: Share of weights dropped.
-        backend: How it was computed, or ``"auto"``.
+        backend: The backend, or ``"auto"``.
     """
 
     module: nn.Module
@@ -100,10 +100,10 @@ def attend(
     s_aux: Tensor | None = None,
     **rest: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    r"""Attention of one layer, on the graph of the batch.
+    r"""Attention of a layer, on the graph of the batch.
 
-    A sink :math:`z_h` is one more score, of nothing: with the log-sum-exp :math:`\ell_i` of the
-    others, outputs shrink by :math:`\sigma(\ell_i - z_h)`, exactly.
+    A sink :math:`z_h` is one more score, without a value: with the log-sum-exp :math:`\ell_i` of
+    the others, outputs shrink by :math:`\sigma(\ell_i - z_h)`, exactly.
 
     Args:
         module: The layer.
@@ -114,25 +114,25 @@ def attend(
             there is an edge) or numbers (added to the scores), or None for no mask.
         dropout: Share of weights dropped.
         scaling: Factor of the scores.
-        is_causal: Whether no mask means a causal one; the layer's own ``is_causal`` when None.
+        is_causal: Whether no mask means a causal mask; ``is_causal`` of the layer when None.
         position_bias: ``[B | 1, H, Q, K]``, added to the scores (T5).
         softcap: Limit of the scores (Gemma 2).
         s_aux: ``[H]``, sinks (GPT-OSS).
-        rest: What else a layer says; something that is not known is refused.
+        rest: Other arguments of the layer; those that would change the result are refused.
 
     Returns:
-        ``[B, Q, H, Dv]``, and the weights ``[B, H, Q, K]`` before dropout if they were asked for.
+        ``[B, Q, H, Dv]``, and the weights ``[B, H, Q, K]`` before dropout if they are requested.
 
     Raises:
-        ArgumentError: something is said that would change the result, and is not known here.
+        ArgumentError: an argument that would change the result and is not supported.
         ShapeError: a mask of another size.
     """
     check_arguments(module, rest)
     _count_call()
     if query.shape[0] < key.shape[0]:
-        query = query.expand(key.shape[0], -1, -1, -1)  # learned queries, the same for all
+        query = query.expand(key.shape[0], -1, -1, -1)  # learned queries, which all sequences share
     backend = getattr(getattr(module, "config", None), "graph_backend", None) or "auto"
-    wanted = _weights_wanted(rest)
+    weights_requested = _weights_wanted(rest)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if is_traced() and not isinstance(attention_mask, BatchGraph) and backend == "auto":
         mask = _traced_mask(module, query, key, attention_mask, bool(causal))
@@ -146,10 +146,10 @@ def attend(
             softcap=softcap,
             sinks=s_aux,
             dropout=float(dropout),
-            weights=wanted,
+            weights=weights_requested,
         )
         return out.transpose(1, 2), alpha
-    others = sys._getframe(1).f_locals if _asks_whose(attention_mask) else {}  # pyright: ignore[reportPrivateUsage]
+    others = sys._getframe(1).f_locals if _may_be_cross_attention(attention_mask) else {}  # pyright: ignore[reportPrivateUsage]
     crosses = any(others.get(name) is not None for name in OTHERS)
     batch, given = _graph_of(module, query, key, attention_mask, bool(causal), crosses)
     check_texts(batch, rest)
@@ -158,8 +158,8 @@ def attend(
     score = Dot(scaling, softcap)
     bias = frame.bias(position_bias, given, query)
     rate = float(dropout)
-    watched = _watched()
-    if s_aux is None and not wanted and not watched:
+    observed = _is_observed()
+    if s_aux is None and not weights_requested and not observed:
         out = attention(
             *tensors, batch.graph, score=score, bias=bias, dropout=rate, backend=backend
         )
@@ -168,18 +168,18 @@ def attend(
         *tensors, batch.graph, score=score, bias=bias, dropout=rate, backend=backend
     )
     out, lse = _with_sinks(state, s_aux)
-    if watched:
-        seen = Seen(module, *tensors, batch, score, lse, as_bias(bias), rate, backend)
-        for watcher in active.watchers():
-            watcher(seen)
-    if not wanted:
+    if observed:
+        call = AttentionCall(module, *tensors, batch, score, lse, as_bias(bias), rate, backend)
+        for observer in active.observers():
+            observer(call)
+    if not weights_requested:
         return frame.whole(out), None
     alpha = weights(tensors[0], tensors[1], batch.graph, lse, score=score, bias=bias)
     return frame.whole(out), frame.matrix(alpha.to(query.dtype))
 
 
 def _with_sinks(state: AttentionState, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp with one more score for each head, that of nothing."""
+    """Output and log-sum-exp with one more score for each head, without a value."""
     if sinks is None:
         return state.out, state.lse
     sink = sinks.to(state.lse.dtype)[:, None]
@@ -187,13 +187,21 @@ def _with_sinks(state: AttentionState, sinks: Tensor | None) -> tuple[Tensor, Te
     return (state.out * share).to(state.out.dtype), torch.logaddexp(state.lse, sink)
 
 
-# --- Which graph ----------------------------------------------------------------------------------
+# --- Graph ----------------------------------------------------------------------------------------
 
 
 def _traced_mask(
     module: nn.Module, query: Tensor, key: Tensor, mask: Any, causal: bool
 ) -> Tensor | None:
-    """The dense mask of a layer in traced code, under the rule that holds for it."""
+    """The dense mask of a layer in traced code, with its rule.
+
+    Args:
+        module: The layer.
+        query: ``[B, H, Q, D]``.
+        key: ``[B, G, K, D]``.
+        mask: Mask from the model.
+        causal: Whether no mask means a causal mask.
+    """
     config = getattr(module, "config", None)
     if isinstance(mask, BatchMask):
         return mask_in_trace(module, mask)
@@ -224,14 +232,23 @@ def _traced_mask(
     return under_rule(batch, source, None).mask
 
 
-def _asks_whose(mask: Any) -> bool:
+def _may_be_cross_attention(mask: Any) -> bool:
     return mask is None and not torch.compiler.is_compiling()
 
 
 def _graph_of(
     module: nn.Module, query: Tensor, key: Tensor, mask: Any, causal: bool, crosses: bool
 ) -> tuple[BatchGraph, Tensor | None]:
-    """The graph of the batch, and a mask of numbers or booleans if the model gave one."""
+    """The graph of the batch, and a mask of numbers or booleans if the model passes one.
+
+    Args:
+        module: The layer.
+        query: ``[B, H, Q, D]``.
+        key: ``[B, G, K, D]``.
+        mask: Mask from the model.
+        causal: Whether no mask means a causal mask.
+        crosses: Whether it is cross-attention, which follows no rule.
+    """
     B, Q, K = max(query.shape[0], key.shape[0]), query.shape[2], key.shape[2]
     shape = (B, 1, Q, K)
     if isinstance(mask, BatchGraph):
@@ -306,7 +323,7 @@ def _check_no_other(module: nn.Module, mask: Any) -> None:
 
 
 def _weights_wanted(rest: dict[str, Any]) -> bool:
-    """Whether somebody collects attention weights: asked for here, or by the model's hooks."""
+    """Whether attention weights are requested, by an argument or by hooks of the model."""
     if rest.get("output_attentions"):
         return True
     from transformers.utils import output_capturing
@@ -315,7 +332,7 @@ def _weights_wanted(rest: dict[str, Any]) -> bool:
     return collected is not None and any("attentions" in name for name in collected)
 
 
-# --- Whether the model came here ------------------------------------------------------------------
+# --- Count of calls -------------------------------------------------------------------------------
 
 CALLS: ContextVar[list[int] | None] = ContextVar("edgewise_calls", default=None)
 
@@ -328,7 +345,7 @@ def _count_call() -> None:
         calls[0] += 1
 
 
-def _watched() -> bool:
+def _is_observed() -> bool:
     if torch.compiler.is_compiling():
-        return active.is_watched_now
-    return active.is_watched()
+        return active.is_observed_now
+    return active.is_observed()

@@ -1,4 +1,4 @@
-"""Which rule a layer follows: of a block that covers it, its config or its forward pass."""
+"""Rule of a layer: from a block that covers it, from its config, or from its forward pass."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from edgewise.errors import ArgumentError
 from edgewise.integrations.huggingface import active
 from edgewise.integrations.huggingface.batch import BatchMask
+from edgewise.integrations.huggingface.graph_rules import Rule
 from edgewise.integrations.huggingface.masks import source_of, under_rule
-from edgewise.integrations.huggingface.rules import Rule
 
 __all__ = ["mask_in_trace", "rule_for", "source_for"]
 
 
-# The rules that a layer followed in training: the backward pass may run it once more (gradient
-# checkpointing) when the block that set the rule is over.
+# Rules that a layer followed in training: gradient checkpointing runs it again in the backward
+# pass, when the block that set the rule is closed.
 @dataclass
 class _Followed:
     rules: list[Rule | None]
@@ -30,11 +30,11 @@ _FOLLOWED: WeakKeyDictionary[nn.Module, _Followed] = WeakKeyDictionary()
 
 
 def rule_for(module: nn.Module, usual: Rule | None) -> Rule | None:
-    """The rule that a layer follows now.
+    """The current rule of a layer.
 
     Args:
         module: The layer.
-        usual: The rule where no block covers the layer alone.
+        usual: The rule if no block covers the layer.
     """
     if torch._C._current_graph_task_id() != -1:  # pyright: ignore[reportPrivateUsage]
         return _rule_again(module, usual)
@@ -49,7 +49,7 @@ def rule_for(module: nn.Module, usual: Rule | None) -> Rule | None:
 
 
 def _rule_again(module: nn.Module, usual: Rule | None) -> Rule | None:
-    """The rule of a layer that runs once more, in the backward pass."""
+    """The rule of a layer that is recomputed in the backward pass."""
     followed = _FOLLOWED.get(module)
     if followed is None:
         return usual
@@ -74,17 +74,17 @@ def _has_layers() -> bool:
 
 
 def source_for(module: nn.Module, config: Any) -> str | None:
-    """The text of the rule that a layer follows, under a tracer."""
+    """The text of the rule of a layer, under a tracer."""
     if _has_layers():
-        own = getattr(active, f"source_{id(module)}")
-        if own is not None:
-            return own
+        source = getattr(active, f"source_{id(module)}")
+        if source is not None:
+            return source
     return source_of(config)
 
 
 def mask_in_trace(module: nn.Module, batch: BatchMask) -> Tensor:
-    """The mask of a batch under the rule that a layer follows, under a tracer."""
+    """The mask of a batch with the rule of a layer, under a tracer."""
     if not _has_layers():
         return batch.mask
-    own = getattr(active, f"source_{id(module)}")
-    return batch.mask if own is None else under_rule(batch, own, None).mask
+    source = getattr(active, f"source_{id(module)}")
+    return batch.mask if source is None else under_rule(batch, source, None).mask

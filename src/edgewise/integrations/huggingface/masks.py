@@ -1,4 +1,4 @@
-"""The mask function: from the lengths of a batch, as Transformers gives them, to its graph."""
+"""Mask function for Transformers: from the lengths of a batch to its graph."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from edgewise.errors import ArgumentError
 from edgewise.integrations.huggingface import active
 from edgewise.integrations.huggingface.batch import BatchGraph, BatchMask, Layout, batch_graph
+from edgewise.integrations.huggingface.graph_rules import Rule
 from edgewise.integrations.huggingface.patterns import Pattern, read_pattern
 from edgewise.integrations.huggingface.rule_mask import evaluated, rule_mask
-from edgewise.integrations.huggingface.rules import Rule
 from edgewise.integrations.huggingface.traced_calls import adds_masks, is_unreadable, log_once
 
 __all__ = ["config_rule", "mask_function", "under_rule", "without_mask"]
@@ -35,15 +35,15 @@ def mask_function(
     dtype: torch.dtype = torch.float32,
     **_: Any,
 ) -> Any:
-    """The graph of a batch; a dense mask where none can be built.
+    """The graph of a batch; a dense mask if none can be built.
 
-    Arguments are those of a mask function of Transformers. Dense masks are for mask functions that
-    are not known here, padding between tokens, tracers (which have no lengths to build a graph of),
+    Arguments are those of a mask function of Transformers. Dense masks are for other mask
+    functions, padding between tokens, tracers (which have no lengths to build a graph of),
     a step of a decoder with a static cache (whose graph would change with every token), and models
-    that change their masks. Where a rule holds, the result is a `BatchGraph` or a `BatchMask`.
+    that change their masks. With a rule, the result is a `BatchGraph` or a `BatchMask`.
 
     Raises:
-        ArgumentError: a rule, and a model that has to get its mask as a plain tensor.
+        ArgumentError: a rule with a model that needs its mask as a plain tensor.
     """
     if isinstance(attention_mask, BatchGraph | BatchMask):
         return attention_mask
@@ -56,13 +56,13 @@ def mask_function(
         reason = "the mask function of the model is not made of lengths and windows"
         if pattern is not None:
             offset = int(q_offset)
-            own = _reads_itself() and offset + q_length == kv_offset + kv_length
+            reads_itself = _reads_itself() and offset + q_length == kv_offset + kv_length
             skip = bool(getattr(config, "graph_skip_padding", False))
-            itself = pattern.causal or own
+            itself = pattern.causal or reads_itself
             layout = Layout(batch_size, q_length, kv_length, offset, kv_offset, itself, skip)
-            found = batch_graph(layout, pattern, attention_mask, rule)
-            if found is not None:
-                return found
+            batch = batch_graph(layout, pattern, attention_mask, rule)
+            if batch is not None:
+                return batch
             reason = "there is padding between the tokens of a text"
     itself = unreadable or not _reads_others()
     log_once(reason)
@@ -113,47 +113,47 @@ def _dense(numbers: bool, **arguments: Any) -> Tensor:
     # Imported here and directly: a compiler cannot trace `require`.
     from transformers.masking_utils import eager_mask, sdpa_mask
 
-    found = eager_mask(**arguments) if numbers else sdpa_mask(**arguments)
-    assert found is not None  # it may not be skipped
-    return found
+    mask = eager_mask(**arguments) if numbers else sdpa_mask(**arguments)
+    assert mask is not None  # it may not be skipped
+    return mask
 
 
 def _real(padding: Tensor | None, batch: int, positions: int, device: Any) -> Tensor:
-    """``[batch, positions]``: padding as it was given, or none."""
+    """Real tokens, ``[batch, positions]``, bool; all of them without padding."""
     if padding is None:
         return torch.ones(batch, positions, dtype=torch.bool, device=device)
     from transformers.masking_utils import prepare_padding_mask
 
-    found = prepare_padding_mask(padding.to(torch.bool), positions, 0)
-    assert found is not None
-    return found
+    mask = prepare_padding_mask(padding.to(torch.bool), positions, 0)
+    assert mask is not None
+    return mask
 
 
 # --- Rules ----------------------------------------------------------------------------------------
 
 
 def config_rule(config: Any) -> Rule | None:
-    """The rule of a config, if it has one."""
-    own = getattr(config, "graph_rule", None)
-    return None if own is None else Rule.read(own)
+    """The rule of a config, if any."""
+    value = getattr(config, "graph_rule", None)
+    return None if value is None else Rule.read(value)
 
 
 def source_of(config: Any) -> str | None:
-    """The text of the rule that holds for all layers, under a tracer."""
-    own = active.source if torch.compiler.is_compiling() else active.__getattr__("source")
-    if own is not None:
-        return own
-    own = getattr(config, "graph_rule", None)
-    if own is not None and not isinstance(own, str):
+    """The text of the rule of all layers, under a tracer."""
+    source = active.source if torch.compiler.is_compiling() else active.__getattr__("source")
+    if source is not None:
+        return source
+    source = getattr(config, "graph_rule", None)
+    if source is not None and not isinstance(source, str):
         raise ArgumentError(
             "graph: config.graph_rule must be a text where a model is compiled or exported. "
             "Import edgewise.integrations.huggingface before it is set."
         )
-    return own
+    return source
 
 
 def _rule_stands(config: Any, unreadable: bool) -> bool:
-    """Whether any rule is there, for all layers or for some."""
+    """Whether there is a rule, for all layers or for some."""
     if getattr(config, "graph_rule", None) is not None:
         return True
     if unreadable and torch.compiler.is_compiling():
@@ -162,7 +162,7 @@ def _rule_stands(config: Any, unreadable: bool) -> bool:
 
 
 def under_rule(batch: BatchMask, source: str | None, rule: Rule | None) -> BatchMask:
-    """The mask under a rule, given as a text (what tracers can hold) or as it is."""
+    """The mask with a rule, given as a text (for tracers) or as a `Rule`."""
     base = batch.base
     if (source is None and rule is None) or not batch.itself:
         mask = base
@@ -182,20 +182,28 @@ def under_rule(batch: BatchMask, source: str | None, rule: Rule | None) -> Batch
 def without_mask(
     query: Tensor, key: Tensor, *, causal: bool, rule: Rule | None = None, skip: bool = False
 ) -> BatchGraph:
-    """The graph of models that have no mask: everything, or everything before."""
+    """The graph of a call without a mask: complete, or causal.
+
+    Args:
+        query: ``[B, H, Q, D]``.
+        key: ``[B, G, K, D]``.
+        causal: Whether it is causal.
+        rule: A graph of the user's choice.
+        skip: Whether padded queries read nothing.
+    """
     B, Q, K = query.shape[0], query.shape[2], key.shape[2]
-    causal = causal and Q > 1  # a step of a decoder reads all that there is
+    causal = causal and Q > 1  # a step of a decoder reads all keys
     layout = Layout(B, Q, Q if causal else K, itself=Q == K, skip_padding=skip)
-    found = batch_graph(layout, Pattern(right=0 if causal else None), rule=rule)
-    assert found is not None
-    return found
+    batch = batch_graph(layout, Pattern(right=0 if causal else None), rule=rule)
+    assert batch is not None
+    return batch
 
 
-# --- Whose tokens ---------------------------------------------------------------------------------
+# --- Cross-attention ------------------------------------------------------------------------------
 
 
 def _check_whose(config: Any, function: Callable[..., Any]) -> None:
-    """Refuse a rule where traced code cannot tell self-attention from cross-attention."""
+    """Refuse a rule where traced code cannot distinguish self-attention from cross-attention."""
     crosses = getattr(config, "is_encoder_decoder", False) or getattr(
         config, "add_cross_attention", False
     )
@@ -208,18 +216,18 @@ def _check_whose(config: Any, function: Callable[..., Any]) -> None:
 
 
 def _reads_itself() -> bool:
-    """Whether a bidirectional mask is of tokens that read one another.
+    """Whether a bidirectional mask is for self-attention.
 
-    A mask function is given the lengths, but not whose they are. Where those of an encoder and a
-    decoder happen to be equal, the padding of one says nothing about the other: so the arguments
-    of the calling function of Transformers are looked up. If in doubt, no query is padding.
+    A mask function has lengths as arguments, but not whether they are those of an encoder or of a
+    decoder. If both are equal, the padding of keys does not apply to queries: so the arguments
+    of the calling function of Transformers are read. By default, no query is padding.
     """
     given = _caller()
     return "encoder_hidden_states" in given and given["encoder_hidden_states"] is None
 
 
 def _reads_others() -> bool:
-    """Whether the mask is one of cross-attention."""
+    """Whether the mask is for cross-attention."""
     return _caller().get("encoder_hidden_states") is not None
 
 

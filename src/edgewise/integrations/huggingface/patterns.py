@@ -1,4 +1,4 @@
-"""What a mask function of Transformers says, read from its structure: nothing is evaluated."""
+"""Patterns of mask functions of Transformers, from their structure, without evaluation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MODULE = "transformers.masking_utils"
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    r"""Which key a query reads, by their positions, padding apart.
+    r"""Keys that a query reads, by their positions, without padding.
 
     .. math::  -\text{right} \le q - k \le \text{left}, \qquad
         \lfloor (k - s_b) / \text{chunk} \rfloor = \lfloor (q - s_b) / \text{chunk} \rfloor
 
     Attributes:
-        left: How far back a query reads; None for without end.
-        right: How far ahead; 0 for causal, None for without end.
-        chunk: Positions of a chunk, outside which nothing is read; None for no chunks.
+        left: Largest distance backwards; None without a limit.
+        right: Largest distance forwards; 0 for causal, None without a limit.
+        chunk: Positions of a chunk, within which queries read; None for no chunks.
         starts: ``[B]``, the position at which chunks begin.
         texts: ``[B, N]``, the number of the text that each token of a packed row belongs to.
         positions: ``[B, N]``, the position of each token of a packed row in its text.
@@ -38,17 +38,17 @@ class Pattern:
 
     @property
     def causal(self) -> bool:
-        """Whether nothing ahead is read."""
+        """Whether no later position is read."""
         return self.right == 0
 
 
 def read_pattern(function: Callable[..., Any]) -> Pattern | None:
-    """The pattern of a mask function; None if it is made of parts that are not known here.
+    """The pattern of a mask function; None if it has parts that are not supported.
 
     Example:
         >>> from transformers.masking_utils import sliding_window_causal_mask_function
-        >>> found = read_pattern(sliding_window_causal_mask_function(5))
-        >>> found.left, found.right
+        >>> pattern = read_pattern(sliding_window_causal_mask_function(5))
+        >>> pattern.left, pattern.right
         (4, 0)
         >>> read_pattern(lambda batch, head, query, key: key != 3) is None
         True
@@ -81,27 +81,27 @@ def read_pattern(function: Callable[..., Any]) -> Pattern | None:
 
 
 def _held(function: Callable[..., Any]) -> dict[str, Any]:
-    """What a function closes over, by name."""
+    """The closure variables of a function, by name."""
     names = function.__code__.co_freevars
     cells = function.__closure__ or ()
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
 
 
 def _all_of(parts: list[Pattern | None]) -> Pattern | None:
-    """What all patterns allow."""
-    found = Pattern()
+    """The intersection of patterns; None if they cannot be combined."""
+    combined = Pattern()
     for part in parts:
         if part is None:
             return None
         once = ("chunk", "starts", "texts", "positions")
-        own = {name: getattr(part, name) for name in once if getattr(part, name) is not None}
-        if any(getattr(found, name) is not None for name in own):
+        fields = {name: getattr(part, name) for name in once if getattr(part, name) is not None}
+        if any(getattr(combined, name) is not None for name in fields):
             return None
-        left, right = _least(found.left, part.left), _least(found.right, part.right)
-        found = replace(found, left=left, right=right, **own)
-    if found.positions is not None and found.texts is None:
+        left, right = _least(combined.left, part.left), _least(combined.right, part.right)
+        combined = replace(combined, left=left, right=right, **fields)
+    if combined.positions is not None and combined.texts is None:
         return None  # positions that jump within a text are not distances
-    return found
+    return combined
 
 
 def _least(a: int | None, b: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""One row of a batch as pieces: an interval of queries that reads an interval of keys."""
+"""Pieces of a row of a batch: intervals of queries that read intervals of keys."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Interval = tuple[int, int]  # first, and one after the last
 
 @dataclass(frozen=True)
 class Piece:
-    """Targets of an interval that read sources of another, and nothing else.
+    """An interval of targets, an interval of sources, and the graph between them.
 
     Attributes:
         targets: Rows.
         sources: Columns.
-        graph: Who reads whom among them.
+        graph: Graph between both.
     """
 
     targets: Interval
@@ -29,13 +29,13 @@ class Piece:
 
 
 def band(queries: Interval, keys: Interval, left: int | None, right: int | None) -> Piece | None:
-    r"""The piece in which :math:`-right \le q - k \le left`, without rows that read nothing.
+    r"""The piece in which :math:`-right \le q - k \le left`, without isolated rows.
 
     Args:
-        queries: Their positions.
-        keys: Their positions, counted alike.
-        left: How far back a query reads; None for without end.
-        right: How far ahead; None for without end.
+        queries: Positions of the queries.
+        keys: Positions of the keys.
+        left: Largest distance backwards; None without a limit.
+        right: Largest distance forwards; None without a limit.
 
     Example:
         >>> band((3, 5), (0, 5), left=None, right=0)
@@ -47,12 +47,12 @@ def band(queries: Interval, keys: Interval, left: int | None, right: int | None)
     far = max(q1, k1) - min(q0, k0)
     left, right = far if left is None else left, far if right is None else right
     if left + right < 0:
-        return None  # a window of no width: no distance lies in it
+        return None  # an empty window
     q0, q1 = max(q0, k0 - right), min(q1, k1 + left)
     k0, k1 = max(k0, q0 - left), min(k1, q1 + right)
     if q0 >= q1 or k0 >= k1:
         return None
-    # `Window` counts from the last target and the last source, which may stand apart.
+    # `Window` counts from the last target and the last source, whose positions may differ.
     apart = q1 - k1
     graph = _window(q1 - q0, k1 - k0, left - apart, right + apart)
     return Piece((q0, q1), (k0, k1), graph)
@@ -60,7 +60,7 @@ def band(queries: Interval, keys: Interval, left: int | None, right: int | None)
 
 @lru_cache(maxsize=4096)
 def _window(targets: int, sources: int, left: int, right: int) -> Graph:
-    """The simplest way to say it."""
+    """The simplest family with these edges."""
     if left >= sources - 1:
         if right >= targets - 1:
             return Complete(targets, sources)
@@ -71,22 +71,31 @@ def _window(targets: int, sources: int, left: int, right: int) -> Graph:
 
 @lru_cache(maxsize=4096)
 def _idle(targets: int, sources: int) -> Graph:
-    """Nodes that read nothing, or are not read."""
+    """Isolated nodes."""
     return Complete(targets, sources)
 
 
 def chunks(
     queries: Interval, keys: Interval, left: int | None, right: int | None, size: int, start: int
 ) -> list[Piece]:
-    """The same within chunks of positions, the first of which begins at ``start``."""
+    """The pieces of `band` within chunks of positions.
+
+    Args:
+        queries: Positions of the queries.
+        keys: Positions of the keys.
+        left: Largest distance backwards; None without a limit.
+        right: Largest distance forwards; None without a limit.
+        size: Positions of a chunk.
+        start: Position of the first chunk.
+    """
     first = start + (min(queries[0], keys[0]) - start) // size * size
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     for low in range(first, max(queries[1], keys[1]), size):
         inside = (low, low + size)
         piece = band(_cut(queries, inside), _cut(keys, inside), left, right)
         if piece is not None:
-            found.append(piece)
-    return found
+            pieces.append(piece)
+    return pieces
 
 
 def _cut(a: Interval, b: Interval) -> Interval:
@@ -94,7 +103,7 @@ def _cut(a: Interval, b: Interval) -> Interval:
 
 
 def side_by_side(pieces: Sequence[Piece], targets: int, sources: int) -> Graph:
-    """Pieces as one graph; nodes between them read nothing and are not read.
+    """Pieces as one graph; nodes between them are isolated.
 
     Args:
         pieces: In rising order, of targets and of sources.

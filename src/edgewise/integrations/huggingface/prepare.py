@@ -1,4 +1,4 @@
-"""Preparing a model: its implementation, its settings, and the check that it comes to Edgewise."""
+"""Preparation of a model: its implementation, its settings, and a check of its first call."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import nn
 from edgewise.backends import BACKENDS
 from edgewise.errors import ArgumentError
 from edgewise.integrations.huggingface import active
+from edgewise.integrations.huggingface.graph_rules import Rule
 from edgewise.integrations.huggingface.interface import CALLS, NAME
 from edgewise.integrations.huggingface.registration import register
-from edgewise.integrations.huggingface.rules import Rule
 from edgewise.optional_packages import require
 
 __all__ = ["use"]
@@ -30,25 +30,25 @@ def use(
     skip_padding: bool | None = None,
     dense_masks: bool | None = None,
 ) -> Any:
-    """Let a model of Transformers compute its attention with Edgewise; returns the model.
+    """Compute the attention of a model of Transformers with Edgewise; returns the model.
 
     A prepared model takes a rule for one call: ``model(..., graph="Window(n, left=8, right=8)")``.
-    Settings are kept in its configs, as ``graph_backend``, ``graph_skip_padding`` and
+    Settings are stored in its configs, as ``graph_backend``, ``graph_skip_padding`` and
     ``graph_dense_masks``, and saved with them.
 
     Args:
         model: A model of Transformers, or a module that holds one, such as a
             ``SentenceTransformer``.
         backend: The backend of every attention, such as ``"gather"``, which has second
-            derivatives; ``"auto"`` for the fastest. As it was when None.
+            derivatives; ``"auto"`` for the fastest.  Unchanged when None.
         skip_padding: Whether padded queries are left out, which saves their work: their rows are
             zeros then. Else they read what Transformers' own attention lets them read, so that
-            right-padded generation and pooling without a mask are the same. As it was when None.
-        dense_masks: Whether the model gets its masks as tensors, for models that change them. As
-            it was when None.
+            right-padded generation and pooling without a mask are the same. Unchanged when None.
+        dense_masks: Whether the model gets its masks as tensors, for models that change them.
+            Unchanged when None.
 
     Raises:
-        ArgumentError: the model does not go through Transformers' attention interface, or there is
+        ArgumentError: the model does not use the attention interface of Transformers, or there is
             no such backend.
         ModuleNotFoundError: Transformers is not installed.
 
@@ -61,19 +61,19 @@ def use(
     """
     register()
     _check_backend(backend)
-    found = _models_within(model)
-    _choose_all(found)
+    models = _models_within(model)
+    _choose_all(models)
     settings = {
         "graph_backend": backend,
         "graph_skip_padding": skip_padding,
         "graph_dense_masks": dense_masks,
     }
-    for each in found:
+    for each in models:
         for config in _configs_of(each):
             for name, value in settings.items():
                 if value is not None:
                     setattr(config, name, value)
-    _watch_calls(model)
+    _add_hooks(model)
     return model
 
 
@@ -81,22 +81,22 @@ def _models_within(model: Any) -> list[Any]:
     """The outermost models of Transformers in a module."""
     from transformers import PreTrainedModel
 
-    found: list[Any] = []
+    models: list[Any] = []
     pending: list[Any] = [model]
     while pending:
         part = pending.pop()
         if isinstance(part, PreTrainedModel):
-            found.append(part)
+            models.append(part)
         elif hasattr(part, "get_base_model") and hasattr(part, "set_attn_implementation"):
-            found.append(part)  # PEFT's, which hand it on
+            models.append(part)  # PEFT models, which pass it on
         elif isinstance(part, nn.Module):
             pending += part.children()
-    if not found:
+    if not models:
         raise ArgumentError(
             f"use: model must be a model of Transformers or hold one, got {type(model).__name__}. "
             f"For other modules, call edgewise.attention or the layers of edgewise.nn."
         )
-    return found
+    return models
 
 
 def _choose_all(models: Sequence[Any]) -> None:
@@ -116,7 +116,7 @@ _CHOSEN = "_attn_implementation_internal"  # what Transformers keeps in a config
 
 
 def _choose(model: Any) -> None:
-    """Set the implementation, and turn the warning that it is not used into an error."""
+    """Set the implementation, with an error instead of a warning if it is not used."""
     logging = require("transformers.utils.logging", "huggingface")
     before = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -135,8 +135,8 @@ def _configs_of(model: Any) -> list[Any]:
     from transformers import PreTrainedConfig
 
     held = [getattr(part, "config", None) for part in model.modules()]
-    found = {id(each): each for each in held if isinstance(each, PreTrainedConfig)}
-    return list(found.values())
+    by_identity = {id(each): each for each in held if isinstance(each, PreTrainedConfig)}
+    return list(by_identity.values())
 
 
 def _check_backend(backend: str | None) -> None:
@@ -148,18 +148,20 @@ def _check_backend(backend: str | None) -> None:
         )
 
 
-# --- Whether layers go through the interface ------------------------------------------------------
+# --- Attention interface --------------------------------------------------------------------------
 
-_OWN = re.compile(r"softmax\(|scaled_dot_product_attention\(|\.bmm\(|torch\.matmul\(")
+_COMPUTES = re.compile(r"softmax\(|scaled_dot_product_attention\(|\.bmm\(|torch\.matmul\(")
 
 
 def _check_layers(model: nn.Module) -> None:
-    """Refuse a model all of whose attention classes compute by themselves."""
+    """Refuse a model none of whose attention classes uses the attention interface."""
     layers = {type(part) for part in model.modules() if "Attention" in type(part).__name__}
-    through = [each for each in layers if "get_interface(" in _source_of(each)]
-    own = [each for each in layers if each not in through and _OWN.search(_source_of(each))]
-    if own and not through:
-        names = ", ".join(sorted(each.__name__ for each in own))
+    using = [each for each in layers if "get_interface(" in _source_of(each)]
+    computing = [
+        each for each in layers if each not in using and _COMPUTES.search(_source_of(each))
+    ]
+    if computing and not using:
+        names = ", ".join(sorted(each.__name__ for each in computing))
         raise ArgumentError(
             f"use: {type(model).__name__} computes its attention in {names}, which was chosen when "
             f"the model was built and does not go through Transformers' attention interface. Use "
@@ -171,14 +173,14 @@ def _source_of(kind: type) -> str:
     try:
         return inspect.getsource(kind)
     except (OSError, TypeError):
-        return "get_interface("  # unknown: the first call tells
+        return "get_interface("  # unknown: the first call is checked
 
 
 # --- Calls ----------------------------------------------------------------------------------------
 
 
-def _watch_calls(model: nn.Module) -> None:
-    """Check the first call of a model, and take the rule of each."""
+def _add_hooks(model: nn.Module) -> None:
+    """Add hooks that check the first call of a model, and read the rule of each call."""
     hooks = model._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
     if _before in hooks.values():
         return
@@ -187,32 +189,32 @@ def _watch_calls(model: nn.Module) -> None:
 
 
 @dataclass(eq=False)
-class _Call:
-    """A call of a prepared model that is under way.
+class _ModelCall:
+    """An open call of a prepared model.
 
     Attributes:
         module: The model.
-        block: The rule of this call, for its own layers alone.
-        count: How many attentions came to Edgewise, in a list that they add to.
-        outer: The counter of the call around it.
+        block: The rule of this call, for the layers of the model.
+        count: Number of attention calls, as a list with one number.
+        outer: Counter of the enclosing call.
     """
 
     module: nn.Module
-    block: active.Block | None
+    block: active.RuleBlock | None
     count: list[int]
     outer: list[int] | None
 
 
-_OPEN: ContextVar[tuple[_Call, ...]] = ContextVar("edgewise_open_calls", default=())
+_OPEN: ContextVar[tuple[_ModelCall, ...]] = ContextVar("edgewise_open_calls", default=())
 
 
 def _before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Open what a call needs: a block for its rule, a counter for its attentions."""
+    """Open a block for the rule of a call, and a counter of its attention calls."""
     rule = kwargs.get("graph")
     if torch.compiler.is_compiling():
         if rule is not None:
             raise ArgumentError(
-                "graph: a compiled call takes no rule of its own. Call the compiled model inside "
+                "graph: a compiled call takes no rule. Call the compiled model inside "
                 "`with graph(rule):`."
             )
         return None
@@ -220,16 +222,16 @@ def _before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         return None
     block = None
     if rule is not None:
-        block = active.Block(Rule.read(rule), frozenset(id(part) for part in module.modules()))
+        block = active.RuleBlock(Rule.read(rule), frozenset(id(part) for part in module.modules()))
         active.open_block(block)
-    call = _Call(module, block, [0], CALLS.get())
+    call = _ModelCall(module, block, [0], CALLS.get())
     CALLS.set(call.count)
     _OPEN.set((*_OPEN.get(), call))
     return args, {name: value for name, value in kwargs.items() if name != "graph"}
 
 
 def _after(module: nn.Module, _: Any, output: Any) -> None:
-    """Close it, after an error too."""
+    """Close the block and the counter, also after an error."""
     if torch.compiler.is_compiling():
         return
     opened = _OPEN.get()

@@ -1,4 +1,4 @@
-"""Registration with Transformers: at import, as soon as its models are imported."""
+"""Registration with Transformers, when its models are imported."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any, cast
 
 from edgewise.errors import ArgumentError
+from edgewise.integrations.huggingface.graph_rules import Rule
 from edgewise.integrations.huggingface.interface import NAME, register_now
-from edgewise.integrations.huggingface.rules import Rule
 from edgewise.optional_packages import require
 
 __all__ = ["register", "register_on_import"]
@@ -22,12 +22,12 @@ _MODELS = "transformers.modeling_utils"
 
 
 def register() -> None:
-    """Make ``attn_implementation="edgewise"`` known to Transformers, in this process.
+    """Register ``attn_implementation="edgewise"`` with Transformers, in this process.
 
     Importing this package does so too. After it,
     ``AutoModel.from_pretrained(..., attn_implementation="edgewise")`` and
-    ``model.set_attn_implementation("edgewise")`` run every model that goes through Transformers'
-    attention interface; for other models both only log a warning, so `use` is better.
+    ``model.set_attn_implementation("edgewise")`` run every model that uses the attention
+    interface of Transformers; for other models both only log a warning, so `use` is better.
 
     Setting ``config.graph_rule`` is checked from then on: a config with a rule is saved with
     ``"attn_implementation": "edgewise"``, so that what loads it follows the rule or raises, and it
@@ -45,7 +45,7 @@ def register() -> None:
 
 
 def register_on_import() -> None:
-    """Register now if Transformers' models are imported, else right after they are."""
+    """Register now if the models of Transformers are imported, else after their import."""
     if _MODELS in sys.modules:
         register()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -53,7 +53,7 @@ def register_on_import() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Registers when Transformers' models are imported, then takes itself away."""
+    """Import hook that registers when the models of Transformers are imported, once."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -69,7 +69,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Registering(Loader):
-    """A loader that registers after the module has run."""
+    """A loader that registers after the module is executed."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -96,16 +96,16 @@ _RULE, _SAVED, _CHOSEN = "graph_rule", "attn_implementation", "_attn_implementat
 
 
 def _check_settings() -> None:
-    """Check what is set in configs of Transformers: a rule and an implementation that drops it.
+    """Check settings of configs of Transformers: a rule with an implementation that ignores it.
 
-    Each class of configs holds a setter that ends in ``super().__setattr__`` of `PreTrainedConfig`,
-    so the check stands in a base of that class, where old and new classes meet it.
+    Each class of configs has a setter that ends in ``super().__setattr__`` of `PreTrainedConfig`,
+    so the check is added to a base of that class, for existing and new classes.
     """
     from transformers.configuration_utils import PreTrainedConfig
 
     bases = [each for each in PreTrainedConfig.__mro__[1:] if "Config" in each.__name__]
-    place: type = bases[-1] if bases else PreTrainedConfig
-    original = cast(Callable[[Any, str, Any], None], place.__setattr__)
+    base: type = bases[-1] if bases else PreTrainedConfig
+    original = cast(Callable[[Any, str, Any], None], base.__setattr__)
     if getattr(original, "is_checked", False):
         return
 
@@ -118,11 +118,11 @@ def _check_settings() -> None:
         original(self, key, value)
 
     checked.is_checked = True  # type: ignore[attr-defined]
-    place.__setattr__ = checked  # type: ignore[method-assign]
+    base.__setattr__ = checked  # type: ignore[method-assign]
 
 
 def _set_rule(config: Any, value: Any) -> None:
-    """Put a rule into a config and its parts, with the implementation that follows it."""
+    """Set a rule in a config and its parts, with the implementation that follows it."""
     held = vars(config)
     if value is None:
         held.pop(_RULE, None)

@@ -1,7 +1,7 @@
-"""A rule as a dense mask: an operator of torch, so that tracers keep it and run it anew each call.
+"""Dense mask of a rule, as an operator of torch, so that tracers record it.
 
-What a rule allows follows from the lengths of the texts, which compiled and exported code learns
-at run time alone. The operator takes the rule as a text and works the mask out on each call.
+The mask depends on the lengths of the texts, which compiled and exported code has only
+at run time. The operator takes the rule as a text and computes the mask on each call.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgewise.integrations.huggingface.rules import Rule, newest
+from edgewise.integrations.huggingface.graph_rules import Rule, newest
 from edgewise.layouts import DenseMask, lower
 
 __all__ = ["rule_mask"]
@@ -19,7 +19,7 @@ _LIBRARY.define("rule_mask(Tensor queries, Tensor keys, Tensor real, str source)
 
 
 def rule_mask(queries: Tensor, keys: Tensor, real: Tensor, source: str) -> Tensor:
-    """The pairs that a rule allows, under every tracer.
+    """The mask of a rule, for every tracer.
 
     Args:
         queries: ``[Q]``, int64, positions of the queries; the last is the newest token.
@@ -37,7 +37,7 @@ def rule_mask(queries: Tensor, keys: Tensor, real: Tensor, source: str) -> Tenso
 
 
 def evaluated(queries: Tensor, keys: Tensor, real: Tensor, rule: Rule) -> Tensor:
-    """The same for a rule that need not be a text, from numbers that can be read."""
+    """The mask of any rule, from tensors with readable numbers; see `rule_mask`."""
     device = queries.device
     queries, keys, real = queries.cpu(), keys.cpu(), real.cpu()
     B, Q, K = real.shape[0], queries.shape[0], keys.shape[0]
@@ -47,7 +47,7 @@ def evaluated(queries: Tensor, keys: Tensor, real: Tensor, rule: Rule) -> Tensor
     last = int(queries[-1])
     held = real[:, : last + 1]
     number = held.cumsum(1) - 1
-    made: dict[tuple[int, int, int], Tensor] = {}
+    cache: dict[tuple[int, int, int], Tensor] = {}
     for b in range(B):
         n = int(number[b, -1]) + 1
         row = (queries < held.shape[1]) & held[b, queries.clamp(max=held.shape[1] - 1)]
@@ -56,10 +56,10 @@ def evaluated(queries: Tensor, keys: Tensor, real: Tensor, rule: Rule) -> Tensor
         if not n or not count:
             continue
         key = (n, count, 0 if rule.alike else b)
-        if key not in made:
-            made[key] = lower(newest(rule.of(n, b, B), count), DenseMask).mask
-        own = made[key][:, number[b, keys[column]]]
-        mask[b, 0, row.nonzero(), column.nonzero()[:, 0]] = own
+        if key not in cache:
+            cache[key] = lower(newest(rule.of(n, b, B), count), DenseMask).mask
+        columns = cache[key][:, number[b, keys[column]]]
+        mask[b, 0, row.nonzero(), column.nonzero()[:, 0]] = columns
     return mask.to(device)
 
 

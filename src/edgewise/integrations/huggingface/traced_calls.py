@@ -1,4 +1,4 @@
-"""Calls whose numbers cannot be read, and what is worked out once while code is traced."""
+"""Detection of traced calls, and functions that are constants for a tracer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 from edgewise.shapes import is_shape_only
 
 __all__ = ["adds_masks", "is_traced", "is_unreadable", "log_once", "named_in_call", "reads_others"]
@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger("edgewise.integrations.huggingface")
 
 
 def is_traced() -> bool:
-    """Whether code is recorded that will run on other numbers."""
+    """Whether a compiler, an exporter or `torch.jit.trace` records the code."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
@@ -35,7 +35,7 @@ def is_unreadable(padding: Tensor | None) -> bool:
 
 def _is_wrapped(tensor: Tensor) -> bool:
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
-    return looked_into((tensor,)) and bool(functorch.is_functorch_wrapped_tensor(tensor))
+    return is_intercepted((tensor,)) and bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
 @lru_cache(maxsize=256)
@@ -45,11 +45,11 @@ def _log_once(reason: str) -> None:
 
 @torch.compiler.assume_constant_result
 def log_once(reason: str) -> None:
-    """Log why the dense path is taken, once for each reason in a process."""
+    """Log the reason for a dense mask, once for each reason in a process."""
     _log_once(reason)
 
 
-# --- Facts about classes, from their names: constants for a tracer --------------------------------
+# --- Properties of classes, by name: constants for a tracer ---------------------------------------
 
 
 @torch.compiler.assume_constant_result
@@ -72,21 +72,21 @@ def _adds_masks(config_module: str) -> bool:
 
 
 def _class_named(module: str, name: str) -> Any:
-    found: Any = sys.modules.get(module)
+    value: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value
 
 
 @torch.compiler.assume_constant_result
 def named_in_call(module: str, name: str, argument: str) -> bool:
-    """Whether a layer's own code gives its attention an argument of this name."""
+    """Whether the forward method of a layer passes its attention an argument of this name."""
     return argument in _words(module, name)
 
 
 @lru_cache(maxsize=1024)
 def _words(module: str, name: str) -> frozenset[str]:
-    """Names before an equals sign in the call of the attention function, in a class's forward."""
+    """Names of keyword arguments of the attention function in the forward method of a class."""
     forward: Any = getattr(_class_named(module, name), "forward", None)
     try:
         source = inspect.getsource(forward)
@@ -104,7 +104,7 @@ def _words(module: str, name: str) -> frozenset[str]:
 
 @torch.compiler.assume_constant_result
 def reads_others(module: str, name: str) -> bool:
-    """Whether a layer can read tokens that are not its own: cross-attention."""
+    """Whether a layer can compute cross-attention."""
     forward = getattr(_class_named(module, name), "forward", None)
     try:
         parameters = inspect.signature(forward).parameters if forward is not None else {}

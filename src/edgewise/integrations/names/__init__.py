@@ -1,1 +1,1 @@
-"""Which weights of a peer are which of ours: tables of names."""
+"""Tables of names: weights of other libraries and the same weights in Edgewise."""

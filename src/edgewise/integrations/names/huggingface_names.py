@@ -1,7 +1,7 @@
-"""What Hugging Face's Transformers call the weights of the same models: names as data.
+"""Names of weights in Hugging Face Transformers.
 
 The names are those of the modules in version 5. Files that were written by earlier versions may
-have other ones, which Transformers turns into these when it loads them.
+have other names, which Transformers converts when it loads them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What PyTorch Geometric calls the weights of the same layers and models: names as data."""
+"""Names of weights in PyTorch Geometric."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ SAGE = (
 
 _ISOMORPHISM = (Name(("edge_proj",), "lin"), Name(("eps",), "eps", axes=1))
 
-# `GINConvolution` or `GINEConvolution`, and `GINConv` or `GINEConv`: an `MLP` here; linear, ReLU
-# and linear there.
+# `GINConvolution` or `GINEConvolution`, and `GINConv` or `GINEConv`: an `MLP` in Edgewise;
+# linear, ReLU and linear in PyG.
 GIN = (Name(("mlp.up_proj",), "nn.0"), Name(("mlp.down_proj",), "nn.2"), *_ISOMORPHISM)
 
 # The same where both have the same sequence of modules.
@@ -104,11 +104,11 @@ def gnn_names(convolution: tuple[Name, ...], layers: int) -> tuple[Name, ...]:
     """`NodeModel` of a `GNN`, and PyG's stack of as many layers with ``jk="last"``.
 
     Args:
-        convolution: The table of one of its layers; for `GIN` that of the stack's own MLP is used.
-        layers: How many there are.
+        convolution: The table of one of its layers; for `GIN` that of the MLP of the stack is used.
+        layers: Number of layers.
 
     Example:
-        >>> [name.theirs for name in gnn_names(GCN, layers=1)]
+        >>> [name.original for name in gnn_names(GCN, layers=1)]
         ['convs.0.lin.weight', 'convs.0.bias', 'norms.{i}.module', 'lin']
     """
     if convolution is GIN:
@@ -120,8 +120,8 @@ def gnn_names(convolution: tuple[Name, ...], layers: int) -> tuple[Name, ...]:
     return (
         *(
             name
-            for place in range(layers)
-            for name in within(convolution, f"trunk.convolutions.{place}.", f"convs.{place}.")
+            for layer in range(layers)
+            for name in within(convolution, f"trunk.convolutions.{layer}.", f"convs.{layer}.")
         ),
         Name(("trunk.norms.{i}",), "norms.{i}.module"),
         Name(("head",), "lin"),
@@ -132,9 +132,9 @@ def gps_names(layers: int) -> tuple[Name, ...]:
     """The blocks of `edgewise.models.GPS`, and a list of as many layers of PyG.
 
     Example:
-        >>> gps_names(layers=2)[-1].theirs
+        >>> gps_names(layers=2)[-1].original
         '1.norm3.module'
     """
     return tuple(
-        name for place in range(layers) for name in within(GPS, f"blocks.{place}.", f"{place}.")
+        name for layer in range(layers) for name in within(GPS, f"blocks.{layer}.", f"{layer}.")
     )

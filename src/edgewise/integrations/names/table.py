@@ -1,4 +1,4 @@
-"""Weights under other names: tables of names, read in both directions."""
+"""Tables of names of weights, for conversion in both directions."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 
 from edgewise.errors import ArgumentError
 
-__all__ = ["Name", "to_ours", "to_theirs", "within"]
+__all__ = ["Name", "to_edgewise", "to_original", "within"]
 
 _SUFFIXES = r"(\.weight|\.bias)?"
 
 
 @dataclass(frozen=True)
 class Name:
-    """One row of a table: the same weights here and there.
+    """A row of a table: the names of the same weights in Edgewise and in the original.
 
-    A row names a module, and then stands for its weight and its bias, or one tensor. ``{i}`` is
+    A row names a module, for its weight and its bias, or one tensor. ``{i}`` is
     the number of a layer.
 
     Attributes:
-        ours: What we call it; several, where theirs holds ours one below the other.
-        theirs: What they call it.
-        turned: Whether their matrices are stored as ``[in, out]``.
-        axes: How many axes of size one theirs has in front.
+        edgewise: Name in Edgewise; several if the original concatenates them.
+        original: Name in the original.
+        turned: Whether matrices of the original are stored as ``[in, out]``.
+        axes: Number of leading axes of size one in the original.
     """
 
-    ours: tuple[str, ...]
-    theirs: str
+    edgewise: tuple[str, ...]
+    original: str
     turned: bool = False
     axes: int = 0
 
@@ -39,74 +39,79 @@ class Name:
 Names = Sequence[Name]
 
 
-def within(names: Names, ours: str, theirs: str) -> tuple[Name, ...]:
-    """A table of a part as rows of the table of the whole.
+def within(names: Names, prefix: str, original_prefix: str) -> tuple[Name, ...]:
+    """The rows of a part with prefixes, for the table of the whole.
 
     Example:
-        >>> within([Name(("mlp.up_proj",), "fc1")], "blocks.{i}.", "layers.{i}.")
-        (Name(ours=('blocks.{i}.mlp.up_proj',), theirs='layers.{i}.fc1', turned=False, axes=0),)
+        >>> (name,) = within([Name(("mlp.up_proj",), "fc1")], "blocks.{i}.", "layers.{i}.")
+        >>> name.edgewise, name.original
+        (('blocks.{i}.mlp.up_proj',), 'layers.{i}.fc1')
     """
     return tuple(
-        replace(name, ours=tuple(ours + own for own in name.ours), theirs=theirs + name.theirs)
+        replace(
+            name,
+            edgewise=tuple(prefix + each for each in name.edgewise),
+            original=original_prefix + name.original,
+        )
         for name in names
     )
 
 
-def to_theirs(weights: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
-    """Our weights under their names and in their shapes; differentiable, nothing is copied twice.
+def to_original(weights: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
+    """Weights of Edgewise with names and shapes of the original; differentiable.
 
     Raises:
-        ArgumentError: a weight that the table does not know, or half of what theirs holds.
+        ArgumentError: a weight that is not in the table, or a part of a concatenated weight.
 
     Example:
         >>> table = [Name(("q_proj", "k_proj"), "qk", turned=True)]
-        >>> ours = {"q_proj.weight": torch.zeros(2, 3), "k_proj.weight": torch.ones(2, 3)}
-        >>> {name: tensor.shape for name, tensor in to_theirs(ours, table).items()}
+        >>> weights = {"q_proj.weight": torch.zeros(2, 3), "k_proj.weight": torch.ones(2, 3)}
+        >>> {name: tensor.shape for name, tensor in to_original(weights, table).items()}
         {'qk.weight': torch.Size([3, 4])}
     """
-    found: dict[str, Tensor] = {}
-    known: set[str] = set()
+    converted: dict[str, Tensor] = {}
+    used: set[str] = set()
     for name in names:
-        for number, suffix in _places(name.ours[0], weights):
-            own = [pattern.replace("{i}", number) + suffix for pattern in name.ours]
-            _check_all(own, weights)
-            known.update(own)
-            tensor = torch.cat([weights[each] for each in own]) if own[1:] else weights[own[0]]
+        for number, suffix in _matches(name.edgewise[0], weights):
+            keys = [pattern.replace("{i}", number) + suffix for pattern in name.edgewise]
+            _check_all(keys, weights)
+            used.update(keys)
+            tensor = torch.cat([weights[each] for each in keys]) if keys[1:] else weights[keys[0]]
             tensor = tensor.mT if name.turned and tensor.ndim > 1 else tensor
-            found[name.theirs.replace("{i}", number) + suffix] = tensor[(None,) * name.axes]
-    _check_known(weights, known)
-    return found
+            converted[name.original.replace("{i}", number) + suffix] = tensor[(None,) * name.axes]
+    _check_used(weights, used)
+    return converted
 
 
-def to_ours(weights: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
-    """Their weights under our names and in our shapes; differentiable, views where possible.
+def to_edgewise(weights: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
+    """Weights of the original with names and shapes of Edgewise; differentiable, views if possible.
 
     Raises:
-        ArgumentError: a weight that the table does not know.
+        ArgumentError: a weight that is not in the table.
 
     Example:
         >>> table = [Name(("q_proj", "k_proj"), "qk", turned=True)]
-        >>> ours = to_ours({"qk.weight": torch.zeros(3, 4)}, table)
-        >>> {name: tensor.shape for name, tensor in ours.items()}
+        >>> weights = to_edgewise({"qk.weight": torch.zeros(3, 4)}, table)
+        >>> {name: tensor.shape for name, tensor in weights.items()}
         {'q_proj.weight': torch.Size([2, 3]), 'k_proj.weight': torch.Size([2, 3])}
     """
-    found: dict[str, Tensor] = {}
-    known: set[str] = set()
+    converted: dict[str, Tensor] = {}
+    used: set[str] = set()
     for name in names:
-        for number, suffix in _places(name.theirs, weights):
-            other = name.theirs.replace("{i}", number) + suffix
-            known.add(other)
+        for number, suffix in _matches(name.original, weights):
+            other = name.original.replace("{i}", number) + suffix
+            used.add(other)
             tensor = weights[other][(0,) * name.axes]
             tensor = tensor.mT if name.turned and tensor.ndim > 1 else tensor
-            parts = tensor.chunk(len(name.ours)) if name.ours[1:] else (tensor,)
-            for pattern, part in zip(name.ours, parts, strict=True):
-                found[pattern.replace("{i}", number) + suffix] = part
-    _check_known(weights, known)
-    return found
+            parts = tensor.chunk(len(name.edgewise)) if name.edgewise[1:] else (tensor,)
+            for pattern, part in zip(name.edgewise, parts, strict=True):
+                converted[pattern.replace("{i}", number) + suffix] = part
+    _check_used(weights, used)
+    return converted
 
 
-def _places(pattern: str, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
-    """Where a pattern occurs among the names: the number of the layer, and weight or bias."""
+def _matches(pattern: str, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Matches of a pattern among the names: the number of the layer, and the suffix."""
     expression = re.compile(re.escape(pattern).replace(r"\{i\}", r"(?P<i>\d+)") + _SUFFIXES)
     for name in weights:
         match = expression.fullmatch(name)
@@ -124,8 +129,8 @@ def _check_all(wanted: Sequence[str], weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _check_known(weights: Mapping[str, Tensor], known: set[str]) -> None:
-    unknown = [name for name in weights if name not in known]
+def _check_used(weights: Mapping[str, Tensor], used: set[str]) -> None:
+    unknown = [name for name in weights if name not in used]
     if unknown:
         raise ArgumentError(
             f"weights: {unknown[0]} is not in the table of names"

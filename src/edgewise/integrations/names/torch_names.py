@@ -1,4 +1,4 @@
-"""What `torch.nn` calls the weights of the same layers: names as data."""
+"""Names of weights in `torch.nn`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from edgewise.integrations.names.table import Name, within
 __all__ = ["DECODER", "DECODER_LAYER", "ENCODER", "ENCODER_LAYER"]
 
 
-def _attention(ours: str, theirs: str) -> tuple[Name, ...]:
-    """The three projections, which torch stores one below the other, and the last one."""
+def _attention(name: str, original: str) -> tuple[Name, ...]:
+    """The three input projections, which torch concatenates, and the output projection."""
     return (
         *(
-            Name(tuple(f"{ours}.{each}_proj.{part}" for each in "qkv"), f"{theirs}.in_proj_{part}")
+            Name(
+                tuple(f"{name}.{each}_proj.{part}" for each in "qkv"),
+                f"{original}.in_proj_{part}",
+            )
             for part in ("weight", "bias")
         ),
-        Name((f"{ours}.out_proj",), f"{theirs}.out_proj"),
+        Name((f"{name}.out_proj",), f"{original}.out_proj"),
     )
 
 

@@ -1,4 +1,4 @@
-"""PyTorch Geometric with Edgewise inside: its layers, its data, its files.
+"""PyTorch Geometric with Edgewise: layers, data and files.
 
 Change one import, or nothing but one line:
 
@@ -7,7 +7,7 @@ Change one import, or nothing but one line:
     restore(model)                                  # and back; for a while: with originals(): ...
 
 The layers are those of PyTorch Geometric: the same constructors, the same ``state_dict``, the same
-inputs and outputs; what runs between gathering and adding up is `edgewise.attention` or
+inputs and outputs; the messages are computed by `edgewise.attention` or
 `edgewise.aggregate`. See `DropIn` for when they run the original instead. To pack a model into
 an archive with `torch.package`, name both packages: ``exporter.extern(["edgewise.**",
 "torch_geometric.**"])``.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from edgewise.integrations.pyg.files import (
+from edgewise.integrations.pyg.data_files import (
     arrays as arrays,
     download as download,
     save as save,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     )
     from edgewise.integrations.pyg.dropin import DropIn as DropIn, originals as originals
     from edgewise.integrations.pyg.edge_cache import forget as forget
-    from edgewise.integrations.pyg.gat import GATConv as GATConv, GATv2Conv as GATv2Conv
+    from edgewise.integrations.pyg.gat_conv import GATConv as GATConv, GATv2Conv as GATv2Conv
     from edgewise.integrations.pyg.gmm import GMMConv as GMMConv
-    from edgewise.integrations.pyg.gps import GPSConv as GPSConv
+    from edgewise.integrations.pyg.gps_conv import GPSConv as GPSConv
     from edgewise.integrations.pyg.swap import (
         Swaps as Swaps,
         accelerate as accelerate,
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
     )
     from edgewise.integrations.pyg.transformer import TransformerConv as TransformerConv
 
-_HOMES = {
+_MODULES = {
     "DropIn": "dropin",
-    "GATConv": "gat",
-    "GATv2Conv": "gat",
+    "GATConv": "gat_conv",
+    "GATv2Conv": "gat_conv",
     "GCNConv": "convolution",
     "GINConv": "convolution",
     "GMMConv": "gmm",
-    "GPSConv": "gps",
+    "GPSConv": "gps_conv",
     "SAGEConv": "convolution",
     "Swaps": "swap",
     "TransformerConv": "transformer",
@@ -78,12 +78,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("torch_geometric", "pyg")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

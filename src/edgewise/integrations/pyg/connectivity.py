@@ -1,4 +1,4 @@
-"""Who hears whom in a call of a layer: a graph from whatever PyTorch Geometric takes."""
+"""Edges of a call of a layer: an EdgeList from the formats that PyTorch Geometric accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_geometric.utils.loop import compute_loop_attr
 from edgewise.errors import GraphError
 from edgewise.graphs import EdgeList
 from edgewise.integrations.pyg.edge_cache import recall_about
-from edgewise.integrations.pyg.tracers import unreadable
+from edgewise.integrations.pyg.readable_edges import unreadable
 from edgewise.shapes import is_shape_only
 
 __all__ = ["Connectivity", "connectivity", "is_sparse", "node_counts", "plain_edges"]
@@ -24,13 +24,13 @@ _Pair = tuple["Tensor | None", "Tensor | None"]
 
 @dataclass(frozen=True, eq=False)
 class Connectivity:
-    """The graph of a call, and how tensors of the given edges become tensors of its edges.
+    """The graph of a call, and the conversion of tensors of the given edges to its edges.
 
     Attributes:
-        graph: The edges, in the order that PyTorch Geometric has them.
-        given: Edges that were given.
-        kept: Which of them stay: ``[E]``; None for all of them.
-        loops: Self-loops that follow them; None where none are added, and none taken out.
+        graph: The edges, in the order of PyTorch Geometric.
+        given: Number of given edges.
+        kept: Numbers of those that are kept: ``[E]``; None for all of them.
+        loops: Number of self-loops after them; None if self-loops are unchanged.
         reverse: Whether messages go against the edges (``flow="target_to_source"``).
     """
 
@@ -41,7 +41,7 @@ class Connectivity:
     reverse: bool
 
     def extended(self, edge_attr: Tensor, fill_value: Any) -> Tensor:
-        """Features of all edges of the graph, those of self-loops filled in."""
+        """Features of all edges of the graph, with filled values for self-loops."""
         if self.loops is None:
             return edge_attr
         kept = edge_attr if self.kept is None else edge_attr.index_select(0, self.kept)
@@ -52,26 +52,26 @@ class Connectivity:
 
 
 def is_sparse(adjacency: Tensor) -> bool:
-    """Whether edges come as a sparse matrix of torch."""
+    """Whether edges are given as a sparse matrix of torch."""
     return is_torch_sparse_tensor(adjacency)
 
 
 def plain_edges(adjacency: Tensor) -> Tensor:
-    """The tensor behind an `EdgeIndex`, always the same object; any other tensor as it is."""
+    """The tensor of an `EdgeIndex`, always the same object; any other tensor unchanged."""
     return adjacency.as_tensor() if isinstance(adjacency, EdgeIndex) else adjacency
 
 
 def node_counts(
     x: _Pair, adjacency: Tensor, size: Any, *, reverse: bool = False
 ) -> tuple[int, int] | None:
-    """Targets and sources of a call; None where the original is to say what it makes of them.
+    """Number of targets and sources of a call; None if the original has to handle them.
 
     Args:
-        x: Features of the nodes that are heard, and of those that hear, nodes first.
-        adjacency: The edges, which may know their numbers of nodes.
+        x: Features of the sources, and of the targets, nodes first.
+        adjacency: The edges, which may hold their numbers of nodes.
         size: The same two numbers of nodes, or None.
-        reverse: Whether messages go against the edges. The original then takes as many targets
-            as there are sources, and only where these agree is that what anybody wants.
+        reverse: Whether messages go against the edges. The original then uses the number of
+            sources for targets, which is right only if both are equal.
     """
     if any(part is not None and is_shape_only(part) for part in x):
         return None
@@ -81,8 +81,8 @@ def node_counts(
     elif is_sparse(adjacency):
         given = [adjacency.shape[1], adjacency.shape[0]]
     counts = [None if part is None else part.shape[0] for part in x]
-    for count, said in zip(counts, given, strict=True):
-        if count is not None and said is not None and count != said:
+    for count, expected in zip(counts, given, strict=True):
+        if count is not None and expected is not None and count != expected:
             return None
     num_sources, num_targets = counts
     if num_sources is None:
@@ -100,17 +100,17 @@ def connectivity(
     reverse: bool = False,
     loops: int | None = None,
 ) -> Connectivity | None:
-    """The graph of edges, worked out once while their tensor lives and stays as it is.
+    """The graph of edges, cached while their tensor exists and is unchanged.
 
     Args:
         adjacency: ``edge_index``, an `EdgeIndex`, or a sparse matrix of torch (rows are targets).
-        num_targets: Nodes that hear.
-        num_sources: Nodes that are heard.
+        num_targets: Nodes that read.
+        num_sources: Nodes that are read.
         reverse: Whether messages go from row 1 of ``edge_index`` to row 0.
-        loops: Self-loops to add after all that are there were taken out; None to leave all as is.
+        loops: Self-loops to add after the removal of existing ones; None to change none.
 
     Returns:
-        None for edges that no graph has: wrong shapes, indices out of range, a sparse matrix with
+        None for edges that are no graph: wrong shapes, indices out of range, a sparse matrix with
         copies of an entry; and for edges whose numbers cannot be read.
     """
     if unreadable(adjacency):

@@ -1,4 +1,4 @@
-"""Drop-ins for layers that combine sources without looking at them: GCN, GraphSAGE, GIN."""
+"""Drop-ins for layers with weights that do not depend on features: GCN, GraphSAGE, GIN."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgewise.problem import Reduce
 
 __all__ = ["GCNConv", "GINConv", "SAGEConv", "neighborhood", "reduce_named"]
 
-_GCNConv: Any = originals.GCNConv  # their own types say less than they take
+_GCNConv: Any = originals.GCNConv  # their declared types are too narrow
 _SAGEConv: Any = originals.SAGEConv
 _GINConv: Any = originals.GINConv
 _NODES = -2  # the axis of nodes in all layers here
@@ -37,8 +37,8 @@ class GCNConv(DropIn, _GCNConv):
     .. math::
         h_i' = W \sum_{j \in N(i) \cup \{i\}} \frac{w_{ij}}{\sqrt{d_i \, d_j}} h_j + b
 
-    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when it does the
-    work itself. Without edge weights the norm is worked out once for each ``edge_index``, so
+    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when the
+    original computes. Without edge weights the norm is computed once for each ``edge_index``, so
     ``cached=True`` saves nothing more.
 
     Complexity: O(N F C + E C) time, nothing of the size of the edges but their weights.
@@ -57,10 +57,10 @@ class GCNConv(DropIn, _GCNConv):
     original = _GCNConv
 
     def forward(self, x: Any, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
-        found = self._weighted(x, edge_index, edge_weight)
-        if found is None:
+        weighted = self._weighted(x, edge_index, edge_weight)
+        if weighted is None:
             return super().forward(x, edge_index, edge_weight)
-        graph, weight = found
+        graph, weight = weighted
         value = self.lin(x)
         if weight is not None:
             dtype = torch.promote_types(value.dtype, weight.dtype)
@@ -71,7 +71,7 @@ class GCNConv(DropIn, _GCNConv):
     def _weighted(
         self, x: Any, edge_index: Any, edge_weight: Tensor | None
     ) -> tuple[EdgeList, Tensor | None] | None:
-        """Edges and what each counts; None if the original is to compute it."""
+        """Edges and their weights; None if the original computes the call."""
         if not (isinstance(x, Tensor) and isinstance(edge_index, Tensor)) or x.ndim < 2:
             return None
         if is_sparse(edge_index) or self.node_dim != _NODES or self.why_original() is not None:
@@ -105,7 +105,7 @@ class GCNConv(DropIn, _GCNConv):
     def _norm(
         self, edge_index: Tensor, edge_weight: Tensor | None, nodes: int, dtype: torch.dtype
     ) -> Any:
-        """The original's edges, in whose order those of the graph are, and their weights."""
+        """Edges of the original, in the order of the graph, and their weights."""
         settings = (self.improved, self.add_self_loops, self.flow, dtype)
         return gcn_norm(edge_index, edge_weight, nodes, *settings)
 
@@ -116,8 +116,9 @@ class SAGEConv(DropIn, _SAGEConv):
     .. math::
         h_i' = U h_i + V \operatorname{reduce}_{j \in N(i)} h_j + b
 
-    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when it does the
-    work itself. Sums and means commute with ``V``, so edges carry the narrower of both sides.
+    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when the
+    original computes. Sums and means commute with ``V``, so edges have the smaller number of
+    channels.
 
     Complexity: O(N F C + E min(F, C)) time, nothing of the size of the edges.
 
@@ -160,8 +161,8 @@ class GINConv(DropIn, _GINConv):
 
     .. math::  h_i' = \mathrm{nn}\Big((1 + \epsilon) h_i + \sum_{j \in N(i)} h_j\Big)
 
-    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when it does the
-    work itself.
+    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when the
+    original computes.
 
     Complexity: O(E F), and ``nn`` at every node; nothing of the size of the edges.
 
@@ -192,7 +193,7 @@ class GINConv(DropIn, _GINConv):
 def neighborhood(
     layer: Any, x: Any, edge_index: Any, size: Any, loops: int | None = None
 ) -> Connectivity | None:
-    """The edges of a call without attention; None if the original is to compute it."""
+    """The edges of a call without attention; None if the original computes it."""
     pair = on_both_sides(x)
     if pair is None or not isinstance(edge_index, Tensor) or layer.why_original() is not None:
         return None
@@ -209,5 +210,5 @@ def neighborhood(
 
 
 def reduce_named(aggr: Any) -> Reduce:
-    """Our name of a reduction: PyTorch Geometric has two for sums."""
+    """The name of a reduction in Edgewise: PyTorch Geometric has two names for sums."""
     return "sum" if aggr == "add" else aggr

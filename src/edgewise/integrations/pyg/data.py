@@ -1,4 +1,4 @@
-"""Between the data of PyTorch Geometric and graphs."""
+"""Conversion between data of PyTorch Geometric and graphs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EdgeType = tuple[str, str, str]
 def from_data(data: Any) -> EdgeList:
     """The graph of a ``Data`` or ``Batch``, in the order of its edges.
 
-    Features stay where they are: ``edgewise.attention(q, k, v, from_data(data))`` reads tensors
-    per edge in the order of ``data.edge_attr``. Asked again it is the same graph, with what was
-    worked out about it, while ``data.edge_index`` is there and does not change.
+    Features are not converted: ``edgewise.attention(q, k, v, from_data(data))`` reads tensors
+    per edge in the order of ``data.edge_attr``. Another call returns the same graph, with its
+    cache, while ``data.edge_index`` exists and does not change.
 
     Args:
         data: With ``edge_index`` (or ``adj_t``, a sparse matrix of torch whose rows are targets),
-            and with ``num_nodes`` or something to count nodes by.
+            and with ``num_nodes`` or tensors that have one row a node.
 
     Raises:
         DataError: it has no edges, or is no ``Data``.
@@ -62,11 +62,11 @@ def from_edge_index(
     Args:
         edge_index: ``[2, E]`` (sources, targets), or a sparse matrix of torch.
         num_nodes: Nodes of a square graph.
-        size: Sources and targets, as layers of PyTorch Geometric take it. What the tensor itself
-            knows counts when both are left out.
+        size: Sources and targets, as layers of PyTorch Geometric take it. The sizes of
+            the tensor are used when both are left out.
 
     Raises:
-        GraphError: nobody knows how many nodes there are, or an edge names one that is not there.
+        GraphError: the number of nodes is missing, or an edge names a node that is not there.
 
     Example:
         >>> from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), size=(3, 2))
@@ -74,24 +74,24 @@ def from_edge_index(
     """
     if size is None:
         size = _size(edge_index) if num_nodes is None else (num_nodes, num_nodes)
-    found = connectivity(edge_index, size[1], size[0])
-    if found is None:  # let the graph itself say what is wrong
+    edges = connectivity(edge_index, size[1], size[0])
+    if edges is None:  # raises the error of the graph
         return EdgeList(plain_edges(edge_index), num_targets=size[1], num_sources=size[0])
-    return found.graph
+    return edges.graph
 
 
 def from_batch(batch: Any) -> tuple[EdgeList, Blocks]:
-    """The edges of a ``Batch``, and who is in the same graph of it.
+    """The edges of a ``Batch``, and the blocks of its graphs.
 
-    The second is the graph of attention that everybody in a molecule pays to everybody else.
+    The blocks are the graph in which every node of a molecule reads every node of it.
 
     Raises:
         DataError: it is no ``Batch``.
 
     Example:
         >>> from torch_geometric.data import Batch
-        >>> one = Data(num_nodes=2, edge_index=torch.tensor([[0], [1]]))
-        >>> from_batch(Batch.from_data_list([one, one]))
+        >>> data = Data(num_nodes=2, edge_index=torch.tensor([[0], [1]]))
+        >>> from_batch(Batch.from_data_list([data, data]))
         (EdgeList([[0, 2], [1, 3]], num_nodes=4), Blocks([2, 2]))
     """
     if isinstance(batch, HeteroData):
@@ -109,7 +109,7 @@ def from_batch(batch: Any) -> tuple[EdgeList, Blocks]:
 
 
 def from_hetero(data: Any) -> dict[EdgeType, EdgeList]:
-    """One bipartite graph for each kind of edge of a ``HeteroData``, or of a batch of them.
+    """A bipartite graph for each kind of edge of a ``HeteroData``, or of a batch of them.
 
     Args:
         data: Every kind with ``edge_index``, or with ``adj_t``, a sparse matrix of torch whose
@@ -132,16 +132,16 @@ def from_hetero(data: Any) -> dict[EdgeType, EdgeList]:
     counts = data.num_nodes_dict
     held = {kind: _edges_held(store) for kind, store in data.edge_items()}
     return {
-        kind: from_edge_index(found, size=(counts[kind[0]], counts[kind[2]]))
-        for kind, found in held.items()
-        if found is not None
+        kind: from_edge_index(edges, size=(counts[kind[0]], counts[kind[2]]))
+        for kind, edges in held.items()
+        if edges is not None
     }
 
 
 def to_edge_index(graph: Graph) -> EdgeIndex:
     """The edges of any graph, in edge order, with its numbers of nodes.
 
-    An `EdgeList` hands out its own edges, without a copy: do not change them.
+    The edges of an `EdgeList` are not copied: do not change them.
 
     Raises:
         GraphError: it is no graph.
@@ -155,10 +155,10 @@ def to_edge_index(graph: Graph) -> EdgeIndex:
     check_graph("to_edge_index: graph", graph)
     ends = graph.edge_index if isinstance(graph, EdgeList) else None
     if ends is None:
-        found = edges_of(graph)
-        ends = torch.stack([found.source, found.target])
+        all_edges = edges_of(graph)
+        ends = torch.stack([all_edges.source, all_edges.target])
     size = (graph.num_sources, graph.num_targets)
-    return EdgeIndex(ends, sparse_size=size)  # pyright: ignore[reportCallIssue]  # it has __new__
+    return EdgeIndex(ends, sparse_size=size)  # pyright: ignore[reportCallIssue]  # defined by __new__
 
 
 def to_data(graph: Graph, **fields: Any) -> Data:
@@ -182,13 +182,13 @@ def to_data(graph: Graph, **fields: Any) -> Data:
 
 
 def _size(edge_index: Tensor) -> tuple[int, int]:
-    """Sources and targets that a tensor of edges knows of."""
-    known: tuple[int | None, int | None] = (None, None)
+    """Number of sources and targets that a tensor of edges holds."""
+    sizes: tuple[int | None, int | None] = (None, None)
     if isinstance(edge_index, EdgeIndex):
-        known = (edge_index.num_rows, edge_index.num_cols)
+        sizes = (edge_index.num_rows, edge_index.num_cols)
     elif is_torch_sparse_tensor(edge_index):
-        known = (edge_index.shape[1], edge_index.shape[0])
-    sources, targets = known
+        sizes = (edge_index.shape[1], edge_index.shape[0])
+    sources, targets = sizes
     if sources is None or targets is None:
         raise GraphError(
             "from_edge_index: the number of nodes is missing, and the largest index need not be "
@@ -198,7 +198,7 @@ def _size(edge_index: Tensor) -> tuple[int, int]:
 
 
 def _edges_held(store: Any) -> Tensor | None:
-    """The edges of a ``Data``, or of one kind of a ``HeteroData``; None if there are none."""
+    """The edges of a ``Data``, or of a kind of a ``HeteroData``; None if there are none."""
     if store.get("edge_index", None) is not None:
         return store["edge_index"]
     matrix: Any = store.get("adj_t", None)

@@ -1,4 +1,4 @@
-"""A layer of PyTorch Geometric whose messages Edgewise computes."""
+"""Base of drop-ins: layers of PyTorch Geometric whose messages Edgewise computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregat
 from torch_geometric.nn.dense.linear import Linear
 
 from edgewise.errors import ArgumentError
-from edgewise.integrations.pyg.tracers import has_hooks_on_all_modules, is_traced
+from edgewise.integrations.pyg.readable_edges import has_hooks_on_all_modules, is_traced
 
 __all__ = [
     "DropIn",
@@ -45,42 +45,41 @@ _HOOKS = tuple(
 
 
 class DropIn(nn.Module):
-    """What all drop-in layers have in common: an original, and when to let it do the work.
+    """Base of drop-in layers: the original, and the cases in which it computes the messages.
 
     A drop-in **is** an original: the same parameters, buffers, names and settings, only its class
-    differs. So weights load both ways, and explainers, ``to_hetero`` and lazy sizes work as ever.
-    It computes messages with Edgewise, and lets the original do so, by itself but never without a
-    reason (`why_original`), in these cases:
+    differs. So weights load both ways, and explainers, ``to_hetero`` and lazy sizes work.
+    Messages are computed by Edgewise, except in these cases, with the reason in `why_original`:
 
     =============================================  =================================================
     when                                           why
     =============================================  =================================================
     an explainer is at work                        it weighs single messages
-    hooks on messages, aggregation, ...            they want to see what is never made
-    a subclass (or the layer) has its own          what it says is not what the operator does
+    hooks on messages, aggregation, ...            they need messages, which are not computed
+    a subclass (or the layer) has its own          it may differ from the operator
     ``message``, ``aggregate``, ...
     another ``aggr`` than the usual ones           sums and means (and maxima, without gradients:
-                                                   of equal maxima torch lets each have a share)
+                                                   torch divides gradients among equal maxima)
     ``decomposed_layers`` above 1                  a setting that saves the memory of messages
     ``torch.compile``, ``torch.export``,           a graph reads its edges, which a tracer cannot
     ``torch.jit.trace``, ``torch.fx``
     ``torch.jit.script``                           it reads the source of the original; torch puts
                                                    the originals into the model that it was given
-    edges without numbers: fake, on ``meta``, or   there is nothing to read
+    edges without numbers: fake, on ``meta``, or   they cannot be read
     different ones in each call of a ``vmap``
-    forward-mode derivatives of attention          the original's operations have them
+    forward-mode derivatives of attention          operations of the original have them
     ``dropout=1.0`` in training                    every weight is dropped
     hooks on all modules of the process            they are for calls that Edgewise does not make
-    ``with originals():``                          it is asked for
-    ``torch_sparse.SparseTensor``                  another library's matrices
+    ``with originals():``                          it is requested
+    ``torch_sparse.SparseTensor``                  matrices of another library
     torch's sparse matrices, without attention     torch multiplies them already; attention layers
                                                    take them, unless values are edge features
-    attention weights asked for, with dropout      they have to be those that were dropped
-    inputs that the original refuses               so the error is the original's
+    attention weights requested, with dropout      they have to be those that were dropped
+    inputs that the original refuses               so its error is raised
     =============================================  =================================================
 
-    Dropout of attention weights is drawn by Edgewise: the same share, not the same edges as the
-    original's. Without it, training goes step by step like the original's, up to rounding.
+    Dropout of attention weights is drawn by Edgewise: the same share of edges, but other edges than
+    in the original. Without it, training steps equal those of the original, up to rounding.
 
     Example:
         >>> import torch
@@ -107,9 +106,9 @@ class DropIn(nn.Module):
             cls.__signature__ = inspect.signature(cls.original)  # type: ignore[attr-defined]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # The original inspects its own class, and writes code for it: it is to find itself.
+        # The original inspects its class, and writes code for it, so the class is set for the time.
         given = type(self)
-        if not _own_steps(given):
+        if not _overrides_steps(given):
             self.__class__ = given.original
         try:
             given.original.__init__(self, *args, **kwargs)
@@ -117,10 +116,10 @@ class DropIn(nn.Module):
             self.__class__ = given
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
-        """Write code for the original's class, not for this one, unless a subclass has its own."""
+        """Write code for the class of the original, unless a subclass has other steps."""
         given = type(self)
-        if _own_steps(given):
-            # It looks for calls in sources, by names of classes: ours has the original's.
+        if _overrides_steps(given):
+            # It searches sources for calls, by names of classes, and finds that of the original.
             sources: dict[str, str] = self.inspector._source_dict
             sources[given.original.__name__] = inspect.getsource(given.original)
         else:
@@ -131,7 +130,7 @@ class DropIn(nn.Module):
             self.__class__ = given
 
     def why_original(self) -> str | None:
-        """Why the original computes the messages, whatever the inputs; None if Edgewise does."""
+        """The reason for the original to compute messages for any inputs; None without one."""
         state = self.__dict__
         if state["_explain"]:
             return "an explainer is at work"
@@ -144,15 +143,17 @@ class DropIn(nn.Module):
         return why_everywhere() or self.unusual()
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """An original with the same parameters: what `torch.jit.script` compiles instead."""
+        """An original with the same parameters, which `torch.jit.script` compiles instead."""
         return scriptable(self)
 
     def unusual(self) -> str | None:
-        """The part of `why_original` that lies in how the layer was built."""
+        """The part of `why_original` that depends on the construction of the layer."""
         state = self.__dict__
-        if _own_steps(type(self)) or any(step in state for step in _STEPS if step != "propagate"):
+        if _overrides_steps(type(self)) or any(
+            step in state for step in _STEPS if step != "propagate"
+        ):
             return "it has its own message, aggregate or update"
-        if "propagate" in state and not _written(self):
+        if "propagate" in state and not _is_generated(self):
             return "it has its own propagate"
         if state["_decomposed_layers"] != 1:
             return "decomposed_layers is above 1"
@@ -176,7 +177,7 @@ def on_both_sides(x: Any) -> tuple[Tensor, Tensor | None] | None:
 
 
 def is_plain_linear(module: nn.Module | None) -> bool:
-    """Whether a projection is its weight and nothing else: no lazy size, no hooks."""
+    """Whether a projection is a plain linear layer: no lazy size, no hooks."""
     return type(module) is Linear and not has_hooks(module)
 
 
@@ -184,7 +185,7 @@ def scriptable(layer: Any) -> nn.Module:
     """The original of a drop-in for `torch.jit.script`, which reads sources and types.
 
     Raises:
-        ArgumentError: a subclass, whose own methods the original does not have.
+        ArgumentError: a subclass, whose methods the original does not have.
     """
     kind = type(layer)
     if "original" not in kind.__dict__:
@@ -195,12 +196,12 @@ def scriptable(layer: Any) -> nn.Module:
         )
     given = copy.copy(layer)
     given.__class__ = kind.original
-    given._modules = dict(layer._modules)  # torch replaces the modules in it
+    given._modules = dict(layer._modules)  # torch replaces modules in this dictionary
     return given
 
 
 def has_hooks(module: Any) -> bool:
-    """Whether somebody wants to see what goes into a module, or what comes out."""
+    """Whether a module has hooks on its inputs, outputs or gradients."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -214,10 +215,10 @@ _ORIGINALS: ContextVar[bool] = ContextVar("originals", default=False)
 
 @contextmanager
 def originals() -> Generator[None]:
-    """Inside, every drop-in layer computes what its original computes, in the original's way.
+    """Compute every drop-in layer by its original inside this context.
 
-    For this thread (or task) alone. Layers that are called inside are concerned, and nothing else:
-    a backward pass may run outside.
+    For this thread (or task). It applies to layers that are called inside; a backward pass may
+    run outside.
 
     Example:
         >>> import torch
@@ -235,21 +236,21 @@ def originals() -> Generator[None]:
 
 
 def why_everywhere() -> str | None:
-    """Why all drop-ins run their originals at present; None where they need not."""
+    """The reason for all drop-ins to run their originals at present; None without a reason."""
     if _ORIGINALS.get():
         return "originals were asked for"
     return "hooks want to see all modules" if has_hooks_on_all_modules() else None
 
 
 @cache
-def _own_steps(kind: type[DropIn]) -> bool:
-    """Whether a subclass changes how messages are made."""
+def _overrides_steps(kind: type[DropIn]) -> bool:
+    """Whether a subclass overrides the computation of messages."""
     between = kind.__mro__[: kind.__mro__.index(kind.original)]
     return any(step in vars(parent) for parent in between for step in _STEPS)
 
 
-def _written(layer: Any) -> bool:
-    """Whether ``propagate`` of a layer is one that PyTorch Geometric puts there itself."""
+def _is_generated(layer: Any) -> bool:
+    """Whether ``propagate`` of a layer is generated by PyTorch Geometric."""
     function = getattr(layer.__dict__["propagate"], "__func__", None)
     kind = type(layer)
     return function in (kind._orig_propagate, kind._jinja_propagate)

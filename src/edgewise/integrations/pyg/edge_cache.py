@@ -1,4 +1,4 @@
-"""What was worked out about edges: kept while their tensor lives and stays as it is."""
+"""Cache of results about edges, valid while their tensor exists and is unchanged."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ __all__ = ["forget", "recall_about"]
 
 R = TypeVar("R")
 
-_MOST_FOUND = 16  # about one tensor: sizes, self-loops and norms it was used with
+_MOST_RESULTS = 16  # of a tensor: sizes, self-loops and norms it was used with
 
 
 @dataclass(eq=False)
-class _Entry:
-    """What is known of one tensor.
+class _CachedTensor:
+    """Cached results of a tensor.
 
     Attributes:
         kind: Type of storage, shape, dtype and device.
-        parts: Copies of the numbers on a CPU, which are compared before each use: no way of
-            changing them, through NumPy or ``.data``, goes unseen. Elsewhere comparing would wait
-            for the device, so torch's counter of changes has to do.
-        version: What that counter said, and where the numbers lie.
-        found: Results, by key.
+        parts: Copies of the numbers on a CPU, which are compared before each use, so that changes
+            through NumPy or ``.data`` are detected. On other devices a comparison would
+            synchronize, so torch's counter of changes is compared.
+        version: That counter, and the addresses of the numbers.
+        results: Results, by key.
     """
 
     kind: tuple[Hashable, ...]
     parts: tuple[Tensor, ...]
     version: tuple[Hashable, ...] | None
-    found: dict[Hashable, Any] = field(default_factory=dict)
+    results: dict[Hashable, Any] = field(default_factory=dict)
 
 
 _ENTRIES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def recall_about(tensor: Tensor, key: Hashable, compute: Callable[[], R]) -> R:
-    """What ``compute()`` returns, worked out once for this tensor, its numbers and a key.
+    """The result of ``compute()``, computed once for a tensor, its numbers and a key.
 
-    Nothing is kept once the tensor is gone, and nothing of it is used once its numbers differ.
-    ``compute`` must return nothing that holds the tensor itself, or it would never be gone.
+    Results are freed with the tensor, and are not used if its numbers differ.
+    ``compute`` must return nothing that holds the tensor, or it would never be freed.
 
     Args:
-        tensor: Edges, groups of nodes, or a sparse matrix (of which only the places count).
-        key: What else the result depends on.
-        compute: Works it out.
+        tensor: Edges, groups of nodes, or a sparse matrix (of which only the indices count).
+        key: Other arguments of the result.
+        compute: Computes the result.
 
-    Complexity: O(E) to compare the numbers, a small part of what any use of them takes.
+    Complexity: O(E) to compare the numbers, a small part of the time of any use of them.
     """
     entry = _ENTRIES.get(tensor)
     if entry is None or not _unchanged(entry, tensor):
         _ENTRIES[tensor] = entry = _entry(tensor)
-    if key not in entry.found:
-        while len(entry.found) >= _MOST_FOUND:
-            entry.found.pop(next(iter(entry.found)))
+    if key not in entry.results:
+        while len(entry.results) >= _MOST_RESULTS:
+            entry.results.pop(next(iter(entry.results)))
         with lasting():
-            entry.found[key] = compute()
-    return entry.found[key]
+            entry.results[key] = compute()
+    return entry.results[key]
 
 
 def forget(tensor: Tensor | None = None) -> None:
-    """Free what is kept about a tensor, or about all of them.
+    """Free the cached results of a tensor, or of all tensors.
 
-    Nobody has to call it for right results; what is kept goes with the tensor.
+    It is not needed for right results; results are freed with their tensor.
     """
     if tensor is None:
         _ENTRIES.clear()
@@ -76,14 +76,14 @@ def forget(tensor: Tensor | None = None) -> None:
         _ENTRIES.pop(tensor, None)
 
 
-def _entry(tensor: Tensor) -> _Entry:
+def _entry(tensor: Tensor) -> _CachedTensor:
     if tensor.device.type != "cpu":
-        return _Entry(_kind(tensor), (), _version(tensor))
+        return _CachedTensor(_kind(tensor), (), _version(tensor))
     with lasting():
-        return _Entry(_kind(tensor), tuple(part.clone() for part in _parts(tensor)), None)
+        return _CachedTensor(_kind(tensor), tuple(part.clone() for part in _parts(tensor)), None)
 
 
-def _unchanged(entry: _Entry, tensor: Tensor) -> bool:
+def _unchanged(entry: _CachedTensor, tensor: Tensor) -> bool:
     if entry.kind != _kind(tensor):
         return False
     if tensor.device.type != "cpu":
@@ -96,7 +96,7 @@ def _kind(tensor: Tensor) -> tuple[Hashable, ...]:
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The numbers that say where edges are."""
+    """The tensors of indices."""
     if tensor.layout == torch.strided:
         return (tensor.detach(),)
     if tensor.layout == torch.sparse_csr:
@@ -107,7 +107,7 @@ def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
 
 
 def _version(tensor: Tensor) -> tuple[Hashable, ...] | None:
-    """Address and number of changes of every part; None where torch does not count changes."""
+    """Address and number of changes of every part; None if torch does not count changes."""
     if any(part.is_inference() for part in _parts(tensor)):
         return None
     return tuple((part.data_ptr(), part._version) for part in _parts(tensor))

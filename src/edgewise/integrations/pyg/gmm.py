@@ -1,4 +1,4 @@
-"""A drop-in for the layer of mixture model networks."""
+"""Drop-in for GMMConv, the layer of mixture model networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgewise.ops.gaussian import gaussian_weight
 
 __all__ = ["GMMConv"]
 
-_GMMConv: Any = originals.GMMConv  # its own types say less than it takes
-_EPS = 1e-15  # the original's: a variance never gets so small by itself
+_GMMConv: Any = originals.GMMConv  # its declared types are too narrow
+_EPS = 1e-15  # as in the original
 
 
 class GMMConv(DropIn, _GMMConv):
@@ -27,8 +27,8 @@ class GMMConv(DropIn, _GMMConv):
         \exp\Big(-\frac{1}{2} \sum_p \frac{(u_{ij,p} - \mu_{kp})^2}{\sigma_{kp}^2}\Big) W_k h_j
         + R h_i + b
 
-    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when it does the
-    work itself, and besides: ``separate_gaussians``.
+    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when the original
+    computes, and in addition: ``separate_gaussians``.
 
     Complexity: O(N F K C + E K C) time; O(E K P) memory of the size of the edges.
 
@@ -49,7 +49,7 @@ class GMMConv(DropIn, _GMMConv):
 
     def unusual(self) -> str | None:
         if self.separate_gaussians:
-            return "kernels of their own for each pair of features need messages"
+            return "separate kernels for each pair of features need messages"
         return super().unusual()
 
     def forward(

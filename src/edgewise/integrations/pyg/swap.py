@@ -1,4 +1,4 @@
-"""Swapping the layers of a model that is there."""
+"""Swap of the layers of an existing model for drop-ins, and back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch_geometric.nn.aggr import utils as aggregators
 from edgewise.errors import ArgumentError
 from edgewise.integrations.pyg.convolution import GCNConv, GINConv, SAGEConv
 from edgewise.integrations.pyg.dropin import DropIn
-from edgewise.integrations.pyg.gat import GATConv, GATv2Conv
+from edgewise.integrations.pyg.gat_conv import GATConv, GATv2Conv
 from edgewise.integrations.pyg.gmm import GMMConv
-from edgewise.integrations.pyg.gps import GPSConv
+from edgewise.integrations.pyg.gps_conv import GPSConv
 from edgewise.integrations.pyg.transformer import TransformerConv
 
 __all__ = ["Swaps", "accelerate", "restore"]
@@ -29,7 +29,7 @@ _DROP_INS: dict[type[nn.Module], type[nn.Module]] = {
 }
 _ORIGINALS = {drop_in: original for original, drop_in in _DROP_INS.items()}
 
-# What attends outside of message passing, over all nodes or over those of a graph.
+# Attention modules outside of message passing, over all nodes or over those of a graph.
 _ATTENTION: tuple[type[nn.Module], ...] = (
     *(getattr(attentions, name) for name in attentions.__all__),
     *(aggr.GraphMultisetTransformer, aggr.SetTransformerAggregation, aggr.AttentionalAggregation),
@@ -42,12 +42,11 @@ _ATTENTION: tuple[type[nn.Module], ...] = (
 
 @dataclass(frozen=True)
 class Swaps:
-    """What `accelerate` did: print it.
+    """The result of `accelerate`, to print.
 
     Attributes:
-        swapped: Name in the model and class of every layer that Edgewise computes now.
-        left: Name, class and reason of every layer that passes messages, or attends in another
-            way, and was left as it is.
+        swapped: Name in the model and class of every layer that was swapped.
+        left: Name, class and reason of every layer of message passing or attention that was not.
     """
 
     swapped: tuple[tuple[str, str], ...]
@@ -63,17 +62,17 @@ class Swaps:
 
 
 def accelerate(model: nn.Module) -> Swaps:
-    """Let Edgewise compute the layers of a model of PyTorch Geometric, in place.
+    """Compute the layers of a model of PyTorch Geometric with Edgewise, in place.
 
     A layer keeps everything but its class: it is the same object, with its weights, buffers,
-    hooks, settings and mode. So optimizers, checkpoints and whoever else refers to it go on.
-    Only layers of exactly an original's class are swapped; a subclass may have changed anything.
+    hooks, settings and mode. So optimizers, checkpoints and other references stay valid.
+    Only layers of exactly the class of an original are swapped; a subclass may differ.
 
     Args:
         model: Any module with layers inside, or a layer.
 
     Returns:
-        What was swapped, and what was left and why. A second call finds nothing more to do.
+        The layers that were swapped, and the others with reasons. A second call swaps none.
 
     Example:
         >>> import torch_geometric.nn as pyg
@@ -91,7 +90,7 @@ def accelerate(model: nn.Module) -> Swaps:
     _check_module("accelerate", model)
     swapped: list[tuple[str, str]] = []
     left: list[tuple[str, str, str]] = []
-    reported: tuple[str, ...] = ()  # names of modules whose parts are not reported one by one
+    reported: tuple[str, ...] = ()  # names of modules whose parts are not reported
     for path, module in model.named_modules():
         name, kind = path or "(model)", type(module)
         if isinstance(module, GPSConv):
@@ -112,7 +111,7 @@ def accelerate(model: nn.Module) -> Swaps:
 
 
 def restore(model: nn.Module) -> tuple[str, ...]:
-    """Turn all drop-in layers of a model into originals, in place: `accelerate` undone.
+    """Turn all drop-in layers of a model into originals, in place: the inverse of `accelerate`.
 
     A layer keeps everything but its class. Subclasses of drop-ins are left as they are.
 
@@ -120,7 +119,7 @@ def restore(model: nn.Module) -> tuple[str, ...]:
         model: Any module with layers inside, or a layer.
 
     Returns:
-        The names of the layers that are originals again.
+        The names of the layers that were turned into originals.
 
     Example:
         >>> import torch_geometric.nn as pyg
@@ -150,12 +149,12 @@ def _check_module(owner: str, model: object) -> None:
 
 
 def _is_within(path: str, names: tuple[str, ...]) -> bool:
-    """Whether a module is one of these, or a part of one."""
+    """Whether a module has one of these names, or is inside such a module."""
     return any(path == name or path.startswith(f"{name}." if name else "") for name in names)
 
 
 def _swap(module: Any, drop_in: type[nn.Module]) -> str | None:
-    """Change the class, unless the original would do the work for good; then say why."""
+    """Change the class; the reason if the original would compute every call, and no change."""
     original, module.__class__ = type(module), drop_in
     why = module.unusual()
     if why is not None:
@@ -164,7 +163,7 @@ def _swap(module: Any, drop_in: type[nn.Module]) -> str | None:
 
 
 def _no_drop_in(module: nn.Module) -> str:
-    """Why there is no drop-in; empty for modules that neither pass messages nor attend."""
+    """The reason for no drop-in; empty for modules without message passing or attention."""
     for parent in type(module).__mro__[1:]:
         if parent in _DROP_INS:
             return f"a subclass of {parent.__name__} may have changed anything"

@@ -1,4 +1,4 @@
-"""A drop-in for the attention of the unified message passing model."""
+"""Drop-in for TransformerConv."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric import nn as originals
 
-from edgewise.integrations.pyg.attention import attend, heads_joined
+from edgewise.integrations.pyg.attention_call import attend, heads_joined
 from edgewise.integrations.pyg.connectivity import (
     Connectivity,
     connectivity,
@@ -21,7 +21,7 @@ from edgewise.ops.tracing import forward_mode
 
 __all__ = ["TransformerConv"]
 
-_TransformerConv: Any = originals.TransformerConv  # its own types say less than it takes
+_TransformerConv: Any = originals.TransformerConv  # its declared types are too narrow
 
 
 class TransformerConv(DropIn, _TransformerConv):
@@ -31,8 +31,8 @@ class TransformerConv(DropIn, _TransformerConv):
         h_i' = R h_i + \big\Vert_h \sum_{j \in N(i)} w_{ij} (W_V h_j + W_E e_{ij}), \qquad
         w_{ij} = \mathrm{softmax}_j \, \frac{(W_Q h_i) \cdot (W_K h_j + W_E e_{ij})}{\sqrt{C}}
 
-    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when it does the
-    work itself.
+    Arguments, inputs, outputs and weights are the original's; see `DropIn` for when the
+    original computes.
 
     Complexity: O(N F H C + E H C) time. Without edge features nothing of the size of the edges is
         kept on a CPU; with them O(E H C).
@@ -77,16 +77,16 @@ class TransformerConv(DropIn, _TransformerConv):
         )
         out = heads_joined(out, concat=self.concat)
         if self.root_weight:
-            own = self.lin_skip(second)
+            root = self.lin_skip(second)
             if self.lin_beta is None:
-                out = out + own
+                out = out + root
             else:
-                beta = self.lin_beta(torch.cat([out, own, out - own], -1)).sigmoid()
-                out = beta * own + (1 - beta) * out
+                beta = self.lin_beta(torch.cat([out, root, out - root], -1)).sigmoid()
+                out = beta * root + (1 - beta) * out
         return (out, (edge_index, alpha)) if wants_weights else out
 
     def _connected(self, x: Any, edge_index: Any, edge_attr: Tensor | None) -> Connectivity | None:
-        """The edges of a call; None if the original is to compute it."""
+        """The edges of a call; None if the original computes it."""
         pair = on_both_sides(x)
         if pair is None or not isinstance(edge_index, Tensor) or self.why_original() is not None:
             return None
@@ -95,14 +95,14 @@ class TransformerConv(DropIn, _TransformerConv):
         first, second = pair
         if second is None or first.ndim != 2 or second.ndim != 2:
             return None
-        # Without one of them the original adds what it was given to values, or refuses.
+        # Without one of them the original adds the features to values, or raises an error.
         if (edge_attr is None) != (self.lin_edge is None):
             return None
         sparse = is_sparse(edge_index)
         if sparse and (edge_attr is not None or edge_index.values().ndim > 1):
             return None
         reverse = self.flow == "target_to_source"
-        # Which row of edge_index the second nodes are in depends on the way messages go.
+        # The row of edge_index of the second nodes depends on the direction of messages.
         rows = (second, first) if reverse else pair
         counts = node_counts(rows, edge_index, None)
         if counts is None:

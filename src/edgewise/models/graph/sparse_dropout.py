@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 
 __all__ = ["FeatureDropout"]
 
@@ -52,7 +52,7 @@ class FeatureDropout(nn.Dropout):
             input.requires_grad
             or input.device.type != "cpu"
             or not input.is_contiguous()
-            or looked_into((input,))
+            or is_intercepted((input,))
         ):
             return F.dropout(input, self.p)
         if input is not self._last:

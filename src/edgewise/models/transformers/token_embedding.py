@@ -13,7 +13,7 @@ from edgewise.nn import sinusoidal as nn_sinusoidal
 from edgewise.nn.blocks.norm import norm_named
 from edgewise.nn.checks import check_rate, check_size, check_tensor
 from edgewise.nn.layer import Layer, factory, reset
-from edgewise.ops.tracing import looked_into
+from edgewise.ops.tracing import is_intercepted
 
 __all__ = ["TokenEmbedding", "positions_within"]
 
@@ -213,7 +213,7 @@ def _check_numbers(name: str, numbers: Tensor, table: nn.Embedding, size: str) -
             f"TokenEmbedding: {name} must be int64 or int32, got "
             f"{str(numbers.dtype).removeprefix('torch.')}. Pass {name}.long()."
         )
-    if not numbers.is_cpu or not numbers.numel() or looked_into((numbers,)):
+    if not numbers.is_cpu or not numbers.numel() or is_intercepted((numbers,)):
         return  # reading would block on the device, or there are no numbers yet
     low, high = (int(end) for end in torch.aminmax(numbers))
     if low < 0 or high >= table.num_embeddings:

@@ -1,6 +1,6 @@
-"""Read files of arrays without running anything in them, and check sizes before allocating.
+"""Readers of files of arrays: no code in them is executed, and sizes are checked first.
 
-A header says how large an array is. Before anything of that size is allocated, it is compared
+A header states the size of an array. Before memory of that size is allocated, it is compared
 with the length of the file, and with the memory that is free.
 """
 
@@ -21,7 +21,7 @@ import torch
 
 from edgewise.errors import DataError
 from edgewise.optional_packages import require
-from edgewise.training.data.memory import check_fits
+from edgewise.training.data.memory_check import check_fits
 
 __all__ = [
     "Arrays",
@@ -33,7 +33,7 @@ __all__ = [
     "read_zip",
 ]
 
-# What numpy and zipfile raise for a file that is cut short, altered, or something else.
+# Exceptions of numpy and zipfile for a file that is cut short, altered, or of another kind.
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -51,16 +51,16 @@ _DAMAGED = (
 _WRITERS = {".npz": "numpy.savez", ".npy": "numpy.save", ".safetensors": "safetensors"}
 _CHUNK = 1 << 22  # bytes that are unpacked at a time
 _DEFLATE = 1032  # deflate never packs more bytes into one
-_SLACK = 4096  # bytes of a packed file that may stand for nothing yet
+_SLACK = 4096  # bytes of a packed file that may be overhead
 _PER_BYTE = 32  # bytes of memory for each byte of text while its numbers are parsed
 
 
 class Header(NamedTuple):
-    """What a file says of an array.
+    """Shape and size of an array, from its file.
 
     Attributes:
-        shape: Its shape.
-        size: Bytes it takes.
+        shape: Shape of the array.
+        size: Bytes of the array.
     """
 
     shape: tuple[int, ...]
@@ -71,10 +71,10 @@ class Arrays(NamedTuple):
     """The arrays of a file.
 
     Attributes:
-        read: Those that were asked for, by name.
-        headers: What the file says of all arrays that could be asked for.
-        others: Names of arrays that nobody asked for, in the order of the file.
-        metadata: Texts that the file holds besides.
+        read: The requested arrays, by name.
+        headers: Headers of the requested arrays, and of those in ``only_headers``.
+        others: Names of other arrays, in the order of the file.
+        metadata: Texts in the file, by name.
     """
 
     read: dict[str, np.ndarray]
@@ -84,14 +84,14 @@ class Arrays(NamedTuple):
 
 
 def read_arrays(
-    path: Path, wanted: Collection[str] | None = None, only_headers: Collection[str] = ()
+    path: Path, requested: Collection[str] | None = None, only_headers: Collection[str] = ()
 ) -> Arrays:
     """Arrays of an ``.npz``, ``.npy`` or ``.safetensors`` file; never unpickles.
 
     Args:
         path: The file. An ``.npy`` holds one array, whose name is ``edge_index``.
-        wanted: Names of the arrays to read; all when left out.
-        only_headers: Names of arrays whose header alone is wanted.
+        requested: Names of the arrays to read; all when left out.
+        only_headers: Names of arrays of which only the header is read.
 
     Raises:
         DataError: the file is missing or damaged, an array is pickled, larger than the file can
@@ -99,18 +99,18 @@ def read_arrays(
     """
     check_file(path)
 
-    def is_wanted(name: str) -> bool:
-        return wanted is None or name in wanted
+    def is_requested(name: str) -> bool:
+        return requested is None or name in requested
 
     with _damage(path):
         if path.suffix == ".npy":
             return _read_npy(path)
         read = _read_safetensors if path.suffix == ".safetensors" else _read_npz
-        return read(path, is_wanted, only_headers)
+        return read(path, is_requested, only_headers)
 
 
 def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file: ``keys``, which it has to hold, or all; never unpickles.
+    """Arrays of an ``.npz`` file: those named by ``keys``, which are required, or all; no pickle.
 
     Raises:
         DataError: the file is missing or damaged, or lacks one of ``keys``.
@@ -157,7 +157,7 @@ def read_zip(path: Path, *names: str) -> dict[str, bytes]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path that is no file."""
+    """Check that a path is a regular file."""
     if path.is_dir():
         raise DataError(f"{path}: expected a file, got a folder. Name the file in it.")
     if path.exists() and not path.is_file():
@@ -167,13 +167,13 @@ def check_file(path: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, short enough for a sentence of ours."""
+    """First line of the message of an error, cut to 200 characters."""
     return str(error).strip().split("\n")[0].rstrip(".")[:200] or type(error).__name__
 
 
 @contextmanager
 def _damage(path: Path) -> Generator[None]:
-    """Turn what readers raise for a damaged file into one sentence."""
+    """Convert exceptions of readers for damaged files into DataError."""
     try:
         yield
     except (DataError, ModuleNotFoundError):
@@ -182,7 +182,7 @@ def _damage(path: Path) -> Generator[None]:
         if not isinstance(error, _DAMAGED) and type(error).__name__ != "SafetensorError":
             raise
         reason = first_line(error)
-        if "pickle" in reason:  # numpy goes on to say how to load it all the same: never
+        if "pickle" in reason:  # numpy adds how to load it, which is not safe
             reason = "it would have to be unpickled"
         raise DataError(
             f"{path}: expected plain arrays, got a damaged file, another kind of file or pickled "
@@ -192,11 +192,11 @@ def _damage(path: Path) -> Generator[None]:
 
 # --- .npy and .npz --------------------------------------------------------------------------------
 
-Wanted = Callable[[str], bool]
+IsRequested = Callable[[str], bool]
 
 
 class _NpyHeader(NamedTuple):
-    """Shape, order and dtype of an array in numpy's format, and the bytes its numbers take."""
+    """Shape, order and dtype of an array in numpy's format, and its size in bytes."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -205,10 +205,10 @@ class _NpyHeader(NamedTuple):
 
 
 def _npy_header(file: IO[bytes]) -> _NpyHeader:
-    """The header that a file in numpy's format begins with.
+    """The header of a file in numpy's format.
 
     Raises:
-        ValueError: there is none, it holds objects, or its sizes cannot be.
+        ValueError: there is none, it holds objects, or its sizes are impossible.
     """
     version = np.lib.format.read_magic(file)
     read = (
@@ -236,15 +236,15 @@ def _read_npy(path: Path) -> Arrays:
     return Arrays({name: array}, {name: Header(header.shape, header.size)}, (), {})
 
 
-def _read_npz(path: Path, is_wanted: Wanted, only_headers: Collection[str]) -> Arrays:
+def _read_npz(path: Path, is_requested: IsRequested, only_headers: Collection[str]) -> Arrays:
     with zipfile.ZipFile(path) as archive:
-        # numpy appends .npy to names; what else an archive holds is no array.
+        # numpy appends .npy to names; other files in the archive are no arrays.
         members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
         chosen: dict[str, zipfile.ZipInfo] = {}
         others: list[str] = []
         for filename, info in members.items():
             name = filename.removesuffix(".npy")
-            if filename.endswith(".npy") and (is_wanted(name) or name in only_headers):
+            if filename.endswith(".npy") and (is_requested(name) or name in only_headers):
                 chosen[name] = info
             else:
                 others.append(name)
@@ -257,10 +257,10 @@ def _read_npz(path: Path, is_wanted: Wanted, only_headers: Collection[str]) -> A
                     held = info.file_size - file.tell()
                     raise ValueError(f"{name}: {_too_large(header.shape, header.size, held)}")
             headers[name] = Header(header.shape, header.size)
-        wanted = [name for name in chosen if is_wanted(name)]
-        check_fits(str(path), sum(headers[name].size for name in wanted))
+        requested = [name for name in chosen if is_requested(name)]
+        check_fits(str(path), sum(headers[name].size for name in requested))
         arrays: dict[str, np.ndarray] = {}
-        for name in wanted:
+        for name in requested:
             with archive.open(chosen[name]) as file:
                 arrays[name] = _filled(file, _npy_header(file))
                 if file.read(1):  # at the end zipfile compares checksums
@@ -269,10 +269,10 @@ def _read_npz(path: Path, is_wanted: Wanted, only_headers: Collection[str]) -> A
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
-    """Compare what an archive says of a packed file with what it can hold.
+    """Check that the stated size of a packed file is possible for its packed bytes.
 
     Raises:
-        ValueError: it says more than is there.
+        ValueError: it is larger.
     """
     packed, size = info.compress_size, info.file_size
     most = {zipfile.ZIP_STORED: packed, zipfile.ZIP_DEFLATED: _DEFLATE * packed + _SLACK}
@@ -281,7 +281,7 @@ def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def _filled(file: IO[bytes], header: _NpyHeader) -> np.ndarray:
-    """The array whose numbers follow, read piece by piece, so memory grows only with the data."""
+    """The array that follows a header, read in chunks, so that memory grows with the data."""
     array = np.empty(header.shape, header.dtype, "F" if header.fortran else "C")
     if not header.size:
         return array
@@ -302,30 +302,34 @@ def _too_large(shape: tuple[int, ...], size: int, held: int) -> str:
 # --- .safetensors ---------------------------------------------------------------------------------
 
 
-def _read_safetensors(path: Path, is_wanted: Wanted, only_headers: Collection[str]) -> Arrays:
+def _read_safetensors(
+    path: Path, is_requested: IsRequested, only_headers: Collection[str]
+) -> Arrays:
     safetensors = require("safetensors")
     with safetensors.safe_open(path, framework="pt") as file:
-        names = list(file.keys())  # it is no dictionary
-        wanted = [name for name in names if is_wanted(name)]
+        names = list(file.keys())  # the file is not iterable
+        requested = [name for name in names if is_requested(name)]
         headers: dict[str, Header] = {}
         for name in names:
             part = file.get_slice(name)
             shape = tuple(part.get_shape())
             headers[name] = Header(shape, math.prod(shape) * _width(part.get_dtype()))
-        check_fits(str(path), sum(headers[name].size for name in wanted))
-        arrays = {name: _as_numpy(file.get_tensor(name)) for name in wanted}
-        others = tuple(name for name in names if not is_wanted(name) and name not in only_headers)
+        check_fits(str(path), sum(headers[name].size for name in requested))
+        arrays = {name: _as_numpy(file.get_tensor(name)) for name in requested}
+        others = tuple(
+            name for name in names if not is_requested(name) and name not in only_headers
+        )
         return Arrays(arrays, headers, others, file.metadata() or {})
 
 
 def _width(dtype: str) -> int:
-    """Bytes of a number, from a name such as ``F32``; 8 where the name does not say."""
+    """Bytes of a number, from a dtype such as ``F32``; 8 if it has no digits."""
     bits = re.search(r"\d+", dtype)
     return 8 if bits is None else max(1, int(bits[0]) // 8)
 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """The same numbers in a dtype that numpy has."""
+    """The tensor as an array, converted to float32 if numpy lacks its dtype."""
     if tensor.is_floating_point() and tensor.dtype not in (
         torch.float16,
         torch.float32,

@@ -1,4 +1,4 @@
-"""The data sets that have a name, and where each is found."""
+"""Catalog of named data sets: their files, readers and downloads."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edgewise.measure.cache_directory import cache_directory
 from edgewise.measure.memory import as_text, available_memory, memory_errors_as
 from edgewise.optional_packages import require
 from edgewise.training.data.archive import first_line, read_npz
+from edgewise.training.data.array_files import SUFFIXES, from_arrays, from_file
 from edgewise.training.data.citation import citation, citation_arrays
 from edgewise.training.data.dataset import GraphDataset
 from edgewise.training.data.digits import digits
-from edgewise.training.data.files import SUFFIXES, from_arrays, from_file
 from edgewise.training.data.molecules import esol
 from edgewise.training.data.tu import tu
 
-__all__ = ["CATALOG", "Entry", "load"]
+__all__ = ["CATALOG", "CatalogEntry", "load"]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A data set with a name.
+class CatalogEntry:
+    """A named data set.
 
     Attributes:
-        title: What it is, in a few words.
-        file: Its place under the data root; none when it needs no file.
-        read: How that file is read, from its name and path.
+        title: Short description.
+        file: Path below the data root; None when it needs no file.
+        read: Reader of the file, from name and path.
     """
 
     title: str
@@ -41,22 +41,22 @@ class Entry:
 
 
 # Data sets by the name that `load` and ``edgewise compare`` take.
-CATALOG: dict[str, Entry] = {
-    "digits": Entry("1,797 images of digits, 4 x 4 patches", None, digits),
-    "cora": Entry("2,708 papers, 7 fields", "planetoid/cora.npz", citation),
-    "citeseer": Entry("3,327 papers, 6 fields", "planetoid/citeseer.npz", citation),
-    "mutag": Entry("188 molecules, mutagenic or not", "tu/MUTAG.zip", tu),
-    "nci1": Entry("4,110 molecules, active or not", "tu/NCI1.zip", tu),
-    "esol": Entry("1,128 molecules, solubility in water", "molecules/esol.npz", esol),
+CATALOG: dict[str, CatalogEntry] = {
+    "digits": CatalogEntry("1,797 images of digits, 4 x 4 patches", None, digits),
+    "cora": CatalogEntry("2,708 papers, 7 fields", "planetoid/cora.npz", citation),
+    "citeseer": CatalogEntry("3,327 papers, 6 fields", "planetoid/citeseer.npz", citation),
+    "mutag": CatalogEntry("188 molecules, mutagenic or not", "tu/MUTAG.zip", tu),
+    "nci1": CatalogEntry("4,110 molecules, active or not", "tu/NCI1.zip", tu),
+    "esol": CatalogEntry("1,128 molecules, solubility in water", "molecules/esol.npz", esol),
 }
 
 
 def load(dataset: str, data_root: str | Path | None = None) -> GraphDataset:
     """A data set by name, or from a file of your own.
 
-    A name is looked for under ``data_root``, or the folder that ``EDGEWISE_DATA`` names. Where it
-    is not there, PyTorch Geometric downloads it once, and it is kept as plain arrays where
-    Edgewise keeps what it measured: in ``EDGEWISE_CACHE``, or the user's cache directory.
+    The file of a name is read from ``data_root``, or the folder that ``EDGEWISE_DATA`` names. If it
+    is not there, PyTorch Geometric downloads it once, and it is stored as plain arrays in
+    ``EDGEWISE_CACHE``, or the user's cache directory.
 
     Raises:
         DataError: the name is unknown, or the file is missing, damaged or inconsistent.
@@ -110,7 +110,7 @@ def _downloaded(name: str, place: str) -> GraphDataset:
 
 
 def _download(name: str, kept: Path, place: str) -> None:
-    """Fetch a data set, and keep its arrays; nothing is kept of a download that failed."""
+    """Download a data set, and store its arrays; a failed download stores nothing."""
     from edgewise.integrations import pyg
 
     try:
@@ -134,20 +134,20 @@ def _download(name: str, kept: Path, place: str) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # longer than any name of a file
+    except OSError:  # longer than any file name
         return False
 
 
 def _kept_arrays(kept: Path) -> dict[str, np.ndarray] | None:
-    """What was kept of an earlier download; None where it is missing or damaged."""
+    """The arrays of an earlier download; None if they are missing or damaged."""
     try:
         return read_npz(kept) if kept.is_file() else None
     except (OSError, DataError):
         return None
 
 
-def _read(entry: Entry, name: str, path: Path) -> GraphDataset:
-    """Read a file under the data root; arrays that do not fit together are one sentence."""
+def _read(entry: CatalogEntry, name: str, path: Path) -> GraphDataset:
+    """Read a file below the data root; DataError if its arrays do not fit together."""
     try:
         return entry.read(name, path)
     except DataError:

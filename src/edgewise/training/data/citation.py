@@ -1,4 +1,4 @@
-"""Cora and CiteSeer: papers that cite each other, each with the words it holds."""
+"""Cora and CiteSeer: citation graphs with word vectors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from edgewise.errors import DataError
 from edgewise.training.data.archive import read_npz
 from edgewise.training.data.dataset import GraphDataset
-from edgewise.training.data.memory import check_fits
-from edgewise.training.data.split import Published, Split
+from edgewise.training.data.memory_check import check_fits
+from edgewise.training.data.splits import Published, Split
 from edgewise.training.data.topology import Separate
 
 __all__ = ["citation", "citation_arrays"]
@@ -37,10 +37,10 @@ def citation(name: str, path: Path) -> GraphDataset:
 
 
 def _dense(path: Path, raw: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The word matrix, whose sizes are compared with its entries before it is made.
+    """The dense word matrix; its sizes are checked against its entries first.
 
     Raises:
-        DataError: sizes and entries contradict each other, or it would not fit into memory.
+        DataError: sizes and entries contradict each other, or the matrix does not fit into memory.
     """
     shape = tuple(int(length) for length in raw["x_shape"].reshape(-1))
     ends, columns = raw["x_indptr"].astype(np.int64), raw["x_indices"].astype(np.int64)
@@ -61,7 +61,7 @@ def _dense(path: Path, raw: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def citation_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> GraphDataset:
-    """The same from plain arrays: ``x``, ``y``, ``edge_index`` and the three parts.
+    """A citation graph from plain arrays: ``x``, ``y``, ``edge_index`` and the three parts.
 
     Rows of features are divided by their sum, as in the papers; an empty row stays zero.
 

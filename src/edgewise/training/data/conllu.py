@@ -1,4 +1,4 @@
-"""Dependency trees in CoNLL-U, the format of Universal Dependencies."""
+"""Reader of dependency trees in CoNLL-U, the format of Universal Dependencies."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Sentence:
     Attributes:
         words: Form of every word.
         tags: Universal part of speech of every word.
-        heads: The word that each depends on, from 0; -1 for the root.
-        relations: How it depends on it.
+        heads: Number of the head of every word, from 0; -1 for the root.
+        relations: Relation of every word to its head.
     """
 
     words: tuple[str, ...]
@@ -68,20 +68,20 @@ def read_conllu(path: Path) -> list[Sentence]:
             lines.append((number, line))
         elif lines:
             first = lines[0][0]
-            found = sentence_from([text for _, text in lines], str(path), first)
-            if found is not None:
-                sentences.append(found)
+            sentence = sentence_from([text for _, text in lines], str(path), first)
+            if sentence is not None:
+                sentences.append(sentence)
             lines = []
     return sentences
 
 
 def sentence_from(lines: Sequence[str], place: str = "sentence", first: int = 1) -> Sentence | None:
-    r"""The sentence that these lines write down; None if they are all comments.
+    r"""The sentence of these lines; None if they are all comments.
 
     Args:
         lines: Lines of one sentence.
-        place: Where they are from, for the message.
-        first: Number of the first of them, for the message.
+        place: Name of the file, for the message.
+        first: Number of the first line, for the message.
 
     Raises:
         DataError: a line has another number of columns, words are not numbered one by one, a head
@@ -134,7 +134,7 @@ def _head(text: str, count: int, place: str) -> int:
 
 
 def _check_tree(heads: Sequence[int], place: str) -> None:
-    """Check that one word is the root, and that every other leads there."""
+    """Check that heads form a tree: one root, and no cycle."""
     if heads.count(-1) != 1:
         raise DataError(
             f"{place}: expected one root in the sentence, got {heads.count(-1)}. Give one word "

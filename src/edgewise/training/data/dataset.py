@@ -1,4 +1,4 @@
-"""A data set in memory: features, edges, labels and how they are split."""
+"""Data set in memory: features, edges, labels and splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgewise.errors import DataError
 from edgewise.training.data.notes import label_counts, rare_classes
-from edgewise.training.data.split import Split, Splits
+from edgewise.training.data.splits import Split, Splits
 from edgewise.training.data.topology import Separate, Shared, Topology
 
 __all__ = ["TASKS", "GraphDataset", "Task"]
@@ -28,14 +28,14 @@ class GraphDataset:
     """Many graphs (or one), with a label for each node or for each graph.
 
     Args:
-        name: What to call it in messages and results.
+        name: Name in messages and results.
         task: What is labelled (nodes or graphs), and with what (classes or values).
         x: Features of all nodes, graph after graph: ``[N, F]``, float32.
         y: Labels ``[N]`` or ``[G]``: int64 classes (-1 for an unlabelled node), or float32.
-        topology: Who is connected to whom.
-        splits: What a seed trains and tests on.
+        topology: Edges of all graphs.
+        splits: Rule for the split of a seed.
         num_classes: Number of classes ``C``; 1 for values.
-        notes: Sentences a reader of the results has to know.
+        notes: Remarks for readers of the results.
 
     Raises:
         DataError: features that are not finite, labels or edges out of range, no edges at all,
@@ -135,7 +135,7 @@ class GraphDataset:
 
     @property
     def unit(self) -> str:
-        """What carries a label: ``node`` or ``graph``."""
+        """Unit of labels: ``node`` or ``graph``."""
         return "node" if self.on_nodes else "graph"
 
     @property
@@ -156,10 +156,10 @@ class GraphDataset:
         return int(self.topology.sizes.max())
 
     def split(self, seed: int) -> Split:
-        """What a seed trains and tests on; unlabelled nodes are left out.
+        """The split of a seed, without unlabelled nodes.
 
         Raises:
-            DataError: a part is empty, out of range, or shares something with another.
+            DataError: a part is empty or out of range, or parts overlap.
         """
         split = self.splits.draw(seed)
         self._check_rare(split)
@@ -171,7 +171,7 @@ class GraphDataset:
         return split
 
     def _check_rare(self, split: Split) -> None:
-        """Name rare classes as the cause where they leave a part of a split empty."""
+        """Raise an error that names rare classes if they leave a part of a split empty."""
         rare = rare_classes(self.y) if self.has_classes else ""
         if rare and 0 in split.sizes:
             part = ("train", "val", "test")[split.sizes.index(0)]
@@ -182,7 +182,7 @@ class GraphDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of everything a result depends on."""
+        """A short hash of all data that a result depends on."""
         digest = hashlib.sha256(f"{self.task} {self.num_classes} {self.splits.describe()}".encode())
         tensors = [self.x, self.y, *_parts(self.splits.draw(0))]
         if isinstance(self.topology, Separate):

@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 real images of 8 x 8 pixels that come with scikit-learn."""
+"""Handwritten digits: 1,797 images of 8 x 8 pixels from scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from edgewise.graphs import Grid
 from edgewise.optional_packages import require
 from edgewise.training.data.dataset import GraphDataset
-from edgewise.training.data.split import Drawn
+from edgewise.training.data.splits import Drawn
 from edgewise.training.data.topology import Shared
 
 __all__ = ["digits"]
@@ -16,8 +16,8 @@ __all__ = ["digits"]
 def digits() -> GraphDataset:
     """Patches of 2 x 2 pixels as the nodes of a `Grid`; the label is the digit.
 
-    Nothing tells a node where it is, so a network without a graph and without encodings sees a
-    bag of patches: which strokes there are, never what they draw together.
+    Nodes have no position as a feature, so a network without a graph and without encodings reads a
+    set of patches without their arrangement.
 
     References:
         Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI, 1998 (its test part).

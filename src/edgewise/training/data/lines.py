@@ -1,4 +1,4 @@
-"""Lines of a text file, packed or not; what cannot be read is one sentence."""
+"""Reader of lines of text files, compressed or not, within limits of memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgewise.training.data.archive import check_file, first_line
 __all__ = ["bounded_lines", "read_lines"]
 
 _LONGEST = 1 << 24  # characters of a line
-_PER_CHARACTER = 8  # bytes of memory for each character that is read, until it is a tree or a graph
+_PER_CHARACTER = 8  # bytes of memory for each character of a file, until it is parsed
 
 _PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
@@ -30,7 +30,7 @@ def read_lines(path: Path) -> list[str]:
     check_file(path)
     try:
         with _PACKED.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
-            # Not splitlines(): it also splits at characters that may stand inside a word.
+            # Not splitlines(): it also splits at characters that may occur inside a word.
             lines = bounded_lines(file, path, bytes_per_line=64, bytes_per_character=_PER_CHARACTER)
             return [line.rstrip("\r\n") for line in lines]
     except DataError:
@@ -50,7 +50,7 @@ def read_lines(path: Path) -> list[str]:
 def bounded_lines(
     file: TextIO, path: Path, *, bytes_per_line: float, bytes_per_character: float
 ) -> Iterator[str]:
-    """The lines of a file, until what is made of them would not fit into memory.
+    """The lines of a file, within limits of their length and of memory.
 
     A small packed file may hold any number of lines, or one line without an end.
 

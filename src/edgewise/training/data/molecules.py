@@ -1,4 +1,4 @@
-"""ESOL: 1,128 molecules and how well each dissolves in water."""
+"""ESOL: 1,128 molecules with their solubility in water."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from edgewise.training.data.archive import read_npz
 from edgewise.training.data.dataset import GraphDataset
-from edgewise.training.data.split import Drawn
+from edgewise.training.data.splits import Drawn
 from edgewise.training.data.topology import Separate
 
 __all__ = ["esol"]

@@ -1,4 +1,4 @@
-"""What a reader of results has to know of labels and edges that are right, but unusual."""
+"""Notes on labels and edges that are valid but unusual, for readers of results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHOWN = 5
 
 
 def label_counts(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Every label that occurs, and how often, without those of -1."""
+    """Distinct labels and their counts, without -1."""
     return torch.unique(y[y >= 0], return_counts=True)
 
 
 def rare_classes(y: Tensor) -> str:
-    """How many classes occur once, in words that suit "y holds"; empty where none does.
+    """Number of classes that occur once, as text after "y holds"; empty if there is none.
 
     Example:
         >>> rare_classes(torch.tensor([0, 0, 1, 2]))
@@ -31,13 +31,13 @@ def rare_classes(y: Tensor) -> str:
 
 
 def label_notes(name: str, y: Tensor, count: int, task: str) -> list[str]:
-    """Unlabelled nodes, numbers of classes that do not occur, and classes that occur once.
+    """Notes on unlabelled nodes, on missing class numbers, and on classes that occur once.
 
     Args:
         name: The data set, for the message.
         y: Labels.
         count: Nodes or graphs, whichever is labelled.
-        task: What is labelled, and with what.
+        task: Task of the data set.
 
     Raises:
         DataError: there are more classes than labels, so most of them cannot occur.
@@ -80,7 +80,7 @@ def label_notes(name: str, y: Tensor, count: int, task: str) -> list[str]:
 
 
 def edge_notes(topology: Separate) -> list[str]:
-    """Copies of edges, edges from a node to itself, and edges whose reverse is missing.
+    """Notes on copies of edges, self-loops, and edges whose reverse is missing.
 
     Complexity: O(E log E) for E edges.
     """

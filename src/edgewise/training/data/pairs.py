@@ -1,4 +1,4 @@
-"""Edges as two columns of text, the way most graphs are given away."""
+"""Reader of edges as two columns of text."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PER_EDGE = 32  # bytes: two numbers, while the table grows
 
 
 class _Start(NamedTuple):
-    """How a file begins.
+    """Format of a file, from its first lines.
 
     Attributes:
-        line: The first edge; empty where there is none.
-        number: Which line that is, from one.
-        comment: What a comment starts with in this file.
+        line: Line of the first edge; empty if there is none.
+        number: Number of that line, from one.
+        comment: Character that starts comments in this file.
         comma: Whether columns are separated by commas, rather than blanks.
     """
 
@@ -76,7 +76,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _start(file: Iterator[str]) -> _Start:
-    """Skip comments, and column names if there are any."""
+    """Format of a file, after comments and column names are skipped."""
     comment, names = "#", False
     for number, line in enumerate(file, start=1):
         text = line.strip()
@@ -95,7 +95,7 @@ def _columns(text: str, *, comma: bool) -> list[str]:
 
 
 def _is_names(columns: list[str]) -> bool:
-    """Whether a line says what its columns are: two words, none a number."""
+    """Whether a line holds column names: two words that are no numbers."""
     return len(columns) == 2 and not any(word[:1] in "+-.0123456789" for word in columns)
 
 
@@ -115,7 +115,7 @@ def _table(lines: Iterator[str], start: _Start) -> np.ndarray:
 
 
 def _what_is_wrong(path: Path) -> DataError | None:
-    """Read again, line by line, to say which line is no edge."""
+    """An error that names the first line that is no edge; None if there is none."""
     try:
         with _open(path) as file:
             lines = _lines(file, path)
@@ -129,7 +129,7 @@ def _what_is_wrong(path: Path) -> DataError | None:
                         f"number nodes from 0."
                     )
     except (OSError, ValueError, EOFError, zlib.error):
-        pass  # it cannot be read as text at all
+        pass  # not readable as text
     return None
 
 

@@ -1,4 +1,4 @@
-"""Who is connected to whom in a data set: one topology for all graphs, or one for each."""
+"""Topology of a data set: edges that all graphs share, or edges of each graph."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from edgewise.errors import DataError
 from edgewise.graphs import EdgeList, Graph
 
-__all__ = ["Part", "Separate", "Shared", "Topology"]
+__all__ = ["JoinedGraphs", "Separate", "Shared", "Topology"]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Some graphs of a data set, numbered as one.
+class JoinedGraphs:
+    """Some graphs of a data set, joined to one block-diagonal graph.
 
     Attributes:
-        nodes: Which rows of the data set's features belong to it, ``[N]``.
-        edge_index: Its edges over ``0 .. N - 1``, ``[2, E]``.
+        nodes: Rows of their nodes in the features of the data set, ``[N]``.
+        edge_index: Their edges over ``0 .. N - 1``, ``[2, E]``.
         sizes: Nodes of each graph, ``[G]``.
     """
 
@@ -34,8 +34,8 @@ class Shared:
     """Every graph has the same nodes and edges, so a batch is a leading dimension.
 
     Args:
-        graph: The one topology.
-        num_graphs: How many graphs there are.
+        graph: The shared graph.
+        num_graphs: Number of graphs.
     """
 
     graph: Graph
@@ -93,30 +93,30 @@ class Separate:
         """Nodes of each graph, ``[G]``."""
         return self.node_ptr.diff()
 
-    def part(self, graphs: Tensor) -> Part:
-        """Those graphs, in that order, as one block-diagonal graph; no loop over graphs."""
+    def part(self, graphs: Tensor) -> JoinedGraphs:
+        """The given graphs, in that order, joined; without a loop over graphs."""
         sizes, edge_counts = self.sizes[graphs], self.edge_ptr.diff()[graphs]
         nodes = _ranges(self.node_ptr[graphs], sizes)
         columns = _ranges(self.edge_ptr[graphs], edge_counts)
         starts = sizes.cumsum(0) - sizes
         edges = self.edge_index[:, columns] + starts.repeat_interleave(edge_counts)
-        return Part(nodes, edges, sizes)
+        return JoinedGraphs(nodes, edges, sizes)
 
-    def whole(self) -> Part:
-        """All graphs as one."""
+    def whole(self) -> JoinedGraphs:
+        """All graphs, joined."""
         return self.part(torch.arange(self.num_graphs))
 
     def graphs(self) -> list[EdgeList]:
-        """Each graph by itself: for preparation, not for a training step."""
+        """Every graph as an edge list; slow, so not for training steps."""
         ends = self.edge_ptr.tolist()
         spans = zip(ends, ends[1:], self.sizes.tolist(), strict=False)
         return [EdgeList(self.edge_index[:, a:b], num_nodes=size) for a, b, size in spans]
 
     def check(self, name: str) -> None:
-        """Refuse pointers that do not fit and edges outside their graph.
+        """Check pointers and the range of edges.
 
         Raises:
-            DataError: which array is wrong, and how.
+            DataError: an array is wrong; the message names it.
         """
         for key, ptr, total in (
             ("node_ptr", self.node_ptr, self.num_nodes),

@@ -1,4 +1,4 @@
-"""Constituency trees in brackets, one a line: the Penn Treebank's format, as in the SST."""
+"""Reader of constituency trees in brackets, one a line: the format of the Penn Treebank."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["SENTIMENTS", "Tree", "read_trees", "tree_from"]
 SENTIMENTS = ("0", "1", "2", "3", "4")
 """Labels of the Stanford Sentiment Treebank, from very negative to very positive."""
 
-_TOKEN = re.compile(r"[()]|[^ \t()]+")  # other blanks may stand inside a word
+_TOKEN = re.compile(r"[()]|[^ \t()]+")  # other blanks may occur inside a word
 _SHOWN = 40
 
 
@@ -33,7 +33,7 @@ class Tree:
 
     Attributes:
         words: Word of every node; None for an inner node.
-        labels: Place of every node's label among those that were expected: ``[N]``, int64.
+        labels: Position of every node's label in the list of labels: ``[N]``, int64.
         parents: Parent of every node; -1 for the root.
     """
 
@@ -77,12 +77,12 @@ def read_trees(path: Path, labels: Sequence[str]) -> list[Tree]:
 
 
 def tree_from(text: str, labels: Sequence[str], place: str = "tree") -> Tree:
-    """The tree that a text in brackets writes down.
+    """The tree of a text in brackets.
 
     Args:
         text: One tree.
         labels: Every label that may occur.
-        place: Where the text is from, for the message.
+        place: Source of the text, for the message.
 
     Raises:
         DataError: the text is not one tree.
@@ -98,7 +98,7 @@ def tree_from(text: str, labels: Sequence[str], place: str = "tree") -> Tree:
     """
     number = {label: i for i, label in enumerate(labels)}
     words: list[str | None] = []
-    found: list[int] = []
+    label_numbers: list[int] = []
     parents: list[int] = []
     children: list[int] = []
     path: list[int] = []  # nodes whose bracket is open
@@ -120,7 +120,7 @@ def tree_from(text: str, labels: Sequence[str], place: str = "tree") -> Tree:
             path.append(len(words))
             words.append(None)
             children.append(0)
-            found.append(number[label])
+            label_numbers.append(number[label])
             position += 1
         elif not path:
             _refuse(place, text, at, "an opening bracket")
@@ -135,11 +135,21 @@ def tree_from(text: str, labels: Sequence[str], place: str = "tree") -> Tree:
         position += 1
     if path or not parents:
         _refuse(place, text, len(text), "a closing bracket" if path else "a tree")
-    return Tree(tuple(words), torch.tensor(found), tuple(parents))
+    return Tree(tuple(words), torch.tensor(label_numbers), tuple(parents))
 
 
 def _refuse(place: str, text: str, at: int, expected: str) -> None:
-    """Say what was expected where, and what is there instead."""
+    """Raise an error with the position, the expected token and the token in the text.
+
+    Args:
+        place: Source of the text.
+        text: The text.
+        at: Position of the error.
+        expected: Description of the expected token.
+
+    Raises:
+        DataError: always.
+    """
     rest = text[at:].strip()
     got = f"{rest[:_SHOWN]!r}{'...' * (len(rest) > _SHOWN)}" if rest else "the end of the line"
     raise DataError(

@@ -1,4 +1,4 @@
-"""Graph classes in the text format of the TU Dortmund collection: MUTAG, NCI1."""
+"""Reader of the text format of the TU Dortmund collection of graph classes: MUTAG, NCI1."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from edgewise.errors import DataError
 from edgewise.training.data.archive import first_line, read_zip
 from edgewise.training.data.dataset import GraphDataset
-from edgewise.training.data.memory import check_fits
-from edgewise.training.data.split import Drawn, Folds, Split, Splits
+from edgewise.training.data.memory_check import check_fits
+from edgewise.training.data.splits import Drawn, Folds, Split, Splits
 from edgewise.training.data.topology import Separate
 
 __all__ = ["tu"]
@@ -21,7 +21,7 @@ _PARTS = ("graph_indicator", "A", "graph_labels", "node_labels")
 
 
 def tu(name: str, path: Path) -> GraphDataset:
-    """Graphs with labelled nodes from a published ``.zip``, with outer folds if beside it.
+    """Graphs with labelled nodes from a published ``.zip``, with its outer folds if present.
 
     Nodes carry their label as a one-hot vector; edge labels are not used. The folds of
     ``<NAME>_splits.json`` are used where that file lies beside the archive.
@@ -63,7 +63,14 @@ def tu(name: str, path: Path) -> GraphDataset:
 
 
 def _grouped(path: Path, graph_of_node: np.ndarray, edges: np.ndarray, num_graphs: int) -> Separate:
-    """Edges in the order of their graphs, numbered from the start of each."""
+    """Edges sorted by graph, with node numbers from the start of each graph.
+
+    Args:
+        path: The file, for the message.
+        graph_of_node: ``[N]``, int64, rising.
+        edges: ``[2, E]``, int64.
+        num_graphs: ``G``.
+    """
     falls = np.diff(graph_of_node) < 0
     if (
         not graph_of_node.size
@@ -94,7 +101,7 @@ def _numbers(path: Path, files: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def _folds(path: Path) -> Splits | None:
-    """Outer folds, with the validation part that their authors chose inside each."""
+    """Outer folds, with the validation part that their authors chose for each."""
     if not path.is_file():
         return None
     try:

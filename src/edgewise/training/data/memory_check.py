@@ -1,4 +1,4 @@
-"""Refuse data before it is read where it would not fit into memory."""
+"""Check that data fits into memory, before it is read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["check_fits"]
 
 
 def check_fits(name: str, size: int, what: str = "its arrays", copies: float = 2.0) -> None:
-    """Refuse what takes more memory than there is; nothing is allocated.
+    """Check that data fits into the available memory; nothing is allocated.
 
     Args:
         name: The data set or file, for the message.
         size: Bytes of the data, as a file declares them.
-        what: What takes them, for the message.
-        copies: How many times as much the conversions take at their worst moment.
+        what: Name of the data, for the message.
+        copies: Peak memory of the conversions, as a multiple of ``size``.
 
     Raises:
         DataError: ``copies * size`` is more than the available memory.

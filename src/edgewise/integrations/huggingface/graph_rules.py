@@ -1,4 +1,4 @@
-"""Rules: which graph a pretrained model runs on, for every number of tokens."""
+"""Rules: the graph of a pretrained model, for every number of tokens."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Rule:
                                                  exported or saved
     ===========================================  ================================================
 
-    A rule says which edges there are, so copies of an edge count once.
+    A rule is a set of edges, so copies of an edge count once.
 
     Attributes:
         text: A text with ``n``, or the JSON form of edges, parents and graphs.
-        graphs: Graphs that were given as they are: one for each example, or one for all.
-        function: From ``n`` to a graph.
+        graphs: Graphs: one for each example, or one for all.
+        function: Function from ``n`` to a graph.
 
     Example:
         >>> Rule.read("Window(n, left=1, right=0) | Hubs(n, [0])").of(5, 0, 1)
@@ -70,11 +70,11 @@ class Rule:
 
     @classmethod
     def read(cls, value: object) -> Rule:
-        """The rule of a value of the table above, or a rule.
+        """The rule of a value of the table above.
 
         Raises:
-            ArgumentError: it is something else.
-            GraphError: no graph can follow from it.
+            ArgumentError: the value has another type.
+            GraphError: it gives no graph.
         """
         match value:
             case Rule():
@@ -107,7 +107,7 @@ class Rule:
 
     @property
     def source(self) -> str:
-        """A text from which `read` gives the same rule: what compiled code and files hold.
+        """The rule as a text, for compiled code and files; `read` gives the rule again.
 
         Raises:
             ArgumentError: the rule is a function.
@@ -120,11 +120,11 @@ class Rule:
         return self.text or _source_of(self.graphs)
 
     def of(self, n: int, example: int, count: int) -> Graph:
-        """The graph of one example.
+        """The graph of an example.
 
         Args:
-            n: Its tokens.
-            example: Its number in the batch.
+            n: Tokens of the example.
+            example: Number of the example in the batch.
             count: Examples in the batch: a multiple of those in the rule, for beams.
 
         Raises:
@@ -135,13 +135,13 @@ class Rule:
         if self.graphs:
             return _sized(self.graphs[0], n)
         if self.function is not None:
-            found = self.function(n)
-            if not isinstance(found, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
+            graph = self.function(n)
+            if not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise GraphError(
                     f"graph: the function must return a graph for n={n}, got "
-                    f"{type(found).__name__}. Wrap edges in EdgeList."
+                    f"{type(graph).__name__}. Wrap edges in EdgeList."
                 )
-            return _sized(found, n)
+            return _sized(graph, n)
         return _sized(read_graph(self.text, {"n": n}), n)
 
     def _of_example(self, n: int, example: int, count: int) -> Graph:
@@ -151,16 +151,16 @@ class Rule:
             raise GraphError(
                 f"graph: the rule has {size} examples but the batch has {count}. Give one for each."
             )
-        own = self.examples[example // (count // size)]
-        if isinstance(own, Graph):
-            return _sized(own, n)
+        entry = self.examples[example // (count // size)]
+        if isinstance(entry, Graph):
+            return _sized(entry, n)
         if self.text.startswith('{"edges"'):
-            return _edge_list(own, n)
+            return _edge_list(entry, n)
         if self.text.startswith('{"graphs"'):
-            return _sized(_edge_list(own[1:], own[0]), n)
-        pairs = {(i, i) for i in range(len(own))}
-        pairs |= {(i, p) for i, p in enumerate(own)} | {(p, i) for i, p in enumerate(own)}
-        return _sized(_edge_list(list(zip(*pairs, strict=True)), len(own)), n)
+            return _sized(_edge_list(entry[1:], entry[0]), n)
+        pairs = {(i, i) for i in range(len(entry))}
+        pairs |= {(i, p) for i, p in enumerate(entry)} | {(p, i) for i, p in enumerate(entry)}
+        return _sized(_edge_list(list(zip(*pairs, strict=True)), len(entry)), n)
 
 
 def _edge_list(pairs: Sequence[Sequence[int]], n: int) -> EdgeList:
@@ -187,7 +187,7 @@ def _of_text(text: str) -> Rule:
             ) from None
     if re.search(r"\bn\b", text) is None:
         raise ArgumentError(
-            f"graph: a rule must say n where the number of tokens belongs, got {text!r}. Write it "
+            f"graph: a rule must have n where the number of tokens belongs, got {text!r}. Write it "
             f"like {_EXAMPLE}."
         )
     rule = Rule(text)
@@ -196,7 +196,7 @@ def _of_text(text: str) -> Rule:
 
 
 def _check_odd_numbers(rule: Rule) -> None:
-    """Refuse a rule that has graphs for even numbers of tokens alone, before a text meets it."""
+    """Refuse a rule that has graphs only for even numbers of tokens."""
     if "RandomRegular" not in rule.text:
         return
     try:
@@ -223,7 +223,7 @@ def _of_examples(kind: str, examples: Any) -> Rule:
 
 
 def _lists(value: Any) -> Any:
-    """Tensors and arrays, anywhere in lists, as lists of whole numbers."""
+    """Nested lists, tensors and arrays as lists of whole numbers."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
@@ -239,23 +239,23 @@ def _lists(value: Any) -> Any:
 def _source_of(graphs: Sequence[Graph]) -> str:
     listed: list[Any] = []
     for each in graphs:
-        found = edges(each)
-        listed.append([each.num_targets, found.source.tolist(), found.target.tolist()])
+        all_edges = edges(each)
+        listed.append([each.num_targets, all_edges.source.tolist(), all_edges.target.tolist()])
     return json.dumps({"graphs": listed})
 
 
-def _sized(found: Graph, n: int) -> Graph:
-    if (found.num_targets, found.num_sources) != (n, n):
+def _sized(graph: Graph, n: int) -> Graph:
+    if (graph.num_targets, graph.num_sources) != (n, n):
         raise GraphError(
-            f"graph: the rule's graph has {found.num_targets} x {found.num_sources} nodes but the "
+            f"graph: the rule's graph has {graph.num_targets} x {graph.num_sources} nodes but the "
             f"example has {n} tokens. Write n where the number of tokens belongs."
         )
-    if found.may_repeat and not found.facts().simple:
-        return Intersection(found, Complete(n))
-    return found
+    if graph.may_repeat and not graph.facts().simple:
+        return Intersection(graph, Complete(n))
+    return graph
 
 
-# --- Rule and model together ----------------------------------------------------------------------
+# --- Rules with models ----------------------------------------------------------------------------
 
 
 def newest(whole: Graph, targets: int) -> Graph:
@@ -284,7 +284,7 @@ def newest(whole: Graph, targets: int) -> Graph:
 
 
 def both(model: Graph, rule: Graph) -> Graph:
-    """The edges in both, said as simply as can be.
+    """The intersection of both graphs, simplified.
 
     Example:
         >>> both(Causal(9), Window(9, left=2, right=2) | Complete(9))
@@ -294,11 +294,11 @@ def both(model: Graph, rule: Graph) -> Graph:
         return rule
     if isinstance(rule, Union):
         return both(model, rule.a) | both(model, rule.b)
-    own, chosen = _reach(model), _reach(rule)
-    if own is None or chosen is None:
+    model_reach, rule_reach = _reach(model), _reach(rule)
+    if model_reach is None or rule_reach is None:
         return model & rule
     T, S = rule.num_targets, rule.num_sources
-    left, right = min(own[0], chosen[0]), min(own[1], chosen[1])
+    left, right = min(model_reach[0], rule_reach[0]), min(model_reach[1], rule_reach[1])
     if left >= S - 1 and right == 0:
         return Causal(T, S)
     return Window(T, S, left=left, right=right)

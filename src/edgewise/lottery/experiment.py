@@ -1,4 +1,4 @@
-"""The lottery: measure every trial that is left, then make prices and the map of it."""
+"""Lottery: measures trials, fits prices, decides which prices are used, and fills the map."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from edgewise.atomic_file import replacing
 from edgewise.errors import EdgewiseError
-from edgewise.lottery.fit import Fit, Kind, Sample, estimate, fitted
+from edgewise.lottery.fit import Fit, PriceKey, Sample, estimate, fitted
 from edgewise.lottery.journal import Journal
-from edgewise.lottery.map import COLUMNS, Cell, Place, crossovers, places
-from edgewise.lottery.measure import DEFINITION, Candidate, Pace, candidates, timed, worth_it
+from edgewise.lottery.map import COLUMNS, Cell, MapPoint, crossovers, map_points
 from edgewise.lottery.problems import ROUNDS, trials
 from edgewise.lottery.regret import Choice, Regret, regret_of
+from edgewise.lottery.trial_timing import DEFINITION, Candidate, Pace, candidates, timed, worth_it
 from edgewise.lottery.trials import Trial
 from edgewise.lottery.trust import Quality, Ruling, folds, ruling
 from edgewise.measure.machine import identity
@@ -29,7 +29,7 @@ __all__ = [
     "Extent",
     "Findings",
     "Lottery",
-    "Watcher",
+    "LotteryObserver",
     "remove_constants",
     "save_constants",
 ]
@@ -37,18 +37,18 @@ __all__ = [
 _FOR_PRICES = 0.7  # share of the time
 _FOR_MAP = 0.25  # the rest is for measuring some trials once more
 _LEAST = 0.01  # seconds for a backend, however late it is
-_TWICE = 16  # trials that are measured once more, to learn how far times can be trusted
+_TWICE = 16  # trials that are measured twice, for the noise of the times
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured.
+    """Amount of measurements of a lottery.
 
     Attributes:
-        name: In a word.
-        rounds: Of trials.
-        pace: How long each.
-        seconds: Time for all; what is left then is not measured.
+        name: ``full`` or ``quick``.
+        rounds: Rounds of trials.
+        pace: Limits of each trial.
+        seconds: Time for all trials; trials after it are not measured.
         quick: Whether the map is coarse.
     """
 
@@ -65,31 +65,31 @@ FULL = Extent("full", ROUNDS, Pace(each=0.15, longest=1.0), 1100.0, quick=False)
 QUICK = Extent("quick", 1, Pace(each=0.05, longest=0.2), 240.0, quick=True)
 
 
-class Watcher(Protocol):
-    """Who is told how far it is."""
+class LotteryObserver(Protocol):
+    """Protocol of an observer of a lottery, for progress displays."""
 
     def started(self, total: int, kept: int) -> None:
-        """So many trials, of which some were measured earlier."""
+        """Called once: ``total`` trials, ``kept`` of them measured earlier."""
         ...
 
     def measured(self, trial: str) -> None:
-        """One trial is done."""
+        """Called after each trial, with its name."""
         ...
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a lottery found.
+    """Results of a lottery.
 
     Attributes:
         table: The constants of this machine.
-        fits: How well they explain the times, by way, dtype and pass.
-        regret: How well they choose; None when there was nothing to choose.
+        fits: Errors of their estimates, by way, dtype and pass.
+        regret: Regret of their choices; None without a trial that two backends can run.
         cells: The map.
-        done: How many trials were measured.
-        total: How many there are.
-        quality: How well they were measured.
-        ruling: Which prices are used from now on.
+        done: Number of measured trials.
+        total: Number of trials.
+        quality: Coverage and noise of the measurements.
+        ruling: Which prices are used after it.
     """
 
     table: Constants
@@ -102,9 +102,9 @@ class Findings:
     ruling: Ruling
 
     def machine_line(self) -> str:
-        """On what it was measured, in one line."""
-        found = self.table.machine
-        return f"{found['cpu']}, one thread, torch {found['torch']}"
+        """Processor, threads and version of torch, in one line."""
+        machine = self.table.machine
+        return f"{machine['cpu']}, one thread, torch {machine['torch']}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
@@ -137,50 +137,50 @@ class Findings:
 
 
 class Lottery:
-    """Measures this machine; what was measured is in the journal at once.
+    """Measurement of this machine; every time is written to the journal immediately.
 
     Args:
-        journal: What was measured before, and where it is written.
-        extent: How much is measured.
+        journal: Earlier times, and the file of new ones.
+        extent: Amount of measurements.
     """
 
     def __init__(self, journal: Journal, extent: Extent = FULL) -> None:
         self.journal, self.extent = journal, extent
-        self.known = constants()
+        self.constants_in_use = constants()
         self.trials = trials(extent.rounds)
-        self.places = places(quick=extent.quick)
+        self.points = map_points(quick=extent.quick)
 
     @property
     def machine(self) -> dict[str, Any]:
-        """What the constants are written with."""
+        """Properties of this machine, for the file of constants."""
         return identity() | {"threads": 1, "lottery": self.extent.name}
 
-    def run(self, watcher: Watcher) -> Findings:
-        """Measure what is left, as far as the time goes, and return what all of it says."""
-        drawn = [
-            place.trial(column)
-            for place in self.places
+    def run(self, observer: LotteryObserver) -> Findings:
+        """Measure the trials that are not in the journal, within the time, and fit all of them."""
+        trials_of_points = [
+            point.trial(column)
+            for point in self.points
             for column in COLUMNS
-            if place.can_be_measured(column)
+            if point.can_be_measured(column)
         ]
-        of_map = list(dict.fromkeys(drawn))
-        kept = sum(trial.name in self.journal.times for trial in (*self.trials, *of_map))
-        watcher.started(len(self.trials) + len(of_map), kept)
+        map_trials = list(dict.fromkeys(trials_of_points))
+        kept = sum(trial.name in self.journal.times for trial in (*self.trials, *map_trials))
+        observer.started(len(self.trials) + len(map_trials), kept)
         start = time.monotonic()
         with threads_set(1):
-            for todo, share in ((self.trials, _FOR_PRICES), (of_map, _FOR_PRICES + _FOR_MAP)):
+            for batch, share in ((self.trials, _FOR_PRICES), (map_trials, _FOR_PRICES + _FOR_MAP)):
                 deadline = start + share * self.extent.seconds
-                for place, trial in enumerate(todo):
-                    self._measure(trial, (deadline - time.monotonic()) / (len(todo) - place))
-                    watcher.measured(trial.name)
+                for index, trial in enumerate(batch):
+                    self._measure(trial, (deadline - time.monotonic()) / (len(batch) - index))
+                    observer.measured(trial.name)
             quality = self._quality(start + self.extent.seconds)
-        return self._findings([*self.trials, *of_map], quality)
+        return self._findings([*self.trials, *map_trials], quality)
 
     def _quality(self, deadline: float) -> Quality:
-        """How much was measured, and how far times that are measured twice agree.
+        """Share of trials that were measured, and ratios of times that are measured twice.
 
         Args:
-            deadline: When no other trial is begun; in seconds of `time.monotonic`.
+            deadline: Time after which no trial is measured again; in seconds of `time.monotonic`.
         """
         done = [trial for trial in self.trials if trial.name in self.journal.times]
         quality = Quality(len(done), len(self.trials))
@@ -197,14 +197,14 @@ class Lottery:
         return Quality(len(done), len(self.trials), tuple(ratios))
 
     def _measure(self, trial: Trial, share: float) -> None:
-        """Time what is not in the journal; a trial whose time is up is left out."""
+        """Time the backends of a trial that are not in the journal, within ``share`` seconds."""
         if share <= 0:
             return
         done = self.journal.times.get(trial.name, {})
         pace = self.extent.pace
         pace = Pace(min(pace.each, max(_LEAST, share / 3)), min(pace.longest, 2 * share))
-        found = worth_it(candidates(trial.problem(), self.known, trial.only), pace)
-        left = [each.backend for each in found if each.backend not in done]
+        worthwhile = worth_it(candidates(trial.problem(), self.constants_in_use, trial.only), pace)
+        left = [each.backend for each in worthwhile if each.backend not in done]
         if left:
             self.journal.add(trial.name, timed(trial, left, pace))
 
@@ -214,7 +214,7 @@ class Lottery:
             raise EdgewiseError("nothing was measured: the time was up. Run it again.")
         pairs = [(trial, each) for trial in measured for each in self._timed(trial)]
         table, fits = self._fitted(pairs)
-        cells = [self._cell(place, table) for place in self.places]
+        cells = [self._cell(point, table) for point in self.points]
         return Findings(
             table,
             tuple(sorted(fits, key=lambda fit: str(fit.kind))),
@@ -227,10 +227,10 @@ class Lottery:
         )
 
     def _fitted(self, pairs: Sequence[tuple[Trial, Candidate]]) -> tuple[Constants, list[Fit]]:
-        """The prices that explain the times of these trials best."""
+        """The prices fitted to the times of these trials."""
         samples = (
             (
-                Kind("cpu", each.way, trial.dtype, trial.training),
+                PriceKey("cpu", each.way, trial.dtype, trial.training),
                 Sample(each.work, self.journal.times[trial.name][each.backend]),
             )
             for trial, each in pairs
@@ -238,7 +238,7 @@ class Lottery:
         return fitted(samples, shipped(), self.machine)
 
     def _ruling(self, pairs: Sequence[tuple[Trial, Candidate]], quality: Quality) -> Ruling:
-        """Compare measured and shipped prices on trials that neither were fitted to."""
+        """Compare measured and shipped prices on trials that the prices were not fitted to."""
         if quality.doubt() is not None:
             return ruling(quality, None, None)
         held_out: list[Choice] = []
@@ -246,63 +246,67 @@ class Lottery:
             table, _ = self._fitted([pair for pair in pairs if pair[0].name not in fold])
             inside = [pair for pair in pairs if pair[0].name in fold]
             held_out += self._choices(inside, table)
-        earlier = regret_of(self._choices(pairs, self.known)) if self.known.measured else None
+        earlier = (
+            regret_of(self._choices(pairs, self.constants_in_use))
+            if self.constants_in_use.measured
+            else None
+        )
         before = regret_of(self._choices(pairs, shipped()))
         return ruling(quality, regret_of(held_out), before, earlier)
 
     def _timed(self, trial: Trial) -> list[Candidate]:
-        """The backends of a trial whose times are known."""
-        took = self.journal.times[trial.name]
-        found = candidates(trial.problem(), self.known, trial.only)
-        return [each for each in found if each.backend in took]
+        """The backends of a trial that have a measured time."""
+        seconds = self.journal.times[trial.name]
+        accepting = candidates(trial.problem(), self.constants_in_use, trial.only)
+        return [each for each in accepting if each.backend in seconds]
 
     def _choices(
         self, pairs: Sequence[tuple[Trial, Candidate]], table: Constants
     ) -> Iterable[Choice]:
-        """What the planner would choose from, trial by trial."""
-        found: dict[str, Choice] = {}
+        """Estimates and times of the backends the planner chooses from, for each trial."""
+        choices: dict[str, Choice] = {}
         for trial, each in pairs:
             if each.backend == DEFINITION:
                 continue
-            choice = found.setdefault(trial.name, Choice(trial.name, {}, {}))
+            choice = choices.setdefault(trial.name, Choice(trial.name, {}, {}))
             choice.estimates[each.backend] = _seconds(each, trial, table)
             choice.times[each.backend] = self.journal.times[trial.name][each.backend]
-        return found.values()
+        return choices.values()
 
-    def _cell(self, place: Place, table: Constants) -> Cell:
+    def _cell(self, point: MapPoint, table: Constants) -> Cell:
         seconds: dict[str, float] = {}
-        guessed: list[str] = []
+        estimated: list[str] = []
         for column, names in COLUMNS.items():
-            trial = place.trial(column)
-            found = {each.backend: each for each in candidates(trial.problem(), table, names)}
-            backend = next((name for name in names if name in found), None)
+            trial = point.trial(column)
+            by_backend = {each.backend: each for each in candidates(trial.problem(), table, names)}
+            backend = next((name for name in names if name in by_backend), None)
             if backend is None:
                 continue
-            took = self.journal.times.get(trial.name, {}).get(backend)
-            if took is None or not place.can_be_measured(column):
-                took = _seconds(found[backend], trial, table)
-                guessed.append(column)
-            seconds[column] = took
-        return Cell(place, seconds, tuple(guessed))
+            measured = self.journal.times.get(trial.name, {}).get(backend)
+            if measured is None or not point.can_be_measured(column):
+                measured = _seconds(by_backend[backend], trial, table)
+                estimated.append(column)
+            seconds[column] = measured
+        return Cell(point, seconds, tuple(estimated))
 
 
 def save_constants(table: Constants) -> None:
-    """Write this machine's constants, whole or not at all; planners read them from now on."""
+    """Write the constants of this machine, atomically; planners use them from now on."""
     with replacing(measured_path()) as draft:
         draft.write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
     constants.cache_clear()
 
 
 def remove_constants() -> bool:
-    """Delete this machine's measured constants: the shipped ones serve. Whether there were any."""
+    """Delete the measured constants of this machine, and return whether there were any."""
     path = measured_path()
-    there = os.path.lexists(path)
-    if there:
+    exists = os.path.lexists(path)
+    if exists:
         path.unlink()
     constants.cache_clear()
-    return there
+    return exists
 
 
-def _seconds(found: Candidate, trial: Trial, table: Constants) -> float:
-    price = table.price("cpu", found.way, trial.dtype, training=trial.training)
-    return estimate(found.work, price)
+def _seconds(candidate: Candidate, trial: Trial, table: Constants) -> float:
+    price = table.price("cpu", candidate.way, trial.dtype, training=trial.training)
+    return estimate(candidate.work, price)

@@ -1,4 +1,4 @@
-"""Whether the numbers in a tensor of edges can be read, or a tracer stands in between."""
+"""Detection of tracers, and of tensors of edges whose numbers cannot be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgewise.shapes import is_shape_only
 
 __all__ = ["has_hooks_on_all_modules", "is_traced", "unreadable"]
 
-# torch has no public names for these; where a name is gone, that kind of tracer is not noticed.
+# Private names of torch; if one is removed, that kind of tracer is not detected.
 _C: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 _functorch: Any = getattr(_C, "_functorch", None)
 _count_of_modes: Callable[[], int] = getattr(_C, "_len_torch_dispatch_stack", int)
@@ -32,7 +32,7 @@ def is_traced() -> bool:
 
 
 def unreadable(edges: Tensor) -> bool:
-    """Whether a tensor has no numbers, or others for each example of a ``vmap``.
+    """Whether a tensor has no numbers, or different ones for each example of a ``vmap``.
 
     >>> unreadable(torch.zeros(2, 0)), unreadable(torch.zeros(2, 0, device="meta"))
     (False, True)

@@ -1,4 +1,4 @@
-"""Checks of single arrays, for every file that holds them."""
+"""Checks of arrays from files: shape and dtype."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["check_edge_index", "check_finite", "check_numbers", "check_whole"]
 
 
 def check_edge_index(name: str, edges: np.ndarray) -> None:
-    """Refuse edges that are not two rows of whole numbers.
+    """Check that edges are two rows of whole numbers.
 
     Raises:
-        DataError: their shape or dtype is another.
+        DataError: they have another shape or dtype.
     """
     if edges.ndim != 2 or edges.shape[0] != 2:
         raise DataError(
@@ -24,10 +24,10 @@ def check_edge_index(name: str, edges: np.ndarray) -> None:
 
 
 def check_whole(name: str, key: str, array: np.ndarray) -> None:
-    """Refuse numbers that are not of an integer dtype; an empty array may have any.
+    """Check that an array has an integer dtype; an empty array may have any dtype.
 
     Raises:
-        DataError: the dtype is another.
+        DataError: it has another dtype.
     """
     if array.size and array.dtype.kind not in "iu":
         what = "node numbers" if key == "edge_index" else "it"
@@ -37,7 +37,7 @@ def check_whole(name: str, key: str, array: np.ndarray) -> None:
 
 
 def check_numbers(name: str, key: str, array: np.ndarray) -> None:
-    """Refuse text, complex numbers and records.
+    """Check that an array holds real numbers: no text, complex numbers or records.
 
     Raises:
         DataError: the dtype is no real number.

@@ -1,4 +1,4 @@
-"""What a step of training costs, apart from time: parameters, and memory that must suffice."""
+"""Parameters of a network, and checks that training fits into memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MATRICES = 8  # matrices of hidden x hidden in a block, at least
 
 
 def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
-    """Refuse settings whose network alone is larger than the memory that is free.
+    """Check that the network of a recipe fits into free memory.
 
     Raises:
-        ArgumentError: it is, by an estimate from below.
+        ArgumentError: a lower bound of its size is larger.
     """
     weights = recipe.hidden * (data.num_features + data.num_classes + recipe.encodings)
     if recipe.network == "blocks":
@@ -35,7 +35,7 @@ def check_network_fits(recipe: Recipe, data: GraphDataset) -> None:
 
 
 def training_too_large(what: str) -> ArgumentError:
-    """The error where memory ends in training."""
+    """The error for training that does not fit into memory."""
     return ArgumentError(
         f"{what}: training does not fit into the memory that is free. Use a smaller --hidden, "
         f"--layers or --batch, or leave it out of --rungs."
@@ -43,5 +43,5 @@ def training_too_large(what: str) -> ArgumentError:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training can change."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Claims about encodings of nodes: what a node's place is, worked out or learned."""
+"""Claims about encodings of nodes: sinusoidal, learned, and functions of the graph."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _N, _DIM, _K = 14, 8, 5
 
 
 def _sinusoidal(dtype: torch.dtype) -> Sides:
-    def theirs(given: Weights) -> Tensor:
+    def expected(given: Weights) -> Tensor:
         rows: list[list[float]] = []
         for p in given["positions"].tolist():
             angles = [p / 10000 ** (2 * i / _DIM) for i in range(_DIM // 2)]
@@ -36,7 +36,7 @@ def _sinusoidal(dtype: torch.dtype) -> Sides:
         return torch.tensor(rows, dtype=dtype)
 
     weights = {"positions": torch.tensor([0, 1, 7, 500, 100_000])}
-    return Sides(weights, lambda given: sinusoidal(given["positions"].to(dtype), _DIM), theirs)
+    return Sides(weights, lambda given: sinusoidal(given["positions"].to(dtype), _DIM), expected)
 
 
 def _learned(dtype: torch.dtype) -> Sides:
@@ -53,13 +53,13 @@ def _learned(dtype: torch.dtype) -> Sides:
 
 
 def _directed() -> EdgeList:
-    """A directed graph with self-loops and nodes without edges, none of them twice."""
+    """A simple directed graph with self-loops and isolated nodes."""
     dense = torch.rand(_N, _N) < torch.linspace(0, 0.4, _N)[:, None]
     return EdgeList(dense.nonzero().T, num_nodes=_N)
 
 
 def _connected() -> EdgeList:
-    """A random tree and some edges more, in both directions: its spectrum is simple."""
+    """A random tree with further edges, undirected, whose spectrum is simple."""
     later = torch.arange(1, _N)
     parent = (torch.rand(_N - 1) * later).long()
     dense = torch.rand(_N, _N) < 0.1
@@ -68,22 +68,22 @@ def _connected() -> EdgeList:
 
 
 def _of_graph(
-    graph: EdgeList, ours: Callable[[EdgeList], Tensor], theirs: Callable[[EdgeList], Tensor]
+    graph: EdgeList, computed: Callable[[EdgeList], Tensor], expected: Callable[[EdgeList], Tensor]
 ) -> Sides:
-    """Both sides are functions of the edges alone, so nothing has a gradient."""
+    """Sides that are functions of the edges, without gradients."""
 
     def built(given: Weights) -> EdgeList:
         return EdgeList(given["edge_index"], num_nodes=graph.num_targets)
 
     return Sides(
         {"edge_index": graph.edge_index},
-        lambda given: ours(built(given)),
-        lambda given: theirs(built(given)),
+        lambda given: computed(built(given)),
+        lambda given: expected(built(given)),
     )
 
 
 def _transformed(transform: Any, graph: EdgeList, weight: Tensor | None = None) -> Tensor:
-    """What a transform of PyTorch Geometric adds to a graph, in the dtype of its weights."""
+    """The encoding that a transform of PyTorch Geometric computes, in the dtype of its weights."""
     from torch_geometric.data import Data
 
     data = Data(edge_index=graph.edge_index, edge_weight=weight, num_nodes=graph.num_targets)
@@ -93,22 +93,22 @@ def _transformed(transform: Any, graph: EdgeList, weight: Tensor | None = None) 
 def _laplacian(dtype: torch.dtype, graph: EdgeList) -> Sides:
     from torch_geometric.transforms import AddLaplacianEigenvectorPE
 
-    def ours(graph: EdgeList) -> Tensor:
+    def computed(graph: EdgeList) -> Tensor:
         return laplacian_eigenvectors(graph, _K, dtype=dtype)
 
-    def theirs(graph: EdgeList) -> Tensor:
-        """Every column is turned to the side of ours: the sign of an eigenvector is anybody's."""
+    def expected(graph: EdgeList) -> Tensor:
+        """Eigenvectors with the signs of the other side: signs are arbitrary."""
         transform = AddLaplacianEigenvectorPE(_K, "pe", is_undirected=True)
-        found = _transformed(transform, graph, torch.ones(graph.num_edges, dtype=dtype))
-        return found * (found * ours(graph)).sum(0).sign()
+        eigenvectors = _transformed(transform, graph, torch.ones(graph.num_edges, dtype=dtype))
+        return eigenvectors * (eigenvectors * computed(graph)).sum(0).sign()
 
-    return _of_graph(graph, ours, theirs)
+    return _of_graph(graph, computed, expected)
 
 
 def _laplacian_of_parts(dtype: torch.dtype) -> Sides:
-    """Two graphs as one: theirs are solved together, ours each as if it were alone."""
-    one, other = _connected(), _connected()
-    both = torch.cat([one.edge_index, other.edge_index + _N], 1)
+    """Two graphs as one: the original solves them jointly, Edgewise each by itself."""
+    first, second = _connected(), _connected()
+    both = torch.cat([first.edge_index, second.edge_index + _N], 1)
     return _laplacian(dtype, EdgeList(both, num_nodes=2 * _N))
 
 
@@ -129,41 +129,41 @@ def _distances(graph: EdgeList) -> Tensor:
 def _by_networkx(_: torch.dtype) -> Sides:
     import networkx as nx
 
-    def theirs(graph: EdgeList) -> Tensor:
+    def expected(graph: EdgeList) -> Tensor:
         directed: Any = nx.DiGraph()
         directed.add_nodes_from(range(_N))
         directed.add_edges_from(graph.edge_index.T.tolist())
-        found = torch.full((_N, _N), -1)
+        hops = torch.full((_N, _N), -1)
         for source, lengths in nx.all_pairs_shortest_path_length(directed):
-            for target, hops in lengths.items():
-                found[target, source] = hops
-        return found
+            for target, length in lengths.items():
+                hops[target, source] = length
+        return hops
 
-    return _of_graph(_directed(), _distances, theirs)
+    return _of_graph(_directed(), _distances, expected)
 
 
 def _by_scipy(_: torch.dtype) -> Sides:
     from scipy.sparse import csgraph, csr_array
 
-    def theirs(graph: EdgeList) -> Tensor:
+    def expected(graph: EdgeList) -> Tensor:
         ends = (graph.source.numpy(), graph.target.numpy())
         matrix: Any = csr_array((torch.ones(graph.num_edges).numpy(), ends), (_N, _N))
-        found = torch.from_numpy(csgraph.shortest_path(matrix, unweighted=True)).T
-        return found.masked_fill(found.isinf(), -1)
+        hops = torch.from_numpy(csgraph.shortest_path(matrix, unweighted=True)).T
+        return hops.masked_fill(hops.isinf(), -1)
 
-    return _of_graph(_directed(), _distances, theirs)
+    return _of_graph(_directed(), _distances, expected)
 
 
 def _degrees(_: torch.dtype) -> Sides:
     from torch_geometric.utils import degree
 
-    def theirs(graph: EdgeList) -> Tensor:
+    def expected(graph: EdgeList) -> Tensor:
         return torch.stack([degree(ends, _N) for ends in (graph.target, graph.source)])
 
-    def ours(graph: EdgeList) -> Tensor:
+    def computed(graph: EdgeList) -> Tensor:
         return torch.stack([degrees(graph, direction="in"), degrees(graph, direction="out")])
 
-    return _of_graph(_directed(), ours, theirs)
+    return _of_graph(_directed(), computed, expected)
 
 
 _PYG, _DWIVEDI = ("torch_geometric",), "Dwivedi et al. 2020, arXiv:2003.00982, section 4"
@@ -208,7 +208,8 @@ ENCODINGS = (
         _random_walk,
         "Dwivedi et al. 2021, arXiv:2110.07875, section 3.2",
         needs=_PYG,
-        bounds={torch.float32: BOUNDS[torch.float32], torch.float64: 2e-6},  # theirs is float32
+        # The original computes in float32.
+        bounds={torch.float32: BOUNDS[torch.float32], torch.float64: 2e-6},
     ),
     Claim(
         "shortest paths",

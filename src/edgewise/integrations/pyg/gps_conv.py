@@ -1,4 +1,4 @@
-"""A drop-in for the GPS layer, whose attention takes any graph."""
+"""Drop-in for GPSConv, with attention over any graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgewise.graphs.base import check_graph
 from edgewise.integrations.pyg.data import from_data, from_edge_index
 from edgewise.integrations.pyg.dropin import has_hooks, scriptable, why_everywhere
 from edgewise.integrations.pyg.edge_cache import recall_about
-from edgewise.integrations.pyg.tracers import is_traced, unreadable
+from edgewise.integrations.pyg.readable_edges import is_traced, unreadable
 from edgewise.layouts import edges
 from edgewise.nn.attention.heads import merge_heads, split_heads
 from edgewise.ops.bias import Bias, DenseBias
@@ -25,10 +25,10 @@ from edgewise.shapes import is_shape_only
 
 __all__ = ["GPSConv", "blocks_of"]
 
-_MOST_EDGES = 2**24  # of a graph that is listed to see whether it keeps the graphs of a batch apart
-_MOST_ROWS = 64  # at borders between graphs that are looked at where there are more edges
+_MOST_EDGES = 2**24  # up to which edges are listed to check that no edge is between graphs
+_MOST_ROWS = 64  # rows at borders between graphs that are checked if there are more edges
 
-_GPSConv: Any = originals.GPSConv  # its own types say less than it takes
+_GPSConv: Any = originals.GPSConv  # its declared types are too narrow
 
 
 class GPSConv(_GPSConv):
@@ -39,14 +39,14 @@ class GPSConv(_GPSConv):
         x_A = \mathrm{norm}_2(x + \mathrm{attention}(x, A)) \\
         x' &= \mathrm{norm}_3(y + \mathrm{mlp}(y)), \qquad y = x_L + x_A
 
-    Arguments, inputs, outputs and weights are the original's, and a call knows two more: ``graph``
-    and ``bias``. Without ``graph`` all nodes of each graph of ``batch`` attend to one another, as
+    Arguments, inputs, outputs and weights are the original's, and a call has two more: ``graph``
+    and ``bias``. Without ``graph`` all nodes of each graph of ``batch`` read one another, as
     in the original. With one this is BigBird or Exphormer: ``Window(n, 8, 8) | Hubs(n, [0])``,
     ``EdgeList(edge_index, n) | RandomRegular(n, degree=4)``.
 
-    The attention is the original's where it is not plain (``attn_type="performer"``, extra keys,
-    hooks on it, dropout of 1, ``batch`` out of order), inside `originals`, and without ``graph``
-    for tracers (``torch.compile``, ``torch.export``, ``torch.jit``).
+    The original computes the attention where it is not plain (``attn_type="performer"``, extra
+    keys, hooks on it, dropout of 1, ``batch`` out of order), inside `originals`, and without
+    ``graph`` for tracers (``torch.compile``, ``torch.export``, ``torch.jit``).
 
     Args:
         args: As `torch_geometric.nn.GPSConv` takes them.
@@ -54,15 +54,15 @@ class GPSConv(_GPSConv):
 
     Shape:
         - x: ``[N, channels]``.
-        - graph: ``N`` targets and ``N`` sources; or what PyTorch Geometric has edges in: a
-            ``Data``, an ``EdgeIndex``, an ``edge_index``. It has to keep the graphs of ``batch``
-            apart, as ``graph & Blocks(sizes)`` does.
+        - graph: ``N`` targets and ``N`` sources; or edges of PyTorch Geometric: a
+            ``Data``, an ``EdgeIndex``, an ``edge_index``. It has to separate the graphs of
+            ``batch``, as ``graph & Blocks(sizes)`` does.
         - bias: added to the scores, as in `edgewise.attention`: one number for each edge
             ``[heads | 1, E]``, or for each pair of nodes ``[heads | 1, N, N]``.
         - result: ``[N, channels]``.
 
     Raises:
-        ArgumentError: ``graph`` or ``bias`` where the attention is the original's.
+        ArgumentError: ``graph`` or ``bias`` where the original computes the attention.
         GraphError: ``graph`` lets nodes of different graphs of ``batch`` read one another.
 
     Example:
@@ -99,20 +99,20 @@ class GPSConv(_GPSConv):
                 f"{why}. Leave out {given}, or build the layer with plain attention."
             )
         if why is None:
-            found = _everything(x, batch) if graph is None else _given(graph, x, batch)
+            attention_graph = _everything(x, batch) if graph is None else _given(graph, x, batch)
         else:
-            found = None
-        if found is None:
+            attention_graph = None
+        if attention_graph is None:
             return super().forward(x, edge_index, batch, **kwargs)
         halves: list[Tensor] = []
         if self.conv is not None:
             halves.append(self._add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
-        halves.append(self._add(x, self._attention(x, found, bias), self.norm2, batch))
+        halves.append(self._add(x, self._attention(x, attention_graph, bias), self.norm2, batch))
         both = halves[0] if len(halves) == 1 else halves[0] + halves[1]
         return self._norm(both + self.mlp(both), self.norm3, batch)
 
     def why_original(self) -> str | None:
-        """Why the original computes the attention, whatever the graph; None if Edgewise does."""
+        """The reason for the original to compute attention for any graph; None without one."""
         if (why := why_everywhere()) is not None:
             return why
         module: Any = self.attn
@@ -121,7 +121,7 @@ class GPSConv(_GPSConv):
         return self.unusual()
 
     def unusual(self) -> str | None:
-        """The part of `why_original` that lies in how the layer was built."""
+        """The part of `why_original` that depends on the construction of the layer."""
         module: Any = self.attn
         if type(module) is not nn.MultiheadAttention:
             return f"attn_type={self.attn_type!r} is no attention over a graph"
@@ -131,7 +131,7 @@ class GPSConv(_GPSConv):
         return "hooks want to see padded nodes" if has_hooks(module) else None
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """An original with the same parameters: what `torch.jit.script` compiles, or refuses."""
+        """An original with the same parameters, which `torch.jit.script` compiles, or refuses."""
         return scriptable(self)
 
     def _attention(self, x: Tensor, graph: Graph, bias: Tensor | Bias | None) -> Tensor:
@@ -144,8 +144,8 @@ class GPSConv(_GPSConv):
         out = attention(query, key, value, graph, bias=bias, dropout=rate)
         return module.out_proj(merge_heads(out))
 
-    def _add(self, x: Tensor, heard: Tensor, norm: Any, batch: Tensor | None) -> Tensor:
-        return self._norm(F.dropout(heard, self.dropout, self.training) + x, norm, batch)
+    def _add(self, x: Tensor, update: Tensor, norm: Any, batch: Tensor | None) -> Tensor:
+        return self._norm(F.dropout(update, self.dropout, self.training) + x, norm, batch)
 
     def _norm(self, x: Tensor, norm: Any, batch: Tensor | None) -> Tensor:
         if norm is None:
@@ -154,7 +154,7 @@ class GPSConv(_GPSConv):
 
 
 def blocks_of(batch: Tensor) -> Blocks | None:
-    """Who is in the same graph: nodes numbered by graph, in order; None if out of order.
+    """The blocks of the graphs of a batch; None if nodes are not in order of their graphs.
 
     >>> blocks_of(torch.tensor([0, 0, 1, 1, 1]))
     Blocks([2, 3])
@@ -172,7 +172,7 @@ def _blocks(batch: Tensor) -> Blocks | None:
 
 
 def _everything(x: Tensor, batch: Tensor | None) -> Graph | None:
-    """All nodes of a graph of the batch; None where the original is to compute it."""
+    """The complete graph of each graph of the batch; None if the original computes the call."""
     if is_traced() or is_shape_only(x):
         return None
     if batch is None:
@@ -183,7 +183,7 @@ def _everything(x: Tensor, batch: Tensor | None) -> Graph | None:
 
 
 def _given(graph: Any, x: Tensor, batch: Tensor | None) -> Graph:
-    """The graph that a call was given, checked to keep the graphs of a batch apart."""
+    """The graph of the argument, checked to separate the graphs of a batch."""
     traced = is_traced()
     if isinstance(graph, BaseData | Tensor):
         if traced or (isinstance(graph, Tensor) and unreadable(graph)):
@@ -199,20 +199,20 @@ def _given(graph: Any, x: Tensor, batch: Tensor | None) -> Graph:
 
 
 def _apart(graph: Graph, batch: Tensor | None) -> Graph:
-    """The same graph, in which nobody reads a node of another graph of the batch."""
+    """The graph, checked to have no edge between graphs of the batch."""
     if batch is None or unreadable(batch) or batch.shape != (graph.num_targets,):
         return graph
-    if graph.num_targets != graph.num_sources:  # the operator has a sentence about it
+    if graph.num_targets != graph.num_sources:  # the operator raises an error
         return graph
     blocks = blocks_of(batch)
     if blocks is not None and _falls_apart(graph, blocks):
         return graph
     if blocks is None:
-        found = _crossing(graph, batch)
+        crossing = _crossing(graph, batch)
     else:
-        found = recall(graph, ("crossing", blocks), lambda: _crossing(graph, batch))
-    if found is not None:
-        target, source = found
+        crossing = recall(graph, ("crossing", blocks), lambda: _crossing(graph, batch))
+    if crossing is not None:
+        target, source = crossing
         cure = "the edges within one graph" if blocks is None else f"graph & {_short(blocks)}"
         raise GraphError(
             f"GPSConv: graph lets node {target} read node {source}, which is in another graph of "
@@ -222,7 +222,7 @@ def _apart(graph: Graph, batch: Tensor | None) -> Graph:
 
 
 def _falls_apart(graph: Graph, blocks: Blocks) -> bool:
-    """Whether facts alone say that no edge leaves a block."""
+    """Whether facts prove that no edge leaves a block."""
     cuts = graph.facts().cuts
     corners = set(zip(cuts.targets.tolist(), cuts.sources.tolist(), strict=True))
     ends = blocks.facts().cuts.targets.tolist()
@@ -230,11 +230,11 @@ def _falls_apart(graph: Graph, blocks: Blocks) -> bool:
 
 
 def _crossing(graph: Graph, batch: Tensor) -> tuple[int, int] | None:
-    """An edge between two graphs of a batch, as (target, source)."""
+    """An edge between two graphs of a batch, as (target, source); None without one."""
     if graph.facts().max_edges <= _MOST_EDGES:
-        found = edges(graph, "cpu")
-        target, source = found.target, found.source
-    else:  # too many to list: pairs of the last node of a graph with all nodes, and of the first
+        all_edges = edges(graph, "cpu")
+        target, source = all_edges.target, all_edges.source
+    else:  # too many to list: pairs of the last and the first node of graphs with all nodes
         ends = (batch[1:] != batch[:-1]).nonzero()[:_MOST_ROWS, 0].cpu()
         rows = torch.cat([ends, ends + 1]).repeat_interleave(len(batch))
         nodes = torch.arange(len(batch)).repeat(2 * len(ends))

@@ -1,4 +1,4 @@
-"""How many threads a training step is worth."""
+"""Number of threads of a training step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from edgewise.training.recipe import Recipe
 
 __all__ = ["threads_for"]
 
-_ENOUGH = 1 << 32  # operations of one layer that pay for waking up other threads
+_ENOUGH = 1 << 32  # operations of a layer from which several threads are faster
 
 
 def threads_for(batch: Batch, recipe: Recipe) -> int:
-    r"""One for small steps, otherwise all that torch may use.
+    r"""One thread for small steps, otherwise all threads of torch.
 
     .. math::  8 N d^2 + 4 E d \ge 2^{32}
 
-    operations a layer (``N`` nodes, ``E`` edges, width ``d``) are a step worth sharing. Below,
-    threads wait for each other longer than they compute, and on a busy machine twenty times so.
+    operations a layer (``N`` nodes, ``E`` edges, width ``d``) are faster on several threads. Below,
+    synchronization takes longer than computation; twenty times as long on a busy machine.
     """
     copies = batch.x.shape[:-2].numel()
     nodes, edges = batch.x.shape[-2], batch.graph.facts().max_edges

@@ -1,10 +1,10 @@
-"""Your own data: one file of plain arrays, ``.npz`` or ``.safetensors``, never a pickle.
+"""Data sets from files of arrays, ``.npz`` or ``.safetensors``, never a pickle.
 
 A file holds these arrays. ``N`` nodes, ``E`` edges, ``G`` graphs; whole numbers and floating
 point of any width.
 
 ======================== ============ ========================================================
-key                      shape        what
+key                      shape        content
 ======================== ============ ========================================================
 ``x``                    ``[N, F]``   features of the nodes, graph after graph
 ``edge_index``           ``[2, E]``   sources, then targets; both directions of an undirected
@@ -14,12 +14,12 @@ key                      shape        what
 ``node_ptr`` (many)      ``[G + 1]``  where each graph's nodes end: from 0 to ``N``
 ``edge_ptr`` (many)      ``[G + 1]``  the same for columns of ``edge_index``
 ``train_mask``,          ``[N]`` or   true where a node (or graph) belongs to that part; all
-``val_mask``,            ``[G]``      three or none; without them every seed draws its own
+``val_mask``,            ``[G]``      three or none; without them every seed draws a
 ``test_mask`` (optional)              split, 60/20/20 of nodes or 80/10/10 of graphs,
                                       stratified by class
 ``edge_attr`` (optional) ``[E, ..]``  features of the edges: checked, used by no rung
 ``task`` (optional)      text         ``node-classes``, ``graph-classes``, ``node-values`` or
-                                      ``graph-values``; otherwise worked out from ``y``
+                                      ``graph-values``; otherwise derived from ``y``
 ======================== ============ ========================================================
 
 Arrays of other names are not read; the notes of the data set name them. A name that differs from
@@ -41,10 +41,15 @@ from torch import Tensor
 
 from edgewise.errors import DataError
 from edgewise.training.data.archive import read_arrays
-from edgewise.training.data.checks import check_edge_index, check_finite, check_numbers, check_whole
+from edgewise.training.data.array_checks import (
+    check_edge_index,
+    check_finite,
+    check_numbers,
+    check_whole,
+)
 from edgewise.training.data.dataset import TASKS, GraphDataset, Task
 from edgewise.training.data.notes import edge_notes, label_notes
-from edgewise.training.data.split import Drawn, Published, Split, Splits
+from edgewise.training.data.splits import Drawn, Published, Split, Splits
 from edgewise.training.data.topology import Separate
 
 __all__ = ["SUFFIXES", "from_arrays", "from_file"]
@@ -62,11 +67,11 @@ def from_file(path: Path) -> GraphDataset:
     Raises:
         DataError: the file is missing or damaged, or its arrays contradict each other.
     """
-    found = read_arrays(path, _KNOWN)
-    arrays = dict(found.read)
-    if "task" in found.metadata:
-        arrays["task"] = np.array(found.metadata["task"])
-    return from_arrays(str(path), arrays, others=found.others)
+    file = read_arrays(path, _KNOWN)
+    arrays = dict(file.read)
+    if "task" in file.metadata:
+        arrays["task"] = np.array(file.metadata["task"])
+    return from_arrays(str(path), arrays, others=file.others)
 
 
 def from_arrays(
@@ -75,7 +80,7 @@ def from_arrays(
     """A data set from arrays that follow the layout above.
 
     Args:
-        name: What to call it.
+        name: Name in messages and results.
         arrays: The arrays by name.
         others: Names of further arrays, which are not used.
 
@@ -118,7 +123,7 @@ def from_arrays(
 
 
 def _array_notes(arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> list[str]:
-    """Which arrays of a file no rung reads."""
+    """Notes on arrays of a file that no rung uses."""
     notes: list[str] = []
     if "edge_attr" in arrays:
         notes.append("Edge features are not used: every rung sees the same nodes and edges.")
@@ -133,8 +138,8 @@ def _array_notes(arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> lis
 def _check_keys(name: str, arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> None:
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
-        known = [key for key in arrays if key in _KNOWN]
-        there = ", ".join([*known, *others][: 2 * _NAMES_SHOWN]) or "nothing"
+        present = [key for key in arrays if key in _KNOWN]
+        there = ", ".join([*present, *others][: 2 * _NAMES_SHOWN]) or "nothing"
         raise DataError(
             f"{name}: expected the arrays {', '.join(_REQUIRED)}, missing {', '.join(missing)} "
             f"(there is {there})."
@@ -192,7 +197,18 @@ def _labels(name: str, y: np.ndarray) -> Tensor:
 def _task(
     name: str, arrays: Mapping[str, np.ndarray], y: Tensor, num_nodes: int, num_graphs: int
 ) -> Task:
-    """What is asked for, or what the shape and dtype of ``y`` say."""
+    """The task in the file, or that of the shape and dtype of ``y``.
+
+    Args:
+        name: The data set, for the message.
+        arrays: The arrays of the file.
+        y: Labels ``[N]`` or ``[G]``.
+        num_nodes: ``N``.
+        num_graphs: ``G``.
+
+    Raises:
+        DataError: the task is unknown, or ``y`` fits neither or both of ``N`` and ``G``.
+    """
     if "task" in arrays:
         task = str(arrays["task"])
         if task not in TASKS:

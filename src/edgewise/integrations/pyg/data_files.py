@@ -1,4 +1,4 @@
-"""PyTorch Geometric: its data sets as plain arrays, and as files without pickles."""
+"""Files of data sets of PyTorch Geometric: plain arrays, without pickles."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def arrays(data: Any, *, split: int = 0) -> dict[str, np.ndarray]:
 
     Args:
         data: One graph with labelled nodes, or many graphs.
-        split: Which column of masks that hold several splits.
+        split: Column of masks that hold several splits.
 
     Returns:
-        ``x``, ``edge_index``, ``y`` and, where there are, ``edge_attr``, the three masks, and
+        ``x``, ``edge_index``, ``y`` and, if present, ``edge_attr``, the three masks, and
         ``node_ptr`` and ``edge_ptr`` of many graphs, as ``edgewise compare`` reads them.
 
     Raises:
@@ -72,11 +72,11 @@ def save(data: Any, path: str | Path, *, task: str | None = None, split: int = 0
 
     Args:
         data: One graph with labelled nodes, or many graphs.
-        path: Where to; the suffix ``.npz`` or ``.safetensors`` says in which format. It is
-            written beside its place first, so a file is whole or not there.
-        task: ``node-classes``, ``graph-classes``, ``node-values`` or ``graph-values``; worked
-            out from the labels when left out.
-        split: Which column of masks that hold several splits.
+        path: The file; the suffix ``.npz`` or ``.safetensors`` gives the format. It is
+            written atomically.
+        task: ``node-classes``, ``graph-classes``, ``node-values`` or ``graph-values``; derived
+            from the labels when left out.
+        split: Column of masks that hold several splits.
 
     Returns:
         The path.
@@ -100,10 +100,10 @@ def save(data: Any, path: str | Path, *, task: str | None = None, split: int = 0
 
 
 def download(name: str, root: Path) -> Any:
-    """One of PyTorch Geometric's own data sets, fetched into ``root`` when it is not there.
+    """A data set of PyTorch Geometric, downloaded into ``root`` if it is not there.
 
     Raises:
-        DataError: it cannot be fetched, or PyTorch Geometric cannot read it.
+        DataError: it cannot be downloaded, or PyTorch Geometric cannot read it.
     """
     from torch_geometric import datasets
 

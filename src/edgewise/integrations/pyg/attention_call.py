@@ -1,4 +1,4 @@
-"""One call of attention in the layout of PyTorch Geometric: nodes first, then heads."""
+"""Attention in the layout of PyTorch Geometric: nodes first, then heads."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def attend(
         query: ``[T, H, D]``.
         key: ``[S, H, D]``.
         value: ``[S, H, C]``.
-        graph: Who hears whom.
-        score: How strongly.
+        graph: The edges.
+        score: The score.
         edge_key: ``[E, H, D]``, added to keys.
         edge_value: ``[E, H, C]``, added to values.
         dropout: Share of weights dropped.
-        wants_weights: Whether weights are worked out; None is returned otherwise.
+        wants_weights: Whether weights are computed; None is returned otherwise.
 
     Returns:
         ``[T, H, C]`` and ``[E, H]``.
     """
     given = (query, key, value, edge_key, edge_value)
-    # Under autocast products are shorter than sums; the original would lengthen them as well.
+    # Under autocast, products have a smaller dtype than sums; the original promotes them too.
     dtype = reduce(torch.promote_types, (part.dtype for part in given if part is not None))
     query, key, value = (part.to(dtype).transpose(0, 1) for part in (query, key, value))
     edge_key, edge_value = (
@@ -70,5 +70,5 @@ def attend(
 
 
 def heads_joined(out: Tensor, *, concat: bool) -> Tensor:
-    """``[N, H, C]`` with heads side by side, or their average: that of one head is the head."""
+    """``[N, H, C]`` with heads concatenated, or averaged."""
     return out.flatten(1) if concat or out.shape[1] == 1 else out.mean(1)

@@ -1,4 +1,4 @@
-"""The map as a picture: PNG and SVG."""
+"""Picture of the map, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgewise.optional_packages import require
 
 __all__ = ["draw_map"]
 
-_COLORS = "PuOr"  # purple and orange are told apart by everybody
-_MOST = 5.0  # powers of two at which a colour is full
+_COLORS = "PuOr"  # purple and orange: distinct with any color vision
+_MOST = 5.0  # powers of two at which a color is saturated
 _LETTERS = {"dense": "D", "tiles": "T", "sparse": "S"}
 
 
 def draw_map(cells: Sequence[Cell], title: str, out: Path) -> list[Path]:
-    """Draw dtype by pass: sizes to the right, densities upwards, colour for who is faster.
+    """Draw a panel for each dtype and pass: sizes by densities, with the faster way as color.
 
     Returns:
         ``map.png`` and ``map.svg`` in the folder ``out``.
@@ -33,8 +33,8 @@ def draw_map(cells: Sequence[Cell], title: str, out: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     paths = [out / "map.png", out / "map.svg"]
-    kinds = list(dict.fromkeys(cell.place.kind for cell in cells))
-    # The same numbers give the same bytes: no date, and no random names inside the SVG.
+    kinds = list(dict.fromkeys(cell.point.kind for cell in cells))
+    # Equal cells give equal bytes: no date, and no random names inside the SVG.
     with rc_context({"svg.hashsalt": "edgewise", "svg.fonttype": "none", "font.size": 9}):
         columns = min(2, len(kinds))
         rows = math.ceil(len(kinds) / columns)
@@ -43,7 +43,7 @@ def draw_map(cells: Sequence[Cell], title: str, out: Path) -> list[Path]:
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         image = None
         for kind, panel in zip(kinds, axes.flat, strict=False):
-            image = _draw(panel, [cell for cell in cells if cell.place.kind == kind])
+            image = _draw(panel, [cell for cell in cells if cell.point.kind == kind])
             panel.set_title(", ".join(kind))
         for panel in axes[-1]:
             panel.set_xlabel("nodes")
@@ -60,12 +60,12 @@ def draw_map(cells: Sequence[Cell], title: str, out: Path) -> list[Path]:
 
 
 def _draw(axes: Any, cells: Sequence[Cell]) -> Any:
-    """One panel: a square for each place, with the fastest way and by how much."""
+    """A panel: a square for each point, with the fastest way and its factor."""
     drawn = [cell for cell in cells if cell.ratio is not None]
     sizes, shares = _steps(cells)
     image = axes.scatter(
-        [sizes.index(cell.place.nodes) for cell in drawn],
-        [shares.index(cell.place.density) for cell in drawn],
+        [sizes.index(cell.point.nodes) for cell in drawn],
+        [shares.index(cell.point.density) for cell in drawn],
         c=[-math.log2(cell.ratio or 1.0) for cell in drawn],
         cmap=_COLORS,
         vmin=-_MOST,
@@ -76,7 +76,7 @@ def _draw(axes: Any, cells: Sequence[Cell]) -> Any:
         edgecolors="#888888",
     )
     for cell in drawn:
-        at = sizes.index(cell.place.nodes), shares.index(cell.place.density)
+        at = sizes.index(cell.point.nodes), shares.index(cell.point.density)
         _write(axes, cell, at)
     axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
     axes.set_yticks(range(len(shares)), [as_share(share) for share in shares])
@@ -86,9 +86,9 @@ def _draw(axes: Any, cells: Sequence[Cell]) -> Any:
 
 
 def _steps(cells: Sequence[Cell]) -> tuple[list[int], list[float]]:
-    """Sizes and densities; each is one step of its axis, whatever lies between them."""
-    sizes = sorted({cell.place.nodes for cell in cells})
-    return sizes, sorted({cell.place.density for cell in cells})
+    """Sizes and densities of the cells, in order: the ticks of both axes."""
+    sizes = sorted({cell.point.nodes for cell in cells})
+    return sizes, sorted({cell.point.density for cell in cells})
 
 
 def _write(axes: Any, cell: Cell, at: tuple[int, int]) -> None:
@@ -115,7 +115,7 @@ def _explain(figure: Any, image: Any, axes: Any) -> None:
 
 
 def as_share(share: float) -> str:
-    """A density for people.
+    """A density as text, in percent.
 
     >>> as_share(0.25), as_share(1 / 4096)
     ('25 %', '0.024 %')

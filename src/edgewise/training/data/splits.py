@@ -1,4 +1,4 @@
-"""Which nodes or graphs are trained on, which choose the best epoch, and which are the test."""
+"""Splits: nodes or graphs for training, validation and test."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Split:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """How many of each part."""
+        """Size of each part."""
         return self.train.numel(), self.val.numel(), self.test.numel()
 
     def check(self, name: str, count: int, unit: str) -> None:
-        """Refuse an empty part, a number out of range, or a number in two parts.
+        """Check that parts are not empty, in range and disjoint.
 
         Raises:
-            DataError: the split cannot be used for ``count`` things called ``unit``.
+            DataError: the split cannot be used for ``count`` nodes or graphs (``unit``).
         """
         parts = {"train": self.train, "val": self.val, "test": self.test}
         for part, index in parts.items():
@@ -55,7 +55,7 @@ class Split:
 
 
 class Splits(Protocol):
-    """A rule that says what a training seed trains and tests on."""
+    """Protocol of a rule that gives the split of a seed."""
 
     @property
     def is_fixed(self) -> bool:
@@ -73,14 +73,14 @@ class Splits(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """One split for every seed, as its authors published it."""
+    """A published split, the same for every seed."""
 
     split: Split
     words: str = "published split"
 
     @property
     def is_fixed(self) -> bool:
-        """There is one split."""
+        """True: there is one split."""
         return True
 
     def draw(self, seed: int) -> Split:
@@ -114,8 +114,8 @@ class Drawn:
     """A new random split for each seed, keeping the share of each class.
 
     Args:
-        y: Labels ``[M]`` of what is split. With whole numbers the split is stratified; a label
-            of -1 means unlabelled and is left out.
+        y: Labels ``[M]`` of the nodes or graphs. With whole numbers the split is stratified;
+            a label of -1 means unlabelled and is left out.
         fractions: Shares of train and validation; the rest is the test.
 
     Example:
@@ -128,7 +128,7 @@ class Drawn:
 
     @property
     def is_fixed(self) -> bool:
-        """Each seed draws its own."""
+        """False: each seed draws a split."""
         return False
 
     def draw(self, seed: int) -> Split:

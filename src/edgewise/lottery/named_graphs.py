@@ -1,4 +1,4 @@
-"""The graphs that are measured: families with sizes, written down as a few whole numbers."""
+"""Graphs of trials: families with sizes, as a name and a few whole numbers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edgewise.graphs import (
     disjoint_union,
 )
 
-__all__ = ["FAMILIES", "Topology"]
+__all__ = ["FAMILIES", "NamedGraph"]
 
 _SEED = 0
 _AT_ONCE = 1 << 22  # pairs that are drawn at a time
 
 
-class Topology(NamedTuple):
-    """A graph by name: it is built when it is measured.
+class NamedGraph(NamedTuple):
+    """Name of a graph, which is built when it is measured.
 
     Attributes:
         family: One of `FAMILIES`.
@@ -43,14 +43,14 @@ class Topology(NamedTuple):
     def __str__(self) -> str:
         return f"{self.family}({', '.join(map(str, self.sizes))})"
 
-    def graph(self) -> Graph:
-        """The graph; the same edges each time."""
+    def build(self) -> Graph:
+        """The graph, with the same edges each time."""
         return _built(self)
 
 
 @lru_cache(maxsize=16)
-def _built(topology: Topology) -> Graph:
-    return FAMILIES[topology.family](*topology.sizes)
+def _built(name: NamedGraph) -> Graph:
+    return FAMILIES[name.family](*name.sizes)
 
 
 def _window(nodes: int, left: int, right: int) -> Graph:
@@ -76,7 +76,7 @@ def _documents(count: int, size: int) -> Graph:
 
 
 def _meshes(count: int, size: int) -> Graph:
-    """A batch of sparse graphs: each node with its four neighbours on a line."""
+    """A batch of sparse graphs: each node reads its four neighbours on a line."""
     return disjoint_union([Window(each, left=2, right=2) for each in _uneven(count, size)])
 
 
@@ -102,9 +102,9 @@ def _bigbird(nodes: int, reach: int, hubs: int, degree: int) -> Graph:
 def _random(nodes: int, degree: int) -> Graph:
     """Each pair is an edge with the same probability; each node reads itself."""
     random = torch.Generator().manual_seed(_SEED)
-    if 8 * degree < nodes:  # few edges: draw them, instead of asking every pair
-        found = torch.randint(nodes, (2, nodes * degree), generator=random)
-        return _with_own(found[0], found[1], nodes)
+    if 8 * degree < nodes:  # few edges: draw them instead of testing every pair
+        ends = torch.randint(nodes, (2, nodes * degree), generator=random)
+        return _with_self_loops(ends[0], ends[1], nodes)
     rows = max(1, _AT_ONCE // nodes)
     parts: list[Tensor] = []
     for first in range(0, nodes, rows):
@@ -112,7 +112,7 @@ def _random(nodes: int, degree: int) -> Graph:
         part = (torch.rand(count, nodes, generator=random) < degree / nodes).nonzero()
         parts.append(part + torch.tensor([first, 0]))
     target, source = torch.cat(parts).unbind(1)
-    return _with_own(target, source, nodes)
+    return _with_self_loops(target, source, nodes)
 
 
 def _power(nodes: int, degree: int) -> Graph:
@@ -121,27 +121,29 @@ def _power(nodes: int, degree: int) -> Graph:
     ends = (nodes * torch.rand(2, nodes * degree, generator=random) ** 2).long()
     order = torch.randperm(nodes, generator=random)
     target, source = order[ends.clamp(max=nodes - 1)]
-    return _with_own(target, source, nodes)
+    return _with_self_loops(target, source, nodes)
 
 
 def _clusters(nodes: int, size: int, percent: int) -> Graph:
-    """Groups in which so many of a hundred pairs are edges, and as many edges across as nodes."""
+    """Groups with a percentage of their pairs as edges, and as many edges across as nodes."""
     random = torch.Generator().manual_seed(_SEED)
     start = torch.arange(0, nodes, size)
     inside = torch.rand(len(start), size, size, generator=random) < percent / 100
     group, row, column = inside.nonzero().unbind(1)
     target, source = start[group] + row, start[group] + column
-    here = (target < nodes) & (source < nodes)
+    inside_graph = (target < nodes) & (source < nodes)
     across = torch.randint(nodes, (2, nodes), generator=random)
-    return _with_own(
-        torch.cat([target[here], across[0]]), torch.cat([source[here], across[1]]), nodes
+    return _with_self_loops(
+        torch.cat([target[inside_graph], across[0]]),
+        torch.cat([source[inside_graph], across[1]]),
+        nodes,
     )
 
 
-def _with_own(target: Tensor, source: Tensor, nodes: int) -> Graph:
-    """Each edge once, and each node reads itself, so that none reads nothing."""
-    own = torch.arange(nodes)
-    pairs = torch.unique(torch.cat([target, own]) * nodes + torch.cat([source, own]))
+def _with_self_loops(target: Tensor, source: Tensor, nodes: int) -> Graph:
+    """Each edge once, with self-loops, so that no target is isolated."""
+    loops = torch.arange(nodes)
+    pairs = torch.unique(torch.cat([target, loops]) * nodes + torch.cat([source, loops]))
     return EdgeList(torch.stack([pairs % nodes, pairs // nodes]), num_nodes=nodes)
 
 

@@ -1,11 +1,11 @@
-"""Edges alone, from a file: arrays or a list of pairs, never a pickle.
+"""Readers of edges from files: arrays or a list of pairs, never a pickle.
 
 ======================== =====================================================================
 kind                     what is read
 ======================== =====================================================================
 ``.npz, .safetensors``   ``edge_index [2, E]`` (sources, then targets) and, if there, the number
                          of nodes: ``num_nodes``, or the rows of ``x``; ``node_ptr`` and
-                         ``edge_ptr`` where there are many graphs; nothing else is looked at
+                         ``edge_ptr`` where there are many graphs; other arrays are not read
 ``.npy``                 the array ``edge_index [2, E]`` by itself
 ``.csv, .tsv, .txt``,    two columns, source and target, with commas or blanks between them;
 ``.edges``, with or      comments after ``#`` or ``%`` and one line of column names are left out
@@ -22,7 +22,7 @@ import torch
 
 from edgewise.errors import DataError
 from edgewise.training.data.archive import check_file, read_arrays
-from edgewise.training.data.checks import check_edge_index
+from edgewise.training.data.array_checks import check_edge_index
 from edgewise.training.data.pairs import read_pairs
 from edgewise.training.data.topology import Separate
 
@@ -36,11 +36,11 @@ _MOST_NODES = 1 << 40
 
 
 def edges_from_file(path: Path, num_nodes: int | None = None) -> Separate:
-    """Read who is connected to whom: one graph, or many in the layout of `from_file`.
+    """Read the edges of a file: one graph, or many in the layout of `from_file`.
 
     Args:
         path: A file of one of the kinds above.
-        num_nodes: Nodes of the graph; what the file says when left out, or one more than the
+        num_nodes: Nodes of the graph; when left out that of the file, or one more than the
             largest number in it.
 
     Raises:
@@ -56,15 +56,15 @@ def edges_from_file(path: Path, num_nodes: int | None = None) -> Separate:
     edges = _checked(path, arrays["edge_index"])
     if "node_ptr" in arrays or "edge_ptr" in arrays:
         return _many(path, edges, arrays, num_nodes)
-    said = arrays.get("num_nodes")
-    nodes = _num_nodes(path, edges, None if said is None else int(said), num_nodes)
+    stored = arrays.get("num_nodes")
+    nodes = _num_nodes(path, edges, None if stored is None else int(stored), num_nodes)
     return Separate(
         torch.from_numpy(edges), torch.tensor([0, nodes]), torch.tensor([0, edges.shape[1]])
     )
 
 
 def _checked(path: Path, edges: np.ndarray) -> np.ndarray:
-    """Edges as int64, from zero."""
+    """The edges as int64, checked to be numbered from zero."""
     check_edge_index(str(path), edges)
     if not edges.size:
         return edges.astype(np.int64)
@@ -77,15 +77,25 @@ def _checked(path: Path, edges: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(edges.astype(np.int64))
 
 
-def _num_nodes(path: Path, edges: np.ndarray, said: int | None, given: int | None) -> int:
-    """What is asked for, what the file says, or what its edges need."""
+def _num_nodes(path: Path, edges: np.ndarray, stored: int | None, given: int | None) -> int:
+    """Number of nodes: that of the argument, of the file, or of its edges.
+
+    Args:
+        path: The file, for the message.
+        edges: ``[2, E]``.
+        stored: Number in the file, if any.
+        given: Number that the caller gave, if any.
+
+    Raises:
+        DataError: it is smaller than the edges need, or there is neither a number nor an edge.
+    """
     needed = int(edges.max()) + 1 if edges.size else 0
-    if given is None and said is None and not edges.size:
+    if given is None and stored is None and not edges.size:
         raise DataError(
             f"{path}: there has to be an edge, got none. Say how many nodes there are with "
             f"num_nodes if that is meant."
         )
-    nodes = given if given is not None else needed if said is None else said
+    nodes = given if given is not None else needed if stored is None else stored
     if nodes < needed or nodes > _MOST_NODES:
         raise DataError(
             f"{path}: num_nodes has to be from {needed} (one more than the largest node in it) to "
@@ -118,29 +128,29 @@ def _many(
 
 # --- Files of arrays ------------------------------------------------------------------------------
 
-_WANTED = ("edge_index", "node_ptr", "edge_ptr", "num_nodes")
+_NAMES = ("edge_index", "node_ptr", "edge_ptr", "num_nodes")
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that say where edges are; features, which may be large, are not read."""
-    arrays = read_arrays(path, _WANTED, only_headers=("x",))
-    found = arrays.read
-    if "edge_index" not in found:
+    """The arrays of edges and sizes; features, which may be large, are not read."""
+    arrays = read_arrays(path, _NAMES, only_headers=("x",))
+    read = arrays.read
+    if "edge_index" not in read:
         there = ", ".join([*arrays.headers, *arrays.others]) or "nothing"
         raise DataError(
             f"{path}: expected the array edge_index, got {there}. Save the edges under this name."
         )
-    if "num_nodes" in found:
-        said = found["num_nodes"]
-        if said.size != 1 or said.dtype.kind not in "iu":
+    if "num_nodes" in read:
+        num_nodes = read["num_nodes"]
+        if num_nodes.size != 1 or num_nodes.dtype.kind not in "iu":
             raise DataError(
-                f"{path}: num_nodes has to be one whole number, got {said.dtype} "
-                f"{list(said.shape)}. Save it again, or leave it out."
+                f"{path}: num_nodes has to be one whole number, got {num_nodes.dtype} "
+                f"{list(num_nodes.shape)}. Save it again, or leave it out."
             )
-        found["num_nodes"] = said.reshape(())
+        read["num_nodes"] = num_nodes.reshape(())
     elif "x" in arrays.headers:
         shape = arrays.headers["x"].shape
         if not shape:
             raise DataError(f"{path}: x has to be [nodes, features], got []. Save one row a node.")
-        found["num_nodes"] = np.array(shape[0])
-    return found
+        read["num_nodes"] = np.array(shape[0])
+    return read
