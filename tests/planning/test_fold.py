@@ -5,7 +5,7 @@ import torch
 
 import edgewise as ew
 from edgewise.planning import planner
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.planning.fold import Fold
 from edgewise.planning.split import repeated
 from edgewise.testing import SETTINGS
@@ -57,7 +57,7 @@ def test_the_same_numbers(name, setting):
     graph = FOLDED[name][0]
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, score = inputs_of_call(call), call.setting.score
-    question = ask_attention(inputs, graph, score, None, 0.0, wants_lse=True)
+    question = attention_question(inputs, graph, score, None, 0.0, wants_lse=True)
     problem = question.about(graph)
     plan = next(p for p in planner._composed(problem, 1 << 40, depth=1) if isinstance(p, Fold))
     whole = planner.choose(problem, "reference").plan
@@ -79,7 +79,7 @@ def test_the_same_numbers(name, setting):
 def test_what_belongs_to_nodes_is_not_folded():
     graph = FOLDED["windows"][0]
     call = SETTINGS["dot, dropout"].call(graph, torch.float64)
-    question = ask_attention(
+    question = attention_question(
         inputs_of_call(call), graph, call.setting.score, None, 0.4, wants_lse=False
     )
     plans = planner._composed(question.about(graph), 1 << 40, depth=1)

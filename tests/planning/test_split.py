@@ -7,7 +7,7 @@ import edgewise as ew
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.planning import planner
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.planning.merge import Merge
 from edgewise.planning.split import Split, splits
 from edgewise.testing import SETTINGS
@@ -121,7 +121,7 @@ def test_merged_plans_give_the_reference_numbers(name, setting, dtype):
         {k: t.detach().double().requires_grad_() for k, t in call.tensors.items()},
     )
     inputs = inputs_of_call(call)
-    question = ask_attention(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
+    question = attention_question(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
     (plan, *_) = merges(question.about(graph))
     state = plan.prepared.forward(inputs)
     _assert_alike(state, oracle, call, dtype)
@@ -169,7 +169,9 @@ def test_parts_keep_what_belongs_to_nodes_and_edges(name, setting):
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, options = inputs_of_call(call), call.setting
     count = edges(graph).num_edges
-    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=True)
+    question = attention_question(
+        inputs, graph, options.score, count, options.dropout, wants_lse=True
+    )
     (plan,) = merges(question.about(graph))
     whole = planner.choose(question.about(graph), "reference").plan
     found, wanted = (each.prepared.forward(inputs) for each in (plan, whole))
@@ -191,7 +193,9 @@ def test_parts_that_number_nodes_anew_are_not_for_what_belongs_to_nodes(setting)
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, options = inputs_of_call(call), call.setting
     count = edges(graph).num_edges
-    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=False)
+    question = attention_question(
+        inputs, graph, options.score, count, options.dropout, wants_lse=False
+    )
     assert merges(question.about(graph)) == []
 
 

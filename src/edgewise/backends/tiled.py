@@ -1,4 +1,4 @@
-"""Backends on torch's fused attention for CPUs, which computes matrices that are cut from a graph.
+"""Tiled backends: matrices cut from a graph, computed by torch's fused attention for CPUs.
 
 `Tiled` is the backend, written once. Its `Cutter` decides which graphs can be cut, what computing
 them takes, and where the cuts lie.
@@ -83,7 +83,7 @@ class Cut:
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        """What `AttentionBackend.backward` returns, by torch's kernel."""
+        """The gradients of `AttentionBackend.backward`, by torch's kernel."""
         tensors = {name: t for name, t in inputs.tensors().items() if t.requires_grad}
         if _is_empty(inputs):
             return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -104,7 +104,7 @@ class Cut:
 
 
 def _is_empty(inputs: Inputs) -> bool:
-    """Whether a batch has no entries, by whose number torch's kernel divides."""
+    """Whether a batch has no entries: torch's kernel divides by their number."""
     return not inputs.query.shape[:-2].numel()
 
 
@@ -121,11 +121,11 @@ class Cutter(Protocol):
         ...
 
     def accept(self, problem: AttentionProblem) -> Accepts:
-        """What computing the pieces takes; pure and cheap."""
+        """The cost of computing the pieces; pure and cheap."""
         ...
 
     def key(self, problem: AttentionProblem) -> Hashable:
-        """What the cut depends on besides the graph."""
+        """The values on which the cut depends besides the graph."""
         ...
 
     def cut(self, problem: AttentionProblem) -> Cut:
@@ -178,7 +178,7 @@ class Tiled(AttentionBackend):
 
 
 def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[str]:
-    """Why torch's kernel cannot compute a problem, as sentences.
+    """The reasons why torch's kernel cannot compute a problem, as sentences.
 
     Args:
         problem: The planned call.

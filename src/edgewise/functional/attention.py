@@ -48,13 +48,13 @@ def attention(
                       {\sum_{j' \in N(i)} \exp(s(q_i, k_{j'} + e^k_{ij'}) + b_{ij'})}
 
     Rows of ``query`` are targets (nodes that are updated), rows of ``key`` and ``value`` are
-    sources (nodes that are read); ``graph`` says which target reads which source. All leading
+    sources (nodes that are read); ``graph`` holds which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
     sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
     infinity in a source reaches its targets alone, and one that is sent back to a target reaches
     its sources alone. Backends of matrix products (``"dense"``, ``"banded"``, ``"ragged"``,
     ``"blocked"``, ``"flex"``) spread it where they are named, where a compiler or ``torch.func``
-    keeps the numbers from view, and on other devices than the CPU, as torch's own attention does.
+    hides the numbers, and on other devices than the CPU, as torch's own attention does.
     On ``meta``, and of fake tensors, only shapes are worked out.
 
     Args:

@@ -1,4 +1,4 @@
-"""Compiled constants: what depends on a graph alone is worked out while ``torch.compile`` traces.
+"""Compiled constants: results that depend on a graph alone, computed while a compiler traces.
 
 Compiled code refers to a result as an attribute of one namespace, because a tracer guards
 attributes one by one. Results live as long as the process, like the compiled code itself.
@@ -25,7 +25,7 @@ _RESULTS = SimpleNamespace()
 
 
 def compiled_constant(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
-    """``compute(graph, *given)``, worked out while a compiler traces; to its code, a constant.
+    """``compute(graph, *given)``, computed while a compiler traces: a constant of its code.
 
     Args:
         compute: A function of a module.
@@ -37,7 +37,7 @@ def compiled_constant(compute: Callable[..., R], graph: Graph, *given: Any) -> R
 
 
 def num_edges_of(graph: Graph) -> int:
-    """How many edges a graph has; lowers it when the facts do not say."""
+    """How many edges a graph has; lowers it where the facts leave the number open."""
     if torch.compiler.is_compiling():
         return _num_edges(_portable(graph))
     return num_edges(graph)

@@ -1,4 +1,4 @@
-"""Prepared plans: what runs. They hold the lowered graph, and never the graph itself.
+"""Prepared plans: plans ready to run. They hold the lowered graph, and never the graph itself.
 
 A graph remembers its prepared plans; one that held the graph would keep it alive for ever.
 """
@@ -57,7 +57,7 @@ class PreparedRun(Prepared):
     Attributes:
         signature: Of the problem that was planned.
         backend: The backend.
-        lowered: What the backend prepared.
+        lowered: What `prepare_attention` of the backend returned.
     """
 
     signature: AttentionSignature

@@ -9,7 +9,7 @@ from edgewise.backends.blocked.price import _bounded, _counted, counted
 from edgewise.backends.blocked.tiling import Tiling, padded
 from edgewise.layouts import dense_mask, edges, fill_of_clusters
 from edgewise.ops import Inputs
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.testing import GRAPHS
 from tests.backends.tiled_graphs import CLUSTERS, communities
 
@@ -21,7 +21,7 @@ SIMPLE["wide window"] = ew.Window(3000, left=500, right=570)
 def judged(graph, **options):
     q = torch.empty(2, graph.num_targets, 8, **options)
     k = torch.empty(2, graph.num_sources, 8, **options)
-    question = ask_attention(Inputs(q, k, k), graph, ew.Dot(), None, 0.0, wants_lse=False)
+    question = attention_question(Inputs(q, k, k), graph, ew.Dot(), None, 0.0, wants_lse=False)
     return BLOCKED.judge(question.about(graph))
 
 

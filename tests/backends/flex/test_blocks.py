@@ -93,7 +93,7 @@ def assert_right(graph, block):
     count, longest = listing.span(facts)
     assert count >= int((expected > 0).sum())
     assert longest >= int((expected > 0).sum(-1).max())
-    if listing.intervals_known(graph, facts):
+    if listing.rows_are_intervals(graph, facts):
         assert listing.intervals(graph, facts) is not None
 
 

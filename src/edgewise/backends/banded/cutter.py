@@ -1,4 +1,4 @@
-"""Cut windows into tiles: which graphs are windows, and what computing their tiles takes."""
+"""The cutter of windows: which graphs are windows, their tiles, and what those cost."""
 
 from __future__ import annotations
 

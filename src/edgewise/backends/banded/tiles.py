@@ -40,18 +40,18 @@ class Tiles:
         columns = block + last - first
         start = -(-max(0, -first) // block)
         stop = max(start, min(T // block, (S - first - columns) // block + 1))
-        found: list[Tiles] = []
+        tiles: list[Tiles] = []
         for index in range(-(-T // block)):
             row = index * block
             if index == start and start < stop:
-                found.append(cls(band, stop - start, block, columns, row, row + first))
+                tiles.append(cls(band, stop - start, block, columns, row, row + first))
             if start <= index < stop:
                 continue
             rows = min(block, T - row)
             left, right = max(0, row + first), min(S, row + rows + last)
             if left < right:
-                found.append(cls(band, 1, rows, right - left, row, left))
-        return tuple(found)
+                tiles.append(cls(band, 1, rows, right - left, row, left))
+        return tuple(tiles)
 
     def in_groups(self, count: int) -> tuple[Tiles, ...]:
         """The same tiles, at most so many at a time."""

@@ -120,9 +120,9 @@ def _masks(graph: Graph, tiles: TileFill) -> tuple[Tensor, Tensor]:
     if progression(graph) is not None:  # edges by the billion, and few tiles that they cut
         _fill_by_contains(graph, tiles, partial, masks[2:])
         return masks, mask_of
-    found = edges(graph, "cpu")
-    mask = mask_of[tiles.tile_of(found.target, found.source)]
-    masks[mask, found.target % block, found.source % block] = True
+    listing = edges(graph, "cpu")
+    mask = mask_of[tiles.tile_of(listing.target, listing.source)]
+    masks[mask, listing.target % block, listing.source % block] = True
     return masks, mask_of
 
 
@@ -139,6 +139,10 @@ def _fill_by_contains(graph: Graph, tiles: TileFill, chosen: Tensor, masks: Tens
 
 
 def _groups(tiles: TileFill, mask_of: Tensor, empty: Tensor) -> list[Group]:
+    """The groups of blocks of targets.
+
+    ``mask_of`` is ``[tiles]``, the mask of each; ``empty`` is ``[blocks, block]``, bool.
+    """
     height = tiles.grid[0]
     count = torch.bincount(tiles.row, minlength=height)
     start = count.cumsum(0) - count

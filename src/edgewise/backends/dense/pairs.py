@@ -32,7 +32,7 @@ class Pairs:
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
         rows: Where each edge's own number goes; None unless edges have numbers.
         fused: Whether torch's own function computes the problem exactly.
-        whole: For torch's kernel that tells the log-sum-exp; None where it cannot go.
+        whole: For torch's kernel that returns the log-sum-exp; None where it cannot be used.
     """
 
     mask: Tensor | None
@@ -67,7 +67,7 @@ def scores_and_values(
 
 
 def _extra(signature: AttentionSignature, prepared: Pairs, inputs: Inputs) -> Tensor | None:
-    """Bias plus the logarithm of repeated edges, for every pair; None when there is neither."""
+    """Bias plus the logarithm of repeated edges, for every pair; None without both."""
     extra, bias = prepared.log_copies, inputs.bias
     if bias is None:
         return extra

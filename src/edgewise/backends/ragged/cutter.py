@@ -1,4 +1,4 @@
-"""Cut ragged batches into buckets of blocks: which graphs may be cut, and what buckets take."""
+"""The cutter of ragged batches: which graphs may be cut, their buckets, and what those cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgewise.problem import AttentionProblem
 __all__ = ["BlockCutter"]
 
 # The same kernel on the same tensors, without cutting them out.
-_ONE = "a single block is dense as it is; ask for it with backend='ragged'"
+_SINGLE = "a single block is dense as it is; ask for it with backend='ragged'"
 
 
 class BlockCutter:
@@ -45,7 +45,7 @@ class BlockCutter:
             _memory(problem, parts, planes, dim),
             way="blocks",
             pairs=pairs,
-            on_request=_ONE if _is_dense(problem) else None,
+            on_request=_SINGLE if _is_dense(problem) else None,
             # Every target of a complete block reads what a NaN there spreads to.
             spreads=hidden or any(part.causal for part in parts),
             hides=hidden,
@@ -78,8 +78,8 @@ def _is_dense(problem: AttentionProblem) -> bool:
     """Whether torch's kernel takes the whole problem as it is, in one call."""
     facts = problem.facts
     square = facts.num_targets == facts.num_sources
-    one = facts.complete or (facts.fully_causal and square)
-    return one and problem.head_dim == problem.value_dim
+    whole = facts.complete or (facts.fully_causal and square)
+    return whole and problem.head_dim == problem.value_dim
 
 
 def _memory(problem: AttentionProblem, parts: tuple[Bin, ...], planes: int, dim: int) -> int:
@@ -93,10 +93,11 @@ def _memory(problem: AttentionProblem, parts: tuple[Bin, ...], planes: int, dim:
         targets, sources = targets + 2 * training, sources + 1 + training
     tables = facts.num_targets * targets * node + facts.num_sources * sources * shared
     group = 0
-    for one in parts:
-        count = min(len(one.members), blocks_at_once(one, node))
-        copies = (8 * one.rows + 6 * one.columns) if training else (5 * one.rows + 3 * one.columns)
+    for part in parts:
+        count = min(len(part.members), blocks_at_once(part, node))
+        rows, columns = part.rows, part.columns
+        copies = (8 * rows + 6 * columns) if training else (5 * rows + 3 * columns)
         copies *= 2 if training and size == 2 else 1  # small blocks are taken in float32
-        masked = one.rows * one.columns if one.causal and not one.square else 0
+        masked = rows * columns if part.causal and not part.square else 0
         group = max(group, count * (copies * node + masked * (1 + problem.accumulate.itemsize)))
     return tables + group + facts.num_targets * planes * problem.accumulate.itemsize
