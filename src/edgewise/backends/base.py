@@ -64,7 +64,7 @@ class Accepts:
     """The backend can run the problem, at this price.
 
     Attributes:
-        work: The operations. Their prices on this machine are the planner's business.
+        work: The operations; the planner has their prices on this machine.
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
         way: The name of how it is computed, in a word or two; each way has prices of its own.
         pairs: Target-source pairs that are worked on, edges or not; None where only edges are.

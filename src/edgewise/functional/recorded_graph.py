@@ -82,7 +82,7 @@ def as_text(record: Any) -> str:
 
 
 def graph_of(text: str, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
-    """The graph of a record; the same object for the same record, so that plans are remembered."""
+    """The graph of a record; the same object for the same record, so that its plans are reused."""
     numbers = tuple(int(size) for size in sizes)
     if any(tensor.is_inference() for tensor in tensors):  # which count no changes
         return _built(json.loads(text), numbers, tensors)

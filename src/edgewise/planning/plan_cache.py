@@ -1,4 +1,4 @@
-"""The plan cache: prepared plans and fast paths, remembered by the graph of a call.
+"""The plan cache: prepared plans and fast paths, stored on the graph of a call.
 
 Under ``torch.compile`` a prepared plan is a constant of the compiled code instead.
 """

@@ -1,6 +1,6 @@
 """Prepared plans: plans ready to run. They hold the lowered graph, and never the graph itself.
 
-A graph remembers its prepared plans; one that held the graph would keep it alive for ever.
+A graph stores its prepared plans; a plan that held the graph would keep it alive for ever.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Questions: the signature of a call as plain numbers and names, read off its arguments.
+"""Questions: the signature of a call as plain numbers and names, from its arguments.
 
-A question holds no tensors and no graph. It is the key under which a graph remembers its plans, and
+A question holds no tensors and no graph. It is the key under which a graph stores its plans, and
 all that ``torch.compile`` has to keep constant.
 """
 

@@ -2,7 +2,7 @@
 
 The planner chooses among all backends unless something narrows the choice: the call's own argument
 first, then the innermost `use_backend` around it, then `set_default_backend`. What the call is part
-of narrows it too: forward-mode derivatives, and exporters that know plain torch operations only.
+of narrows it too: forward-mode derivatives, and exporters that support plain torch operations only.
 """
 
 from __future__ import annotations

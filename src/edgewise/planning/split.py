@@ -235,7 +235,9 @@ def _clusters(graph: Graph) -> Split | None:
     return Split("every edge lies in one tile: full tiles, and the others", (*map(Part, parts),))
 
 
-_TRANSITIVE = 0.4  # share of pairs of sources that read each other, from which order is worth a try
+_TRANSITIVE = (
+    0.4  # share of pairs of sources that read each other, from which another order is tried
+)
 
 
 def _reordered(graph: Graph) -> Split | None:

@@ -61,7 +61,7 @@ class _Matrix:
 
     Attributes:
         copies: ``[T, S]`` how often each pair is an edge.
-        rows: Where the weight of each edge goes; None unless edges have weights.
+        rows: The entries of the edges, by row; None unless edges have weights.
     """
 
     copies: Tensor

@@ -30,7 +30,7 @@ class Pairs:
         causal: The graph is exactly torch's ``is_causal``, and torch needs no mask.
         empty: ``[T, 1]`` bool, targets without sources; None when there are none.
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
-        rows: Where each edge's own number goes; None unless edges have numbers.
+        rows: The entries of the edges, by row, for their numbers; None unless edges have numbers.
         fused: Whether torch's own function computes the problem exactly.
         whole: For torch's kernel that returns the log-sum-exp; None where it cannot be used.
     """

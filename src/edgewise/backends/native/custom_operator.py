@@ -1,6 +1,6 @@
 """Definitions of torch operators on a graph, with shapes, derivatives and batching rules.
 
-A graph goes in as its tensors, so that compiled code that is kept on disk never runs on another
+A graph is passed as its tensors, so that compiled code that is kept on disk never runs on another
 graph under the same name. Arguments and results never share memory.
 """
 

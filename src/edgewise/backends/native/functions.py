@@ -118,7 +118,11 @@ def gradients(
     *,
     records: list[bytes] | None = None,
 ) -> Sequence[Tensor | None]:
-    """Gradients of the operands that are wanted; ``state`` and ``records`` as in the kernels."""
+    """Gradients of the operands of which ``wanted`` is true, None of the others.
+
+    ``grad_out`` is ``[*batch, H, T, Dv]``, ``grad_lse`` ``[*batch, H, T]``, None for zeros;
+    ``state`` and ``records`` are those of `attention_backward` of the kernels.
+    """
     if looked_into((grad_out, grad_lse)):  # many at once, as for a Jacobian
         from edgewise.backends.native import operators  # defined on first need
 

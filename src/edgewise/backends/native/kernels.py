@@ -81,7 +81,7 @@ def attention_backward(
     *,
     records: list[bytes] | None = None,
 ) -> list[Tensor | None]:
-    """Gradients of the operands that are wanted.
+    """Gradients of the operands of which ``wanted`` is true, None of the others.
 
     Args:
         settings: The numbers of the call.
@@ -95,7 +95,7 @@ def attention_backward(
             such products.
         grad_out: Gradient of the output.
         grad_lse: Gradient of the log-sum-exp; None for zeros.
-        wanted: For which of the operands.
+        wanted: For each operand, whether its gradient is needed.
         records: A list to which the packed record is appended.
     """
     accumulate = accumulate_dtype(operands.query.dtype)
