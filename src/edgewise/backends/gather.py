@@ -51,7 +51,7 @@ class _EdgeRows:
 
 
 class Gather(AttentionBackend, AggregateBackend):
-    """One row of memory for each edge, in plain torch, on any device."""
+    """The backend of gathered rows: one for each edge, in plain torch, on any device."""
 
     name = "gather"
     twice_differentiable: ClassVar[bool] = True

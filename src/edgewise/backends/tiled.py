@@ -109,7 +109,7 @@ def _is_empty(inputs: Inputs) -> bool:
 
 
 class Cutter(Protocol):
-    """One way to cut graphs into matrices for torch's kernel."""
+    """A cutter: a way to cut graphs into matrices for torch's kernel."""
 
     @property
     def pieces(self) -> str:
@@ -117,7 +117,7 @@ class Cutter(Protocol):
         ...
 
     def graph_refusal(self, problem: AttentionProblem) -> str | None:
-        """Why the graph of a problem cannot be cut, with a cure; None where it can."""
+        """The reason why the graph of a problem cannot be cut, with a cure; None where it can."""
         ...
 
     def accept(self, problem: AttentionProblem) -> Accepts:
@@ -183,7 +183,7 @@ def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list
     Args:
         problem: The planned call.
         pieces: What the cutter cuts graphs into.
-        graph: Why the graph cannot be cut, if it cannot.
+        graph: The reason why the graph cannot be cut, if any.
     """
     reasons: list[str] = []
     if problem.device.type != "cpu":

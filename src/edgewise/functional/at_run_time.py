@@ -133,7 +133,7 @@ class _RecordedCall:
         return DenseBias(values) if self.kind == "dense" else EdgeBias(values)
 
     def prepared(self) -> Prepared:
-        """What runs calls of these sizes; checks the tensors."""
+        """The prepared plan of this call; checks its tensors."""
         call = call_of(self.inputs, self.graph, self.score, self.dropout, wants_lse=self.keeps_lse)
         question = call.question._replace(needs_grad=self.needs_grad)
         return prepared_attention(call._replace(question=question), self.backend)

@@ -186,7 +186,7 @@ def plan(
     backend: str = "auto",
     memory_budget: int | None = None,
 ) -> Plan:
-    """How `attention` would compute this call: a value that is called, printed, compared and saved.
+    """The plan by which `attention` computes this call: called, printed, compared and saved.
 
     Args are those of `attention`, and:
         memory_budget: Memory the plan may take, in bytes; half of what is free when None.
@@ -225,7 +225,7 @@ def explain(
     memory_budget: int | None = None,
     analyze: bool = False,
 ) -> Explanation:
-    """Why `attention` would compute this call the way it does: print it, or ``.to_json()``.
+    """The reasons for the plan of this call of `attention`: print them, or ``.to_json()``.
 
     Arguments and errors are those of `plan`, and:
         analyze: Run the choice and every other legal plan on these tensors, forward, and backward

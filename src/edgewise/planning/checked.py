@@ -133,7 +133,7 @@ class ExactPlan(Generic[P]):
         return self._prepared[0]
 
     def problem(self, held: Graph | None) -> P:
-        """What is planned; arguments as of `prepared`."""
+        """The planned problem; arguments as of `prepared`."""
         graph = self._link() if held is None else held
         assert graph is not None, "the caller of a plan holds its graph"
         return cast("P", self._signature.about(graph))
@@ -164,6 +164,7 @@ class Checked(Prepared):
         return AttentionState(*self._called(_state_of, inputs, hides=True))
 
     def _called(self, compute: RunPrepared, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
+        """Results of ``compute``, exact if they (with ``hides``, query or key) are not finite."""
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
@@ -216,6 +217,7 @@ class Checked(Prepared):
     def _exact(
         self, held: Graph | None, compute: RunPrepared, inputs: Inputs
     ) -> tuple[Tensor, ...]:
+        """Results by the exact plan, or where none fits into memory, a few targets at a time."""
         prepared = self.exact.prepared(held)
         if prepared is not None:
             return compute(prepared, inputs)
@@ -274,7 +276,7 @@ class _ReadRows:
 
     @classmethod
     def of(cls, problem: AttentionProblem) -> _ReadRows | None:
-        """As many rows as fit; None where a piece would not have the numbers of the whole."""
+        """As many targets at a time as fit; None where a piece needs numbers of the whole."""
         if not problem.facts.simple:
             return None
         if problem.dropout or problem.bias or problem.edge_tensors:
@@ -312,6 +314,7 @@ class _ReadRows:
     def _run(
         self, compute: RunPrepared, first: int, query: Tensor, key: Tensor, value: Tensor
     ) -> tuple[Tensor, ...]:
+        """Results of the targets from ``first`` on, of which ``query`` has the rows."""
         plan = exact(self.piece(first))
         assert plan is not None
         return compute(plan.prepared, Inputs(query, key, value))

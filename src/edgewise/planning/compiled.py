@@ -37,7 +37,7 @@ def compiled_constant(compute: Callable[..., R], graph: Graph, *given: Any) -> R
 
 
 def num_edges_of(graph: Graph) -> int:
-    """How many edges a graph has; lowers it where the facts leave the number open."""
+    """The number of edges of a graph; lowers it where the facts leave the number open."""
     if torch.compiler.is_compiling():
         return _num_edges(_portable(graph))
     return num_edges(graph)
@@ -55,7 +55,7 @@ def constant(item: Any) -> Any:
 
 
 def _portable(graph: Graph) -> Any:
-    """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
+    """The graph as plain numbers, which a tracer can hold constant; itself where it has tensors."""
     spec = graph.spec()
     return graph if spec is None else constant(spec)
 

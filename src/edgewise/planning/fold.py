@@ -58,7 +58,7 @@ class Fold(Plan):
 
 @dataclass(frozen=True, eq=False)
 class PreparedFold(Prepared):
-    """One graph on a batch, ready to run.
+    """A prepared fold: one graph on a batch.
 
     Attributes:
         signature: Of the problem that was planned.

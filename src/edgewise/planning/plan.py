@@ -204,7 +204,7 @@ _FIXED = (
 
 @dataclass(frozen=True)
 class OneBackend(PlannedCall):
-    """One backend computes the whole graph.
+    """A plan in which one backend computes the whole graph.
 
     Attributes:
         backend: The backend's name.
@@ -246,7 +246,7 @@ class OneBackend(PlannedCall):
 
 @dataclass(frozen=True)
 class BackendPlan(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """One backend computes attention over the whole graph; attributes as of `OneBackend`."""
+    """A plan of attention by one backend over the whole graph; attributes as of `OneBackend`."""
 
     def prepare(self) -> PreparedRun:
         backend = _of_type(AttentionBackend, self.backend)
@@ -256,7 +256,7 @@ class BackendPlan(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariab
 
 @dataclass(frozen=True)
 class AggregatePlan(OneBackend):
-    """One backend computes sums over the whole graph; attributes as of `OneBackend`."""
+    """A plan of sums by one backend over the whole graph; attributes as of `OneBackend`."""
 
     problem: AggregateProblem
 

@@ -199,7 +199,10 @@ def simplified(problem: Q) -> Q:
 def _all(
     problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> tuple[list[Plan], list[Refusal]]:
-    """Every legal plan of attention, cheapest first, and every refusal."""
+    """The legal plans of attention, cheapest first, and all refusals.
+
+    ``budget`` is in bytes; parts of splits may be split ``depth - 1`` times more.
+    """
     runs, refused = _by_one_backend(problem, budget, selection, BackendPlan)
     plans: list[Plan] = [*runs]
     if depth and not selection.plain_operations:
@@ -211,7 +214,10 @@ def _all(
 def _by_one_backend(
     problem: Problem, budget: int, selection: Selection, make: Callable[..., B]
 ) -> tuple[list[B], list[Refusal]]:
-    """Every legal plan of the whole graph by one backend, cheapest first, and every refusal."""
+    """The legal plans of the whole graph by one backend, cheapest first, and all refusals.
+
+    ``budget`` is in bytes; ``make`` is the class of the plans.
+    """
     problem = simplified(problem)
     plans: list[B] = []
     refused: list[Refusal] = []
@@ -311,7 +317,7 @@ def legal_fold(problem: AttentionProblem) -> tuple[AttentionProblem, int] | None
 
 
 def legal_splits(problem: AttentionProblem) -> Iterator[Split]:
-    """Every way to take the graph apart that the problem allows."""
+    """The splits of the graph that the problem allows."""
     numbered = _is_numbered(problem)
     # A plan that trains is called many times, so a longer search pays.
     for split in splits(problem.graph, many_calls=problem.needs_grad):

@@ -44,7 +44,7 @@ class PreparedPiece:
 
 @dataclass(frozen=True, eq=False)
 class PreparedMerge(Prepared):
-    """Edge-disjoint parts, ready to run.
+    """A prepared merge: edge-disjoint parts, ready to run.
 
     Attributes:
         signature: Of the problem that was planned.

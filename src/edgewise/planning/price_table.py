@@ -123,7 +123,7 @@ class Constants:
 
     @property
     def source(self) -> str:
-        """Where the prices come from, in a few words.
+        """The origin of the prices, in a few words.
 
         >>> shipped("avx512").source
         'shipped for AVX-512 without matrix units'

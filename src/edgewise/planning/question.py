@@ -19,7 +19,7 @@ __all__ = ["AggregateQuestion", "AttentionQuestion"]
 
 
 class AttentionQuestion(NamedTuple):
-    """Everything about a call of attention except its graph and its numbers."""
+    """The question of a call of attention: everything about it but its graph and its numbers."""
 
     score: tuple[str, *tuple[float | None, ...]]
     batch: int
@@ -44,7 +44,7 @@ class AttentionQuestion(NamedTuple):
 
 
 class AggregateQuestion(NamedTuple):
-    """Everything about a call of aggregate except its graph and its numbers."""
+    """The question of a call of aggregate: everything about it but its graph and its numbers."""
 
     reduce: Reduce
     channels: int

@@ -217,6 +217,7 @@ def _plan(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
 
 
 def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> BackendPlan:
+    """The saved plan of one backend; errors as of `_plan`, and if the backend refuses."""
     name = _typed(saved, "backend", str)
     if all(name != backend.name for backend in BACKENDS):
         _refuse(f"backend is {_short(name)}")
@@ -230,6 +231,7 @@ def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> Ba
 
 
 def _fold(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, depth: int) -> Fold:
+    """The saved fold of a problem; arguments and errors as of `_plan`."""
     copies = legal_fold(problem)
     if copies is None or copies[1] != _count(saved, "copies"):
         raise PlanError(
@@ -241,6 +243,7 @@ def _fold(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
 
 
 def _merge(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, depth: int) -> Merge:
+    """The saved merge of a problem; arguments and errors as of `_plan`."""
     law, parts = _typed(saved, "law", str), _typed(saved, "parts", list)
     if not parts or any(type(part) is not dict for part in parts):
         _refuse(f"parts is {_short(parts)}")

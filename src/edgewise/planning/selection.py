@@ -54,7 +54,7 @@ class Selection(NamedTuple):
     origin: Literal["argument", "context", "default"] = "argument"
 
     def lacks(self, backend: Backend) -> str | None:
-        """Why a backend does not fit, as a sentence without its end; None where it does."""
+        """The predicate of a sentence on what a backend lacks; None where it lacks nothing."""
         for wanted, has, what in (
             (self.twice_differentiable, backend.twice_differentiable, "has no second derivative"),
             (self.forward_mode, backend.forward_mode, "has no forward-mode derivative"),

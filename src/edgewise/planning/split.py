@@ -46,7 +46,7 @@ NodeIndex = slice | Tensor | None
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a part of a graph lies in the whole; compared by its numbers.
+    """The place of a part of a graph in the whole; compared by its numbers.
 
     Attributes:
         targets: Which targets of the whole are its rows.
@@ -59,7 +59,7 @@ class Place:
     left_out: Tensor | None = None
 
     def on(self, device: torch.device) -> Place:
-        """The same with its numbers on a device."""
+        """This place with its tensors on a device."""
         targets, sources, left_out = (
             nodes.to(device) if isinstance(nodes, Tensor) else nodes
             for nodes in (self.targets, self.sources, self.left_out)
@@ -97,7 +97,7 @@ class Part:
     place: Place = Place()
 
     def on(self, device: torch.device) -> Part:
-        """The same with its numbers on a device."""
+        """This part with its tensors on a device."""
         return Part(self.graph, self.place.on(device))
 
     @property
@@ -125,7 +125,7 @@ class Split:
 
 
 def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
-    """Every way in which the rules take a graph apart.
+    """The splits of a graph, one for each rule that applies.
 
     Args:
         graph: The graph.
@@ -146,7 +146,7 @@ def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
 
 
 def repeated(graph: Graph) -> tuple[Graph, int] | None:
-    """One graph and how many copies of it stand side by side; None where no rule detects it.
+    """The graph of which this one is equal copies side by side, and their number; None for others.
 
     Example:
         >>> from edgewise import Grid
@@ -306,14 +306,14 @@ def _union(graph: Graph) -> Split | None:
 
 
 def _once(graph: Graph) -> Graph:
-    """The same edges without copies, which a union forgets."""
+    """The graph without copies of edges, which a union drops."""
     if not graph.may_repeat or graph.facts().simple:
         return graph
     return Intersection(graph, Complete(graph.num_targets, graph.num_sources))
 
 
 class _Term(NamedTuple):
-    """One operand of a union.
+    """An operand of a union.
 
     Attributes:
         graph: Its edges.
@@ -345,7 +345,7 @@ def _terms(graph: Graph, within: Graph | None = None) -> list[_Term]:
 
 @dataclass(frozen=True, eq=False)
 class _HubTerm:
-    """All hubs of a union.
+    """The hubs of a union, as one term.
 
     Attributes:
         whole: The union.

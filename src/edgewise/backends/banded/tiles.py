@@ -35,7 +35,7 @@ class Tiles:
 
     @classmethod
     def of(cls, band: Band, block: int) -> tuple[Tiles, ...]:
-        """All tiles of a band without gaps: those inside at once, those at its ends one by one."""
+        """The tiles of a band without gaps: equal ones inside, and single ones at its ends."""
         T, S, first, last = band.num_targets, band.num_sources, band.first, band.last
         columns = block + last - first
         start = -(-max(0, -first) // block)
@@ -54,7 +54,7 @@ class Tiles:
         return tuple(tiles)
 
     def in_groups(self, count: int) -> tuple[Tiles, ...]:
-        """The same tiles, at most so many at a time."""
+        """These tiles in groups of at most ``count``."""
         return tuple(
             Tiles(
                 self.band,
@@ -91,6 +91,7 @@ class Tiles:
             part += slabs[:, :, start : start + length]
 
     def _slabs(self, table: Tensor, first: int, length: int) -> Tensor:
+        """``[planes, nodes, dim]`` as ``[tiles, planes, length, dim]`` from row ``first``."""
         plane, row, channel = table.stride()
         shape = (self.count, table.shape[0], length, table.shape[2])
         stride = (self.rows * row, plane, row, channel)

@@ -29,7 +29,7 @@ _GAIN = 1.15  # so much cheaper is a pair of a large tile
 
 @dataclass(frozen=True)
 class Amount:
-    """How many tiles a graph has.
+    """The number of tiles of a graph.
 
     Attributes:
         block: Rows and columns of a tile.

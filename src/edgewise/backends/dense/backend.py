@@ -57,10 +57,10 @@ __all__ = ["Dense"]
 
 @dataclass(frozen=True, eq=False)
 class _Matrix:
-    """The graph as a matrix to multiply with.
+    """The matrix of a graph, by which values are multiplied.
 
     Attributes:
-        copies: ``[T, S]`` how often each pair is an edge.
+        copies: ``[T, S]``, the number of times each pair is an edge.
         rows: The entries of the edges, by row; None unless edges have weights.
     """
 
@@ -69,7 +69,7 @@ class _Matrix:
 
 
 class Dense(AttentionBackend, AggregateBackend):
-    """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
+    """The backend of all pairs, on matrix units; masked unless the graph is complete or causal."""
 
     name = "dense"
     twice_differentiable: ClassVar[bool] = True
@@ -341,6 +341,15 @@ def _whole(
     empty: Tensor | None,
     causal: bool,
 ) -> Cut:
+    """The graph as one piece for torch's kernel.
+
+    Args:
+        problem: What is planned.
+        mask: ``[T, S]``, bool, with empty rows opened; None for none.
+        log_copies: ``[T, S]``, added to the scores; None for none.
+        empty: ``[T, 1]``, bool; None where every target has a source.
+        causal: Whether torch's own causal mask is used.
+    """
     added = log_copies
     if mask is not None:
         added = torch.zeros(mask.shape, dtype=problem.accumulate) if added is None else added
@@ -354,7 +363,7 @@ def _has_pairs(inputs: Inputs) -> bool:
 
 
 def _copies(problem: Problem) -> Tensor:
-    """How often each pair is an edge: ``[T, S]``."""
+    """The number of times each pair is an edge: ``[T, S]``."""
     facts = problem.facts
     shape = (facts.num_targets, facts.num_sources)
     if facts.complete:

@@ -122,6 +122,6 @@ def dropout_factors(signature: AttentionSignature, inputs: Inputs) -> Tensor:
 
 
 def one_batch_dimension(tensor: Tensor) -> Tensor:
-    """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
+    """A tensor with one batch dimension and contiguous rows, as torch's fused CPU kernel needs."""
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)

@@ -25,7 +25,7 @@ _current_node: Any = torch._C._current_autograd_node  # pyright: ignore[reportPr
 
 
 def twice_differentiable(out: Tensor) -> Tensor:
-    """The same output, whose gradients can be differentiated again."""
+    """The output of torch's attention, hooked so that its gradients can be differentiated again."""
     if looked_into((out,)):  # compilers have no second derivatives
         return out
     node: Any = out.grad_fn

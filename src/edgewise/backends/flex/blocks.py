@@ -105,7 +105,7 @@ def rows_are_intervals(graph: Graph, facts: Facts) -> bool:
 
 
 def intervals(graph: Graph, facts: Facts) -> Progression | None:
-    """Every row as an interval of sources; None if some row has a gap.
+    """The rows as intervals of sources; None if some row has a gap.
 
     Complexity: O(T) where the family or the facts prove it, else O(E) once.
     """
@@ -178,7 +178,7 @@ def span(facts: Facts) -> tuple[int, int]:
     down = np.maximum(falling - most, top)  # where it begins to fall
 
     def row_sum(begin: Any, end: Any) -> tuple[Any, Any]:
-        """How many rows from begin to end lie in the segment, and the sum of their numbers."""
+        """The number of rows from begin to end in the segment, and the sum of their indices."""
         begin, end = np.clip(begin, start, stop), np.clip(end, start, stop)
         count = np.maximum(end - begin, 0)
         return count, count * (begin + end - 1) // 2

@@ -114,6 +114,7 @@ def bitmap(blocks: OccupiedBlocks, rows: Csr, device: torch.device) -> MaskMod:
 def _block_mask(
     blocks: OccupiedBlocks, edges: MaskMod, device: torch.device, *, backward: bool
 ) -> Any:
+    """Torch's block mask of these blocks; with ``backward``, by column too."""
     from torch.nn.attention.flex_attention import BlockMask
 
     R, C = blocks.shape
@@ -134,7 +135,10 @@ def _block_mask(
 def _table(
     row: Tensor, column: Tensor, rows: int, columns: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """How many blocks each row has, and which: ``[1, 1, R]`` and ``[1, 1, R, C]``, int32."""
+    """Counts and columns of the blocks of each row: ``[1, 1, R]`` and ``[1, 1, R, C]``, int32.
+
+    ``row`` and ``column`` are ``[K]``, int64, sorted by row; ``rows`` is R, ``columns`` C.
+    """
     counts = torch.bincount(row, minlength=rows)
     longest = max(int(counts.max()), 1)
     stored = torch.zeros((rows - 1) * longest + max(columns, longest), dtype=torch.int32)

@@ -60,7 +60,7 @@ _FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save m
 
 
 class Native(AttentionBackend, AggregateBackend):
-    """One pass over the edges in compiled kernels, on the CPU."""
+    """The backend of compiled kernels, which pass over the edges once, on the CPU."""
 
     name = "native"
     twice_differentiable: ClassVar[bool] = True

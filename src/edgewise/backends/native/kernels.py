@@ -165,6 +165,7 @@ class _EdgeGradient(NamedTuple):
     def of(
         cls, tensor: Tensor, lead: torch.Size, tail: int, accumulate: torch.dtype
     ) -> _EdgeGradient:
+        """Zeros for an edge tensor with ``tail`` dimensions after those of ``lead``."""
         total = torch.zeros(tensor.shape, dtype=accumulate)
         spread = storage.spread(total, lead, tail)
         if spread.data_ptr() != total.data_ptr() and total.numel():

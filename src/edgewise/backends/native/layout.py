@@ -97,7 +97,7 @@ class Rows:
         )
 
     def in_order(self, order: Tensor) -> Rows:
-        """The same rows, taken in another order; each keeps its edges as they stand.
+        """These rows in another order; each keeps the order of its edges.
 
         Args:
             order: ``[R]``, int64: which of these rows comes first, second, ...
@@ -112,11 +112,11 @@ class Rows:
         return Rows.of(indptr, self.indices[entry], edge, copy, row, self.num_columns)
 
     def in_place(self) -> Rows:
-        """The same rows, taken as they stand in the tensors."""
+        """These rows in the order of the tensors."""
         return self if self.order is None else self.in_order(torch.argsort(self.order))
 
     def alike_together(self) -> Rows:
-        """The same rows, those of equal length one after the other within a window.
+        """These rows, sorted by length within each window of `_WINDOW` rows.
 
         Loops over rows of one length are predicted well; rows that were near stay near.
         """
@@ -231,7 +231,7 @@ class Layout:
         return layout
 
     def with_ends(self, target: Tensor, source: Tensor) -> Layout:
-        """The same layout with the ends of its edges; what was worked out is kept."""
+        """This layout with ``[E]`` targets and sources of its edges; cached parts are kept."""
         layout = replace(self, target=target, source=source)
         if "reversed" in self.__dict__:
             object.__setattr__(layout, "reversed", self.reversed)

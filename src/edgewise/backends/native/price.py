@@ -200,7 +200,7 @@ _BIAS = {"edge": 1.0, "relative": 1.5, "dense": 5.0}
 
 
 def exponentials(problem: AttentionProblem) -> float:
-    """How many exponentials one number of an edge takes as long as."""
+    """The cost of one score of an edge, in exponentials."""
     capped = isinstance(problem.score, Dot) and problem.score.softcap is not None
     bias = 0.0 if problem.bias is None else _BIAS[problem.bias]
     return 1 + _SOFT_CAP * capped + _DROPOUT * (problem.dropout > 0) + bias

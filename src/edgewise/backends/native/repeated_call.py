@@ -145,6 +145,7 @@ class RepeatedCall:
         grad_out: Tensor,
         wanted: tuple[bool, ...],
     ) -> Sequence[Tensor | None]:
+        """`launch_backward` without a record, which it stores under ``kind``."""
         query, key, value, out, lse = tensors
         records: list[bytes] = []
         grads = gradients(

@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Slots:
-    """Where the blocks of a bucket lie among the rows, or the columns, of the graph.
+    """The positions of the blocks of a bucket among the rows, or the columns, of the graph.
 
     Attributes:
         count: Blocks.
@@ -135,7 +135,7 @@ class Bucket:
         return self.bin.causal and self.bin.square
 
     def in_groups(self, count: int) -> tuple[Bucket, ...]:
-        """The same blocks, at most so many at a time."""
+        """These blocks in buckets of at most ``count``."""
         if count >= self.rows.count:
             return (self,)
         if count not in self._groups:

@@ -69,7 +69,7 @@ def _blocks(problem: AttentionProblem) -> layouts.Ragged:
 
 
 def _bins(problem: AttentionProblem) -> tuple[Bin, ...]:
-    """Which blocks are computed together; worked out once for each graph."""
+    """The bins of a graph: the blocks that are computed together; computed once for each graph."""
     blocks = _blocks(problem)
     return recall(problem.graph, "bins", lambda: bins(blocks))
 

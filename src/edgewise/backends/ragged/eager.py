@@ -100,7 +100,7 @@ class EagerBuckets:
 
 
 def blocks_at_once(bin_: Bin, node: int) -> int:
-    """How many blocks are computed together, if a node has ``node`` bytes."""
+    """The number of blocks that are computed together, where a node has ``node`` bytes."""
     return max(1, GROUP // (max(bin_.rows, bin_.columns) * max(node, 1)))
 
 
