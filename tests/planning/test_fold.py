@@ -35,7 +35,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", FOLDED)
-def test_copies_are_seen(name):
+def test_copies_are_detected(name):
     graph, one, copies = FOLDED[name]
     assert repeated(graph) == (one, copies)
     batch = ew.disjoint_union([one] * copies)
@@ -45,7 +45,7 @@ def test_copies_are_seen(name):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_no_copies_are_seen(name):
+def test_no_copies_are_detected(name):
     assert repeated(WHOLE[name]) is None
 
 
@@ -63,7 +63,7 @@ def test_the_same_numbers(name, setting):
     whole = planner.choose(problem, "reference").plan
     states = [each.prepared.forward(inputs) for each in (plan, whole)]
     used, push = list(call.used().values()), [torch.randn_like(t) for t in vars(states[1]).values()]
-    found, wanted = (
+    actual, wanted = (
         [*vars(s).values(), *torch.autograd.grad([s.out, s.lse], used, push)] for s in states
     )
     backward = plan.prepared.backward(inputs, states[1], *push)
@@ -72,7 +72,7 @@ def test_the_same_numbers(name, setting):
             backward[name_], wanted[2 + list(call.used()).index(name_)], rtol=0, atol=1e-11
         )
         assert backward[name_].shape == tensor.shape
-    for first, second in zip(found, wanted, strict=True):
+    for first, second in zip(actual, wanted, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=1e-11)
 
 
