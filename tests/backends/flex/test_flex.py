@@ -92,7 +92,7 @@ def test_the_log_sum_exp_of_torch_is_that_of_the_definition(monkeypatch):
     for graph in (LARGE["causal, tall"], LARGE["molecules"]):
         mask = mask_of(graph, graph.facts(), torch.device("cpu"), backward=True)
         tensors = draw(graph, heads=4, kv_heads=2, lead=(2, 3))
-        prepared = calling.Prepared(mask, calling.soft_cap(3.0, torch.device("cpu")))
+        prepared = calling.PreparedFlex(mask, calling.soft_cap(3.0, torch.device("cpu")))
         out, lse = calling.call(prepared, Inputs(*tensors), 0.3, wants_lse=True)
         expected = ew.attention_state(
             *tensors, graph, score=Dot(scale=0.3, softcap=3.0), backend="reference"
