@@ -146,13 +146,19 @@ class Plan(PlannedCall):
         ]
         if changed:
             raise PlanError(f"this plan is for another call: {', '.join(changed)}. Plan again.")
-        # Both modules are made of plans.
-        from edgewise.planning.blank import BlankAttention
-        from edgewise.planning.checked import checked
+        from edgewise.planning.blank import BlankAttention  # which is made of plans
 
         if not has_numbers(query):
             return BlankAttention(problem.signature).attend(call.inputs)
-        return checked(self, problem.graph).attend(call.inputs)
+        return self._checked.attend(call.inputs)
+
+    @cached_property
+    def _checked(self) -> Prepared:
+        """The prepared plan with its checks; made once, as it stores the exact plan."""
+        from edgewise.planning.checked import checked  # which is made of plans
+
+        with lasting():
+            return checked(self, self.problem.graph)
 
     def to_json(self) -> str:
         """The plan as JSON text, which `from_json` reads."""
