@@ -86,7 +86,7 @@ def read_call(
     seeded: bool = True,
     **options: Unpack[AttentionOptions],
 ) -> Call:
-    """Check the arguments of a call of attention against each other and the graph.
+    """The call of these arguments, checked against each other and the graph.
 
     Args are those of `edgewise.attention`, and:
         wants_lse: Whether the log-sum-exp is part of the result.
@@ -123,7 +123,7 @@ def call_of(inputs: Inputs, graph: Graph, score: Score, dropout: float, *, wants
 def read_aggregate(
     value: Tensor, graph: Graph, reduce: Reduce = "sum", weight: Tensor | None = None
 ) -> AggregateCall:
-    """Check the arguments of a call of aggregate; arguments and errors as in `read_call`."""
+    """The checked call of aggregate; arguments and errors as in `read_call`."""
     check_graph("graph", graph)
     count = None if weight is None else num_edges_of(graph)
     question = aggregate_question(value, graph, reduce, weight, count)

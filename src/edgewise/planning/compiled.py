@@ -61,7 +61,7 @@ def _portable(graph: Graph) -> Any:
 
 
 def _graph_of(portable: Any) -> Graph:
-    """The graph that `_portable` was given."""
+    """The inverse of `_portable`; `ArgumentError` where a tracer has built the graph."""
     graph = graph_from(portable) if isinstance(portable, tuple) else portable
     if not hasattr(graph, "num_targets"):  # the tracer made the object but not yet its fields
         raise ArgumentError(
@@ -80,7 +80,7 @@ def _held(item: Any) -> Any:
 
 
 def _released(item: Any) -> Any:
-    """The argument that `_held` was given."""
+    """The inverse of `_held`."""
     return _graph_of(item[1]) if isinstance(item, tuple) and item[:1] == ("graph",) else item
 
 
@@ -96,7 +96,7 @@ def _num_edges(graph: Any) -> int:
     return num_edges(_graph_of(graph))
 
 
-# What torch.compiler.assume_constant_result sets. Calling it here would import the compiler, a
-# second of every `import edgewise`, for those who never compile.
+# The attribute that torch.compiler.assume_constant_result sets. Calling it here would import the
+# compiler, which takes a second of every `import edgewise`.
 for _function in (_result_name, _num_edges):
     _function._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ _NODES = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class Fold(Plan):
-    r"""Run one graph on a batch, instead of its copies side by side.
+    r"""A plan that runs one graph on a batch, instead of its copies side by side.
 
     .. math::  \mathrm{attend}(G \sqcup \dots \sqcup G, q, k, v) =
                \mathrm{attend}(G, q', k', v'), \qquad q'_{c} = q_{cn : (c + 1) n}

@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Merge(Plan):
-    r"""Run edge-disjoint parts and merge their states.
+    r"""A plan that runs edge-disjoint parts and merges their states.
 
     .. math::  \mathrm{attend}(G + H) = \mathrm{merge}(\mathrm{attend}(G), \mathrm{attend}(H))
 
@@ -62,7 +62,7 @@ class Merge(Plan):
 
     @cached_property
     def positions(self) -> tuple[Tensor, ...]:
-        """For each part, where its edges stand in the whole graph's edge order.
+        """For each part, the positions of its edges in the whole graph's edge order.
 
         Raises:
             PlanError: the parts share an edge, miss one, or add one.

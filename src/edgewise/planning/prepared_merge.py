@@ -161,7 +161,7 @@ def _numbers(nodes: slice | Tensor, device: torch.device) -> Tensor:
 
 
 def _at(whole: Tensor, nodes: slice | Tensor | None, axis: int, part: Tensor) -> None:
-    """Add in place; no node is there twice."""
+    """Add a part's rows to those nodes of the whole, in place; no node occurs twice."""
     if nodes is None:
         whole.add_(part)
     elif isinstance(nodes, slice):

@@ -17,7 +17,7 @@ __all__ = ["BandCutter"]
 
 
 class BandCutter:
-    """Windows as dense tiles, which read overlapping views of keys and values."""
+    """The cutter of windows into dense tiles, which read overlapping views of keys and values."""
 
     pieces = "tiles"
 

@@ -17,7 +17,7 @@ __all__ = ["ClusterCutter"]
 
 
 class ClusterCutter:
-    """Clusters of edges as dense tiles: the tiles of a grid that hold an edge."""
+    """The cutter of clusters of edges into dense tiles: the tiles of a grid that hold an edge."""
 
     pieces = "tiles"
 

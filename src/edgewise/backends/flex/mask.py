@@ -1,4 +1,4 @@
-"""Block masks of FlexAttention, from lists of blocks, and which pairs of a partial block are edges.
+"""Block masks of FlexAttention from lists of blocks, with mask functions for partial blocks.
 
 Tables of blocks have the shape of the matrix, but not its memory: FlexAttention reads no further in
 a row than it has blocks, so rows are stored one after the other, as long as the longest.

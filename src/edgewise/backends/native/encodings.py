@@ -1,4 +1,4 @@
-"""Kernels for encodings of nodes: eigenvectors of small matrices, and walks that come back."""
+"""Kernels for encodings of nodes: eigenvectors of small matrices, return probabilities of walks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention by the compiled kernels: from tensors to the records that the kernels read."""
+"""Attention by the compiled kernels: tensors are packed into the records that kernels read."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _packed(
     out: Tensor,
     lse: Tensor,
 ) -> bytes:
-    """An ``edgewise_attention``."""
+    """A packed ``edgewise_attention``; arguments as of `_record`."""
     view = storage.view(storage.four(out))
     record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
     return ATTENTION.pack(*record)
@@ -208,7 +208,10 @@ def _record(
     lse: Tensor,
     out_dtype: torch.dtype,
 ) -> tuple[int | float, ...]:
-    """The fields of ``edgewise_attention``."""
+    """The fields of ``edgewise_attention``.
+
+    ``ready`` are the operands as `storage.ready` returns them; ``out`` may be the wide output.
+    """
     query, key, value, vector, bias, edge_key, edge_value = ready
     batch, heads, _, key_dim = query.shape
     value_dim = value.shape[-1]

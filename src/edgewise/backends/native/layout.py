@@ -81,7 +81,7 @@ class Rows:
         num_columns: int,
         tiles: Tensor | None = None,
     ) -> Rows:
-        """Rows with their schedule."""
+        """Rows with their schedule; tensors as in `Rows`, of any integer dtype."""
         tasks, cuts, num_slots = _schedule(indptr)
         return cls(
             indptr,

@@ -226,5 +226,5 @@ def run(failed: int) -> None:
 
 
 def threads_for(work: int) -> int:
-    """Threads for so many edge-channels: one for what is done before a second one has started."""
+    """The number of threads for so many edge-channels: one where a second takes longer to start."""
     return 1 if work < _ONE_THREAD else torch.get_num_threads()

@@ -242,7 +242,7 @@ def _batched_backward(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
 
 
 def _needs_a_call_each(tensors: Sequence[MaybeTensor], dims: Dims) -> bool:
-    """Whether the samples cannot be one call: it has one vector, and numbers its heads to drop."""
+    """Whether samples need a call each: a call has one vector, and dropout counts its heads."""
     return tensors[_SEED] is not None or dims[_VECTOR] is not None
 
 

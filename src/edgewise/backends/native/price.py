@@ -111,7 +111,7 @@ def in_tiles(problem: AttentionProblem) -> bool:
     )
 
 
-_CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+_CACHE = 2 << 20  # bytes of keys and values that stay in the cache of a core
 
 _LAYOUT = 24  # bytes of an edge in what `prepare` makes for one direction
 

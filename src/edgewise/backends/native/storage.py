@@ -86,7 +86,7 @@ def four(tensor: Tensor) -> Tensor:
 
 
 def whole_rows(tensor: Tensor) -> Tensor:
-    """Four dimensions, rows in one piece."""
+    """A tensor with four dimensions and contiguous rows; a copy where it must."""
     tensor = tensor.resolve_neg()
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
@@ -94,7 +94,7 @@ def whole_rows(tensor: Tensor) -> Tensor:
 
 
 def _heads_together(tensor: Tensor) -> Tensor:
-    """Four dimensions, the heads of a node side by side: for rows of one number."""
+    """A tensor with four dimensions and the heads of a node adjacent, for rows of one number."""
     tensor = tensor.resolve_neg()
     if tensor.shape[-3] > 1 and tensor.stride(-3) != 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
@@ -102,7 +102,7 @@ def _heads_together(tensor: Tensor) -> Tensor:
 
 
 def _in_one_piece(tensor: Tensor) -> Tensor:
-    """The last dimension in one piece."""
+    """A tensor whose last dimension is contiguous."""
     tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 

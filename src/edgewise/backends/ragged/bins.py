@@ -12,7 +12,7 @@ from edgewise.layouts import Ragged
 __all__ = ["Bin", "bins", "coarse_bins"]
 
 Ints = npt.NDArray[np.int64]
-_LARGE = 256 * 256  # pairs of a block that keeps the kernel busy on its own
+_LARGE = 256 * 256  # pairs of a block that is efficient in a kernel call of its own
 _STEP = 16  # rows and columns of a tile that the kernel computes at the price of one
 
 

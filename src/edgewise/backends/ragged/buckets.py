@@ -43,7 +43,7 @@ class Slots:
 
     @classmethod
     def of(cls, first: Ints, sizes: Ints, length: int) -> Slots:
-        """Slots of blocks by their first nodes and sizes."""
+        """Slots of blocks with these first nodes and sizes, both ``[count]``, int64."""
         steps = np.unique(np.diff(first))
         full = bool((sizes == length).all())
         place = np.minimum(np.arange(length), sizes[:, None] - 1)

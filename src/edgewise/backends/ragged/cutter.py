@@ -21,7 +21,7 @@ _SINGLE = "a single block is dense as it is; ask for it with backend='ragged'"
 
 
 class BlockCutter:
-    """Batches of complete and causal graphs as buckets of blocks of nearly one size."""
+    """The cutter of batches of complete and causal graphs into buckets of similar blocks."""
 
     pieces = "blocks"
 
@@ -83,11 +83,14 @@ def _is_dense(problem: AttentionProblem) -> bool:
 
 
 def _memory(problem: AttentionProblem, parts: tuple[Bin, ...], planes: int, dim: int) -> int:
-    """Bytes of what is returned, of what is padded for it, and of what one group takes."""
+    """Bytes of the results, of their padding, and of one group of blocks.
+
+    ``planes`` is batch times heads, ``dim`` the larger of the two widths.
+    """
     size, facts, training = problem.dtype.itemsize, problem.facts, problem.needs_grad
     node = planes * dim * size
     shared = node * problem.kv_heads // problem.heads
-    # Output and gradients; as wide as values and keys are not, some of them once more.
+    # Output and gradients; where keys and values differ in width, some of them once more.
     targets, sources = (2, 2) if training else (1, 0)
     if problem.head_dim != problem.value_dim:
         targets, sources = targets + 2 * training, sources + 1 + training
