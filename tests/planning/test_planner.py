@@ -63,7 +63,7 @@ def test_explain_of_a_sparse_graph_with_training():
     assert tree == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 2.49 MB"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 2.62 MB"
     )
     assert ("refused", "banded") in considered
     assert ("dearer", "dense") in considered
