@@ -38,7 +38,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import edgewise as ew
 from edgewise.backends import BACKENDS, Accepts
-from edgewise.planning import Run, choose
+from edgewise.planning import BackendPlan, choose
 from edgewise.planning.cost import seconds as estimated
 
 FACTOR = 8.0  # a backend that is estimated to take this many times the best is not timed
@@ -59,7 +59,7 @@ def regret_of(case: Case, seconds: float) -> Row | None:
     plan = choose(problem).plan
     limit = min(LONGEST, FACTOR * min(estimates.values()))
     names = [name for name, time in estimates.items() if time <= limit]
-    chosen = plan.backend if isinstance(plan, Run) else "auto"
+    chosen = plan.backend if isinstance(plan, BackendPlan) else "auto"
     if chosen not in names:
         names.append(chosen)
     if len(names) < 2:

@@ -1,4 +1,4 @@
-// The C interface: picks the kernels for this machine, once.
+// The C interface: selects the kernels for this machine's instruction set, once.
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,18 +57,19 @@ bool has_v4() {
 }
 #endif
 
-// EDGEWISE_NATIVE_VARIANT names another one, to test and to measure it.
+// The kernels of the best instruction set that this machine has; EDGEWISE_NATIVE_VARIANT names another
+// one, to test and to measure it.
 Kernels choose() {
 #if defined(EDGEWISE_X86_VARIANTS)
-    const char *wish = getenv("EDGEWISE_NATIVE_VARIANT");
+    const char *named = getenv("EDGEWISE_NATIVE_VARIANT");
     Kernels best = x86_64_v2::table;
     __builtin_cpu_init();
 #if defined(EDGEWISE_HAS_X86_64_V3)
-    if ((wish && !strcmp(wish, best.variant)) || !has_v3()) return best;
+    if ((named && !strcmp(named, best.variant)) || !has_v3()) return best;
     best = x86_64_v3::table;
 #endif
 #if defined(EDGEWISE_HAS_X86_64_V4)
-    if ((wish && !strcmp(wish, best.variant)) || !has_v4()) return best;
+    if ((named && !strcmp(named, best.variant)) || !has_v4()) return best;
     best = x86_64_v4::table;
 #endif
     return best;
@@ -85,7 +86,7 @@ const Kernels &kernels() {
 bool was_forked = false;
 
 #if !defined(_WIN32)
-__attribute__((constructor)) void watch_forks() {
+__attribute__((constructor)) void register_fork_handler() {
     pthread_atfork(nullptr, nullptr, [] { was_forked = true; });
 }
 #endif

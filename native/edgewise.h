@@ -1,11 +1,11 @@
 /* The C interface of the native kernels: plain records, no Python, no torch.
  *
  * Every record is a sequence of 8-byte fields (integers, doubles, pointers), so that a caller can
- * pack it without knowing the padding rules of a compiler. `edgewise_sizes` lets it check.
+ * pack it whatever the padding rules of a compiler are. `edgewise_sizes` lets it check.
  *
  * Strides count elements. The last dimension of every tensor is contiguous. In attention, a head
  * dimension may be padded: `dim` elements are read where `true_dim` count, and the rest must be zero.
- * Nothing beyond them is read, and any number of channels will do.
+ * Nothing beyond them is read, and the number of channels may be any.
  */
 #ifndef EDGEWISE_H
 #define EDGEWISE_H
@@ -34,7 +34,7 @@ typedef struct {
     int64_t batch, head, row;
 } edgewise_view;
 
-/* Rows of a graph and how they are shared out; see `edgewise_schedule`. */
+/* Rows of a graph and the schedule of their tasks; see `edgewise_schedule`. */
 typedef struct {
     int64_t rows, columns;
     const int64_t *indptr;   /* [rows + 1] */
@@ -75,10 +75,10 @@ typedef struct {
     edgewise_rows reversed;               /* by source; `edge` is never null where it is needed */
     edgewise_view grad_out;               /* padded like value */
     void *grad_lse;                       /* [batch, heads, targets], or null for zeros */
-    /* What `edgewise_run_attention_statistics` left, [batch, targets, 2, heads] and room for 8 more numbers,
+    /* What `edgewise_run_attention_statistics` wrote, [batch, targets, 2, heads] and room for 8 more numbers,
      * float32 or float64; the output, log-sum-exp and its gradient are then not read. Or null. */
     void *stats;
-    edgewise_view grad_query, grad_key, grad_value; /* written; null where not wanted */
+    edgewise_view grad_query, grad_key, grad_value; /* written; null where not needed */
     /* Added to, in float32 or float64; zeros before the call. */
     void *grad_vector;                    /* [heads, true_key_dim] */
     edgewise_view grad_bias, grad_edge_key, grad_edge_value;
@@ -93,7 +93,7 @@ typedef struct {
     edgewise_rows rows;
 } edgewise_aggregate;
 
-/* What belongs to each edge: products of target and source rows. */
+/* Products for each edge: the dot product of its target's and its source's rows. */
 typedef struct {
     int64_t dtype, batch, channels, threads;
     edgewise_view target, source;         /* [batch, 1, rows, channels] */
@@ -109,14 +109,14 @@ typedef struct {
     double *out;                          /* [count, wanted, size] */
 } edgewise_eigenvectors;
 
-/* How likely a random walker is back after each of the first steps. */
+/* Probabilities that a random walker is back after each of the first steps. */
 typedef struct {
     int64_t components, steps, threads;
     const int64_t *nodes;                 /* [nodes]: by component */
     const int64_t *ends;                  /* [components + 1]: where each begins in `nodes` */
     const int64_t *position;              /* [nodes]: place of a node within its component */
     const int64_t *indptr, *indices;      /* rows by target */
-    const double *share;                  /* [nodes]: how likely a walker takes each edge from there */
+    const double *share;                  /* [nodes]: probability of each edge that leaves a node */
     double *out;                          /* [nodes, steps] */
 } edgewise_walks;
 
@@ -124,11 +124,11 @@ EDGEWISE_API int64_t edgewise_sizes(int64_t which);
 EDGEWISE_API const char *edgewise_variant(void);
 EDGEWISE_API int64_t edgewise_has_threads(void);
 
-/* Ask for large pages under memory that is about to be written for the first time. */
+/* Request large pages for memory that is about to be written for the first time. */
 EDGEWISE_API void edgewise_advise(void *memory, int64_t bytes);
 
-/* Share rows out by edges. Writes at most `edges / grain + rows...` tasks; returns how many, and the
- * number of cuts and slots through the pointers. Pass null tables to count first. */
+/* Split rows into tasks of about equally many edges. Writes at most `edges / grain + rows...` tasks;
+ * returns how many, and the number of cuts and slots through the pointers. Pass null tables to count first. */
 EDGEWISE_API int64_t edgewise_schedule(const int64_t *indptr, int64_t rows, int64_t grain,
                                        int64_t piece, int64_t *tasks, int64_t *cuts,
                                        int64_t *num_cuts, int64_t *num_slots);

@@ -1,4 +1,4 @@
-// Tables that the kernels need for themselves.
+// Scratch memory of the kernels: aligned allocation.
 #pragma once
 
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 namespace edgewise {
 
-// Aligned to lines, so that a row of 64 bytes is one; large ones to large pages, which are asked for.
-// Null where there is no memory.
+// A new table, aligned to cache lines, so that a row of 64 bytes is one line; a large one is aligned to
+// large pages, which are requested. Null where there is no memory.
 inline void *new_table(size_t bytes) {
 #if defined(_WIN32)
     return _aligned_malloc(bytes, 64);

@@ -1,4 +1,4 @@
-// Sharing independent cells of work out to threads; which thread takes which never shows.
+// A parallel loop over independent cells of work; results do not depend on which thread takes which.
 #pragma once
 
 #include <stdint.h>
@@ -8,7 +8,7 @@ namespace edgewise {
 // True in a process that was forked from one that had used threads: its pool is gone.
 bool forked();
 
-// Call f(cell) for every cell. Cells write to places of their own, so any order gives one result.
+// Call f(cell) for every cell. No two cells write to the same place, so any order gives one result.
 template <class F>
 inline void parallel(int64_t cells, int64_t threads, F f) {
 #if defined(_OPENMP)

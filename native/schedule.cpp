@@ -1,4 +1,5 @@
-// Sharing rows out by edges, so that a hub stalls nobody; the same for any number of threads.
+// The schedule: rows as tasks of about equally many edges, so that no thread idles while another works
+// on a hub; the same for any number of threads.
 
 #include "edgewise.h"
 

@@ -1,8 +1,8 @@
 // Eigenvectors of many small symmetric matrices: a matrix in each lane of a vector.
 //
 // Householder reflections to tridiagonal form, then implicit QL steps with Wilkinson's shift. Lanes
-// never mix, and one that is done is turned by no more angle, so what a matrix gets does not depend
-// on which others lie beside it. (Golub, Van Loan. Matrix Computations. Section 8.3.)
+// never mix, and rotations no longer change a lane that is done, so the result of a matrix does not
+// depend on the matrices in the other lanes. (Golub, Van Loan. Matrix Computations. Section 8.3.)
 
 #include "../memory.hpp"
 #include "../parallel.hpp"
@@ -84,7 +84,7 @@ struct Scratch {
         beside[n - 1] = Lane{};
     }
 
-    // Whether every lane has come to an end.
+    // Make every lane diagonal by QL steps; false if a lane does not converge in kSteps.
     bool to_diagonal() {
         for (int low = 0; low < n - 1; ++low) {
             for (int steps = 0;; ++steps) {

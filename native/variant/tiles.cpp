@@ -251,7 +251,7 @@ struct TileWork {
     int64_t key_dim() const { return call.true_key_dim; }
     int64_t value_dim() const { return call.true_value_dim; }
 
-    // Rows at a time: their pairs and their own channels have to fit.
+    // Rows at a time: their pairs and their channels have to fit.
     int together() const {
         const int64_t dim = whole(larger(key_dim(), value_dim()));
         const int64_t fit = smaller<int64_t>(kPairs / padded, kNumbers / dim);
@@ -313,7 +313,7 @@ struct TileWork {
         if (columns < padded) hide_padding(count);
     }
 
-    // Columns that are none weigh nothing.
+    // Columns of padding have a weight of zero.
     void hide_padding(int count) {
         Vec<A, W> hidden;
         for (int l = 0; l < W; ++l) hidden[l] = padded - W + l < columns ? A(0) : A(1);
@@ -427,7 +427,7 @@ struct TileWork {
         exponentials_of(count, s.top, s.total);
     }
 
-    // Gradients of the scores in changes, weights as they met the values in weights.
+    // Gradients of the scores in changes; in weights, the weights that multiplied the values.
     void changes(int64_t head, int first, int count) {
         const T *grad = at<T>(back->grad_out, batch, head);
         offsets_of(back->grad_out, first, count, s.grad_at);
@@ -525,9 +525,9 @@ struct TileWork {
     }
 };
 
-// Ask for what a tile reads and writes, all heads at once, where they are adjacent: one head reads a
-// line here and a line there, which no machine foresees. One of several parts of it: a machine has no
-// more than some dozens of lines under way, and waits when it is asked for more.
+// Prefetch what a tile reads and writes, all heads at once, where they are adjacent: a single head reads
+// scattered lines, which no hardware prefetcher predicts. One of several parts of it: a machine has
+// no more than some dozens of pending lines, and stalls on requests beyond them.
 template <class T>
 void ask_tile(const edgewise_attention &call, const edgewise_attention_backward *back,
               const int64_t *tile, int64_t batch, int64_t part, int64_t parts) {

@@ -54,8 +54,8 @@ struct VecOf {
 template <class T, int N>
 using Vec = typename VecOf<T, N>::type;
 
-// For what inner loops are made of: in a file with kernels for four dtypes, GCC runs out of what it is
-// ready to inline.
+// For functions of inner loops: in a file with kernels for four dtypes, GCC reaches its limit of
+// inlining.
 #define EDGEWISE_INLINE __attribute__((always_inline)) inline
 #define EDGEWISE_INLINE_LAMBDA __attribute__((always_inline))
 
@@ -351,7 +351,7 @@ EDGEWISE_INLINE Vec<A, N> folded(Vec<A, N> *v) {
     return v[0];
 }
 
-// --- Small things ---------------------------------------------------------------------------
+// --- Small functions ------------------------------------------------------------------------
 
 template <class T>
 inline T smaller(T a, T b) {
@@ -361,8 +361,8 @@ template <class T>
 inline T larger(T a, T b) {
     return a < b ? b : a;
 }
-// Ask for memory that will be read soon. Into the second cache: the first one has too few places for
-// lines that are under way (16 against 48), and asking it keeps the arithmetic waiting.
+// Software prefetch of memory that will be read soon, into the second cache: the first one has too few
+// buffers for pending lines (16 against 48), and prefetching into it stalls the arithmetic.
 EDGEWISE_INLINE void ask(const void *from, int bytes) {
     const char *p = static_cast<const char *>(from);
     for (; bytes > 192; bytes -= 256, p += 256) {
@@ -372,7 +372,7 @@ EDGEWISE_INLINE void ask(const void *from, int bytes) {
         __builtin_prefetch(p + 192, 0, 2);
     }
     for (; bytes > 0; bytes -= 64, p += 64) __builtin_prefetch(p, 0, 2);
-    // GCC takes a function that only asks for one without effect, and drops its calls. This is one.
+    // GCC drops calls of functions without an effect, such as a prefetch alone. This is an effect.
     asm volatile("" : : "r"(p));
 }
 

@@ -1,4 +1,4 @@
-// Random walks that come back: walkers of one component at a time, in memory that stays in a cache.
+// Return probabilities of random walks: walkers of one component at a time, in memory that fits a cache.
 
 #include "../memory.hpp"
 #include "../parallel.hpp"

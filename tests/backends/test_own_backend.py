@@ -69,13 +69,13 @@ class Pairs(AttentionBackend, AggregateBackend):
     def backward(self, signature, prepared, inputs, state, grad_out, grad_lse):
         leaves = inputs.leaves()
         with torch.enable_grad():
-            own = self.forward(signature, prepared, leaves)
-        share = torch.exp(own.lse.detach() - state.lse.masked_fill(state.lse.isinf(), 1e30))
-        push = (share[..., None] * grad_out).to(own.out.dtype)
-        change = ((own.out.detach() - state.out) * grad_out).sum(-1) + grad_lse
+            part = self.forward(signature, prepared, leaves)
+        share = torch.exp(part.lse.detach() - state.lse.masked_fill(state.lse.isinf(), 1e30))
+        sent = (share[..., None] * grad_out).to(part.out.dtype)
+        change = ((part.out.detach() - state.out) * grad_out).sum(-1) + grad_lse
         wanted = {name: t for name, t in leaves.tensors().items() if t.requires_grad}
         grads = torch.autograd.grad(
-            (own.out, own.lse), list(wanted.values()), (push, share * change)
+            (part.out, part.lse), list(wanted.values()), (sent, share * change)
         )
         return dict(zip(wanted, grads, strict=True))
 
@@ -116,8 +116,8 @@ class EagerHalves:
         out, lse, grad_out = (table[None].tensor_split(2, 2) for table in results)
         rows = zip(grad_out, query.tensor_split(2, -2), out, lse, strict=True)
         parts = [
-            BACKWARD(push, half, key, value, found, sums, 0.0, False, scale=scale)
-            for push, half, found, sums in rows
+            BACKWARD(sent, half, key, value, actual, sums, 0.0, False, scale=scale)
+            for sent, half, actual, sums in rows
         ]
         of_query, of_key, of_value = zip(*parts, strict=True)
         return torch.cat(of_query, -2)[0], sum(of_key)[0], sum(of_value)[0]
@@ -132,7 +132,7 @@ class TracedHalves:
 
 
 @pytest.fixture
-def own():
+def registered():
     """Both backends, registered for one test."""
     backends = [Pairs(), Tiled("halves", HalfCutter())]
     for backend in backends:
@@ -143,13 +143,13 @@ def own():
 
 
 @pytest.mark.parametrize("setting", ["dot", "dot, grouped heads", "dot, two batch dimensions"])
-def test_they_keep_the_contract(own, setting):
+def test_they_keep_the_contract(registered, setting):
     ran = set()
     for name, graph in GRAPHS.items():
         call = SETTINGS[setting].call(graph, torch.float32)
         exact = {k: t.detach().double().requires_grad_() for k, t in call.tensors.items()}
         oracle = type(call)(call.setting, graph, exact)
-        for backend in own:
+        for backend in registered:
             reasons = expected_refusal(backend.name, SETTINGS[setting], graph)
             if not reasons:
                 assert_keeps_contract(backend.name, call, oracle)
@@ -162,7 +162,7 @@ def test_they_keep_the_contract(own, setting):
     assert ("pairs", "window | hubs") in ran
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("registered")
 def test_a_cutter_brings_every_derivative():
     graph = ew.Complete(9, 6)
     q, k, v = (torch.randn(2, n, 4, requires_grad=True) for n in (9, 6, 6))
@@ -179,19 +179,19 @@ def test_a_cutter_brings_every_derivative():
     torch.testing.assert_close(*twice, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("registered")
 def test_sums():
     value = torch.randn(3, 12, 5)
     graph = GRAPHS["window | hubs"]
-    found, wanted = (ew.aggregate(value, graph, backend=b) for b in ("pairs", "gather"))
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    actual, wanted = (ew.aggregate(value, graph, backend=b) for b in ("pairs", "gather"))
+    torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-5)
     with pytest.raises(ew.BackendRefused, match="plain sums of simple graphs alone"):
         ew.aggregate(value, graph, "max", backend="pairs")
     with pytest.raises(ew.BackendRefused, match="halves: computes attention alone"):
         ew.aggregate(value, graph, backend="halves")
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("registered")
 def test_auto_explain_and_use_backend_include_them():
     graph = ew.Window(41, left=2, right=3)  # of a size that no other test has planned
     q = torch.randn(2, 41, 4)
@@ -205,7 +205,7 @@ def test_auto_explain_and_use_backend_include_them():
         ew.attention(q, q, q, graph, backend="none of them")
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("registered")
 def test_a_part_of_a_plan_may_be_theirs():
     graph = ew.disjoint_union([ew.Complete(20, 30), ew.Window(20, left=1, right=1)])
     q, k = torch.randn(2, 40, 4), torch.randn(2, 50, 4)
@@ -213,7 +213,7 @@ def test_a_part_of_a_plan_may_be_theirs():
     torch.testing.assert_close(ew.attention(q, k, k, graph), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("registered")
 def test_a_way_without_prices_is_named(monkeypatch):
     accepts = Accepts(Work(1.0, 1.0, 1.0), 0, way="by magic")
     monkeypatch.setattr(Pairs, "judge_attention", lambda *_: accepts)

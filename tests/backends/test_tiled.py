@@ -63,13 +63,13 @@ def test_any_scale(backend, name, scale):
     graph = GRAPHS[backend][name]
     q, k, v = draw(graph, dtype=torch.float64)
     score = ew.Dot(scale)
-    found, wanted = (
+    actual, wanted = (
         torch.autograd.grad(
             ew.attention(q, k, v, graph, score=score, backend=each).square().sum(), (q, k, v)
         )
         for each in (backend, "reference")
     )
-    assert_all_close(found, wanted, 1e-10)
+    assert_all_close(actual, wanted, 1e-10)
 
 
 @pytest.mark.parametrize(("backend", "name"), TWO)
@@ -89,8 +89,8 @@ def test_gradients_from_a_global_state(backend, name):
     expected = torch.autograd.grad((state.out, state.lse), (k, v), grads)
     plan = ew.plan(q, k, v, graph, backend=backend)
     whole = ew.AttentionState(state.out.detach(), state.lse.detach())
-    found = plan.prepared.backward(Inputs(q, k, v), whole, *grads)
-    assert_all_close([found["key"], found["value"]], expected, 1e-10)
+    actual = plan.prepared.backward(Inputs(q, k, v), whole, *grads)
+    assert_all_close([actual["key"], actual["value"]], expected, 1e-10)
 
 
 @pytest.mark.parametrize(("backend", "name"), TWO)
@@ -99,15 +99,15 @@ def test_transforms_compute_the_same(backend, name):
     q, k, v = (t.detach() for t in draw(graph, 4, 2, lead=(2,), dtype=torch.float64))
 
     def state(q, k, v):
-        found = ew.attention_state(q, k, v, graph, backend=backend)
-        return found.out, found.lse
+        actual = ew.attention_state(q, k, v, graph, backend=backend)
+        return actual.out, actual.lse
 
     expected = state(q, k, v)
     assert_all_close(torch.vmap(state)(q, k, v), expected, 1e-12)
-    found = torch.func.grad(lambda q: state(q, k, v)[0].square().sum())(q)
+    actual = torch.func.grad(lambda q: state(q, k, v)[0].square().sum())(q)
     again = q.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(state(again, k, v)[0].square().sum(), again)
-    assert_all_close([found], [wanted], 1e-10)
+    assert_all_close([actual], [wanted], 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_traced_pieces_are_those_of_eager_code(backend, name):
     expected = ew.attention_state(q, k, v, graph, backend="reference")
 
     def state(q, k, v):
-        found = ew.attention_state(q, k, v, graph, backend=backend)
-        return found.out, found.lse
+        actual = ew.attention_state(q, k, v, graph, backend=backend)
+        return actual.out, actual.lse
 
-    found = torch.vmap(state)(q, k, v)
-    assert_all_close(found, (expected.out, expected.lse), 1e-11)
+    actual = torch.vmap(state)(q, k, v)
+    assert_all_close(actual, (expected.out, expected.lse), 1e-11)
 
 
 @pytest.mark.parametrize(("backend", "name"), TWO)
@@ -134,8 +134,8 @@ def test_tangents_are_right(backend, name):
     def out(backend):
         return lambda q: ew.attention(q, k, v, graph, backend=backend)
 
-    found, wanted = (torch.func.jvp(out(b), (q,), (q.sin(),))[1] for b in (backend, "reference"))
-    torch.testing.assert_close(found, wanted)
+    actual, wanted = (torch.func.jvp(out(b), (q,), (q.sin(),))[1] for b in (backend, "reference"))
+    torch.testing.assert_close(actual, wanted)
     with torch.autograd.forward_ad.dual_level():
         dual = out(backend)(torch.autograd.forward_ad.make_dual(q, q.sin()))
         torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(dual).tangent, wanted)
@@ -145,13 +145,13 @@ def test_tangents_are_right(backend, name):
 def test_a_second_derivative(backend, name):
     graph = GRAPHS[backend][name]
     q, k, v = draw(graph, dtype=torch.float64)
-    found = []
+    actual = []
     for each in (backend, "reference"):
         state = ew.attention_state(q, k, v, graph, backend=each)
         loss = state.out.square().sum() + state.lse.clamp(min=-9).square().sum()
         (once,) = torch.autograd.grad(loss, q, create_graph=True)
-        found.append(torch.autograd.grad(once.square().sum(), (q, k, v)))
-    assert_all_close(*found, 1e-9)
+        actual.append(torch.autograd.grad(once.square().sum(), (q, k, v)))
+    assert_all_close(*actual, 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_compiled(backend, name):
     expected = out(*tensors)
     torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-5)
     options = {"allow_unused": True, "materialize_grads": True}
-    found, wanted = (
+    actual, wanted = (
         torch.autograd.grad(each, tensors, push, **options) for each in (compiled, expected)
     )
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for result, exact in zip(actual, wanted, strict=True):
+        torch.testing.assert_close(result, exact, rtol=1e-4, atol=1e-5)
 
 
 # Torch's kernel rounds blocks of fewer than 32 rows by thread, so these graphs have larger ones.
@@ -237,8 +237,8 @@ def test_a_first_call_in_another_mode_leaves_nothing_behind(backend, graph):
 def test_an_empty_batch(backend, name, lead):
     graph = GRAPHS[backend][name]
     tensors = draw(graph, lead=lead, heads=4, kv_heads=2)
-    found, expected = (everything(each, graph, tensors) for each in (backend, "gather"))
-    assert [t.shape for t in found] == [t.shape for t in expected]
+    actual, expected = (everything(each, graph, tensors) for each in (backend, "gather"))
+    assert [t.shape for t in actual] == [t.shape for t in expected]
 
 
 @pytest.mark.parametrize(("backend", "name"), TWO)
@@ -247,15 +247,15 @@ def test_expanded_tensors_are_read_as_they_are(backend, name):
     q = torch.randn(graph.num_targets, 8).expand(4, -1, 8).requires_grad_()
     k = torch.randn(graph.num_sources, 8).expand(4, -1, 8)
     push = torch.randn(8).expand(4, graph.num_targets, 8)
-    found, wanted = (
+    actual, wanted = (
         torch.autograd.grad(ew.attention(q, k, k, graph, backend=each), q, push)[0]
         for each in (backend, "reference")
     )
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "name"), TWO)
-def test_gradients_are_only_computed_where_they_are_wanted(backend, name):
+def test_gradients_are_only_computed_where_they_are_needed(backend, name):
     graph = GRAPHS[backend][name]
     q, k, v = draw(graph)
     state = ew.attention_state(q.detach(), k.detach(), v, graph, backend=backend)

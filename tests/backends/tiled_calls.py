@@ -40,18 +40,18 @@ def everything(backend, graph, tensors, dtype=None):
     return [state.out, state.lse, *grads]
 
 
-def assert_close(found, expected, tolerance):
+def assert_close(actual, expected, tolerance):
     """Equal infinities, no NaN, and a difference within a share of the largest number."""
-    assert found.shape == expected.shape
-    assert not found.isnan().any()
-    assert torch.equal(found.isinf(), expected.isinf())
-    if found.numel():
+    assert actual.shape == expected.shape
+    assert not actual.isnan().any()
+    assert torch.equal(actual.isinf(), expected.isinf())
+    if actual.numel():
         infinite = expected.isinf()
-        difference = (found.double() - expected.double()).masked_fill(infinite, 0)
+        difference = (actual.double() - expected.double()).masked_fill(infinite, 0)
         scale = expected.double().masked_fill(infinite, 0).abs().max().clamp(min=1)
         assert difference.abs().max() <= tolerance * scale
 
 
-def assert_all_close(found, expected, tolerance):
-    for one, other in zip(found, expected, strict=True):
-        assert_close(one, other, tolerance)
+def assert_all_close(actual, expected, tolerance):
+    for result, exact in zip(actual, expected, strict=True):
+        assert_close(result, exact, tolerance)

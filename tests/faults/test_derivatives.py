@@ -19,7 +19,7 @@ import edgewise as ew
 from edgewise import nn
 from edgewise.backends import BACKENDS
 from edgewise.planning import Merge, choose
-from edgewise.planning.call import ask_attention, inputs_of
+from edgewise.planning.call import attention_question, inputs_of
 from edgewise.testing.calls import SETTINGS
 from edgewise.testing.graphs import GRAPHS
 from tests.faults.kinds import Kind, each_case
@@ -166,7 +166,7 @@ def _check_merge(case):
     x = torch.randn(1, 2, N, 4, dtype=torch.float64, requires_grad=True)
     whole = _pair(ew.Complete(N), operator=_lse if wants_lse else ew.attention)[1]
     inputs = inputs_of(x, x, x, ew.Complete(N), ew.Dot())
-    question = ask_attention(inputs, ew.Complete(N), ew.Dot(), None, 0.0, wants_lse=True)
+    question = attention_question(inputs, ew.Complete(N), ew.Dot(), None, 0.0, wants_lse=True)
     runs = [
         choose(question.about(part), name).plan for part, name in zip(parts, backends, strict=True)
     ]

@@ -22,7 +22,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import edgewise as ew
-from edgewise.backends.flex.blocks import BLOCK, Blocks, intervals, span
+from edgewise.backends.flex.blocks import BLOCK, OccupiedBlocks, intervals, span
 from edgewise.cli.main import COMMANDS, main
 from edgewise.errors import PlanError
 from edgewise.graphs import Graph, read_graph
@@ -240,9 +240,9 @@ def test_no_fewer_blocks_are_counted_than_there_are(name):
     facts = graph.facts()
     rows = intervals(graph, facts)
     found = (
-        Blocks.of_edges(csr(graph))
+        OccupiedBlocks.of_edges(csr(graph))
         if rows is None
-        else Blocks.of_intervals(rows, graph.num_sources)
+        else OccupiedBlocks.of_intervals(rows, graph.num_sources)
     )
     assert span(facts)[0] >= found.row.numel()
     assert span(facts)[1] >= (int(torch.bincount(found.row).max()) if found.row.numel() else 0)
@@ -506,7 +506,7 @@ def test_a_plan_that_fits_into_no_memory_is_not_run(monkeypatch):
 
 def test_a_plan_that_takes_very_long_runs_once(monkeypatch):
     runs: list[int] = []
-    monkeypatch.setattr(analyze, "_timed", lambda *_: runs.append(1) or 11.0)
+    monkeypatch.setattr(analyze, "seconds_of", lambda *_: runs.append(1) or 11.0)
     found = _explained(monkeypatch, ew.Causal(80))
     assert len(runs) == len(found.measured)
 

@@ -16,14 +16,14 @@ F64 = torch.float64
 
 
 def literal(value, graph, reduce, weight):
-    """One message at a time, as the equation says."""
+    """The equation as a loop, one message at a time."""
     out = torch.zeros(*value.shape[:-2], graph.num_targets, value.shape[-1], dtype=value.dtype)
-    found = ew.edges(graph)
+    actual = ew.edges(graph)
     for t in range(graph.num_targets):
-        mine = (found.target == t).nonzero().flatten().tolist()
+        mine = (actual.target == t).nonzero().flatten().tolist()
         if not mine:
             continue
-        messages = [value[..., found.source[e], :] for e in mine]
+        messages = [value[..., actual.source[e], :] for e in mine]
         if weight is not None:
             messages = [weight[..., e, None] * m for e, m in zip(mine, messages, strict=True)]
         stacked = torch.stack(messages)

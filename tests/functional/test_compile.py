@@ -35,15 +35,15 @@ def test_compiled_equals_eager_forward_and_backward(backend, setting):
         def out(*tensors, call=call, names=tuple(used)):
             return call.out(backend, **dict(zip(names, tensors, strict=True)))
 
-        found = compiled(out)(*used.values())
+        actual = compiled(out)(*used.values())
         if call.setting.dropout:  # another seed: another mask, so only the machinery is checked
-            assert torch.isfinite(found).all()
+            assert torch.isfinite(actual).all()
             continue
         expected = out(*used.values())
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(actual, expected)
         grad_out = torch.randn_like(expected)
         for a, b in zip(
-            torch.autograd.grad(found, list(used.values()), grad_out),
+            torch.autograd.grad(actual, list(used.values()), grad_out),
             torch.autograd.grad(expected, list(used.values()), grad_out),
             strict=True,
         ):
@@ -56,8 +56,8 @@ def test_compiled_equals_eager_forward_and_backward(backend, setting):
 )
 def test_aggregate_compiles(backend, reduce):
     graph, value = GRAPHS["edge list, copies"], torch.randn(2, 12, 3)
-    found = compiled(lambda v: ew.aggregate(v, graph, reduce, backend=backend))(value)
-    torch.testing.assert_close(found, ew.aggregate(value, graph, reduce, backend=backend))
+    actual = compiled(lambda v: ew.aggregate(v, graph, reduce, backend=backend))(value)
+    torch.testing.assert_close(actual, ew.aggregate(value, graph, reduce, backend=backend))
 
 
 def test_the_state_compiles():
@@ -67,8 +67,8 @@ def test_the_state_compiles():
         state = ew.attention_state(q, k, v, GRAPHS["edge list"])
         return state.out, state.lse
 
-    for found, expected in zip(compiled(both)(q, k, v), both(q, k, v), strict=True):
-        torch.testing.assert_close(found, expected)
+    for actual, expected in zip(compiled(both)(q, k, v), both(q, k, v), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_a_symbolic_graph_may_be_built_inside():
@@ -151,9 +151,9 @@ def test_the_default_compiler_gives_the_same_numbers():
     q = torch.randn(2, 2, 12, 4, requires_grad=True)
     torch._dynamo.reset()
     fast = torch.compile(lambda q: ew.attention(q, q, q, graph, backend="gather"), fullgraph=True)
-    found, expected = fast(q), ew.attention(q, q, q, graph, backend="gather")
-    torch.testing.assert_close(found, expected)
-    (a,) = torch.autograd.grad(found.sin().sum(), q)
+    actual, expected = fast(q), ew.attention(q, q, q, graph, backend="gather")
+    torch.testing.assert_close(actual, expected)
+    (a,) = torch.autograd.grad(actual.sin().sum(), q)
     (b,) = torch.autograd.grad(expected.sin().sum(), q)
     torch.testing.assert_close(a, b)
 
@@ -162,5 +162,5 @@ def test_a_disjoint_union_that_was_never_lowered():
     parts = [ew.EdgeList([[0], [1]], num_nodes=2), ew.EdgeList([[0, 1], [1, 0]], num_nodes=2)]
     graph = ew.disjoint_union(parts)
     q = torch.randn(2, 4, 3)
-    found = compiled(lambda q: ew.attention(q, q, q, graph))(q)
-    torch.testing.assert_close(found, ew.attention(q, q, q, ew.disjoint_union(parts)))
+    actual = compiled(lambda q: ew.attention(q, q, q, graph))(q)
+    torch.testing.assert_close(actual, ew.attention(q, q, q, ew.disjoint_union(parts)))

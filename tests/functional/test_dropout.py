@@ -47,7 +47,7 @@ def test_the_order_of_edges_does_not_matter():
     torch.testing.assert_close(*outs, rtol=0, atol=1e-12)
 
 
-def test_copies_of_an_edge_drop_on_their_own():
+def test_copies_of_an_edge_are_dropped_independently():
     one = torch.ones(1, 1, 1)
     copies = ew.EdgeList(torch.zeros(2, 400, dtype=torch.int64), num_nodes=1)
     out = ew.attention(one, one, one, copies, dropout=0.5, generator=seeded(0), backend="gather")

@@ -1,4 +1,4 @@
-"""Whatever mode the first call ran in, the next one finds real, trainable, exact tensors."""
+"""Modes: whichever the first call ran in, the next one uses real, trainable, exact tensors."""
 
 import gc
 import pickle
@@ -160,14 +160,14 @@ def test_an_empty_row_hides_any_bias(backend):
 def test_weights_in_low_precision_and_at_large_scores():
     q = torch.rand(1, 4096, 4).bfloat16()
     k = torch.zeros(1, 1, 4).bfloat16().requires_grad_()
-    found = ew.weights(q, k, ew.Complete(4096, 1), torch.zeros(1, 4096))
-    (grad,) = torch.autograd.grad(found.sum(), k)
+    actual = ew.weights(q, k, ew.Complete(4096, 1), torch.zeros(1, 4096))
+    (grad,) = torch.autograd.grad(actual.sum(), k)
     torch.testing.assert_close(grad, (q.float().sum(1, keepdim=True) / 2).bfloat16())
     q, k = (100 * torch.randn(1, 4, 4)).requires_grad_(), 100 * torch.randn(1, 4, 4)
     pairs = torch.tensor([[0, 1, 2], [3, 3, 3]])
-    found = ew.weights(q, k, ew.SelfLoops(4), torch.zeros(1, 4), edges=pairs)
-    (grad,) = torch.autograd.grad(found.sum(), q)
-    assert not found.any()
+    actual = ew.weights(q, k, ew.SelfLoops(4), torch.zeros(1, 4), edges=pairs)
+    (grad,) = torch.autograd.grad(actual.sum(), q)
+    assert not actual.any()
     assert not grad.any()
 
 

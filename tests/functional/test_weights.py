@@ -25,16 +25,16 @@ def test_weights_are_those_that_made_the_output(setting):
         call = SETTINGS[setting].call(graph, torch.float64)
         t = call.tensors
         state = call.state("gather")
-        found = ew.weights(t["query"], t["key"], graph, state.lse, **asked(call))
+        actual = ew.weights(t["query"], t["key"], graph, state.lse, **asked(call))
         edges = ew.edges(graph)
         group = call.setting.heads // call.setting.kv_heads
         value = t["value"].repeat_interleave(group, -3)[..., edges.source, :]
         if "edge_value" in t:
             value = value + t["edge_value"]
         out = torch.zeros_like(state.out)
-        out = out.index_add(-2, edges.target, found[..., None] * value)
+        out = out.index_add(-2, edges.target, actual[..., None] * value)
         torch.testing.assert_close(out, state.out, rtol=0, atol=1e-12, msg=name)
-        assert found.shape == (*t["query"].shape[:-2], edges.num_edges)
+        assert actual.shape == (*t["query"].shape[:-2], edges.num_edges)
 
 
 @pytest.mark.parametrize("setting", WITHOUT_VALUES)
@@ -55,9 +55,9 @@ def test_positions_and_pairs_choose_the_same_edges(setting):
 def test_a_pair_that_is_no_edge_weighs_nothing():
     q, k, v = torch.randn(3, 2, 4, 3).unbind()
     lse = ew.attention_state(q, k, v, ew.Causal(4)).lse
-    found = ew.weights(q, k, ew.Causal(4), lse, edges=torch.tensor([[3, 0], [0, 0]]))
-    assert found[:, 0].tolist() == [0.0, 0.0]
-    assert found[:, 1].tolist() == pytest.approx([1.0, 1.0])
+    actual = ew.weights(q, k, ew.Causal(4), lse, edges=torch.tensor([[3, 0], [0, 0]]))
+    assert actual[:, 0].tolist() == [0.0, 0.0]
+    assert actual[:, 1].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_weights_of_a_target_without_sources():
@@ -71,8 +71,8 @@ def test_the_matrix_of_a_huge_graph_is_never_built():
     n = 200_000
     q, k = torch.randn(1, n, 2), torch.randn(1, n, 2)
     pairs = torch.tensor([[0, n - 1], [n - 1, 0]])
-    found = ew.weights(q, k, ew.Complete(n), torch.zeros(1, n), edges=pairs)
-    assert found.shape == (1, 2)
+    actual = ew.weights(q, k, ew.Complete(n), torch.zeros(1, n), edges=pairs)
+    assert actual.shape == (1, 2)
 
 
 def test_gradients():

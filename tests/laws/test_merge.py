@@ -10,7 +10,7 @@ from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.ops import Inputs
 from edgewise.planning import BackendPlan, Merge, choose
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.testing import GRAPHS, SETTINGS, expected_refusal
 
 N = 12
@@ -49,7 +49,7 @@ def plan_for(call, parts, backends):
     """A merged plan of the given parts, each run by its backend."""
     inputs, setting = inputs_of_call(call), call.setting
     count = edges(call.graph).num_edges
-    question = ask_attention(
+    question = attention_question(
         inputs, call.graph, setting.score, count, setting.dropout, wants_lse=True
     )
     runs = []

@@ -5,7 +5,7 @@ import torch
 
 import edgewise as ew
 from edgewise.planning import planner
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.planning.fold import Fold
 from edgewise.planning.split import repeated
 from edgewise.testing import SETTINGS
@@ -35,7 +35,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", FOLDED)
-def test_copies_are_seen(name):
+def test_copies_are_detected(name):
     graph, one, copies = FOLDED[name]
     assert repeated(graph) == (one, copies)
     batch = ew.disjoint_union([one] * copies)
@@ -45,7 +45,7 @@ def test_copies_are_seen(name):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_no_copies_are_seen(name):
+def test_no_copies_are_detected(name):
     assert repeated(WHOLE[name]) is None
 
 
@@ -57,13 +57,13 @@ def test_the_same_numbers(name, setting):
     graph = FOLDED[name][0]
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, score = inputs_of_call(call), call.setting.score
-    question = ask_attention(inputs, graph, score, None, 0.0, wants_lse=True)
+    question = attention_question(inputs, graph, score, None, 0.0, wants_lse=True)
     problem = question.about(graph)
     plan = next(p for p in planner._composed(problem, 1 << 40, depth=1) if isinstance(p, Fold))
     whole = planner.choose(problem, "reference").plan
     states = [each.prepared.forward(inputs) for each in (plan, whole)]
     used, push = list(call.used().values()), [torch.randn_like(t) for t in vars(states[1]).values()]
-    found, wanted = (
+    actual, wanted = (
         [*vars(s).values(), *torch.autograd.grad([s.out, s.lse], used, push)] for s in states
     )
     backward = plan.prepared.backward(inputs, states[1], *push)
@@ -72,14 +72,14 @@ def test_the_same_numbers(name, setting):
             backward[name_], wanted[2 + list(call.used()).index(name_)], rtol=0, atol=1e-11
         )
         assert backward[name_].shape == tensor.shape
-    for first, second in zip(found, wanted, strict=True):
+    for first, second in zip(actual, wanted, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=1e-11)
 
 
 def test_what_belongs_to_nodes_is_not_folded():
     graph = FOLDED["windows"][0]
     call = SETTINGS["dot, dropout"].call(graph, torch.float64)
-    question = ask_attention(
+    question = attention_question(
         inputs_of_call(call), graph, call.setting.score, None, 0.4, wants_lse=False
     )
     plans = planner._composed(question.about(graph), 1 << 40, depth=1)

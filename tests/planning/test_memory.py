@@ -1,4 +1,4 @@
-"""Estimates of memory against what a process really takes at most."""
+"""Estimates of memory against the measured peak of a process."""
 
 import json
 import os

@@ -63,7 +63,7 @@ def test_explain_of_a_sparse_graph_with_training():
     assert tree == (
         "attention · 4,096 targets x 4,096 sources · 4,096 edges · 4 heads x 8 · Dot · float32"
         " · cpu · forward + backward\n"
-        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 2.49 MB"
+        "└─ native · EdgeList(<4,096 edges>, num_nodes=4096) · fused rows · about T, 2.62 MB"
     )
     assert ("refused", "banded") in considered
     assert ("dearer", "dense") in considered
@@ -91,13 +91,13 @@ def test_explain_names_every_reason():
 
 
 def test_explain_as_json():
-    found = json.loads(explain(ew.Causal(2048), q(2048, dim=64)).to_json())
-    assert found["plan"]["backend"] == "dense"
-    assert found["plan"]["graph"] == "Causal(2048)"
-    assert found["plan"]["edges"] == [2098176, 2098176]
-    assert {"native", "banded"} <= {run["backend"] for run in found["dearer"]}
-    assert "flex" in {refusal["backend"] for refusal in found["refused"]}
-    assert found["budget"] == BUDGET
+    actual = json.loads(explain(ew.Causal(2048), q(2048, dim=64)).to_json())
+    assert actual["plan"]["backend"] == "dense"
+    assert actual["plan"]["graph"] == "Causal(2048)"
+    assert actual["plan"]["edges"] == [2098176, 2098176]
+    assert {"native", "banded"} <= {run["backend"] for run in actual["dearer"]}
+    assert "flex" in {refusal["backend"] for refusal in actual["refused"]}
+    assert actual["budget"] == BUDGET
 
 
 def test_a_mask_that_does_not_fit_is_refused_and_auto_takes_the_next():
@@ -209,7 +209,7 @@ def test_a_plan_can_be_called():
         plan(like[:, :, 1:], like, like)
 
 
-def test_a_plan_of_a_learned_score_wants_its_vector():
+def test_a_plan_of_a_learned_score_needs_its_vector():
     like, graph = torch.randn(2, 4, 3), ew.Causal(4)
     score = ew.GATv2(torch.randn(2, 3))
     plan = ew.plan(like, like, like, graph, score=score)
@@ -236,19 +236,19 @@ def test_what_evaluation_worked_out_can_be_trained_with():
 def test_analyze_runs_every_legal_plan(needs_grad):
     graph = ew.Window(64, left=2, right=2) | ew.Hubs(64, [3])
     like = q(64, requires_grad=needs_grad)
-    found = explain(graph, like, analyze=True)
-    plans = (found.decision.plan, *found.decision.dearer)
-    assert len(found.measured) == len(plans) >= 4
-    assert all(0 < seconds < 60 for seconds in found.measured)
-    assert str(found).count(", took ") == len(plans)
-    assert "\nmeasured " in str(found)
-    assert [p["measured"] for p in (found.to_dict()["plan"], *found.to_dict()["dearer"])] == list(
-        found.measured
+    actual = explain(graph, like, analyze=True)
+    plans = (actual.decision.plan, *actual.decision.dearer)
+    assert len(actual.measured) == len(plans) >= 4
+    assert all(0 < seconds < 60 for seconds in actual.measured)
+    assert str(actual).count(", took ") == len(plans)
+    assert "\nmeasured " in str(actual)
+    assert [p["measured"] for p in (actual.to_dict()["plan"], *actual.to_dict()["dearer"])] == list(
+        actual.measured
     )
     assert like.grad is None
 
 
-def test_analyze_says_when_another_plan_was_faster():
+def test_analyze_states_when_another_plan_was_faster():
     decision = explain(ew.Complete(64), q(64)).decision
     rest = (9.0,) * (len(decision.dearer) - 1)
     slow = ew.planning.Explanation(decision, (2.0, 1.0, *rest))
@@ -273,7 +273,7 @@ def test_one_target_that_reads_everything_is_dense_at_once(graph):
     torch.testing.assert_close(out, ew.attention(query, key, key, graph, backend="reference"))
 
 
-def test_one_target_is_planned_like_any_other_where_more_is_asked():
+def test_one_target_with_further_options_is_planned_like_any_other():
     query, key = torch.randn(4, 1, 8), torch.randn(4, 300, 8)
     for graph, more in (
         (ew.Causal(1, 300), {"dropout": 0.5}),

@@ -24,10 +24,10 @@ def test_without_a_measured_file_the_shipped_one_serves(cache):
 
 @pytest.mark.usefixtures("cache")
 def test_a_measured_file_is_read():
-    found = shipped().to_dict()
-    found["prices"] = {"cpu": {"sdpa": found["prices"]["cpu"]["sdpa"]}}
-    found["prices"]["cpu"]["sdpa"]["float32"]["forward"]["calls"] = 123.0
-    measured_path().write_text(json.dumps(found))
+    actual = shipped().to_dict()
+    actual["prices"] = {"cpu": {"sdpa": actual["prices"]["cpu"]["sdpa"]}}
+    actual["prices"]["cpu"]["sdpa"]["float32"]["forward"]["calls"] = 123.0
+    measured_path().write_text(json.dumps(actual))
     read = constants()
     assert read.measured
     assert read.price("cpu", "sdpa", torch.float32, training=False).calls == 123

@@ -7,7 +7,7 @@ import edgewise as ew
 from edgewise.graphs import Graph
 from edgewise.layouts import edges
 from edgewise.planning import planner
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.planning.merge import Merge
 from edgewise.planning.split import Split, splits
 from edgewise.testing import SETTINGS
@@ -70,10 +70,10 @@ def assert_partition(graph: Graph, split: Split) -> None:
     wanted = edges(graph)
     counts = torch.zeros(T * S, dtype=torch.int64)
     for part in split.parts:
-        found = edges(part.graph)
+        actual = edges(part.graph)
         target, source = (
-            _numbers(part.place.targets, T)[found.target],
-            _numbers(part.place.sources, S)[found.source],
+            _numbers(part.place.targets, T)[actual.target],
+            _numbers(part.place.sources, S)[actual.source],
         )
         if part.place.left_out is not None:
             kept = ~torch.isin(target, part.place.left_out)
@@ -85,9 +85,9 @@ def assert_partition(graph: Graph, split: Split) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_parts_hold_every_edge_once(name):
-    found = list(splits(WHOLE[name]))
-    assert found
-    for split in found:
+    actual = list(splits(WHOLE[name]))
+    assert actual
+    for split in actual:
         assert_partition(WHOLE[name], split)
 
 
@@ -121,7 +121,7 @@ def test_merged_plans_give_the_reference_numbers(name, setting, dtype):
         {k: t.detach().double().requires_grad_() for k, t in call.tensors.items()},
     )
     inputs = inputs_of_call(call)
-    question = ask_attention(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
+    question = attention_question(inputs, graph, call.setting.score, None, 0.0, wants_lse=True)
     (plan, *_) = merges(question.about(graph))
     state = plan.prepared.forward(inputs)
     _assert_alike(state, oracle, call, dtype)
@@ -132,10 +132,10 @@ def _assert_alike(state, oracle, call, dtype):
     expected = oracle.state("reference")
     random = torch.Generator().manual_seed(5)
     pairs = []
-    for found, wanted in ((state.out, expected.out), (state.lse, expected.lse)):
+    for actual, wanted in ((state.out, expected.out), (state.lse, expected.lse)):
         push = torch.randn(wanted.shape, generator=random).double()
         push = push.masked_fill(torch.isinf(wanted.detach()), 0)
-        pairs.append((found, wanted, push))
+        pairs.append((actual, wanted, push))
     grads = [
         torch.autograd.grad(
             [_finite(p[side]) for p in pairs],
@@ -144,11 +144,11 @@ def _assert_alike(state, oracle, call, dtype):
         )
         for side, which in ((0, call), (1, oracle))
     ]
-    for found, wanted in [*((p[0], p[1]) for p in pairs), *zip(*grads, strict=True)]:
-        assert not torch.isnan(found).any()
+    for actual, wanted in [*((p[0], p[1]) for p in pairs), *zip(*grads, strict=True)]:
+        assert not torch.isnan(actual).any()
         scale = max(1.0, float(_finite(wanted.detach()).abs().max())) if wanted.numel() else 1.0
         torch.testing.assert_close(
-            found.detach().double() / scale, wanted.detach() / scale, rtol=0, atol=3 * tolerance
+            actual.detach().double() / scale, wanted.detach() / scale, rtol=0, atol=3 * tolerance
         )
 
 
@@ -169,16 +169,18 @@ def test_parts_keep_what_belongs_to_nodes_and_edges(name, setting):
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, options = inputs_of_call(call), call.setting
     count = edges(graph).num_edges
-    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=True)
+    question = attention_question(
+        inputs, graph, options.score, count, options.dropout, wants_lse=True
+    )
     (plan,) = merges(question.about(graph))
     whole = planner.choose(question.about(graph), "reference").plan
-    found, wanted = (each.prepared.forward(inputs) for each in (plan, whole))
-    torch.testing.assert_close(found.out, wanted.out, rtol=0, atol=1e-11)
-    torch.testing.assert_close(found.lse, wanted.lse, rtol=0, atol=1e-11)
+    actual, wanted = (each.prepared.forward(inputs) for each in (plan, whole))
+    torch.testing.assert_close(actual.out, wanted.out, rtol=0, atol=1e-11)
+    torch.testing.assert_close(actual.lse, wanted.lse, rtol=0, atol=1e-11)
     used = list(call.used().values())
     push = torch.randn_like(wanted.out)
     for first, second in zip(
-        torch.autograd.grad(found.out, used, push),
+        torch.autograd.grad(actual.out, used, push),
         torch.autograd.grad(wanted.out, used, push),
         strict=True,
     ):
@@ -191,7 +193,9 @@ def test_parts_that_number_nodes_anew_are_not_for_what_belongs_to_nodes(setting)
     call = SETTINGS[setting].call(graph, torch.float64)
     inputs, options = inputs_of_call(call), call.setting
     count = edges(graph).num_edges
-    question = ask_attention(inputs, graph, options.score, count, options.dropout, wants_lse=False)
+    question = attention_question(
+        inputs, graph, options.score, count, options.dropout, wants_lse=False
+    )
     assert merges(question.about(graph)) == []
 
 
@@ -240,8 +244,8 @@ def test_reordered_plans_give_the_reference_numbers():
     for plan in plans:
         out = plan(q, k, v)
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
-        for found, right in zip(torch.autograd.grad(out, (q, k, v), push), wanted, strict=True):
-            torch.testing.assert_close(found, right, atol=1e-4, rtol=1e-4)
+        for actual, right in zip(torch.autograd.grad(out, (q, k, v), push), wanted, strict=True):
+            torch.testing.assert_close(actual, right, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

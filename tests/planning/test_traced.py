@@ -46,11 +46,11 @@ def expected(graph, q, k, v):
     return state.out, torch.where(torch.isinf(state.lse), 0.0, state.lse)
 
 
-def check(found, wanted, leaves, other):
-    push = [torch.randn_like(t) for t in found]
-    grads = torch.autograd.grad(found, leaves, push)
+def check(actual, wanted, leaves, other):
+    push = [torch.randn_like(t) for t in actual]
+    grads = torch.autograd.grad(actual, leaves, push)
     reference = torch.autograd.grad(wanted, other, push)
-    for a, b in (*zip(found, wanted, strict=True), *zip(grads, reference, strict=True)):
+    for a, b in (*zip(actual, wanted, strict=True), *zip(grads, reference, strict=True)):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -60,8 +60,8 @@ def test_compiled_in_one_graph(name):
     graph, leaves, other = GRAPHS[name], tensors(), tensors()
     graph.__dict__.pop("_memory", None)
     torch._dynamo.reset()
-    found = torch.compile(call, fullgraph=True, backend="aot_eager")(graph, *leaves)
-    check(found, expected(graph, *other), leaves, other)
+    actual = torch.compile(call, fullgraph=True, backend="aot_eager")(graph, *leaves)
+    check(actual, expected(graph, *other), leaves, other)
 
 
 @pytest.mark.usefixtures("parts_only")
@@ -74,9 +74,9 @@ def test_gradients_by_transform(name):
     def loss(which, query):
         return sum(t.sin().sum() for t in which(graph, query, k, v))
 
-    found = torch.func.grad(lambda query: loss(call, query))(q)
+    actual = torch.func.grad(lambda query: loss(call, query))(q)
     wanted = torch.func.grad(lambda query: loss(expected, query))(q)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("parts_only")
@@ -92,13 +92,13 @@ def test_twice_the_same_bits(name):
     graph.__dict__.pop("_memory", None)
     runs = []
     for _ in range(2):
-        found = call(graph, *leaves)
-        runs.append([*found, *torch.autograd.grad(sum(t.sum() for t in found), leaves)])
+        actual = call(graph, *leaves)
+        runs.append([*actual, *torch.autograd.grad(sum(t.sum() for t in actual), leaves)])
     assert all(a.equal(b) for a, b in zip(*runs, strict=True))
 
 
 @pytest.mark.usefixtures("parts_only")
-def test_nan_reaches_only_those_who_read_it_by_hubs():
+def test_nan_reaches_only_its_readers_through_hubs():
     """A NaN in a row that another part answers for does not leak into the merge."""
     graph = ew.Hubs(N, [3])
     q, k, v = (t.detach() for t in tensors())

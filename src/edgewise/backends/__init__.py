@@ -1,4 +1,4 @@
-"""Ways to compute attention and sums. `BACKENDS` is the registry; `register` adds to it."""
+"""Backends: ways to compute attention and sums. `BACKENDS` is their registry."""
 
 from edgewise.backends.banded import BandCutter
 from edgewise.backends.base import (
@@ -39,7 +39,7 @@ BACKENDS: list[Backend] = [
 def register(backend: Backend) -> None:
     """Add a backend of your own, which calls may name and ``"auto"`` may choose.
 
-    Register it where your package is imported, before the first call: graphs remember plans that
+    Register it where your package is imported, before the first call: graphs keep plans that
     were made earlier. The planner needs a price for each `Accepts.way`, so a backend names the way
     of a backend that takes about as long for the same `Work`.
 

@@ -1,4 +1,4 @@
-"""The contract of a backend: one way to compute, which judges, prepares and computes.
+"""The contracts of backends: each is one way to compute; it judges, prepares and computes.
 
 No backend imports another backend. It accepts a problem with a cost, or refuses it with every
 reason as a sentence; it never falls back to something else.
@@ -42,7 +42,7 @@ LONG_WAY = 4.0  # calls, where a backend has a shortcut and a problem cannot tak
 
 
 class Work(NamedTuple):
-    """What has to be done, counted in what takes time; a machine has a price for each.
+    """The work of a problem, counted in five operations; a machine has a price for each.
 
     Attributes:
         products: Target-source pairs, times heads, times channels: multiply-adds.
@@ -64,11 +64,11 @@ class Accepts:
     """The backend can run the problem, at this price.
 
     Attributes:
-        work: What has to be done. What that takes on this machine is the planner's business.
+        work: The operations; the planner has their prices on this machine.
         memory: Largest extra memory while running, in bytes; an estimate that errs upwards.
-        way: How it will be run, in a word or two; each way has prices of its own.
+        way: The name of how it is computed, in a word or two; each way has prices of its own.
         pairs: Target-source pairs that are worked on, edges or not; None where only edges are.
-        on_request: Why ``"auto"`` leaves it alone all the same, as a sentence with a cure.
+        on_request: Why ``"auto"`` does not choose it all the same, as a sentence with a cure.
         spreads: Whether a NaN or an infinity may reach rows that do not read it, because pairs
             that are no edges are multiplied by zero.
         hides: Whether it may make a finite result of a query or a key that is not finite.
@@ -95,13 +95,13 @@ class Refuses:
 
 
 class Backend(ABC):
-    """What all backends have; each is an `AttentionBackend`, an `AggregateBackend`, or both.
+    """The base of all backends: each is an `AttentionBackend`, an `AggregateBackend`, or both.
 
     Attributes:
         name: What users write in ``backend="..."``.
         twice_differentiable: Whether gradients of gradients work.
         forward_mode: Whether tangents are carried forward, as by ``torch.func.jvp``.
-        plain_operations: Whether exporters that know torch's operations alone can record it.
+        plain_operations: Whether exporters that support torch's operations alone can record it.
     """
 
     name: str
@@ -115,11 +115,11 @@ class Backend(ABC):
             return self.judge_attention(problem)
         if isinstance(problem, AggregateProblem) and isinstance(self, AggregateBackend):
             return self.judge_aggregate(problem)
-        known = "attention" if isinstance(self, AttentionBackend) else "sums"
-        return Refuses((f"computes {known} alone; use native or gather",))
+        operation = "attention" if isinstance(self, AttentionBackend) else "sums"
+        return Refuses((f"computes {operation} alone; use native or gather",))
 
     def note(self, problem: Problem) -> str | None:
-        """What preparing found that is worth telling, as a sentence; may lower the graph."""
+        """A sentence about the lowered graph, if any; may lower the graph."""
         return None
 
 
@@ -217,7 +217,7 @@ def backward_by_recomputation(
     scores_and_values: Callable[[Inputs], TensorPair],
     gradients: Callable[[Tensor, Tensor], TensorPair],
 ) -> Mapping[str, Tensor]:
-    """Recompute scores and values, and send their gradients back to the inputs.
+    """Gradients of the inputs, from recomputed scores and values and their gradients.
 
     Args:
         inputs: The tensors of the forward pass.
@@ -225,7 +225,7 @@ def backward_by_recomputation(
         gradients: Function from (scores, values) to their gradients, from the global state.
     """
     leaves = inputs.leaves()
-    wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
+    trained = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
     with torch.enable_grad():
         scores, values = scores_and_values(leaves)
     with torch.no_grad():
@@ -235,22 +235,22 @@ def backward_by_recomputation(
         for out, grad in ((scores, grad_scores), (values, grad_values))
         if out.requires_grad
     ]
-    if not pairs or not wanted:
+    if not pairs or not trained:
         return {}
-    found: Any = torch.autograd.grad(
+    grads: Any = torch.autograd.grad(
         [out for out, _ in pairs],
-        list(wanted.values()),
+        list(trained.values()),
         [grad for _, grad in pairs],
         allow_unused=True,
     )
     return {
         name: torch.zeros_like(leaf) if grad is None else grad
-        for (name, leaf), grad in zip(wanted.items(), found, strict=True)
+        for (name, leaf), grad in zip(trained.items(), grads, strict=True)
     }
 
 
 def refusals_of_edge_features(problem: AttentionProblem, pieces: str) -> list[str]:
-    """Why a backend that does not compute edge by edge refuses tensors of edges, as sentences.
+    """The refusals of edge tensors, by a backend that does not compute edge by edge: sentences.
 
     Args:
         problem: The planned call.

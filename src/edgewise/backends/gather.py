@@ -1,4 +1,4 @@
-"""Gather, segment softmax, scatter: what graph-learning libraries do, in plain torch.
+"""Gather, segment softmax, scatter in plain torch, as graph-learning libraries compute.
 
 Works for any graph, score, dtype and device, and materialises one row per edge: O(E * H * D)
 memory. Sums run along sorted rows, so there are no atomics, and the backward runs on the reversed
@@ -51,7 +51,7 @@ class _EdgeRows:
 
 
 class Gather(AttentionBackend, AggregateBackend):
-    """One row of memory for each edge, in plain torch, on any device."""
+    """The backend of gathered rows: one for each edge, in plain torch, on any device."""
 
     name = "gather"
     twice_differentiable: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The definition: every row written out, in plain torch, nothing fused, nothing clever.
+"""The reference backend: the definition of the operator, every row written out in plain torch.
 
 Each target gets the list of its sources, padded to the longest row. Scores, softmax and sum then
 read like the equations. Every other backend is tested against this one.
@@ -66,7 +66,7 @@ class Reference(AttentionBackend, AggregateBackend):
         weights = torch.softmax(filled, -1).masked_fill(empty[..., None], 0.0)
         weights = weights * _multiplier(signature, prepared, inputs)
         out = (weights[..., None] * values).sum(-2)
-        out = torch.where(empty[..., None], out.detach(), out)  # such a row sends nothing back
+        out = torch.where(empty[..., None], out.detach(), out)  # such a row has no gradient
         return AttentionState(out.to(signature.dtype), lse)
 
     def backward(
@@ -146,7 +146,7 @@ def _scores_and_values(
     if inputs.edge_value is not None:
         value = value + _entries(inputs.edge_value.to(signature.accumulate), rows.edge, -2)
     padded = ~rows.valid
-    # What pads a row repeats a source: it must get nothing back, not even zero times NaN.
+    # What pads a row repeats a source: it must get no gradient, not even zero times NaN.
     key, value = (each.masked_fill(padded[..., None], 0.0) for each in (key, value))
     query, vector = query[..., None, :], inputs.vector
     if vector is not None:  # nor is what it is multiplied with

@@ -1,4 +1,4 @@
-"""Backends on torch's fused attention for CPUs, which computes matrices that are cut from a graph.
+"""Tiled backends: matrices cut from a graph, computed by torch's fused attention for CPUs.
 
 `Tiled` is the backend, written once. Its `Cutter` decides which graphs can be cut, what computing
 them takes, and where the cuts lie.
@@ -83,7 +83,7 @@ class Cut:
         grad_out: Tensor,
         grad_lse: Tensor,
     ) -> Mapping[str, Tensor]:
-        """What `AttentionBackend.backward` returns, by torch's kernel."""
+        """The gradients of `AttentionBackend.backward`, by torch's kernel."""
         tensors = {name: t for name, t in inputs.tensors().items() if t.requires_grad}
         if _is_empty(inputs):
             return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -104,12 +104,12 @@ class Cut:
 
 
 def _is_empty(inputs: Inputs) -> bool:
-    """Whether a batch has no entries, by whose number torch's kernel divides."""
+    """Whether a batch has no entries: torch's kernel divides by their number."""
     return not inputs.query.shape[:-2].numel()
 
 
 class Cutter(Protocol):
-    """One way to cut graphs into matrices for torch's kernel."""
+    """A cutter: a way to cut graphs into matrices for torch's kernel."""
 
     @property
     def pieces(self) -> str:
@@ -117,15 +117,15 @@ class Cutter(Protocol):
         ...
 
     def graph_refusal(self, problem: AttentionProblem) -> str | None:
-        """Why the graph of a problem cannot be cut, with a cure; None where it can."""
+        """The reason why the graph of a problem cannot be cut, with a cure; None where it can."""
         ...
 
     def accept(self, problem: AttentionProblem) -> Accepts:
-        """What computing the pieces takes; pure and cheap."""
+        """The cost of computing the pieces; pure and cheap."""
         ...
 
     def key(self, problem: AttentionProblem) -> Hashable:
-        """What the cut depends on besides the graph."""
+        """The values on which the cut depends besides the graph."""
         ...
 
     def cut(self, problem: AttentionProblem) -> Cut:
@@ -178,12 +178,12 @@ class Tiled(AttentionBackend):
 
 
 def _refusals(problem: AttentionProblem, pieces: str, graph: str | None) -> list[str]:
-    """Why torch's kernel cannot compute a problem, as sentences.
+    """The reasons why torch's kernel cannot compute a problem, as sentences.
 
     Args:
         problem: The planned call.
         pieces: What the cutter cuts graphs into.
-        graph: Why the graph cannot be cut, if it cannot.
+        graph: The reason why the graph cannot be cut, if any.
     """
     reasons: list[str] = []
     if problem.device.type != "cpu":

@@ -1,4 +1,4 @@
-"""The operator as operators of torch that plan when they run: for tracers of open sizes.
+"""Attention and aggregation as torch operators that plan when they run, for open sizes.
 
 ``torch.compile`` and ``torch.export`` take plans as constants, which is right as long as a graph
 has fixed sizes. A symbolic graph of open sizes, such as ``Causal(query.shape[-2])``, has another
@@ -93,7 +93,7 @@ def _needs_grad(tensors: Sequence[MaybeTensor]) -> bool:
 
 
 def _recorded(graph: Graph) -> tuple[str, list[Any], list[Tensor]]:
-    """A graph as an operator takes it: text, open sizes, tensors."""
+    """The record of a graph, as the arguments of an operator: text, open sizes, tensors."""
     if not torch.compiler.is_compiling():
         text, tensors = record_of(graph)
         return text, [], tensors
@@ -112,7 +112,7 @@ _NUM_OPERANDS = 8
 
 
 class _RecordedCall:
-    """A recorded call of attention, read back."""
+    """A call of attention, read back from the arguments of its recorded operator."""
 
     def __init__(self, args: Sequence[Any]) -> None:
         *given, tensors, sizes, graph, settings = args
@@ -133,7 +133,7 @@ class _RecordedCall:
         return DenseBias(values) if self.kind == "dense" else EdgeBias(values)
 
     def prepared(self) -> Prepared:
-        """What runs calls of these sizes; checks the tensors."""
+        """The prepared plan of this call; checks its tensors."""
         call = call_of(self.inputs, self.graph, self.score, self.dropout, wants_lse=self.keeps_lse)
         question = call.question._replace(needs_grad=self.needs_grad)
         return prepared_attention(call._replace(question=question), self.backend)
@@ -145,9 +145,9 @@ def _attention(*args: Any) -> tuple[Tensor, Tensor]:
     query = call.inputs.query
     if not call.keeps_lse:
         out = prepared.attend(call.inputs)
-        return _own(out, args), query.new_empty(0, dtype=accumulate_dtype(query.dtype))
+        return _unshared(out, args), query.new_empty(0, dtype=accumulate_dtype(query.dtype))
     state = prepared.forward(call.inputs)
-    return _own(state.out, args), _own(state.lse, args)
+    return _unshared(state.out, args), _unshared(state.lse, args)
 
 
 def _attention_fake(*args: Any) -> tuple[Tensor, Tensor]:
@@ -164,24 +164,28 @@ def _attention_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Te
 
 
 def _attention_derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor) -> Any:
+    """Gradients of `_attention`, in the shapes of its arguments; None for each that needs none.
+
+    ``grad_out`` is ``[*batch, H, T, Dv]`` and ``grad_lse`` ``[*batch, H, T]``; None is zero.
+    """
     out, lse, *saved = ctx.saved_tensors
     given, tensors = saved[:_NUM_OPERANDS], saved[_NUM_OPERANDS:]
     wanted = list(ctx.needs_input_grad[:_NUM_OPERANDS])
     rest = (tensors, ctx.sizes, ctx.graph, ctx.settings)
     nothing = _nothing(ctx, _NUM_OPERANDS)
     if torch.is_grad_enabled():
-        again = differentiable_gradients(
+        history = differentiable_gradients(
             partial(_attention_plain, rest), given, wanted, (grad_out, grad_lse)
         )
-        return *again, *nothing
+        return *history, *nothing
     grad_out = torch.zeros_like(out) if grad_out is None else grad_out
     grad_lse = torch.zeros_like(lse) if grad_lse is None else grad_lse
-    found = iter(
+    grads = iter(
         torch.ops.edgewise.attention_planned_backward(
             grad_out, grad_lse, out, lse, *given, *rest, wanted
         )
     )
-    return *(next(found) if want else None for want in wanted), *nothing
+    return *(next(grads) if needed else None for needed in wanted), *nothing
 
 
 def _attention_plain(rest: Sequence[Any], *given: MaybeTensor) -> tuple[Tensor, Tensor]:
@@ -202,12 +206,12 @@ def _attention_backward(*args: Any) -> list[Tensor]:
             name: tensor.detach().requires_grad_(needed[name]) for name, tensor in named.items()
         }
         inputs = call.inputs.with_tensors(leaves)
-        found = call.prepared().backward(
+        grads = call.prepared().backward(
             inputs, AttentionState(out.detach(), lse.detach()), grad_out.detach(), grad_lse.detach()
         )
     return [
-        _own(
-            found[name].to(named[name].dtype) if name in found else torch.zeros_like(named[name]),
+        _unshared(
+            grads[name].to(named[name].dtype) if name in grads else torch.zeros_like(named[name]),
             args,
         )
         for name in _NAMES
@@ -218,7 +222,7 @@ def _attention_backward(*args: Any) -> list[Tensor]:
 def _attention_backward_fake(*args: Any) -> list[Tensor]:
     given, wanted = args[4 : 4 + _NUM_OPERANDS], args[-1]
     pairs = zip(given, wanted, strict=True)
-    return [tensor.new_empty(tensor.shape) for tensor, want in pairs if want]
+    return [tensor.new_empty(tensor.shape) for tensor, needed in pairs if needed]
 
 
 # --- Aggregation ---------------------------------------------------------------------------------
@@ -237,7 +241,7 @@ def _aggregate_plain(
 
 
 def _aggregate(value: Tensor, weight: MaybeTensor, *rest: Any) -> Tensor:
-    return _own(_aggregate_plain(rest, value, weight)[0], (value, weight))
+    return _unshared(_aggregate_plain(rest, value, weight)[0], (value, weight))
 
 
 def _aggregate_fake(value: Tensor, weight: MaybeTensor, num_targets: int, *rest: Any) -> Tensor:
@@ -255,12 +259,12 @@ def _aggregate_derivative(ctx: Any, grad: Tensor) -> Any:
     rest = (ctx.num_targets, tensors, ctx.sizes, ctx.graph, ctx.settings)
     nothing = _nothing(ctx, 2)
     if torch.is_grad_enabled():
-        again = differentiable_gradients(
+        history = differentiable_gradients(
             partial(_aggregate_plain, rest), (value, weight), wanted, (grad,)
         )
-        return *again, *nothing
-    found = iter(torch.ops.edgewise.aggregate_planned_backward(grad, value, weight, *rest, wanted))
-    return *(next(found) if want else None for want in wanted), *nothing
+        return *history, *nothing
+    grads = iter(torch.ops.edgewise.aggregate_planned_backward(grad, value, weight, *rest, wanted))
+    return *(next(grads) if needed else None for needed in wanted), *nothing
 
 
 def _aggregate_backward(
@@ -269,17 +273,19 @@ def _aggregate_backward(
     *call, wanted = rest
     with _autograd():
         given = (value.detach(), None if weight is None else weight.detach())
-        found = differentiable_gradients(
+        grads = differentiable_gradients(
             partial(_aggregate_plain, call), given, wanted, (grad.detach(),)
         )
-    return [_own(each.detach(), (grad, value, weight)) for each in found if each is not None]
+    return [_unshared(each.detach(), (grad, value, weight)) for each in grads if each is not None]
 
 
 def _aggregate_backward_fake(
     grad: Tensor, value: Tensor, weight: MaybeTensor, *rest: Any
 ) -> list[Tensor]:
     pairs = zip((value, weight), rest[-1], strict=True)
-    return [tensor.new_empty(tensor.shape) for tensor, want in pairs if want and tensor is not None]
+    return [
+        tensor.new_empty(tensor.shape) for tensor, needed in pairs if needed and tensor is not None
+    ]
 
 
 def _nothing(ctx: Any, start: int) -> tuple[Any, ...]:
@@ -291,7 +297,7 @@ def _nothing(ctx: Any, start: int) -> tuple[Any, ...]:
 # --- Registration --------------------------------------------------------------------------------
 
 
-def _own(result: Tensor, inputs: Sequence[Any]) -> Tensor:
+def _unshared(result: Tensor, inputs: Sequence[Any]) -> Tensor:
     """A result in one piece that shares no memory with an argument, as torch requires."""
     shared = any(
         isinstance(each, Tensor)
@@ -313,6 +319,7 @@ def _autograd() -> Generator[None]:
 
 
 def _define(name: str, signature: str, run: Callable[..., Any], fake: Callable[..., Any]) -> str:
+    """Define a torch operator, and return its full name; ``fake`` returns empty results."""
     full = f"edgewise::{name}"
     torch.library.define(full, signature)
     torch.library.impl(full, "CompositeExplicitAutograd", run)

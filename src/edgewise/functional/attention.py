@@ -48,13 +48,13 @@ def attention(
                       {\sum_{j' \in N(i)} \exp(s(q_i, k_{j'} + e^k_{ij'}) + b_{ij'})}
 
     Rows of ``query`` are targets (nodes that are updated), rows of ``key`` and ``value`` are
-    sources (nodes that are read); ``graph`` says which target reads which source. All leading
+    sources (nodes that are read); ``graph`` holds which target reads which source. All leading
     batch dimensions share the graph; different graphs make one `disjoint_union`. A target without
     sources gets zeros, and sends no gradient. An edge that occurs twice counts twice. A NaN or an
     infinity in a source reaches its targets alone, and one that is sent back to a target reaches
     its sources alone. Backends of matrix products (``"dense"``, ``"banded"``, ``"ragged"``,
     ``"blocked"``, ``"flex"``) spread it where they are named, where a compiler or ``torch.func``
-    keeps the numbers from view, and on other devices than the CPU, as torch's own attention does.
+    hides the numbers, and on other devices than the CPU, as torch's own attention does.
     On ``meta``, and of fake tensors, only shapes are worked out.
 
     Args:
@@ -186,7 +186,7 @@ def plan(
     backend: str = "auto",
     memory_budget: int | None = None,
 ) -> Plan:
-    """How `attention` would compute this call: a value that is called, printed, compared and saved.
+    """The plan by which `attention` computes this call: called, printed, compared and saved.
 
     Args are those of `attention`, and:
         memory_budget: Memory the plan may take, in bytes; half of what is free when None.
@@ -225,7 +225,7 @@ def explain(
     memory_budget: int | None = None,
     analyze: bool = False,
 ) -> Explanation:
-    """Why `attention` would compute this call the way it does: print it, or ``.to_json()``.
+    """The reasons for the plan of this call of `attention`: print them, or ``.to_json()``.
 
     Arguments and errors are those of `plan`, and:
         analyze: Run the choice and every other legal plan on these tensors, forward, and backward

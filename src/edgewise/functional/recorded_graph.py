@@ -1,4 +1,4 @@
-"""A graph as text, sizes and tensors: what an operator can be given, and a file can keep.
+"""Records of graphs: text, sizes and tensors, as arguments of an operator or in a file.
 
 A *record* is nested tuples: the name of a family, then its fields. In it ``"$0"`` stands for the
 first of the sizes, and ``"#0"`` for the first of the tensors.
@@ -71,8 +71,8 @@ def _record_of(graph: Graph, tensors: list[Tensor]) -> Any:
                 for field, value in fields
             ),
         )
-    found = edges(graph)  # in edge order, which is the order of an edge list's columns
-    index = torch.stack([found.source, found.target])
+    listing = edges(graph)  # in edge order, which is the order of an edge list's columns
+    index = torch.stack([listing.source, listing.target])
     return ("EdgeList", _place(index, tensors), graph.num_targets, graph.num_sources)
 
 
@@ -82,25 +82,25 @@ def as_text(record: Any) -> str:
 
 
 def graph_of(text: str, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Graph:
-    """The graph of a record; the same object for the same record, so that plans are remembered."""
+    """The graph of a record; the same object for the same record, so that its plans are reused."""
     numbers = tuple(int(size) for size in sizes)
     if any(tensor.is_inference() for tensor in tensors):  # which count no changes
         return _built(json.loads(text), numbers, tensors)
     key = (text, numbers, *((t.data_ptr(), t._version, t.shape) for t in tensors))
     with _LOCK:
-        known = _KNOWN.get(key)
-        if known is not None:
-            _KNOWN.move_to_end(key)
-            return known[0]
+        cached = _GRAPHS.get(key)
+        if cached is not None:
+            _GRAPHS.move_to_end(key)
+            return cached[0]
     graph = _built(json.loads(text), numbers, tensors)
     with _LOCK:
-        _KNOWN[key] = graph, tuple(tensors)  # held, so that no other tensor has their addresses
-        while len(_KNOWN) > _REMEMBERED:
-            _KNOWN.popitem(last=False)
+        _GRAPHS[key] = graph, tuple(tensors)  # held, so that no other tensor has their addresses
+        while len(_GRAPHS) > _REMEMBERED:
+            _GRAPHS.popitem(last=False)
     return graph
 
 
-_KNOWN: OrderedDict[tuple[Any, ...], tuple[Graph, tuple[Tensor, ...]]] = OrderedDict()
+_GRAPHS: OrderedDict[tuple[Any, ...], tuple[Graph, tuple[Tensor, ...]]] = OrderedDict()
 _LOCK = Lock()
 
 # torch.compile writes a record's text while it traces.
@@ -116,8 +116,8 @@ def _built(record: Any, sizes: Sequence[int], tensors: Sequence[Tensor]) -> Grap
     name, *rest = record
     if name == "Permutation":
         inner, *orders = rest
-        own = (tensors[int(order[1:])] for order in orders)
-        return Permutation(_built(inner, sizes, tensors), *own)
+        node_orders = (tensors[int(order[1:])] for order in orders)
+        return Permutation(_built(inner, sizes, tensors), *node_orders)
     if name == "EdgeList":
         index, num_targets, num_sources = rest
         return EdgeList(tensors[int(index[1:])], num_targets=num_targets, num_sources=num_sources)

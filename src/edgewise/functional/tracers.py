@@ -46,7 +46,7 @@ def traced_attention(
     *,
     wants_lse: bool = False,
 ) -> Any:
-    """What a tracer records of a call; None where the call is planned now.
+    """The node or result that a tracer records for a call; None where the call is planned now.
 
     Args:
         function: `edgewise.attention`, or with ``wants_lse`` `edgewise.attention_state`.
@@ -73,7 +73,7 @@ def traced_aggregate(
     weight: Tensor | None,
     backend: str,
 ) -> Any:
-    """What a tracer records of `edgewise.aggregate`; None where the call is planned now."""
+    """The node or result that a tracer records for a sum; None where the call is planned now."""
     node = _fx_node(function, (value, graph, reduce), {"weight": weight}, backend)
     if node is not None or not _takes_over(graph):
         return node

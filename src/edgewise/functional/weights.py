@@ -38,7 +38,7 @@ def weights(
 
     .. math::  w_{ij} = \exp(s_{ij} - \text{lse}_i)
 
-    Costs only what is asked for: the full matrix is never built.
+    Only the weights of these edges are computed: the full matrix is never built.
 
     Args:
         query: ``[*batch, H, T, D]``.
@@ -99,8 +99,8 @@ def weights(
     picked = key.to(precise).repeat_interleave(question.heads // question.kv_heads, -3)
     picked = picked.index_select(-2, source)
     if edge_key is not None:
-        own = edge_key if edge is None else edge_key.index_select(-2, edge)
-        picked = picked + own.to(precise)
+        added = edge_key if edge is None else edge_key.index_select(-2, edge)
+        picked = picked + added.to(precise)
     vector = None if score.vector is None else score.vector[:, None].to(precise)
     scores = score.pair(query.to(precise).index_select(-2, target), picked, vector)
     if inputs.bias is not None:
@@ -112,10 +112,13 @@ def weights(
 def _chosen(
     graph: Graph, chosen: Tensor | None, device: torch.device, *, per_edge: bool
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Target, source, place in edge order (None: all of them), and whether it is an edge."""
+    """Target, source, place in edge order (None: all of them), and whether it is an edge.
+
+    Each is ``[M]``. ``chosen`` is ``[M]`` or ``[2, M]``; errors are those of `weights`.
+    """
     if chosen is None:
-        found = edges_of(graph, device)
-        return found.target, found.source, None, None
+        listing = edges_of(graph, device)
+        return listing.target, listing.source, None, None
     if not isinstance(chosen, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ArgumentError(
             f"edges must be an int64 tensor, got {type(chosen).__name__}. Use torch.tensor(edges)."
@@ -131,9 +134,9 @@ def _chosen(
         )
     chosen = chosen.to(device)
     if chosen.ndim == 1:
-        found = edges_of(graph, device)
-        _check_range("edges", chosen, found.num_edges, "edges")
-        return found.target[chosen], found.source[chosen], chosen, None
+        listing = edges_of(graph, device)
+        _check_range("edges", chosen, listing.num_edges, "edges")
+        return listing.target[chosen], listing.source[chosen], chosen, None
     source, target = chosen
     _check_range("edges[0]", source, graph.num_sources, "sources")
     _check_range("edges[1]", target, graph.num_targets, "targets")
@@ -143,7 +146,11 @@ def _chosen(
 
 
 def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) -> Tensor:
-    """Where pairs stand in edge order; anywhere for a pair that is no edge."""
+    """Positions of pairs in edge order, ``[M]``; any position for a pair that is no edge.
+
+    Raises:
+        ArgumentError: the graph holds copies of an edge.
+    """
     rows = csr(graph, device)
     if rows.copy is not None:
         raise ArgumentError(
@@ -157,12 +164,13 @@ def _places(graph: Graph, target: Tensor, source: Tensor, device: torch.device) 
 
 
 def _check_range(name: str, index: Tensor, size: int, noun: str) -> None:
+    """Raise an `ArgumentError` where an index, int64 of any shape, is not below ``size``."""
     if not index.numel():
         return
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= size:
-        known = f"from 0 to {size - 1}" if size else "empty"
+        allowed = f"from 0 to {size - 1}" if size else "empty"
         raise ArgumentError(
-            f"{name} must be {known}, because the graph has {size} {noun}, got {low} to {high}. "
+            f"{name} must be {allowed}, because the graph has {size} {noun}, got {low} to {high}. "
             f"Use the numbers of edges(graph)."
         )

@@ -1,4 +1,4 @@
-"""Which way to compute, and why: legality, cost, choice, explanation."""
+"""Planning: the choice of a way to compute, by legality and cost, and its explanation."""
 
 from edgewise.planning.explain import Explanation as Explanation
 from edgewise.planning.merge import Merge as Merge

@@ -1,4 +1,4 @@
-"""Analyze: how long plans really take, on the tensors of a call."""
+"""Analyze: the measured time of plans, on the tensors of a call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def analyzed(decision: Decision[Plan], inputs: Inputs) -> Explanation:
 
 
 def not_run(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """Why each plan should not be run, in a few words; empty where it may be.
+    """The reason not to run each plan, in a few words; empty where it may be run.
 
     Args:
         plans: The choice, and then the dearer plans.
@@ -54,7 +54,7 @@ def not_run(plans: Sequence[Plan]) -> tuple[str, ...]:
 
 
 def measured(plans: Sequence[Plan], inputs: Inputs) -> tuple[float, ...]:
-    """Seconds of each plan: the least of a few runs, taken in turn, forward and backward if asked.
+    """Seconds of each plan: the least of a few interleaved runs, with backward where it trains.
 
     The first run of each, which prepares the graph, does not count, unless it is very long.
     """
@@ -80,6 +80,7 @@ def measured(plans: Sequence[Plan], inputs: Inputs) -> tuple[float, ...]:
 
 
 def _job(plan: Plan, inputs: Inputs) -> Callable[[], object]:
+    """A function that runs a plan once, with its backward pass where the plan trains."""
     if not plan.problem.needs_grad:
 
         def forward() -> Tensor:

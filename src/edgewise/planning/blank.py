@@ -1,4 +1,4 @@
-"""Calls on tensors without numbers: they are planned, and refused, as others are, but not run."""
+"""Calls on tensors without numbers: planned and refused as other calls, but not computed."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class BlankAggregate:
 
 
 def blank_attention(call: Call, backend: str) -> BlankAttention:
-    """What runs a call of attention without numbers; errors as of `choose`."""
+    """The prepared plan of attention without numbers; errors as of `choose`."""
     problem = call.question.about(call.graph)
     _check_chosen(problem, backend)
     return BlankAttention(problem.signature)
 
 
 def blank_aggregate(call: AggregateCall, backend: str) -> BlankAggregate:
-    """What runs a call of aggregate without numbers; errors as of `choose`."""
+    """The prepared plan of aggregate without numbers; errors as of `choose`."""
     _check_chosen(call.question.about(call.graph), backend)
     return BlankAggregate(call.graph.num_targets)
 

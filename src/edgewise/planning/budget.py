@@ -1,4 +1,4 @@
-"""How much memory a plan may take: a share of what is free, so that no mask kills a process."""
+"""The memory budget of a plan: a share of what is free, so that no mask ends a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ SHARE = 0.5
 
 
 def memory_budget(device: torch.device, given: int | None = None) -> int:
-    """Bytes a plan may take: what was given, or a share of what is free now."""
+    """Bytes a plan may take: ``given``, or a share of what is free now.
+
+    Raises:
+        ArgumentError: ``given`` is not a positive integer.
+    """
     if given is None:
         return int(SHARE * free_memory(device))
     if not isinstance(given, int) or given <= 0:  # pyright: ignore[reportUnnecessaryIsInstance]

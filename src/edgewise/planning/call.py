@@ -24,8 +24,8 @@ __all__ = [
     "AggregateCall",
     "AttentionOptions",
     "Call",
-    "ask_aggregate",
-    "ask_attention",
+    "aggregate_question",
+    "attention_question",
     "call_of",
     "inputs_of",
     "read_aggregate",
@@ -86,10 +86,10 @@ def read_call(
     seeded: bool = True,
     **options: Unpack[AttentionOptions],
 ) -> Call:
-    """Check the arguments of a call of attention against each other and the graph.
+    """The call of these arguments, checked against each other and the graph.
 
     Args are those of `edgewise.attention`, and:
-        wants_lse: Whether the log-sum-exp is part of the answer.
+        wants_lse: Whether the log-sum-exp is part of the result.
         seeded: Whether dropout gets a seed; a call that is only planned draws no random number.
 
     Raises:
@@ -116,17 +116,17 @@ def read_call(
 def call_of(inputs: Inputs, graph: Graph, score: Score, dropout: float, *, wants_lse: bool) -> Call:
     """The call of tensors that `inputs_of` returned; arguments and errors as in `read_call`."""
     count = num_edges_of(graph) if inputs.has_edge_tensors else None
-    question = ask_attention(inputs, graph, score, count, dropout, wants_lse=wants_lse)
+    question = attention_question(inputs, graph, score, count, dropout, wants_lse=wants_lse)
     return Call(inputs, graph, question)
 
 
 def read_aggregate(
     value: Tensor, graph: Graph, reduce: Reduce = "sum", weight: Tensor | None = None
 ) -> AggregateCall:
-    """Check the arguments of a call of aggregate; arguments and errors as in `read_call`."""
+    """The checked call of aggregate; arguments and errors as in `read_call`."""
     check_graph("graph", graph)
     count = None if weight is None else num_edges_of(graph)
-    question = ask_aggregate(value, graph, reduce, weight, count)
+    question = aggregate_question(value, graph, reduce, weight, count)
     if weight is not None and weight.ndim >= value.ndim:
         weight = weight.reshape(-1)  # [1, E] for a value without batch dimensions
     return AggregateCall(value, weight, graph, question)
@@ -137,7 +137,7 @@ def read_aggregate(
 _CHECKED = ("query", "key", "value")  # by `check_attention`
 
 
-def ask_attention(
+def attention_question(
     inputs: Inputs,
     graph: Graph,
     score: Score,
@@ -146,7 +146,7 @@ def ask_attention(
     *,
     wants_lse: bool,
 ) -> AttentionQuestion:
-    """Check the tensors of a call against each other and the graph; return its question.
+    """The question of a call of attention; checks its tensors against each other and the graph.
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -201,10 +201,10 @@ def ask_attention(
     )
 
 
-def ask_aggregate(
+def aggregate_question(
     value: Tensor, graph: Graph, reduce: Reduce, weight: Tensor | None, num_edges: int | None
 ) -> AggregateQuestion:
-    """Check the tensors of an aggregation; return its question.
+    """The question of an aggregation; checks its tensors against each other and the graph.
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -292,6 +292,7 @@ def inputs_of(
 
 
 def _check_alike(name: str, tensor: Tensor, like: Tensor) -> None:
+    """Raise an `ArgumentError` unless a tensor is floating and on the device of ``like``."""
     check_floating(name, tensor)
     if tensor.device != like.device:
         raise ArgumentError(

@@ -1,11 +1,12 @@
-"""Plans that ``"auto"`` chose, run so that a NaN reaches only the rows that read it.
+"""Checked plans: plans that ``"auto"`` chose, run so that a NaN reaches only rows that read it.
 
-Which rows of a result are finite must not depend on a choice that was made for speed. Backends say
-of each problem whether they keep a NaN or an infinity to the rows that read it (`Accepts.spreads`).
+Which rows of a result are finite must not depend on a choice that was made for speed. Backends
+state for each problem whether they keep a NaN or an infinity to the rows that read it
+(`Accepts.spreads`).
 A plan of those that do not is checked: where its result or a gradient is not finite, the cheapest
 exact plan computes it again. A NaN that is really read costs that second pass.
 
-Numbers can be looked at in eager code on the CPU. Compilers, tracers, ``torch.func`` and other
+Numbers can be read in eager code on the CPU. Compilers, tracers, ``torch.func`` and other
 devices get the plan as it is, and so does a call that names a backend.
 """
 
@@ -39,7 +40,7 @@ _PAIRS = 1 << 26  # of a piece, where no exact plan fits into memory as a whole
 
 
 def checked(plan: Plan, graph: Graph) -> Prepared:
-    """What runs a plan: checked, if ``"auto"`` chose it and it may spread a NaN.
+    """The prepared plan: checked, if ``"auto"`` chose it and it may spread a NaN.
 
     Args:
         plan: Of a call on the graph.
@@ -52,7 +53,7 @@ def checked(plan: Plan, graph: Graph) -> Prepared:
         problem.signature,
         plan.prepared,
         ExactPlan(problem, graph),
-        Checks(first_decides=_query_tells(problem)),
+        Checks(first_decides=_query_gradient_suffices(problem)),
         # Parts are joined by their log-sum-exp, which torch's kernel gets wrong where all scores of
         # a row are minus infinity.
         hides=not isinstance(plan, BackendPlan) or plan.hides,
@@ -60,7 +61,7 @@ def checked(plan: Plan, graph: Graph) -> Prepared:
 
 
 def checked_aggregate(plan: AggregatePlan, graph: Graph) -> PreparedAggregate | CheckedAggregate:
-    """What runs a plan of a sum: checked, if ``"auto"`` chose it; arguments as of `checked`."""
+    """The prepared plan of a sum: checked, if ``"auto"`` chose it; arguments as of `checked`."""
     if not _is_checked(plan):
         return plan.prepared
     return CheckedAggregate(
@@ -72,18 +73,18 @@ def _is_checked(plan: Plan | AggregatePlan) -> bool:
     return plan.chosen and plan.spreads and plan.problem.device.type == "cpu"
 
 
-def _query_tells(problem: AttentionProblem) -> bool:
-    """Whether a gradient that is not finite always shows in that of the query.
+def _query_gradient_suffices(problem: AttentionProblem) -> bool:
+    """Whether the query's gradient is not finite wherever another gradient is not.
 
-    It does where every target reads something: what is sent back to a row is multiplied with all
+    It is where every target reads something: the gradient of a row is multiplied with all
     values and keys that a tile holds, and the products are added up in the row of the query.
     """
     return problem.bias is None and problem.facts.min_in_degree > 0
 
 
 def _link(graph: Graph) -> Callable[[], Graph | None]:
-    """How to find a graph again from what it remembers, without keeping it alive."""
-    if graph.holds_tensors:  # it keeps its memory to itself, so whoever calls holds it
+    """A function that returns the graph, or an equal one, without keeping it alive."""
+    if graph.holds_tensors:  # its cache lies on the object, so the caller holds it
         return weakref.ref(graph)
     spec = graph.spec()
     return (lambda: graph) if spec is None else partial(graph_from, spec)
@@ -104,7 +105,7 @@ def _state_of(prepared: Prepared, inputs: Inputs) -> tuple[Tensor, ...]:
 class ExactPlan(Generic[P]):
     """The cheapest plan that keeps a NaN to the rows that read it, made when it is first needed.
 
-    It holds no graph, only what finds the graph again.
+    It holds no graph, only a weak reference to it or its spec.
 
     Args:
         problem: What is planned.
@@ -114,14 +115,14 @@ class ExactPlan(Generic[P]):
     def __init__(self, problem: P, graph: Graph) -> None:
         self._signature = problem.signature
         self._link = _link(graph)
-        self._prepared: list[Any] = []  # what runs the plan, or None if none may run, once known
+        self._prepared: list[Any] = []  # the prepared plan, or None if none may run; empty before
 
     def held(self) -> Graph | None:
-        """The graph, if it has to be kept until a backward pass; else it can be made again."""
+        """The graph, if it has to be kept until a backward pass; None if it can be made again."""
         return self._link() if isinstance(self._link, weakref.ref) else None
 
     def prepared(self, held: Graph | None) -> Any:
-        """What runs the plan; None if no exact plan fits into memory.
+        """The prepared plan; None if no exact plan fits into memory.
 
         Args:
             held: What `held` returned while the caller held the graph.
@@ -132,9 +133,9 @@ class ExactPlan(Generic[P]):
         return self._prepared[0]
 
     def problem(self, held: Graph | None) -> P:
-        """What is planned; arguments as of `prepared`."""
+        """The planned problem; arguments as of `prepared`."""
         graph = self._link() if held is None else held
-        assert graph is not None, "whoever calls a plan holds its graph"
+        assert graph is not None, "the caller of a plan holds its graph"
         return cast("P", self._signature.about(graph))
 
 
@@ -144,7 +145,7 @@ class Checked(Prepared):
 
     Attributes:
         signature: Of the problem that was planned.
-        inner: What runs first.
+        inner: The plan that runs first.
         exact: The plan that is exact whatever the numbers.
         checks: How gradients are checked.
         hides: Whether the output may be finite where a query or a key is not.
@@ -163,6 +164,7 @@ class Checked(Prepared):
         return AttentionState(*self._called(_state_of, inputs, hides=True))
 
     def _called(self, compute: RunPrepared, inputs: Inputs, *, hides: bool) -> tuple[Tensor, ...]:
+        """Results of ``compute``, exact if they (with ``hides``, query or key) are not finite."""
         also = (inputs.query, inputs.key) if hides else ()
         named = inputs.tensors()
         names, tensors = tuple(named), tuple(named.values())
@@ -172,13 +174,13 @@ class Checked(Prepared):
             nodes = [name for name in names if name != "bias"]
             inputs = inputs.with_tensors(dict.fromkeys(nodes, tensors[0].new_empty(0)))
 
-        def with_tensors(own: Sequence[Tensor]) -> Inputs:
-            return inputs.with_tensors(dict(zip(names, own, strict=True)))
+        def with_tensors(given: Sequence[Tensor]) -> Inputs:
+            return inputs.with_tensors(dict(zip(names, given, strict=True)))
 
         held = self.exact.held()
         return self.checks.call(
-            lambda own: compute(self.inner, with_tensors(own)),
-            lambda own: self._exact(held, compute, with_tensors(own)),
+            lambda given: compute(self.inner, with_tensors(given)),
+            lambda given: self._exact(held, compute, with_tensors(given)),
             tensors,
             also,
         )
@@ -215,6 +217,7 @@ class Checked(Prepared):
     def _exact(
         self, held: Graph | None, compute: RunPrepared, inputs: Inputs
     ) -> tuple[Tensor, ...]:
+        """Results by the exact plan, or where none fits into memory, a few targets at a time."""
         prepared = self.exact.prepared(held)
         if prepared is not None:
             return compute(prepared, inputs)
@@ -227,7 +230,7 @@ class CheckedAggregate:
     """A prepared sum, and an exact one for results that are not finite.
 
     Attributes:
-        inner: What runs first.
+        inner: The plan that runs first.
         exact: The plan that is exact whatever the numbers.
         checks: How gradients are checked.
     """
@@ -246,11 +249,11 @@ class CheckedAggregate:
                 return out
         held = self.exact.held()
 
-        def sums(own: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return _sum_of(self.inner, own)
+        def sums(given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            return _sum_of(self.inner, given)
 
-        def exact_sums(own: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return _sum_of(self.exact.prepared(held) or self.inner, own)
+        def exact_sums(given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            return _sum_of(self.exact.prepared(held) or self.inner, given)
 
         return self.checks.call(sums, exact_sums, tensors)[0]
 
@@ -264,7 +267,7 @@ class _ReadRows:
     """Attention over a few targets at a time, each time with an exact plan that fits into memory.
 
     Attributes:
-        problem: What is asked.
+        problem: Attention over all targets.
         count: Targets at a time.
     """
 
@@ -273,7 +276,7 @@ class _ReadRows:
 
     @classmethod
     def of(cls, problem: AttentionProblem) -> _ReadRows | None:
-        """As many rows as fit; None where a piece would not have the numbers of the whole."""
+        """As many targets at a time as fit; None where a piece needs numbers of the whole."""
         if not problem.facts.simple:
             return None
         if problem.dropout or problem.bias or problem.edge_tensors:
@@ -297,20 +300,21 @@ class _ReadRows:
 
     def call(self, compute: RunPrepared, inputs: Inputs) -> tuple[Tensor, ...]:
         """The results of all rows; the backward pass computes them once more, piece by piece."""
-        found: list[tuple[Tensor, ...]] = []
+        results: list[tuple[Tensor, ...]] = []
         for first in range(0, inputs.query.shape[-2], self.count):
             rows = inputs.query[..., first : first + self.count, :]
             run = partial(self._run, compute, first)
-            found.append(checkpoint(run, rows, inputs.key, inputs.value, use_reentrant=False))
+            results.append(checkpoint(run, rows, inputs.key, inputs.value, use_reentrant=False))
         out, *lse = (
             torch.cat(parts, -2 if i == 0 else -1)
-            for i, parts in enumerate(zip(*found, strict=True))
+            for i, parts in enumerate(zip(*results, strict=True))
         )
         return out, *lse
 
     def _run(
         self, compute: RunPrepared, first: int, query: Tensor, key: Tensor, value: Tensor
     ) -> tuple[Tensor, ...]:
+        """Results of the targets from ``first`` on, of which ``query`` has the rows."""
         plan = exact(self.piece(first))
         assert plan is not None
         return compute(plan.prepared, Inputs(query, key, value))

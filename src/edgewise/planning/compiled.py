@@ -1,4 +1,4 @@
-"""Compiled constants: what depends on a graph alone is worked out while ``torch.compile`` traces.
+"""Compiled constants: results that depend on a graph alone, computed while a compiler traces.
 
 Compiled code refers to a result as an attribute of one namespace, because a tracer guards
 attributes one by one. Results live as long as the process, like the compiled code itself.
@@ -25,7 +25,7 @@ _RESULTS = SimpleNamespace()
 
 
 def compiled_constant(compute: Callable[..., R], graph: Graph, *given: Any) -> R:
-    """``compute(graph, *given)``, worked out while a compiler traces; to its code, a constant.
+    """``compute(graph, *given)``, computed while a compiler traces: a constant of its code.
 
     Args:
         compute: A function of a module.
@@ -37,7 +37,7 @@ def compiled_constant(compute: Callable[..., R], graph: Graph, *given: Any) -> R
 
 
 def num_edges_of(graph: Graph) -> int:
-    """How many edges a graph has; lowers it when the facts do not say."""
+    """The number of edges of a graph; lowers it where the facts leave the number open."""
     if torch.compiler.is_compiling():
         return _num_edges(_portable(graph))
     return num_edges(graph)
@@ -55,13 +55,13 @@ def constant(item: Any) -> Any:
 
 
 def _portable(graph: Graph) -> Any:
-    """What a tracer can hold constant: plain numbers, or the graph itself where it has tensors."""
+    """The graph as plain numbers, which a tracer can hold constant; itself where it has tensors."""
     spec = graph.spec()
     return graph if spec is None else constant(spec)
 
 
 def _graph_of(portable: Any) -> Graph:
-    """The graph that `_portable` was given."""
+    """The inverse of `_portable`; `ArgumentError` where a tracer has built the graph."""
     graph = graph_from(portable) if isinstance(portable, tuple) else portable
     if not hasattr(graph, "num_targets"):  # the tracer made the object but not yet its fields
         raise ArgumentError(
@@ -80,7 +80,7 @@ def _held(item: Any) -> Any:
 
 
 def _released(item: Any) -> Any:
-    """The argument that `_held` was given."""
+    """The inverse of `_held`."""
     return _graph_of(item[1]) if isinstance(item, tuple) and item[:1] == ("graph",) else item
 
 
@@ -96,7 +96,7 @@ def _num_edges(graph: Any) -> int:
     return num_edges(_graph_of(graph))
 
 
-# What torch.compiler.assume_constant_result sets. Calling it here would import the compiler, a
-# second of every `import edgewise`, for those who never compile.
+# The attribute that torch.compiler.assume_constant_result sets. Calling it here would import the
+# compiler, which takes a second of every `import edgewise`.
 for _function in (_result_name, _num_edges):
     _function._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""What work takes: a sum of amounts times prices, and nothing else.
+"""The cost of work: a sum of amounts times prices, and nothing else.
 
-A backend says how much there is to do (`Work`), the machine says what each of it takes.
+A backend returns the amounts (`Work`), the price table of the machine has the prices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["seconds"]
 
 
 def seconds(work: Work, way: str, problem: Problem, table: Constants | None = None) -> float:
-    r"""Estimated time of one call.
+    r"""Estimated time of one call, in seconds; `PlanError` where the way has no prices.
 
     .. math::  \sum_k \text{work}_k \times \text{price}_k
     """

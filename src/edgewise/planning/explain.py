@@ -1,4 +1,4 @@
-"""Explain: a decision as a tree of text, and as JSON."""
+"""Explanations: a decision of the planner as a tree of text, and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEAR = 1.05  # a plan that takes so much longer than the best is as good
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """Why a problem runs the way it runs; print it, or take it as JSON.
+    """The reasons of a decision; print it, or take it as JSON.
 
     Attributes:
         decision: The choice and everything that was considered.
@@ -65,7 +65,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON types."""
         decision = self.decision
-        _ = list(_tree(decision.plan))  # looks for notes, of the choice alone
+        _ = list(_tree(decision.plan))  # computes the notes, of the choice alone
         plans = [plan.to_dict() for plan in (decision.plan, *decision.dearer)]
         for plan, seconds, why in zip(plans, self.measured or (), self.not_run, strict=False):
             plan["measured"] = seconds
@@ -108,6 +108,7 @@ class Explanation:
 
 
 def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iterator[str]:
+    """The lines of a plan; ``took`` ends its first line, ``about`` describes its part."""
     match plan:
         case Merge():
             yield f"{indent}└─ merge · {plan.law} · {_estimate(plan)}{took}"
@@ -128,7 +129,7 @@ def _tree(plan: Plan, indent: str = "", took: str = "", about: str = "") -> Iter
 
 
 def _law(device: str) -> str:
-    """What happens to a NaN that this plan would spread."""
+    """A sentence on a NaN that this plan would spread, for a device."""
     if device == "cpu":
         return "a result that is not finite is computed again, exactly"
     return f"a NaN may reach rows that do not read it: numbers on {device} are not looked at"
@@ -147,8 +148,8 @@ def _estimate(plan: Plan) -> str:
 
 
 def _prices(device: str) -> str:
-    known, table = priced_as(device), constants()
-    of = "" if known == device else f"those of {known}, as {device} has none; "
+    priced, table = priced_as(device), constants()
+    of = "" if priced == device else f"those of {priced}, as {device} has none; "
     lottery = "'edgewise lottery' measures those of this machine"
     return f"{of}{table.source}" if table.measured else f"{of}{table.source}; {lottery}"
 

@@ -1,4 +1,4 @@
-"""Fold: equal graphs side by side are a batch of one graph."""
+"""Folds: plans that run equal graphs side by side as a batch of one graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NODES = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class Fold(Plan):
-    r"""Run one graph on a batch, instead of its copies side by side.
+    r"""A plan that runs one graph on a batch, instead of its copies side by side.
 
     .. math::  \mathrm{attend}(G \sqcup \dots \sqcup G, q, k, v) =
                \mathrm{attend}(G, q', k', v'), \qquad q'_{c} = q_{cn : (c + 1) n}
@@ -58,12 +58,12 @@ class Fold(Plan):
 
 @dataclass(frozen=True, eq=False)
 class PreparedFold(Prepared):
-    """One graph on a batch, ready to run.
+    """A prepared fold: one graph on a batch.
 
     Attributes:
         signature: Of the problem that was planned.
         copies: How many copies stand side by side.
-        inner: What runs on the batch.
+        inner: The prepared plan of one copy, which runs on the batch.
     """
 
     signature: AttentionSignature
@@ -83,10 +83,10 @@ class PreparedFold(Prepared):
         def sums(tensor: Tensor) -> Tensor:
             return self._folded(tensor[..., None])[..., 0]
 
-        own = self._folded_inputs(inputs).leaves(like=inputs)
-        known = AttentionState(self._folded(state.out), sums(state.lse))
-        found = self.inner.backward(own, known, self._folded(grad_out), sums(grad_lse))
-        return {name: _unfolded(grad) if name in _NODES else grad for name, grad in found.items()}
+        leaves = self._folded_inputs(inputs).leaves(like=inputs)
+        folded = AttentionState(self._folded(state.out), sums(state.lse))
+        grads = self.inner.backward(leaves, folded, self._folded(grad_out), sums(grad_lse))
+        return {name: _unfolded(grad) if name in _NODES else grad for name, grad in grads.items()}
 
     def _folded_inputs(self, inputs: Inputs) -> Inputs:
         tensors = inputs.tensors()
@@ -99,5 +99,5 @@ class PreparedFold(Prepared):
 
 
 def _unfolded(tensor: Tensor) -> Tensor:
-    """And back."""
+    """``[*batch, copies, H, n, D]`` as ``[*batch, H, copies * n, D]``: the inverse of `_folded`."""
     return tensor.movedim(-4, -3).flatten(-3, -2)

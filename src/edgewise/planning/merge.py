@@ -1,4 +1,4 @@
-"""Merge: edge-disjoint parts of a graph, each planned by itself, joined exactly."""
+"""Merges: plans of edge-disjoint parts of a graph, each planned by itself, joined exactly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Merge(Plan):
-    r"""Run edge-disjoint parts and merge their states.
+    r"""A plan that runs edge-disjoint parts and merges their states.
 
     .. math::  \mathrm{attend}(G + H) = \mathrm{merge}(\mathrm{attend}(G), \mathrm{attend}(H))
 
@@ -62,7 +62,7 @@ class Merge(Plan):
 
     @cached_property
     def positions(self) -> tuple[Tensor, ...]:
-        """For each part, where its edges stand in the whole graph's edge order.
+        """For each part, the positions of its edges in the whole graph's edge order.
 
         Raises:
             PlanError: the parts share an edge, miss one, or add one.
@@ -89,10 +89,15 @@ class Merge(Plan):
         return places if rows.edge is None else tuple(rows.edge[place] for place in places)
 
     def _place(self, part: Graph, keys: Tensor) -> Tensor:
-        found = edges(part, self.problem.device)
-        wanted = found.target * max(part.num_sources, 1) + found.source
-        place = torch.searchsorted(keys, wanted).clamp_(max=max(keys.shape[0] - 1, 0))
-        if wanted.numel() and (not keys.numel() or not bool((keys[place] == wanted).all())):
+        """Positions of a part's edges among the sorted keys ``target * S + source``: ``[E]``.
+
+        Raises:
+            PlanError: an edge has no key.
+        """
+        listing = edges(part, self.problem.device)
+        part_keys = listing.target * max(part.num_sources, 1) + listing.source
+        place = torch.searchsorted(keys, part_keys).clamp_(max=max(keys.shape[0] - 1, 0))
+        if part_keys.numel() and (not keys.numel() or not bool((keys[place] == part_keys).all())):
             raise PlanError(f"merge: part {part!r} has edges that the whole graph has not.")
         return place
 
@@ -115,7 +120,11 @@ class Merge(Plan):
 
     @classmethod
     def of(cls, problem: AttentionProblem, runs: Sequence[BackendPlan]) -> Merge:
-        """Merge these runs into an answer to ``problem``; checks that they fit together."""
+        """The merge of these plans, for ``problem``.
+
+        Raises:
+            PlanError: their graphs share an edge, miss one, or add one.
+        """
         parts = [
             replace(run, problem=replace(problem, graph=run.problem.graph, wants_lse=True))
             for run in runs

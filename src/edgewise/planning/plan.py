@@ -1,4 +1,4 @@
-"""Plans: how one problem will be computed. Immutable values: printed, compared, saved, called.
+"""Plans: immutable values that describe how a problem is computed; printed, compared, called.
 
 A plan is a tree: a `BackendPlan` is one backend on one graph; a `Merge` joins the states of
 edge-disjoint parts, each planned by itself; a `Fold` runs equal graphs as a batch. A plan
@@ -38,7 +38,7 @@ def backend_named(name: str) -> Backend:
     """The backend of this name.
 
     Raises:
-        PlanError: there is none; the message lists the known ones.
+        PlanError: there is none; the message lists the names.
     """
     for backend in BACKENDS:
         if backend.name == name:
@@ -53,7 +53,7 @@ def backend_named(name: str) -> Backend:
 
 @dataclass(frozen=True)
 class PlannedCall(ABC):
-    """What plans of attention and of sums have in common.
+    """A plan of attention or of sums.
 
     Attributes:
         problem: What was planned.
@@ -83,7 +83,7 @@ class PlannedCall(ABC):
 
 @dataclass(frozen=True)
 class Plan(PlannedCall):
-    """How one call of attention will be computed."""
+    """A plan of attention: how one call is computed."""
 
     problem: AttentionProblem
 
@@ -94,13 +94,13 @@ class Plan(PlannedCall):
 
     @cached_property
     def prepared(self) -> Prepared:
-        """What runs; made once for each plan, whatever mode the caller is in."""
+        """The prepared plan; made once for each plan, whatever mode the caller is in."""
         with lasting():
             return self.prepare()
 
     @abstractmethod
     def prepare(self) -> Prepared:
-        """Lower the graph, and return what runs."""
+        """Lower the graph, and return the prepared plan."""
 
     def __call__(
         self,
@@ -154,7 +154,7 @@ class Plan(PlannedCall):
 
     @cached_property
     def _checked(self) -> Prepared:
-        """What runs a call of the plan; the exact plan that it may need is made once."""
+        """The prepared plan with its checks; made once, as it stores the exact plan."""
         from edgewise.planning.checked import checked  # which is made of plans
 
         with lasting():
@@ -210,11 +210,11 @@ _FIXED = (
 
 @dataclass(frozen=True)
 class OneBackend(PlannedCall):
-    """One backend computes the whole graph.
+    """A plan in which one backend computes the whole graph.
 
     Attributes:
         backend: The backend's name.
-        way: What the backend will do, in a word or two.
+        way: The name of how the backend computes, in a word or two.
         fill: At most this share of the pairs that are worked on are edges.
         spreads: Whether a NaN or an infinity may reach rows that do not read it.
         hides: Whether the result may be finite where a query or a key is not.
@@ -232,11 +232,11 @@ class OneBackend(PlannedCall):
 
     @cached_property
     def note(self) -> str | None:
-        """What preparing found that is worth telling; may lower the graph."""
+        """A sentence of the backend about the lowered graph, if any; may lower the graph."""
         return backend_named(self.backend).note(self.problem)
 
     def to_dict(self) -> dict[str, Any]:
-        found = {
+        plan = {
             "plan": "run",
             "backend": self.backend,
             "way": self.way,
@@ -246,13 +246,13 @@ class OneBackend(PlannedCall):
             "seconds": self.seconds,
             "memory": self.memory,
         }
-        looked = self.__dict__.keys() & {"note", "prepared"}  # a plan is printed unprepared
-        return found | {"note": self.note} if looked and self.note else found
+        lowered = self.__dict__.keys() & {"note", "prepared"}  # a plan is printed unprepared
+        return plan | {"note": self.note} if lowered and self.note else plan
 
 
 @dataclass(frozen=True)
 class BackendPlan(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """One backend computes attention over the whole graph; attributes as of `OneBackend`."""
+    """A plan of attention by one backend over the whole graph; attributes as of `OneBackend`."""
 
     def prepare(self) -> PreparedRun:
         backend = _of_type(AttentionBackend, self.backend)
@@ -262,13 +262,13 @@ class BackendPlan(OneBackend, Plan):  # pyright: ignore[reportIncompatibleVariab
 
 @dataclass(frozen=True)
 class AggregatePlan(OneBackend):
-    """One backend computes sums over the whole graph; attributes as of `OneBackend`."""
+    """A plan of sums by one backend over the whole graph; attributes as of `OneBackend`."""
 
     problem: AggregateProblem
 
     @cached_property
     def prepared(self) -> PreparedAggregate:
-        """What runs; made once for each plan, whatever mode the caller is in."""
+        """The prepared plan; made once for each plan, whatever mode the caller is in."""
         backend = _of_type(AggregateBackend, self.backend)
         with lasting():
             lowered = backend.prepare_aggregate(self.problem)
@@ -276,6 +276,7 @@ class AggregatePlan(OneBackend):
 
 
 def _of_type(kind: type[B], name: str) -> B:
+    """The backend of this name; `PlanError` where it does not keep the contract ``kind``."""
     backend = backend_named(name)
     if not isinstance(backend, kind):
         raise PlanError(f"backend {name!r} is no {kind.__name__}. Plan again.")
@@ -283,6 +284,6 @@ def _of_type(kind: type[B], name: str) -> B:
 
 
 def edge_bounds(graph: Graph) -> list[int]:
-    """At least and at most so many edges."""
+    """The least and the largest number of edges that the facts of a graph allow."""
     facts = facts_of(graph)
     return [facts.min_edges, facts.max_edges]

@@ -1,4 +1,4 @@
-"""The plan cache: prepared plans and fast paths, remembered by the graph of a call.
+"""The plan cache: prepared plans and fast paths, stored on the graph of a call.
 
 Under ``torch.compile`` a prepared plan is a constant of the compiled code instead.
 """
@@ -45,7 +45,7 @@ Key = tuple[Any, ...]
 
 
 def prepared_attention(call: Call, backend: str) -> Prepared:
-    """What runs a call of attention: planned and prepared once for a graph and a question.
+    """The prepared plan of a call of attention, made once for a graph and a question.
 
     Raises:
         BackendRefused: the named backend cannot run this call.
@@ -68,7 +68,7 @@ def prepared_attention(call: Call, backend: str) -> Prepared:
 
 
 def prepared_aggregate(call: AggregateCall, backend: str) -> Sum:
-    """What runs a call of aggregate; errors as of `prepared_attention`."""
+    """The prepared plan of a call of aggregate; errors as of `prepared_attention`."""
     graph, question = call.graph, call.question
     if not has_numbers(call.value):
         return blank_aggregate(call, backend)
@@ -89,13 +89,14 @@ def _plans_of(graph: Graph) -> dict[tuple[Any, Selection], Any]:
 
 
 def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Store a value; beyond `_MOST`, the oldest are dropped."""
     memory[key] = value
     while len(memory) > _MOST:
         memory.pop(next(iter(memory)), None)
 
 
 def _compiled_attention(graph: Graph, backend: str, *question: Any) -> Prepared:
-    """The same while a compiler traces, which holds only plain values."""
+    """The prepared plan of a question in plain values, which a compiler can hold constant."""
     problem = AttentionQuestion(*question).about(graph)
     return choose(problem, guarded_selection(backend)).plan.prepared
 
@@ -143,7 +144,10 @@ def fast_path_key(
     dropout: float,
     backend: str,
 ) -> Key | None:
-    """All that a call depends on but its graph and its numbers; None where it has no fast path."""
+    """The key of a call's fast path: all but its graph and numbers; None where it has none.
+
+    Arguments are those of `edgewise.attention`, unchecked.
+    """
     if (
         bias is not None
         or edge_key is not None
@@ -183,7 +187,7 @@ def _in_memory(tensor: Tensor | None) -> bool:
 
 
 def fast_path(graph: Graph, key: Key | None) -> FastPath | None:
-    """The fast path that an earlier call of this key left on the graph, if any."""
+    """The fast path that an earlier call of this key stored on the graph, if any."""
     if key is None:
         return None
     paths = recalled(graph, "shortcuts")
@@ -191,7 +195,7 @@ def fast_path(graph: Graph, key: Key | None) -> FastPath | None:
 
 
 def remember_fast_path(call: Call, key: Key | None, prepared: Prepared) -> None:
-    """Leave a fast path for calls of this key on the graph."""
+    """Store the fast path of a prepared plan on the graph of a call, under this key."""
     if key is None:
         return
     paths = recall(call.graph, "shortcuts", dict[Key, FastPath | None])

@@ -1,7 +1,7 @@
 """The planner: simplify the graph, judge it whole and in parts with every backend, take the best.
 
 Legality first (what a backend can compute, what fits into memory), then cost. An explicit request
-never falls back; only ``"auto"`` chooses, and it can always say what it refused and why.
+never falls back; only ``"auto"`` chooses, and its decision holds what it refused and why.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Decision(Generic[P]):
-    """What was chosen, and everything that was considered.
+    """A decision: the chosen plan, and everything that was considered.
 
     Attributes:
-        problem: The question, as it was asked.
+        problem: What was planned, before its graph was simplified.
         plan: The choice.
         dearer: Legal plans that are estimated to take longer, cheapest first.
         refused: The rest, with reasons.
@@ -96,7 +96,7 @@ def choose(
 
     Args:
         problem: What is planned.
-        backend: A backend's name, ``"auto"`` for the cheapest, or what else narrows the choice.
+        backend: A backend's name, ``"auto"`` for the cheapest, or a selection.
         budget: Memory a plan may take, in bytes; half of what is free when None.
 
     Raises:
@@ -127,7 +127,7 @@ def _cheapest(
     budget: int,
     selection: Selection,
 ) -> Decision[P]:
-    """The decision for the first of these plans, which are sorted."""
+    """The decision for the first of these plans, which are sorted; `PlanError` without one."""
     if not plans:
         lines = "\n".join(f"  {r.backend}: {'; '.join(r.reasons)}" for r in refused)
         raise PlanError(
@@ -141,12 +141,18 @@ def _cheapest(
 def _named(
     problem: Problem, selection: Selection, budget: int, make: Callable[..., B]
 ) -> Decision[Any]:
-    """The plan of the backend that was asked for; there is no other."""
+    """The decision for the named backend, which has no other plan.
+
+    Raises:
+        BackendRefused: it cannot run the problem.
+        DerivativeError: it lacks a derivative.
+        PlanError: there is no backend of this name.
+    """
     name = selection.backend
     backend = backend_named(name)
     check_backend_fits(backend, selection)
-    asked = problem if name == DEFINITION else simplified(problem)
-    outcome = judged(backend, asked, budget, make)
+    written = problem if name == DEFINITION else simplified(problem)
+    outcome = judged(backend, written, budget, make)
     if isinstance(outcome, Refusal):
         named = "" if selection.origin == "argument" else f", which {selection} named"
         raise BackendRefused(f"{name}{named}: {'; '.join(outcome.reasons)}. Or use backend='auto'.")
@@ -171,7 +177,7 @@ _ONE_ROW = (
 
 
 def _one_row(problem: AttentionProblem, budget: int) -> Decision[Plan] | None:
-    """The plan of one query over all keys, which is not looked for among others."""
+    """The decision for one query over all keys, without a search; None for other problems."""
     if problem.graph.num_targets != 1:
         return None
     if not (problem.plain and problem.facts.complete and problem.head_dim == problem.value_dim):
@@ -193,7 +199,10 @@ def simplified(problem: Q) -> Q:
 def _all(
     problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> tuple[list[Plan], list[Refusal]]:
-    """Every legal plan of attention, cheapest first, and every refusal."""
+    """The legal plans of attention, cheapest first, and all refusals.
+
+    ``budget`` is in bytes; parts of splits may be split ``depth - 1`` times more.
+    """
     runs, refused = _by_one_backend(problem, budget, selection, BackendPlan)
     plans: list[Plan] = [*runs]
     if depth and not selection.plain_operations:
@@ -205,7 +214,10 @@ def _all(
 def _by_one_backend(
     problem: Problem, budget: int, selection: Selection, make: Callable[..., B]
 ) -> tuple[list[B], list[Refusal]]:
-    """Every legal plan of the whole graph by one backend, cheapest first, and every refusal."""
+    """The legal plans of the whole graph by one backend, cheapest first, and all refusals.
+
+    ``budget`` is in bytes; ``make`` is the class of the plans.
+    """
     problem = simplified(problem)
     plans: list[B] = []
     refused: list[Refusal] = []
@@ -267,7 +279,10 @@ def judged(
 def _composed(
     problem: AttentionProblem, budget: int, depth: int, selection: Selection = _ANY
 ) -> Iterator[Plan]:
-    """Plans that are made of plans."""
+    """The plans that are made of plans: a fold, and a merge for each split.
+
+    ``budget`` is in bytes; ``depth`` is how often parts may be split once more.
+    """
     copies = legal_fold(problem)
     if copies is not None:
         inner, count = copies
@@ -302,9 +317,9 @@ def legal_fold(problem: AttentionProblem) -> tuple[AttentionProblem, int] | None
 
 
 def legal_splits(problem: AttentionProblem) -> Iterator[Split]:
-    """Every way to take the graph apart that the problem allows."""
+    """The splits of the graph that the problem allows."""
     numbered = _is_numbered(problem)
-    # A plan that trains is called many times, so what it takes to find one pays.
+    # A plan that trains is called many times, so a longer search pays.
     for split in splits(problem.graph, many_calls=problem.needs_grad):
         if split.plain or not numbered:
             yield split

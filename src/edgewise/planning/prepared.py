@@ -1,6 +1,6 @@
-"""Prepared plans: what runs. They hold the lowered graph, and never the graph itself.
+"""Prepared plans: plans ready to run. They hold the lowered graph, and never the graph itself.
 
-A graph remembers its prepared plans; one that held the graph would keep it alive for ever.
+A graph stores its prepared plans; a plan that held the graph would keep it alive for ever.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FastPath = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Prepared(ABC):
-    """Attention over one graph, ready to run on the tensors of a call."""
+    """A prepared plan: attention over one graph, ready to run on the tensors of a call."""
 
     signature: AttentionSignature
 
@@ -52,12 +52,12 @@ class Prepared(ABC):
 
 @dataclass(frozen=True, eq=False)
 class PreparedRun(Prepared):
-    """One backend computes the whole graph.
+    """A prepared plan of attention by one backend over the whole graph.
 
     Attributes:
         signature: Of the problem that was planned.
         backend: The backend.
-        lowered: What the backend prepared.
+        lowered: What `prepare_attention` of the backend returned.
     """
 
     signature: AttentionSignature
@@ -86,7 +86,7 @@ class PreparedRun(Prepared):
 
 @dataclass(frozen=True, eq=False)
 class PreparedAggregate:
-    """One backend sums over the whole graph; attributes as of `PreparedRun`."""
+    """A prepared plan of sums by one backend; attributes as of `PreparedRun`."""
 
     signature: AggregateSignature
     backend: AggregateBackend

@@ -1,4 +1,4 @@
-"""Prepared merges: run edge-disjoint parts of a graph, and join their states exactly.
+"""Prepared merges: edge-disjoint parts of a graph, whose states are joined exactly.
 
 Forward, the states of the parts are merged. Backward, each part is called with the **merged**
 output and log-sum-exp, never with its own: that is all a part needs of the others.
@@ -35,7 +35,7 @@ class PreparedPiece:
 
     Attributes:
         place: Where it lies in the whole.
-        prepared: What runs.
+        prepared: The prepared plan of the part.
     """
 
     place: Place
@@ -44,7 +44,7 @@ class PreparedPiece:
 
 @dataclass(frozen=True, eq=False)
 class PreparedMerge(Prepared):
-    """Edge-disjoint parts, ready to run.
+    """A prepared merge: edge-disjoint parts, ready to run.
 
     Attributes:
         signature: Of the problem that was planned.
@@ -68,7 +68,7 @@ class PreparedMerge(Prepared):
         return AttentionState(out, lse)
 
     def plain_forward(self, inputs: Inputs) -> AttentionState:
-        """The same from the parts' own operations, which autograd records one by one."""
+        """`forward` as operations of the parts, which autograd records one by one."""
         return merge([self._whole_state(index, inputs) for index in range(len(self.pieces))])
 
     def backward(
@@ -76,17 +76,17 @@ class PreparedMerge(Prepared):
     ) -> Mapping[str, Tensor]:
         total: dict[str, Tensor] = {}
         for index, piece in enumerate(self.pieces):
-            place, own = piece.place, self.part_inputs(index, inputs).leaves(like=inputs)
+            place, leaves = piece.place, self.part_inputs(index, inputs).leaves(like=inputs)
             lse = _rows(state.lse, place, -1)
             if place.left_out is not None:
                 lse = lse.index_fill(-1, place.left_out, _NOWHERE)
-            found = piece.prepared.backward(
-                own,
+            grads = piece.prepared.backward(
+                leaves,
                 AttentionState(_rows(state.out, place), lse),
                 _rows(grad_out, place),
                 _rows(grad_lse, place, -1),
             )
-            self._add(total, index, inputs, found)
+            self._add(total, index, inputs, grads)
         return total
 
     def part_inputs(self, index: int, inputs: Inputs) -> Inputs:
@@ -119,11 +119,11 @@ class PreparedMerge(Prepared):
         return AttentionState(nothing.index_copy(-2, rows, out), unread.index_copy(-1, rows, lse))
 
     def _add(
-        self, total: dict[str, Tensor], index: int, inputs: Inputs, found: Mapping[str, Tensor]
+        self, total: dict[str, Tensor], index: int, inputs: Inputs, grads: Mapping[str, Tensor]
     ) -> None:
-        """Add one part's gradients where they belong."""
+        """Add the gradients of part ``index`` to those of the whole, in place."""
         place = self.pieces[index].place
-        for name, grad in found.items():
+        for name, grad in grads.items():
             if _per_edge(name, inputs):
                 axis, nodes = _PER_EDGE[name], self.positions[index]
             else:
@@ -142,6 +142,7 @@ class PreparedMerge(Prepared):
 
 
 def _taken(tensor: Tensor, nodes: slice | Tensor | None, axis: int) -> Tensor:
+    """The entries of some nodes along an axis; a view where they are a range or all."""
     if nodes is None:
         return tensor
     if isinstance(nodes, slice):
@@ -160,7 +161,7 @@ def _numbers(nodes: slice | Tensor, device: torch.device) -> Tensor:
 
 
 def _at(whole: Tensor, nodes: slice | Tensor | None, axis: int, part: Tensor) -> None:
-    """Add in place; no node is there twice."""
+    """Add a part's rows to those nodes of the whole, in place; no node occurs twice."""
     if nodes is None:
         whole.add_(part)
     elif isinstance(nodes, slice):
@@ -205,8 +206,8 @@ class _Merged(Function):
                 state = merged.plain_forward(ctx.inputs.with_tensors(named))
                 return state.out, state.lse
 
-            found = differentiable_gradients(plain, tensors, ctx.needs_input_grad[3:], grads)
-            return None, None, None, *found
+            needed = ctx.needs_input_grad[3:]
+            return None, None, None, *differentiable_gradients(plain, tensors, needed, grads)
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
         grad_lse = torch.zeros_like(lse) if grad_lse is None else grad_lse
         with torch.no_grad():
@@ -215,7 +216,7 @@ class _Merged(Function):
 
 
 class _MergedSums:
-    """The merged state so far. What a part returns belongs to it: memory is written in place."""
+    """The merged state of the parts so far, in whose memory it is written in place."""
 
     def __init__(self, query: Tensor, value_dim: int) -> None:
         self._dtype = accumulate_dtype(query.dtype)
@@ -224,28 +225,28 @@ class _MergedSums:
         self._device = query.device
 
     def add(self, place: Place, state: AttentionState) -> None:
-        """Merge the state of a part into its rows."""
-        found, lse = state.out.to(self._dtype), state.lse
+        """Merge the state of a part into its rows, in place."""
+        part_out, lse = state.out.to(self._dtype), state.lse
         if place.left_out is not None:
-            found.index_fill_(-2, place.left_out, 0.0)  # zero times NaN would not be zero
+            part_out.index_fill_(-2, place.left_out, 0.0)  # zero times NaN would not be zero
             lse = lse.index_fill_(-1, place.left_out, -torch.inf)
         if self._state is None and place.targets is None:
-            self._state = (found.contiguous(), lse.contiguous())
+            self._state = (part_out.contiguous(), lse.contiguous())
             return
         out, sums = self.state()
         before = _rows(sums, place, -1)
         total = torch.logaddexp(before, lse)
         top = finite(total)
-        mine, theirs = (torch.exp(each - top)[..., None] for each in (before, lse))
-        own = _rows(out, place).mul_(mine).addcmul_(found, theirs)
+        share, part_share = (torch.exp(each - top)[..., None] for each in (before, lse))
+        rows = _rows(out, place).mul_(share).addcmul_(part_out, part_share)
         if isinstance(place.targets, Tensor):
-            out.index_copy_(-2, place.targets, own)
+            out.index_copy_(-2, place.targets, rows)
             sums.index_copy_(-1, place.targets, total)
         else:
             before.copy_(total)
 
     def state(self) -> tuple[Tensor, Tensor]:
-        """Output and log-sum-exp; every target starts with nothing."""
+        """Output and log-sum-exp; without parts, zero and minus infinity."""
         if self._state is None:
             out = torch.zeros(self._shape, dtype=self._dtype, device=self._device)
             self._state = (out, torch.full_like(out[..., 0], -torch.inf))

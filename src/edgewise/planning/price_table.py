@@ -1,4 +1,4 @@
-"""What this machine takes for each kind of work: measured by ``edgewise lottery``, or shipped.
+"""The price table: nanoseconds for each kind of work, measured on this machine or shipped.
 
 The constants are a small JSON file: for each device, way of computing, dtype and pass, the price
 of each kind of `Work` in nanoseconds. A measured file lies in the user's cache directory under a
@@ -64,7 +64,7 @@ class Price(NamedTuple):
     calls: float
 
     def times(self, factor: float) -> Price:
-        """The same, as many times; starting a kernel takes what it takes."""
+        """The price times a factor, but for the calls, which take the same time."""
         products, entries, numbers, misses = (factor * each for each in self[:4])
         return Price(products, entries, numbers, misses, self.calls)
 
@@ -96,7 +96,7 @@ class Constants:
     measured: bool
 
     def price(self, device: str, way: str, dtype: torch.dtype, *, training: bool) -> Price:
-        """What a way of computing takes.
+        """The price of a way of computing, for a device, a dtype and a pass.
 
         Devices and dtypes that were not measured follow those that were; see `priced_as`.
 
@@ -123,7 +123,7 @@ class Constants:
 
     @property
     def source(self) -> str:
-        """Where the prices come from, in a few words.
+        """The origin of the prices, in a few words.
 
         >>> shipped("avx512").source
         'shipped for AVX-512 without matrix units'
@@ -148,15 +148,15 @@ class Constants:
         return {"format": FORMAT, "machine": dict(self.machine), "prices": prices}
 
     @classmethod
-    def from_dict(cls, found: Any, *, measured: bool) -> Constants:
+    def from_dict(cls, table: Any, *, measured: bool) -> Constants:
         """The constants from JSON types.
 
         Raises:
             ValueError: this is not what `to_dict` makes.
         """
         try:
-            if type(found["format"]) is not int or found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']!r:.40} is not {FORMAT}")
+            if type(table["format"]) is not int or table["format"] != FORMAT:
+                raise ValueError(f"format {table['format']!r:.40} is not {FORMAT}")
             prices = {
                 device: {
                     way: {
@@ -165,7 +165,7 @@ class Constants:
                     }
                     for way, dtypes in ways.items()
                 }
-                for device, ways in found["prices"].items()
+                for device, ways in table["prices"].items()
             }
             if not any(prices.values()):
                 raise ValueError("it holds no prices")
@@ -177,13 +177,14 @@ class Constants:
             ) and all("float32" in dtypes for ways in prices.values() for dtypes in ways.values())
             if not complete:
                 raise ValueError("a dtype or a pass is missing")
-            return cls(dict(found["machine"]), prices, measured)
+            return cls(dict(table["machine"]), prices, measured)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no constants of a machine ({error!r:.80})") from error
 
 
-def _checked(found: Mapping[str, float]) -> Price:
-    price = Price(**found)
+def _checked(fields: Mapping[str, float]) -> Price:
+    """The price of these fields; `ValueError` unless they are five numbers from 0 to 1e15."""
+    price = Price(**fields)
     for each in price:
         # bool is a number to Python; NaN fails every comparison.
         if type(each) not in (int, float) or not 0 <= each <= _LARGEST_PRICE:
@@ -236,12 +237,12 @@ def _reason(error: Exception) -> str:
     return f"a damaged file ({printable(error):.160})"
 
 
-def _warn(words: str) -> None:
-    """Warn, but never raise: where warnings are errors, the words go to the log."""
+def _warn(message: str) -> None:
+    """Warn, but never raise: where warnings are errors, the message goes to the log."""
     try:
-        warnings.warn(words, RuntimeWarning, stacklevel=3)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
     except RuntimeWarning:
-        logging.getLogger("edgewise").warning(words)
+        logging.getLogger("edgewise").warning(message)
 
 
 _has_matrix_units: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
@@ -251,7 +252,7 @@ def price_set(capability: str | None = None, *, matrix_units: bool | None = None
     """The shipped set for a processor: the one it was made for, or else the nearest.
 
     Args:
-        capability: Vector instructions in torch's words; those of this processor when None.
+        capability: Vector instructions, by torch's name; those of this processor when None.
         matrix_units: Whether torch uses matrix units (AMX); as it is on this processor when None.
 
     Example:
@@ -276,10 +277,8 @@ def shipped(name: str | None = None) -> Constants:
         return shipped(price_set())
     if name not in PRICE_SETS:
         raise EdgewiseError(f"name must be one of {', '.join(PRICE_SETS)}, got {name!r}.")
-    found, others = (
-        Constants.from_dict(_packaged(each), measured=False) for each in (name, "cuda")
-    )
-    return Constants(found.machine, {**others.prices, **found.prices}, measured=False)
+    cpu, others = (Constants.from_dict(_packaged(each), measured=False) for each in (name, "cuda"))
+    return Constants(cpu.machine, {**others.prices, **cpu.prices}, measured=False)
 
 
 def _packaged(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Questions: the signature of a call as plain numbers and names, read off its arguments.
+"""Questions: the signature of a call as plain numbers and names, from its arguments.
 
-A question holds no tensors and no graph. It is the key under which a graph remembers its plans, and
+A question holds no tensors and no graph. It is the key under which a graph stores its plans, and
 all that ``torch.compile`` has to keep constant.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["AggregateQuestion", "AttentionQuestion"]
 
 
 class AttentionQuestion(NamedTuple):
-    """Everything about a call of attention except its graph and its numbers."""
+    """The question of a call of attention: everything about it but its graph and its numbers."""
 
     score: tuple[str, *tuple[float | None, ...]]
     batch: int
@@ -44,7 +44,7 @@ class AttentionQuestion(NamedTuple):
 
 
 class AggregateQuestion(NamedTuple):
-    """Everything about a call of aggregate except its graph and its numbers."""
+    """The question of a call of aggregate: everything about it but its graph and its numbers."""
 
     reduce: Reduce
     channels: int

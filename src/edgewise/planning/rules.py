@@ -1,7 +1,7 @@
-"""Rules that say the same graph more simply; each with the law that makes it exact.
+"""Rules: functions from a graph to a simpler one, each with the law that makes it exact.
 
-A rule looks at facts and at how the graph is written, never at its edges. What it returns has
-the same edges in the same edge order.
+A rule reads facts and how the graph is written, never its edges. The graph it returns has the same
+edges in the same edge order.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["RULES", "Rule", "band_of", "contained", "simplify"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One way to say a graph more simply.
+    """A rule: a function from a graph to a simpler one with the same edges.
 
     Attributes:
-        name: What it does, in a few words.
+        name: A few words for what it does.
         law: Why the edges stay the same, in a line.
         apply: From a graph to a simpler one; None where the rule does not apply.
     """
@@ -45,7 +45,7 @@ class Rule:
 
 
 def simplify(graph: Graph) -> Graph:
-    """The same edges in the same order, said as simply as the rules can.
+    """The graph to which the rules lead, with the same edges in the same order.
 
     Example:
         >>> from edgewise import Causal, Window
@@ -54,17 +54,18 @@ def simplify(graph: Graph) -> Graph:
         >>> simplify(Window(64, left=4, right=4) & Causal(64))
         Window(64, left=4, right=0)
     """
-    found = recall(graph, "simplified", lambda: _simplified(graph))
-    return graph if found is None else found
+    simpler = recall(graph, "simplified", lambda: _simplified(graph))
+    return graph if simpler is None else simpler
 
 
 def _simplified(graph: Graph) -> Graph | None:
-    """None where nothing gets simpler: a graph that remembered itself would never be freed."""
-    found = _rewritten(graph)
-    return None if found is graph else found
+    """The simpler graph, or None: a graph that holds itself in its cache would never be freed."""
+    simpler = _rewritten(graph)
+    return None if simpler is graph else simpler
 
 
 def _rewritten(graph: Graph) -> Graph:
+    """The graph that rules make of this one; the graph itself where none applies."""
     if isinstance(graph, Union | Intersection | Difference):
         a, b = simplify(graph.a), simplify(graph.b)
         if (a, b) != (graph.a, graph.b):
@@ -72,9 +73,9 @@ def _rewritten(graph: Graph) -> Graph:
     if has_free_order(graph):
         return graph  # its edge tensors follow an order that no other way of writing it has
     for rule in RULES:
-        found = rule.apply(graph)
-        if found is not None and found != graph and _in_plain_order(found):
-            return simplify(found)
+        simpler = rule.apply(graph)
+        if simpler is not None and simpler != graph and _in_plain_order(simpler):
+            return simplify(simpler)
     return graph
 
 
@@ -84,17 +85,17 @@ def _in_plain_order(graph: Graph) -> bool:
 
 
 def band_of(graph: Graph) -> Band | None:
-    """The band without gaps that a graph is."""
-    found = band(graph)
-    return found if found is not None and found.step == 1 else None
+    """The band without gaps that a graph is; None where it is none."""
+    rows = band(graph)
+    return rows if rows is not None and rows.step == 1 else None
 
 
 def contained(a: Graph, b: Graph) -> bool:
-    """Whether every edge of ``a`` is provably one of ``b``; False where nobody can say."""
+    """Whether every edge of ``a`` is provably one of ``b``; False where no rule proves it."""
     if a == b or facts_of(b).complete or facts_of(a).max_edges == 0:
         return True
-    one, other = band_of(a), band_of(b)
-    if one is not None and other is not None and one.within(other):
+    band_a, band_b = band_of(a), band_of(b)
+    if band_a is not None and band_b is not None and band_a.within(band_b):
         return True
     if isinstance(a, Union):
         return contained(a.a, b) and contained(a.b, b)
@@ -107,7 +108,7 @@ def contained(a: Graph, b: Graph) -> bool:
     return isinstance(a, Difference) and contained(a.a, b)
 
 
-# Families that say what they are: blocks of single nodes are a window too, but better as blocks.
+# Families that stay as they are: blocks of single nodes are a window too, but better as blocks.
 _PLAIN = (Blocks, Causal, Complete, SelfLoops, Window)
 
 # --- The rules -----------------------------------------------------------------------------------
@@ -124,11 +125,11 @@ def _causal(graph: Graph) -> Graph | None:
 
 
 def _window(graph: Graph) -> Graph | None:
-    found = band_of(graph)
-    if found is None or isinstance(graph, _PLAIN):
+    rows = band_of(graph)
+    if rows is None or isinstance(graph, _PLAIN):
         return None
-    T, S = found.num_targets, found.num_sources
-    left, right = S - T - found.first, found.last - (S - T)
+    T, S = rows.num_targets, rows.num_sources
+    left, right = S - T - rows.first, rows.last - (S - T)
     return Window(T, S, left=left, right=right) if left >= 0 and right >= 0 else None
 
 

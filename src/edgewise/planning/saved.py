@@ -100,6 +100,7 @@ def _short(value: object) -> str:
 
 
 def _typed(saved: Mapping[str, Any], name: str, *kinds: type) -> Any:
+    """The field of this name; `PlanError` unless its type is exactly one of ``kinds``."""
     value = saved.get(name)
     if type(value) not in kinds:
         named = " or ".join(kind.__name__ for kind in kinds)
@@ -112,6 +113,7 @@ def _fields_of(saved: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _count(saved: Mapping[str, Any], name: str, least: int = 1) -> int:
+    """The size of this name; `PlanError` unless it is an integer from ``least`` to ``2**62``."""
     value = _typed(saved, name, int)
     if not least <= value < 2**62:
         _refuse(f"{name} is {_short(value)}, which is no size")
@@ -157,11 +159,12 @@ def _signature(saved: Mapping[str, Any]) -> AttentionSignature:
 
 
 def _score(spec: list[Any]) -> Score:
+    """The score of a `Score.spec`; `PlanError` where it is none."""
     name: Any = spec[0] if spec else None
     numbers = spec[1:]
-    known = isinstance(name, str) and _SCORES.get(name) == len(numbers)
+    named = isinstance(name, str) and _SCORES.get(name) == len(numbers)
     plain = all(type(number) in (int, float, type(None)) for number in numbers)
-    if not known or not plain or (name != "Dot" and None in numbers):
+    if not named or not plain or (name != "Dot" and None in numbers):
         _refuse(f"score is {_short(spec)}")
     try:
         return score_from((name, *numbers))
@@ -190,7 +193,13 @@ def _check_same_graph(saved: Mapping[str, Any], graph: Graph) -> None:
 
 
 def _plan(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, depth: int) -> Plan:
-    """A plan of a whole graph or of a part, for a problem whose graph may be simplified."""
+    """A plan of a whole graph or of a part, for a problem whose graph may be simplified.
+
+    ``budget`` is in bytes; ``depth`` is how many levels of plans may follow.
+
+    Raises:
+        PlanError: the text is no plan, or the plan cannot run here.
+    """
     if not depth:
         _refuse("it holds plans of plans of plans")
     kind, written = _typed(saved, "plan", str), _typed(saved, "graph", str)
@@ -208,6 +217,7 @@ def _plan(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
 
 
 def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> BackendPlan:
+    """The saved plan of one backend; errors as of `_plan`, and if the backend refuses."""
     name = _typed(saved, "backend", str)
     if all(name != backend.name for backend in BACKENDS):
         _refuse(f"backend is {_short(name)}")
@@ -221,6 +231,7 @@ def _run(saved: Mapping[str, Any], problem: AttentionProblem, budget: int) -> Ba
 
 
 def _fold(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, depth: int) -> Fold:
+    """The saved fold of a problem; arguments and errors as of `_plan`."""
     copies = legal_fold(problem)
     if copies is None or copies[1] != _count(saved, "copies"):
         raise PlanError(
@@ -232,6 +243,7 @@ def _fold(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dept
 
 
 def _merge(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, depth: int) -> Merge:
+    """The saved merge of a problem; arguments and errors as of `_plan`."""
     law, parts = _typed(saved, "law", str), _typed(saved, "parts", list)
     if not parts or any(type(part) is not dict for part in parts):
         _refuse(f"parts is {_short(parts)}")
@@ -239,8 +251,8 @@ def _merge(saved: Mapping[str, Any], problem: AttentionProblem, budget: int, dep
         return _merge_of_runs(parts, problem, budget)
     split = _split(problem, law, len(parts))
     plans = [
-        _plan(part, part_of(problem, own), budget, depth - 1)
-        for part, own in zip(parts, split.parts, strict=True)
+        _plan(saved_part, part_of(problem, part), budget, depth - 1)
+        for saved_part, part in zip(parts, split.parts, strict=True)
     ]
     plan = merged(problem, split, plans)
     if plan.memory > budget:

@@ -1,8 +1,8 @@
-"""Which backends a call may run on: its argument, a context around it, or the process's default.
+"""The selection of backends for a call: by its argument, a context or the process's default.
 
 The planner chooses among all backends unless something narrows the choice: the call's own argument
 first, then the innermost `use_backend` around it, then `set_default_backend`. What the call is part
-of narrows it too: forward-mode derivatives, and exporters that know plain torch operations only.
+of narrows it too: forward-mode derivatives, and exporters that support plain torch operations only.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Selection(NamedTuple):
-    """What narrows the choice of a backend.
+    """The conditions on the backend of a call.
 
     Attributes:
         backend: A backend's name, or ``"auto"`` for any.
         twice_differentiable: Whether gradients of gradients have to work.
         forward_mode: Whether tangents have to be carried forward (``torch.func.jvp``).
         plain_operations: Whether the call has to be recorded as operations of torch alone.
-        origin: What named the backend.
+        origin: Which of argument, context and default named the backend.
     """
 
     backend: str = "auto"
@@ -54,7 +54,7 @@ class Selection(NamedTuple):
     origin: Literal["argument", "context", "default"] = "argument"
 
     def lacks(self, backend: Backend) -> str | None:
-        """Why a backend does not fit, as a sentence without its end; None where it does."""
+        """The predicate of a sentence on what a backend lacks; None where it lacks nothing."""
         for wanted, has, what in (
             (self.twice_differentiable, backend.twice_differentiable, "has no second derivative"),
             (self.forward_mode, backend.forward_mode, "has no forward-mode derivative"),
@@ -65,7 +65,7 @@ class Selection(NamedTuple):
         return None
 
     def __str__(self) -> str:
-        """How this selection was written in Python."""
+        """The Python code that made this selection."""
         twice = ", twice_differentiable=True" if self.twice_differentiable else ""
         name = {
             "argument": "backend={!r}",
@@ -87,7 +87,7 @@ def around() -> Selection:
 
 
 def selection_around() -> str:
-    """The same as text, which compiled code can compare."""
+    """`around` as text, which compiled code can compare."""
     return str(around()._replace(origin="context"))
 
 
@@ -107,11 +107,11 @@ def selected(backend: str) -> Selection:
 
 
 def guarded_selection(backend: str) -> Selection:
-    """The same while torch traces: code compiled under this selection is not run under another."""
+    """`selected` while torch traces: code compiled under this selection runs under no other."""
     if backend == "auto":
         _guard()
     chosen = selected(backend)
-    # A compiler cannot look through an operator's derivative inside torch.func.
+    # A compiler cannot trace an operator's derivative inside torch.func.
     return chosen._replace(plain_operations=True) if are_transforms_active() else chosen
 
 
@@ -205,7 +205,7 @@ def _checked(
 
 
 class BackendBlock(AbstractContextManager[None]):
-    """A selection for as long as a block runs, or a function."""
+    """A context manager and decorator: its selection holds while a block or a function runs."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
@@ -221,9 +221,9 @@ class BackendBlock(AbstractContextManager[None]):
     ) -> None:
         # By identity, not by a token: a block object may be entered in several threads at once.
         blocks = list(_CONTEXT.get())
-        own = [place for place, each in enumerate(blocks) if each is self._selection]
-        if own:
-            del blocks[own[-1]]
+        places = [place for place, each in enumerate(blocks) if each is self._selection]
+        if places:
+            del blocks[places[-1]]
         _CONTEXT.set(tuple(blocks))
 
     def __call__(self, function: F) -> F:

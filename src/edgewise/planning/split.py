@@ -46,7 +46,7 @@ NodeIndex = slice | Tensor | None
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a part of a graph lies in the whole; compared by its numbers.
+    """The place of a part of a graph in the whole; compared by its numbers.
 
     Attributes:
         targets: Which targets of the whole are its rows.
@@ -59,7 +59,7 @@ class Place:
     left_out: Tensor | None = None
 
     def on(self, device: torch.device) -> Place:
-        """The same with its numbers on a device."""
+        """This place with its tensors on a device."""
         targets, sources, left_out = (
             nodes.to(device) if isinstance(nodes, Tensor) else nodes
             for nodes in (self.targets, self.sources, self.left_out)
@@ -97,7 +97,7 @@ class Part:
     place: Place = Place()
 
     def on(self, device: torch.device) -> Part:
-        """The same with its numbers on a device."""
+        """This part with its tensors on a device."""
         return Part(self.graph, self.place.on(device))
 
     @property
@@ -125,7 +125,7 @@ class Split:
 
 
 def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
-    """Every way in which the rules take a graph apart.
+    """The splits of a graph, one for each rule that applies.
 
     Args:
         graph: The graph.
@@ -138,15 +138,15 @@ def splits(graph: Graph, *, many_calls: bool = False) -> Iterator[Split]:
         [Window(64, left=2, right=2), Complete(1, 64)]
     """
     for rule in (_relabelled, _side_by_side, _union, _clusters):
-        found = rule(graph)
-        if found is not None:
-            yield found
+        split = rule(graph)
+        if split is not None:
+            yield split
     if many_calls and (reordered := _reordered(graph)) is not None:
         yield reordered
 
 
 def repeated(graph: Graph) -> tuple[Graph, int] | None:
-    """One graph and how many copies of it stand side by side; None where that is not seen.
+    """The graph of which this one is equal copies side by side, and their number; None for others.
 
     Example:
         >>> from edgewise import Grid
@@ -161,9 +161,9 @@ def repeated(graph: Graph) -> tuple[Graph, int] | None:
         case Grid():
             still = next((i for i, radius in enumerate(graph.radii) if radius), 0)
             shape, radii = graph.shape[still:], graph.radii[still:]
-            one = Grid(shape, radius=radii, corners=graph.corners, periodic=graph.periodic)
+            grid = Grid(shape, radius=radii, corners=graph.corners, periodic=graph.periodic)
             copies = math.prod(graph.shape[:still])
-            return (one, copies) if copies > 1 and one.num_targets else None
+            return (grid, copies) if copies > 1 and grid.num_targets else None
         case _:
             return None
 
@@ -182,7 +182,7 @@ def _relabelled(graph: Graph) -> Split | None:
 
 
 def _side_by_side(graph: Graph) -> Split | None:
-    """Neighbours of one kind stay together; kinds run apart."""
+    """The parts of a disjoint union, with neighbours of one kind as one part."""
     if not isinstance(graph, DisjointUnion):
         return None
     groups: list[list[Graph]] = []
@@ -212,7 +212,9 @@ def _kind(graph: Graph) -> tuple[type[Graph], bool]:
 
 # --- Dense tiles and leftovers --------------------------------------------------------------------
 
-_FULL = 0.5  # share of a tile's pairs that are edges, from which tiles gain on every machine seen
+_FULL = (
+    0.5  # share of a tile's pairs that are edges, from which tiles gain on every machine measured
+)
 _WORTH = 0.2  # least share of all edges that lie in such tiles
 _FEWEST = 1 << 14  # edges; below, one kernel is done before two have started
 _TILE = 64
@@ -220,7 +222,7 @@ _LONG_ROWS = 16  # edges of a row, on average: fewer fill no tile in any order
 
 
 def _clusters(graph: Graph) -> Split | None:
-    """Full tiles run as tiles, and the edges around them one by one."""
+    """Full tiles, which run as tiles, and the other edges, which run one by one."""
     facts = facts_of(graph)
     least = _FULL * _TILE  # edges of some row, and of some column, in a full tile
     few = facts.max_edges < _FEWEST or min(facts.max_in_degree, facts.max_out_degree) < least
@@ -233,11 +235,13 @@ def _clusters(graph: Graph) -> Split | None:
     return Split("every edge lies in one tile: full tiles, and the others", (*map(Part, parts),))
 
 
-_TRANSITIVE = 0.4  # share of pairs of sources that read each other, from which order is worth a try
+_TRANSITIVE = (
+    0.4  # share of pairs of sources that read each other, from which another order is tried
+)
 
 
 def _reordered(graph: Graph) -> Split | None:
-    """Nodes of one community get numbers beside each other, so that their edges fill tiles."""
+    """The graph with the nodes of a community numbered together, so that their edges fill tiles."""
     facts = facts_of(graph)
     least = _FULL * _TILE
     few = facts.max_edges < max(_FEWEST, _LONG_ROWS * graph.num_targets)
@@ -269,7 +273,7 @@ def _share_in_full_tiles(graph: Graph) -> float:
 
 
 def _union(graph: Graph) -> Split | None:
-    r"""Windows first, then hubs as strips, then what is left.
+    r"""A union as its windows, then its hubs as strips, then the edges that are left.
 
     .. math::  A \cup B \cup C = A + (B - A) + (C - (A \cup B))
     """
@@ -302,14 +306,14 @@ def _union(graph: Graph) -> Split | None:
 
 
 def _once(graph: Graph) -> Graph:
-    """The same edges without copies, which a union forgets."""
+    """The graph without copies of edges, which a union drops."""
     if not graph.may_repeat or graph.facts().simple:
         return graph
     return Intersection(graph, Complete(graph.num_targets, graph.num_sources))
 
 
 class _Term(NamedTuple):
-    """One operand of a union.
+    """An operand of a union.
 
     Attributes:
         graph: Its edges.
@@ -341,7 +345,7 @@ def _terms(graph: Graph, within: Graph | None = None) -> list[_Term]:
 
 @dataclass(frozen=True, eq=False)
 class _HubTerm:
-    """All hubs of a union.
+    """The hubs of a union, as one term.
 
     Attributes:
         whole: The union.
@@ -368,7 +372,7 @@ class _HubTerm:
         return torch.tensor(self.hubs)
 
     def strips(self, before: Graph | None) -> list[Part]:
-        """All that hubs read, and who else reads hubs; dense where nothing is taken out."""
+        """The rows of hubs, and the columns in which other targets read them."""
         everything = self.scope.facts().complete
         rows = simplify(induced(self.scope if everything else self.whole, targets=self.hubs))
         inner = self.scope if before is None else Difference(self.scope, before)

@@ -17,18 +17,20 @@ def test_tiles_hold_every_edge_once(name):
             pairs = torch.arange(S) - torch.arange(T)[:, None]
             expected = (pairs >= part.first) & (pairs <= part.last)
             for block in (1, 16, 64, 1000):
-                found = torch.zeros(1, T, S, dtype=torch.int64)
+                actual = torch.zeros(1, T, S, dtype=torch.int64)
                 for tiles in Tiles.of(part, block):
-                    for one in tiles.in_groups(3):
-                        for i in range(one.count):
+                    for group in tiles.in_groups(3):
+                        for i in range(group.count):
                             row, column = (
-                                one.first_row + i * one.rows,
-                                one.first_column + i * one.rows,
+                                group.first_row + i * group.rows,
+                                group.first_column + i * group.rows,
                             )
-                            view = found[0, row : row + one.rows, column : column + one.columns]
-                            assert view.shape == one.edges.shape
-                            view += one.edges
-                assert torch.equal(found[0], expected.long())
+                            view = actual[
+                                0, row : row + group.rows, column : column + group.columns
+                            ]
+                            assert view.shape == group.edges.shape
+                            view += group.edges
+                assert torch.equal(actual[0], expected.long())
 
 
 def test_auto_takes_tiles_for_wide_windows_and_kernels_for_narrow_ones():
@@ -38,7 +40,7 @@ def test_auto_takes_tiles_for_wide_windows_and_kernels_for_narrow_ones():
     assert ew.plan(q, q, q, ew.Causal(4096)).name == "dense"
 
 
-def test_bands_are_known_by_their_facts():
+def test_facts_prove_bands():
     assert band(ew.Causal(4, 9)) == Band(4, 9, -3, 5)
     assert band(ew.Complete(4)) == Band(4, 4, -3, 3)
     assert band(ew.EdgeList([[0, 1], [1, 0]], num_nodes=2)) is None

@@ -7,8 +7,8 @@ import edgewise as ew
 from edgewise.backends.blocked import eager
 from edgewise.layouts import split_by_fill
 from edgewise.ops import Inputs
-from edgewise.planning import Merge, Run, choose
-from edgewise.planning.call import ask_attention
+from edgewise.planning import BackendPlan, Merge, choose
+from edgewise.planning.call import attention_question
 from tests.backends.tiled_calls import assert_all_close, draw, everything
 from tests.backends.tiled_graphs import CLUSTERS, communities
 
@@ -28,11 +28,11 @@ def test_dense_tiles_and_leftovers_are_the_whole(name):
     assert parts is not None
     tensors = draw(graph, dtype=torch.float64)
     inputs = Inputs(*tensors)
-    question = ask_attention(inputs, graph, ew.Dot(), None, 0.0, wants_lse=True)
+    question = attention_question(inputs, graph, ew.Dot(), None, 0.0, wants_lse=True)
     runs = []
     for part, backend in zip(parts, ("blocked", "gather"), strict=True):
         run = choose(question.about(part), backend).plan
-        assert isinstance(run, Run)
+        assert isinstance(run, BackendPlan)
         runs.append(run)
     plan = Merge.of(question.about(graph), runs)
     state = plan.prepared.forward(inputs)

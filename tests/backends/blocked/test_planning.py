@@ -1,4 +1,4 @@
-"""What tiles are priced at, what is counted for it, and what they refuse."""
+"""Prices of tiles, the counts they come from, and refusals."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from edgewise.backends.blocked.price import _bounded, _counted, counted
 from edgewise.backends.blocked.tiling import Tiling, padded
 from edgewise.layouts import dense_mask, edges, fill_of_clusters
 from edgewise.ops import Inputs
-from edgewise.planning.call import ask_attention
+from edgewise.planning.call import attention_question
 from edgewise.testing import GRAPHS
 from tests.backends.tiled_graphs import CLUSTERS, communities
 
@@ -21,7 +21,7 @@ SIMPLE["wide window"] = ew.Window(3000, left=500, right=570)
 def judged(graph, **options):
     q = torch.empty(2, graph.num_targets, 8, **options)
     k = torch.empty(2, graph.num_sources, 8, **options)
-    question = ask_attention(Inputs(q, k, k), graph, ew.Dot(), None, 0.0, wants_lse=False)
+    question = attention_question(Inputs(q, k, k), graph, ew.Dot(), None, 0.0, wants_lse=False)
     return BLOCKED.judge(question.about(graph))
 
 
@@ -34,7 +34,7 @@ def in_memory(graph):
 def test_tiles_hold_every_edge_once(name, block):
     graph = CLUSTERS[name]
     tiling = Tiling.of(graph, block)
-    found = torch.zeros(graph.num_targets + block, graph.num_sources + block, dtype=torch.int64)
+    actual = torch.zeros(graph.num_targets + block, graph.num_sources + block, dtype=torch.int64)
     for group in tiling.groups:
         held = group.edges(tiling.masks).unflatten(2, (-1, block))
         assert held.shape[1:] == (block, group.columns.shape[1], block)
@@ -43,10 +43,10 @@ def test_tiles_hold_every_edge_once(name, block):
             for j, column in enumerate(group.columns[i].tolist()):
                 place = (slice(row * block, (row + 1) * block),
                          slice(column * block, (column + 1) * block))  # fmt: skip
-                found[place] += held[i, :, j]
+                actual[place] += held[i, :, j]
     T, S = graph.num_targets, graph.num_sources
-    assert torch.equal(found[:T, :S], dense_mask(graph).mask.long())
-    assert int(found.sum()) == edges(graph).num_edges
+    assert torch.equal(actual[:T, :S], dense_mask(graph).mask.long())
+    assert int(actual.sum()) == edges(graph).num_edges
 
 
 def test_padding_is_bounded():
@@ -60,9 +60,9 @@ def test_padding_is_bounded():
 @pytest.mark.parametrize("name", SIMPLE)
 def test_bounds_are_never_passed(name):
     graph = SIMPLE[name]
-    bound, found = _bounded(graph.facts(), 64), _counted(graph, 64)
-    assert found.computed <= bound.computed
-    assert found.masks <= bound.masks
+    bound, actual = _bounded(graph.facts(), 64), _counted(graph, 64)
+    assert actual.computed <= bound.computed
+    assert actual.masks <= bound.masks
 
 
 @pytest.mark.parametrize("name", ["window and hubs", "predicate", "causal", "permuted"])
@@ -75,8 +75,8 @@ def test_planning_lowers_nothing(name):
     assert "edges" not in in_memory(graph)
     assert fill_of_clusters(graph) is None
     edges(graph)
-    bound, found = judged(graph), counted(graph)
-    assert bound.work.entries >= found.pairs
+    bound, actual = judged(graph), counted(graph)
+    assert bound.work.entries >= actual.pairs
 
 
 def test_sparse_graphs_are_not_counted():

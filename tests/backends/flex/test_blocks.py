@@ -57,12 +57,12 @@ def mask_of(graph):
 
 def kinds(counts, columns, others):
     """Which blocks are listed: ``[R, C]``, bool."""
-    found = torch.zeros(counts.shape[-1], others, dtype=torch.bool)
+    actual = torch.zeros(counts.shape[-1], others, dtype=torch.bool)
     for row, (count, listed) in enumerate(zip(counts[0, 0].tolist(), columns[0, 0], strict=True)):
         chosen = listed[:count].long()
         assert torch.equal(chosen, torch.unique(chosen)), "each once, in order"
-        found[row, chosen] = True
-    return found
+        actual[row, chosen] = True
+    return actual
 
 
 def assert_right(graph, block):
@@ -93,7 +93,7 @@ def assert_right(graph, block):
     count, longest = listing.span(facts)
     assert count >= int((expected > 0).sum())
     assert longest >= int((expected > 0).sum(-1).max())
-    if listing.intervals_known(graph, facts):
+    if listing.rows_are_intervals(graph, facts):
         assert listing.intervals(graph, facts) is not None
 
 
@@ -120,11 +120,11 @@ class Largest(TorchDispatchMode):
     numel = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(found):
+        actual = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(actual):
             if isinstance(tensor, torch.Tensor):
                 self.numel = max(self.numel, tensor.untyped_storage().nbytes() // 8)
-        return found
+        return actual
 
 
 @pytest.mark.parametrize("graph", [

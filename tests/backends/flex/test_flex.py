@@ -11,7 +11,7 @@ from torch.nn.attention import flex_attention as torch_flex
 import edgewise as ew
 from edgewise.backends import Accepts, Refuses
 from edgewise.backends.flex import call as calling
-from edgewise.backends.flex.backend import Flex, _missing, _pushes
+from edgewise.backends.flex.backend import Flex, _gradients_of_part, _missing
 from edgewise.backends.flex.mask import mask_of
 from edgewise.ops import AttentionState, Dot, Inputs
 from edgewise.planning.question import AttentionQuestion
@@ -37,12 +37,12 @@ def draw(graph, heads=2, kv_heads=None, dim=16, value_dim=None, lead=(), dtype=t
 def assert_right(graph, score=None, **shapes):
     tensors = draw(graph, **shapes)
     score = score or Dot()
-    found = ew.attention(*tensors, graph, score=score, backend="flex")
+    actual = ew.attention(*tensors, graph, score=score, backend="flex")
     wide = [t.double() for t in tensors]
     expected = ew.attention(*wide, graph, score=score, backend="reference")
-    assert found.dtype == tensors[0].dtype
-    tolerance = 1e-5 if found.dtype == torch.float32 else 2e-2
-    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+    assert actual.dtype == tensors[0].dtype
+    tolerance = 1e-5 if actual.dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
 
 
 # --- Compiled ------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ class TestCompiled:
     def test_decoding(self):
         assert_right(ew.Causal(1, 300), dim=7)
 
-    def test_inside_somebodys_compile(self):
+    def test_inside_a_users_compile(self):
         """Grouped heads, batches, a soft cap and half precision, since it compiles once anyway."""
         graph, score = LARGE["documents"], Dot(scale=0.7, softcap=2.0)
         shapes = {"heads": 6, "kv_heads": 2, "lead": (2, 1), "dim": 24}
@@ -72,27 +72,27 @@ class TestCompiled:
         def double(q, k, v, backend):
             return ew.attention(q, k, v, graph, score=score, backend=backend) * 2
 
-        found = torch.compile(double, fullgraph=True)(*tensors, "flex")
+        actual = torch.compile(double, fullgraph=True)(*tensors, "flex")
         expected = double(*(t.double() for t in tensors), "reference")
-        torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(actual.double(), expected, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("graph", [ew.Complete(0, 4), ew.Complete(4, 0)])
-def test_nothing_to_read_or_nobody_to_read_it(graph):
+def test_no_sources_or_no_targets(graph):
     assert_right(graph)
 
 
 # --- What no CPU computes: the log-sum-exp, and gradients from a whole ---------------------------
 
 
-def test_the_log_sum_exp_of_torch_is_ours(monkeypatch):
+def test_the_log_sum_exp_of_torch_is_that_of_the_definition(monkeypatch):
     """The eager FlexAttention stands in for the compiled one on a GPU."""
     monkeypatch.setattr(torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     monkeypatch.setattr(calling, "_compiled", lambda _: torch_flex.flex_attention)
     for graph in (LARGE["causal, tall"], LARGE["molecules"]):
         mask = mask_of(graph, graph.facts(), torch.device("cpu"), backward=True)
         tensors = draw(graph, heads=4, kv_heads=2, lead=(2, 3))
-        prepared = calling.Prepared(mask, calling.soft_cap(3.0, torch.device("cpu")))
+        prepared = calling.PreparedFlex(mask, calling.soft_cap(3.0, torch.device("cpu")))
         out, lse = calling.call(prepared, Inputs(*tensors), 0.3, wants_lse=True)
         expected = ew.attention_state(
             *tensors, graph, score=Dot(scale=0.3, softcap=3.0), backend="reference"
@@ -101,7 +101,7 @@ def test_the_log_sum_exp_of_torch_is_ours(monkeypatch):
         torch.testing.assert_close(lse, expected.lse, rtol=1e-5, atol=1e-5)
 
 
-def test_a_part_finds_its_gradients_from_the_whole():
+def test_gradients_of_a_part_from_those_of_the_whole():
     graph, near = ew.Causal(9, 6), ew.Window(9, 6, left=1, right=0)
     parts = (near & graph, graph - near)
     tensors = [t.double().requires_grad_() for t in draw(graph, dim=4)]
@@ -109,13 +109,13 @@ def test_a_part_finds_its_gradients_from_the_whole():
     pushes = (torch.randn_like(whole.out), torch.randn_like(whole.lse))
     expected = torch.autograd.grad((whole.out, whole.lse), tensors, pushes)
     state = AttentionState(whole.out.detach(), whole.lse.detach())
-    found = []
+    actual = []
     for part in parts:
-        own = ew.attention_state(*tensors, part, backend="reference")
-        sent = _pushes(own, state, *pushes)
-        found.append(torch.autograd.grad((own.out, own.lse), tensors, sent))
-    for one, other, wanted in zip(*found, expected, strict=True):
-        torch.testing.assert_close(one + other, wanted)
+        state_of_part = ew.attention_state(*tensors, part, backend="reference")
+        sent = _gradients_of_part(state_of_part, state, *pushes)
+        actual.append(torch.autograd.grad((state_of_part.out, state_of_part.lse), tensors, sent))
+    for first, second, whole_grad in zip(*actual, expected, strict=True):
+        torch.testing.assert_close(first + second, whole_grad)
 
 
 # --- What it refuses -----------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_copies_are_refused():
     assert "merge the copies" in verdict.reasons[0]
 
 
-def test_a_gpu_takes_it_and_says_that_no_run_has_checked_it():
+def test_a_gpu_is_accepted_with_a_note_that_it_is_unchecked():
     problem, verdict = judged(LARGE["window"], needs_grad=True, wants_lse=True)
     assert isinstance(verdict, Accepts)
     assert verdict.on_request == "not checked on a GPU yet; ask for it with backend='flex'"
@@ -169,7 +169,7 @@ def test_a_gpu_takes_it_and_says_that_no_run_has_checked_it():
 
 @pytest.mark.skipif(_missing("cpu") is not None, reason=str(_missing("cpu")))
 class TestOnTheCpu:
-    def test_it_says_what_torch_has_not_written(self):
+    def test_it_refuses_what_torch_lacks(self):
         q = torch.randn(2, 8, 4)
         graph = ew.Causal(8)
         with pytest.raises(ew.BackendRefused, match="no backward pass on CPUs"):
@@ -192,13 +192,13 @@ class TestOnTheCpu:
         with pytest.raises(ew.BackendRefused, match="flex: FlexAttention is compiled as a whole"):
             torch.vmap(lambda q: ew.attention(q, q, q, ew.Causal(8), backend="flex"))(q)
 
-    def test_auto_leaves_it_alone_and_says_why(self):
+    def test_auto_does_not_choose_it_and_explain_has_the_reason(self):
         q = torch.randn(2, 8, 4)
         reason = "refused  flex      compiles for seconds on CPUs; ask for it with backend='flex'"
         assert reason in str(ew.explain(q, q, q, ew.Causal(8)))
         assert ew.plan(q, q, q, ew.Causal(8), backend="flex").name == "flex"
 
-    def test_without_a_compiler_it_says_so(self, monkeypatch):
+    def test_without_a_compiler_it_refuses(self, monkeypatch):
         monkeypatch.setenv("CXX", "no-such-compiler")
         assert "finds none; install g++" in str(_missing.__wrapped__("cpu"))
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")

@@ -21,18 +21,18 @@ def test_a_few_blocks_at_a_time(name, monkeypatch):
     assert_all_close(everything("ragged", graph, tensors), expected, 1e-14)
 
 
-def pairs_of(found: Ragged, cut) -> torch.Tensor:
+def pairs_of(batch: Ragged, cut) -> torch.Tensor:
     """How often each pair of nodes is computed."""
-    pairs = torch.zeros(found.num_targets, found.num_sources, dtype=torch.int64)
-    for one in cut(found):
-        bucket = Bucket.of(found, one)
-        off = forbidden(one, bucket.rows.sizes, bucket.columns.sizes)
+    pairs = torch.zeros(batch.num_targets, batch.num_sources, dtype=torch.int64)
+    for bin_ in cut(batch):
+        bucket = Bucket.of(batch, bin_)
+        off = forbidden(bin_, bucket.rows.sizes, bucket.columns.sizes)
         for i in range(bucket.rows.count):
             rows, columns = (
                 slots.nodes.view(slots.count, -1)[i, : slots.sizes[i]]
                 for slots in (bucket.rows, bucket.columns)
             )
-            edges = torch.ones(one.rows, one.columns, dtype=torch.int64)
+            edges = torch.ones(bin_.rows, bin_.columns, dtype=torch.int64)
             edges = edges if off is None else edges.masked_fill(off[i], 0)
             pairs[rows[:, None], columns] += edges[: len(rows), : len(columns)]
     return pairs
@@ -43,28 +43,28 @@ def pairs_of(found: Ragged, cut) -> torch.Tensor:
     "graph", [g for g in (*BATCHES.values(), *GRAPHS.values()) if ragged(g)], ids=str
 )
 def test_buckets_hold_every_edge_once(graph, cut):
-    found = ragged(graph)
+    batch = ragged(graph)
     target, source = torch.arange(graph.num_targets)[:, None], torch.arange(graph.num_sources)
     expected = graph.contains(target, source) if len(source) and len(target) else 0
-    assert (pairs_of(found, cut) == expected).all()
-    assert found.holds_all_targets == bool((ew.edges(graph).target.unique()).numel() == len(target))
+    assert (pairs_of(batch, cut) == expected).all()
+    assert batch.holds_all_targets == bool((ew.edges(graph).target.unique()).numel() == len(target))
 
 
 def test_padding_is_bounded():
     sizes = torch.randint(16, 256, (400,)).tolist()
-    found = ragged(ew.Blocks(sizes))
-    computed = sum(one.num_pairs for one in bins(found))
+    batch = ragged(ew.Blocks(sizes))
+    computed = sum(bin_.num_pairs for bin_ in bins(batch))
     assert computed <= 1.3 * sum(n * n for n in sizes)
-    for one in bins(found):
-        assert one.rows - found.targets[one.members].min() < 16
+    for bin_ in bins(batch):
+        assert bin_.rows - batch.targets[bin_.members].min() < 16
 
 
 def test_large_blocks_are_read_where_they_are():
     for sizes, members in (([300, 256, 300, 300, 777], [1] * 5), ([300] * 9, [9])):
-        found = ragged(ew.Blocks(sizes))
-        parted = bins(found)
-        assert [len(one.members) for one in parted] == members
-        assert all(Bucket.of(found, one).rows.step for one in parted)
+        batch = ragged(ew.Blocks(sizes))
+        parted = bins(batch)
+        assert [len(bin_.members) for bin_ in parted] == members
+        assert all(Bucket.of(batch, bin_).rows.step for bin_ in parted)
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
@@ -78,12 +78,12 @@ def test_a_nan_stays_within_its_block(name, where):
     tensors[where] = tensors[where].detach().index_fill(-2, torch.tensor([node]), torch.nan)
     inside = torch.arange(block.first_target[3], node + 1)
     outside = torch.ones(graph.num_targets, dtype=torch.bool).index_fill(0, inside, False)
-    for found, wanted in zip(everything("ragged", graph, tensors), clean, strict=True):
-        assert torch.equal(found[:, outside], wanted[:, outside])
+    for actual, wanted in zip(everything("ragged", graph, tensors), clean, strict=True):
+        assert torch.equal(actual[:, outside], wanted[:, outside])
     assert everything("ragged", graph, tensors)[0][:, node].isnan().all()
 
 
-def test_blocks_are_known_by_their_facts():
+def test_facts_prove_blocks():
     cliques = [(i, j) for first, n in ((0, 2), (2, 3)) for i in range(n) for j in range(n)]
     pairs = [[(i, j) for i in range(n) for j in range(n)] for n in (2, 3)]
     batch = ew.disjoint_union(ew.EdgeList(list(zip(*p, strict=True)), num_nodes=n)

@@ -1,3 +1,3 @@
-"""Windows cut into dense tiles."""
+"""The banded backend's cutter: windows cut into dense tiles."""
 
 from edgewise.backends.banded.cutter import BandCutter as BandCutter

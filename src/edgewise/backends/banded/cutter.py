@@ -1,4 +1,4 @@
-"""Cut windows into tiles: which graphs are windows, and what computing their tiles takes."""
+"""The cutter of windows: which graphs are windows, their tiles, and what those cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BandCutter"]
 
 
 class BandCutter:
-    """Windows as dense tiles, which read overlapping views of keys and values."""
+    """The cutter of windows into dense tiles, which read overlapping views of keys and values."""
 
     pieces = "tiles"
 

@@ -35,26 +35,26 @@ class Tiles:
 
     @classmethod
     def of(cls, band: Band, block: int) -> tuple[Tiles, ...]:
-        """All tiles of a band without gaps: those inside at once, those at its ends one by one."""
+        """The tiles of a band without gaps: equal ones inside, and single ones at its ends."""
         T, S, first, last = band.num_targets, band.num_sources, band.first, band.last
         columns = block + last - first
         start = -(-max(0, -first) // block)
         stop = max(start, min(T // block, (S - first - columns) // block + 1))
-        found: list[Tiles] = []
+        tiles: list[Tiles] = []
         for index in range(-(-T // block)):
             row = index * block
             if index == start and start < stop:
-                found.append(cls(band, stop - start, block, columns, row, row + first))
+                tiles.append(cls(band, stop - start, block, columns, row, row + first))
             if start <= index < stop:
                 continue
             rows = min(block, T - row)
             left, right = max(0, row + first), min(S, row + rows + last)
             if left < right:
-                found.append(cls(band, 1, rows, right - left, row, left))
-        return tuple(found)
+                tiles.append(cls(band, 1, rows, right - left, row, left))
+        return tuple(tiles)
 
     def in_groups(self, count: int) -> tuple[Tiles, ...]:
-        """The same tiles, at most so many at a time."""
+        """These tiles in groups of at most ``count``."""
         return tuple(
             Tiles(
                 self.band,
@@ -91,6 +91,7 @@ class Tiles:
             part += slabs[:, :, start : start + length]
 
     def _slabs(self, table: Tensor, first: int, length: int) -> Tensor:
+        """``[planes, nodes, dim]`` as ``[tiles, planes, length, dim]`` from row ``first``."""
         plane, row, channel = table.stride()
         shape = (self.count, table.shape[0], length, table.shape[2])
         stride = (self.rows * row, plane, row, channel)

@@ -1,4 +1,4 @@
-"""Cut clusters of edges into tiles: which graphs may be cut, and what computing the tiles takes."""
+"""The cutter of clusters of edges: which graphs may be cut, their tiles, and what those cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ClusterCutter"]
 
 
 class ClusterCutter:
-    """Clusters of edges as dense tiles: the tiles of a grid that hold an edge."""
+    """The cutter of clusters of edges into dense tiles: the tiles of a grid that hold an edge."""
 
     pieces = "tiles"
 
@@ -47,7 +47,7 @@ class ClusterCutter:
 
 
 def _better_as(problem: AttentionProblem) -> str | None:
-    """Why there are better tiles: those of a band or of blocks are views, and nothing is copied."""
+    """The reason not to choose these tiles: those of a band or of blocks are views, not copies."""
     graph = problem.graph
     if problem.facts.min_in_degree == 0 or not (band(graph) or ragged(graph)):
         return None

@@ -70,6 +70,7 @@ class EagerTiling:
         return first, second, third
 
     def _attend(self, group: Group, tables: Tables, scale: float) -> tuple[Tensor, Tensor]:
+        """Output ``[B, P, block, D]`` and log-sum-exp of a group; tables as of `_blocks`."""
         query, key, value = tables
         mask = self._mask(group, query.dtype)
         if mask is not None and group.empty is not None:
@@ -78,6 +79,7 @@ class EagerTiling:
         return FORWARD(_taken(query, group.rows), *read, attn_mask=mask, scale=scale)
 
     def _gradients(self, group: Group, tables: Tables, results: Tables, scale: float) -> Tables:
+        """Gradients of queries, keys and values of a group; tables and results as of `_blocks`."""
         query, key, value = tables
         out, lse, grad_out = results
         return BACKWARD(
@@ -106,7 +108,7 @@ class EagerTiling:
         return table.unflatten(1, (table.shape[1] // block, block))
 
     def _groups(self, query: Tensor) -> Iterator[Group]:
-        """All groups, in pieces whose copies stay small."""
+        """The groups, in pieces of which copies take about `SLABS` bytes."""
         planes, _, block, channels = query.shape
         for group in self.tiling.groups:
             row = group.columns.shape[1] * bytes_of_tile(block, planes * channels, query.itemsize)

@@ -23,13 +23,13 @@ from edgewise.problem import AttentionProblem
 __all__ = ["Amount", "amount", "counted", "memory_of", "work_of"]
 
 _SMALL, _LARGE = 64, 128  # rows and columns of a tile
-_WORKING, _WORKED_OUT = 64, 24  # bytes of an edge while edges are worked out, and then
+_WORKING, _WORKED_OUT = 64, 24  # bytes of an edge while edges are listed, and then
 _GAIN = 1.15  # so much cheaper is a pair of a large tile
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How many tiles a graph has.
+    """The number of tiles of a graph.
 
     Attributes:
         block: Rows and columns of a tile.
@@ -107,27 +107,27 @@ def _bounded(facts: Facts, block: int) -> Amount:
     return Amount(block, max(0, tiles - full), tiles + tiles // 8, most, 1)
 
 
-def work_of(problem: AttentionProblem, found: Amount) -> Work:
-    """What has to be done."""
+def work_of(problem: AttentionProblem, tiles: Amount) -> Work:
+    """The work of a call on so many tiles."""
     facts = problem.facts
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
-    copied = 2 * found.computed * found.block  # nodes, of keys and values
+    copied = 2 * tiles.computed * tiles.block  # nodes, of keys and values
     numbers = (copied + facts.num_targets + facts.num_sources) * planes * dim
-    tile = bytes_of_tile(found.block, planes * dim, problem.accumulate.itemsize)
-    calls = found.groups + found.computed * tile / SLABS
-    mask = found.pairs  # the same for all planes
-    return Work(found.pairs * planes * dim, found.pairs * planes, numbers + mask, calls=calls)
+    tile = bytes_of_tile(tiles.block, planes * dim, problem.accumulate.itemsize)
+    calls = tiles.groups + tiles.computed * tile / SLABS
+    mask = tiles.pairs  # the same for all planes
+    return Work(tiles.pairs * planes * dim, tiles.pairs * planes, numbers + mask, calls=calls)
 
 
-def memory_of(problem: AttentionProblem, found: Amount) -> int:
-    """Largest extra memory of a call, in bytes: while edges are worked out, or while it runs."""
-    running, edges = _running(problem, found), problem.facts.max_edges
+def memory_of(problem: AttentionProblem, tiles: Amount) -> int:
+    """Largest extra memory of a call, in bytes: while edges are listed, or while it runs."""
+    running, edges = _running(problem, tiles), problem.facts.max_edges
     if isinstance(problem.graph, EdgeList):
         return running
     return max(_WORKING * edges, running + _WORKED_OUT * edges)
 
 
-def _running(problem: AttentionProblem, found: Amount) -> int:
+def _running(problem: AttentionProblem, tiles: Amount) -> int:
     """Bytes of a call with the masks that the graph keeps."""
     T, S = problem.facts.num_targets, problem.facts.num_sources
     planes, dim = problem.batch * problem.heads, max(problem.head_dim, problem.value_dim)
@@ -137,13 +137,13 @@ def _running(problem: AttentionProblem, found: Amount) -> int:
 
     def copied(nodes: int) -> int:
         """Bytes of a table, if tiles cannot read it as it is."""
-        return nodes * planes * dim * size if widened or nodes % found.block else 0
+        return nodes * planes * dim * size if widened or nodes % tiles.block else 0
 
     every_head = 0 if problem.heads == problem.kv_heads else 2 * S * planes * dim * given
     read = copied(T) + 2 * copied(S) + every_head
     targets, sources = T * planes * dim, S * planes * dim
-    kept = found.masks * found.block * found.block + 24 * found.computed
-    held, slabs = kept + 2 * T * planes * size, _slabs(found, planes * dim, size)
+    kept = tiles.masks * tiles.block * tiles.block + 24 * tiles.computed
+    held, slabs = kept + 2 * T * planes * size, _slabs(tiles, planes * dim, size)
     if not problem.needs_grad:
         return int(held + read + targets * (size + given * low) + 2 * slabs)
     results = targets * given + (2 + 2 * lse_too) * copied(T)
@@ -151,9 +151,9 @@ def _running(problem: AttentionProblem, found: Amount) -> int:
     return int(held + read + results + written + 4 * slabs)
 
 
-def _slabs(found: Amount, width: int, size: int) -> int:
+def _slabs(tiles: Amount, width: int, size: int) -> int:
     """Memory of the keys of as many tiles as are computed at a time, and half of their masks."""
-    area, tile = found.block * found.block, bytes_of_tile(found.block, width, size)
-    together = min(max(found.widest, SLABS // tile), found.computed)
+    area, tile = tiles.block * tiles.block, bytes_of_tile(tiles.block, width, size)
+    together = min(max(tiles.widest, SLABS // tile), tiles.computed)
     queries = min(together * tile, SLABS)
-    return together * (found.block * width * size + area * (size + 4) // 2) + queries
+    return together * (tiles.block * width * size + area * (size + 4) // 2) + queries

@@ -41,7 +41,7 @@ class Group:
         return tiles.transpose(1, 2).flatten(2)
 
     def part(self, start: int, stop: int) -> Group:
-        """Some of the blocks of targets."""
+        """The group of the blocks of targets from ``start`` to ``stop``."""
         at = slice(start, stop)
         empty = None if self.empty is None else self.empty[at]
         return Group(self.rows[at], self.columns[at], self.masks[at], empty, self.full)
@@ -111,7 +111,7 @@ def _reads(graph: Graph) -> Tensor:
 
 
 def _masks(graph: Graph, tiles: TileFill) -> tuple[Tensor, Tensor]:
-    """The different masks, and which of them each tile has."""
+    """The different masks ``[M, block, block]``, and which of them each tile has: ``[tiles]``."""
     block = tiles.rows
     partial = tiles.edges < block * block
     mask_of = torch.where(partial, partial.cumsum(0) + _EVERYTHING, _EVERYTHING)
@@ -120,14 +120,17 @@ def _masks(graph: Graph, tiles: TileFill) -> tuple[Tensor, Tensor]:
     if progression(graph) is not None:  # edges by the billion, and few tiles that they cut
         _fill_by_contains(graph, tiles, partial, masks[2:])
         return masks, mask_of
-    found = edges(graph, "cpu")
-    mask = mask_of[tiles.tile_of(found.target, found.source)]
-    masks[mask, found.target % block, found.source % block] = True
+    listing = edges(graph, "cpu")
+    mask = mask_of[tiles.tile_of(listing.target, listing.source)]
+    masks[mask, listing.target % block, listing.source % block] = True
     return masks, mask_of
 
 
 def _fill_by_contains(graph: Graph, tiles: TileFill, chosen: Tensor, masks: Tensor) -> None:
-    """Fill the masks of the chosen tiles by `Graph.contains` of every pair."""
+    """Fill the masks of the chosen tiles by `Graph.contains` of every pair.
+
+    ``chosen`` is ``[tiles]``, bool; ``masks`` is ``[chosen tiles, block, block]``, bool.
+    """
     block, T, S = tiles.rows, graph.num_targets, graph.num_sources
     step = torch.arange(block)
     row, column = tiles.row[chosen, None, None], tiles.column[chosen, None, None]
@@ -139,6 +142,10 @@ def _fill_by_contains(graph: Graph, tiles: TileFill, chosen: Tensor, masks: Tens
 
 
 def _groups(tiles: TileFill, mask_of: Tensor, empty: Tensor) -> list[Group]:
+    """The groups of blocks of targets.
+
+    ``mask_of`` is ``[tiles]``, the mask of each; ``empty`` is ``[blocks, block]``, bool.
+    """
     height = tiles.grid[0]
     count = torch.bincount(tiles.row, minlength=height)
     start = count.cumsum(0) - count

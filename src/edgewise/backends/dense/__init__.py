@@ -1,4 +1,4 @@
-"""Every target-source pair, on the matrix units."""
+"""The dense backend: every target-source pair, on the matrix units."""
 
 from edgewise.backends.dense.backend import Dense
 

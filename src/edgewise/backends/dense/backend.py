@@ -1,8 +1,8 @@
-"""Every target-source pair, on the matrix units: torch's ``scaled_dot_product_attention``.
+"""The dense backend: every target-source pair, by torch's ``scaled_dot_product_attention``.
 
 Complete and causal graphs need no mask. Other graphs pay for all pairs and a mask, cached on the
-graph. Where torch's fused kernel cannot go (log-sum-exp, dropout that can be repeated, soft cap,
-additive scores) the same matrix is written out.
+graph. Where torch's fused kernel computes something else (log-sum-exp,
+dropout that can be repeated, soft cap, additive scores) the same matrix is written out.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ __all__ = ["Dense"]
 
 @dataclass(frozen=True, eq=False)
 class _Matrix:
-    """The graph as a matrix to multiply with.
+    """The matrix of a graph, by which values are multiplied.
 
     Attributes:
-        copies: ``[T, S]`` how often each pair is an edge.
-        rows: Where the weight of each edge goes; None unless edges have weights.
+        copies: ``[T, S]``, the number of times each pair is an edge.
+        rows: The entries of the edges, by row; None unless edges have weights.
     """
 
     copies: Tensor
@@ -69,7 +69,7 @@ class _Matrix:
 
 
 class Dense(AttentionBackend, AggregateBackend):
-    """All pairs on the matrix units, with a mask where the graph is not complete or causal."""
+    """The backend of all pairs, on matrix units; masked unless the graph is complete or causal."""
 
     name = "dense"
     twice_differentiable: ClassVar[bool] = True
@@ -86,9 +86,9 @@ class Dense(AttentionBackend, AggregateBackend):
         heads = problem.batch * problem.heads
         channels = (problem.head_dim + problem.value_dim) / 2
         numbers = (facts.num_targets + facts.num_sources) * heads * channels
-        seen = _seen(pairs, facts.num_sources) if free and not facts.complete else pairs
+        taken = _causal_pairs(pairs, facts.num_sources) if free and not facts.complete else pairs
         calls = 1 if problem.plain else LONG_WAY
-        work = Work(seen * heads * channels, seen * heads * _entry(problem), numbers, calls=calls)
+        work = Work(taken * heads * channels, taken * heads * _entry(problem), numbers, calls=calls)
         size = 8 if problem.dtype == torch.float64 else 4
         if not _fused(problem) and not _with_lse(problem):
             way = "softmax of all pairs" + (", dropout" if problem.dropout else "")
@@ -100,12 +100,12 @@ class Dense(AttentionBackend, AggregateBackend):
         mask = 0 if free else pairs * (1 + size)
         if problem.bias is not None:
             mask += pairs * heads * size * (4 if problem.needs_grad else 2)
-        if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel wants them equal
+        if problem.head_dim != problem.value_dim:  # torch's fused CPU kernel needs them equal
             mask += 3 * pairs * heads * size
         way = "sdpa" if free else "sdpa + mask"
         hidden = hides(problem, facts.num_sources)
         spreads = hidden or not facts.complete
-        return Accepts(work, rows + mask, way=way, pairs=seen, spreads=spreads, hides=hidden)
+        return Accepts(work, rows + mask, way=way, pairs=taken, spreads=spreads, hides=hidden)
 
     def judge_aggregate(self, problem: AggregateProblem) -> Accepts | Refuses:
         if problem.reduce == "max":
@@ -178,8 +178,8 @@ class Dense(AttentionBackend, AggregateBackend):
         self, signature: AttentionSignature, prepared: Pairs, inputs: Inputs
     ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         tensors = (inputs.query, inputs.key, inputs.value)
-        as_torch_wants = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
-        if not prepared.fused or prepared.empty is not None or not as_torch_wants:
+        fits_kernel = all(t.ndim == 4 and t.stride(-1) == 1 and t.shape[-2] for t in tensors)
+        if not prepared.fused or prepared.empty is not None or not fits_kernel:
             return None
         scale = scale_of(signature)
         if above_zero(inputs.query, scale)[1] != scale:
@@ -288,16 +288,16 @@ def _refusals(problem: AttentionProblem) -> list[str]:
 
 
 def _tables(problem: AttentionProblem, size: int) -> int:
-    """Bytes of output and log-sum-exp, and of gradients with the output that torch turns around."""
+    """Bytes of output and log-sum-exp, and of gradients with the output that torch transposes."""
     T, S = problem.facts.num_targets, problem.facts.num_sources
     key, value = problem.head_dim * size, problem.value_dim * size
-    found = T * (value + 4) + (T * (key + value) + S * (key + value)) * problem.needs_grad
+    total = T * (value + 4) + (T * (key + value) + S * (key + value)) * problem.needs_grad
     if problem.heads != problem.kv_heads:
-        found += S * (key + value)
-    return problem.batch * problem.heads * found
+        total += S * (key + value)
+    return problem.batch * problem.heads * total
 
 
-# What a pair takes that has a number of its own, in exponentials.
+# Cost of a pair that has a number of its own, in exponentials.
 _PLACED = 4
 _BIAS = {"edge": 4, "relative": 4, "dense": 1}
 _COLUMNS = 512  # that torch's kernel takes at a time: it leaves out whole blocks of a causal mask
@@ -307,7 +307,7 @@ def _entry(problem: AttentionProblem) -> int:
     return 1 if problem.bias is None else 1 + _BIAS[problem.bias]
 
 
-def _seen(pairs: int, num_sources: int) -> float:
+def _causal_pairs(pairs: int, num_sources: int) -> float:
     """Pairs that torch's kernel computes of a causal mask."""
     return pairs * min(1.0, (num_sources + _COLUMNS) / (2 * num_sources))
 
@@ -341,6 +341,15 @@ def _whole(
     empty: Tensor | None,
     causal: bool,
 ) -> Cut:
+    """The graph as one piece for torch's kernel.
+
+    Args:
+        problem: What is planned.
+        mask: ``[T, S]``, bool, with empty rows opened; None for none.
+        log_copies: ``[T, S]``, added to the scores; None for none.
+        empty: ``[T, 1]``, bool; None where every target has a source.
+        causal: Whether torch's own causal mask is used.
+    """
     added = log_copies
     if mask is not None:
         added = torch.zeros(mask.shape, dtype=problem.accumulate) if added is None else added
@@ -354,7 +363,7 @@ def _has_pairs(inputs: Inputs) -> bool:
 
 
 def _copies(problem: Problem) -> Tensor:
-    """How often each pair is an edge: ``[T, S]``."""
+    """The number of times each pair is an edge: ``[T, S]``."""
     facts = problem.facts
     shape = (facts.num_targets, facts.num_sources)
     if facts.complete:

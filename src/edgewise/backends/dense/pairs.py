@@ -30,9 +30,9 @@ class Pairs:
         causal: The graph is exactly torch's ``is_causal``, and torch needs no mask.
         empty: ``[T, 1]`` bool, targets without sources; None when there are none.
         log_copies: ``[T, S]`` log of how often each edge occurs; None when the graph is simple.
-        rows: Where each edge's own number goes; None unless edges have numbers.
+        rows: The entries of the edges, by row, for their numbers; None unless edges have numbers.
         fused: Whether torch's own function computes the problem exactly.
-        whole: For torch's kernel that tells the log-sum-exp; None where it cannot go.
+        whole: For torch's kernel that returns the log-sum-exp; None where it cannot be used.
     """
 
     mask: Tensor | None
@@ -67,7 +67,7 @@ def scores_and_values(
 
 
 def _extra(signature: AttentionSignature, prepared: Pairs, inputs: Inputs) -> Tensor | None:
-    """Bias plus the logarithm of repeated edges, for every pair; None when there is neither."""
+    """Bias plus the logarithm of repeated edges, for every pair; None without both."""
     extra, bias = prepared.log_copies, inputs.bias
     if bias is None:
         return extra
@@ -122,6 +122,6 @@ def dropout_factors(signature: AttentionSignature, inputs: Inputs) -> Tensor:
 
 
 def one_batch_dimension(tensor: Tensor) -> Tensor:
-    """One batch dimension, rows in one piece: torch's fused CPU kernel takes nothing else."""
+    """A tensor with one batch dimension and contiguous rows, as torch's fused CPU kernel needs."""
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     return tensor[None] if tensor.ndim == 3 else tensor.flatten(0, -4)

@@ -25,7 +25,7 @@ _current_node: Any = torch._C._current_autograd_node  # pyright: ignore[reportPr
 
 
 def twice_differentiable(out: Tensor) -> Tensor:
-    """The same output, whose gradients can be differentiated again."""
+    """The output of torch's attention, hooked so that its gradients can be differentiated again."""
     if is_intercepted((out,)):  # compilers have no second derivatives
         return out
     node: Any = out.grad_fn
@@ -76,7 +76,7 @@ def pair_attention(
 def _again(
     grads: Sequence[Tensor | None], grad_outputs: Sequence[Tensor | None]
 ) -> tuple[Tensor | None, ...] | None:
-    """Gradients with a history, from what the node that runs has saved."""
+    """Gradients with a history, from the tensors that the running node has saved."""
     if not torch.is_grad_enabled():
         return None
     node = _current_node()
@@ -90,7 +90,6 @@ def _again(
     def plain(query: Tensor, key: Tensor, value: Tensor, added: Tensor | None) -> tuple[Tensor]:
         return (pair_attention(query, key, value, added, factor, causal=causal)[0],)
 
-    wanted = [grad is not None for grad in grads]
-    wanted += [False] * (len(tensors) - len(wanted))
-    found = differentiable_gradients(plain, tensors, wanted, grad_outputs[:1])
-    return tuple(found[: len(grads)])
+    needed = [grad is not None for grad in grads]
+    needed += [False] * (len(tensors) - len(needed))
+    return tuple(differentiable_gradients(plain, tensors, needed, grad_outputs[:1])[: len(grads)])

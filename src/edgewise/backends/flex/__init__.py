@@ -1,3 +1,3 @@
-"""Blocks of edges on torch's FlexAttention."""
+"""The flex backend: blocks of edges on torch's FlexAttention."""
 
 from edgewise.backends.flex.backend import Flex as Flex

@@ -1,6 +1,6 @@
-"""The backend: which problems FlexAttention takes, and what it is asked.
+"""The flex backend: which problems FlexAttention takes, and the calls of it.
 
-On CPUs it runs forward and without the log-sum-exp, because torch has written no more. On GPUs
+On CPUs it runs forward and without the log-sum-exp, because torch has no more. On GPUs
 both passes are written here, and **no run has checked them yet**.
 """
 
@@ -25,7 +25,7 @@ from edgewise.backends.base import (
     refusals_of_edge_features,
     scale_of,
 )
-from edgewise.backends.flex.blocks import BLOCK, intervals_known, span
+from edgewise.backends.flex.blocks import BLOCK, rows_are_intervals, span
 from edgewise.backends.flex.call import PreparedFlex, call, soft_cap
 from edgewise.backends.flex.mask import BITS, mask_of
 from edgewise.errors import BackendRefused
@@ -40,13 +40,13 @@ __all__ = ["Flex"]
 
 _NO_GRADIENTS = "torch's FlexAttention has no backward pass on CPUs; use torch.no_grad()"
 _NO_LSE = "torch's FlexAttention gives no log-sum-exp on CPUs; leave it out"
-_ASK = "ask for it with backend='flex'"
-_COMPILES = f"compiles for seconds on CPUs; {_ASK}"
+_CURE = "ask for it with backend='flex'"
+_COMPILES = f"compiles for seconds on CPUs; {_CURE}"
 _UNCHECKED = "not checked on a GPU yet"
 
 
 class Flex(AttentionBackend):
-    """Blocks of pairs on torch's FlexAttention: blocks without an edge are never looked at."""
+    """Blocks of pairs on torch's FlexAttention: blocks without an edge are never read."""
 
     name = "flex"
     twice_differentiable: ClassVar[bool] = False
@@ -63,8 +63,8 @@ class Flex(AttentionBackend):
         numbers = (facts.num_targets + facts.num_sources) * planes * channels
         work = Work(pairs * planes * channels, pairs * planes, numbers)
         memory = _mask_memory(problem) + int(numbers * 4 * (2 + 6 * problem.needs_grad))
-        asked = _COMPILES if problem.device.type == "cpu" else f"{_UNCHECKED}; {_ASK}"
-        return Accepts(work, memory, way="flex blocks", pairs=pairs, on_request=asked, spreads=True)
+        why = _COMPILES if problem.device.type == "cpu" else f"{_UNCHECKED}; {_CURE}"
+        return Accepts(work, memory, way="flex blocks", pairs=pairs, on_request=why, spreads=True)
 
     def note(self, problem: Problem) -> str | None:
         return None if problem.device.type == "cpu" else _UNCHECKED
@@ -73,7 +73,7 @@ class Flex(AttentionBackend):
         assert isinstance(problem.score, Dot)
         graph, facts, device = problem.graph, problem.facts, problem.device
         softcap, key = problem.score.softcap, ("flex", str(device))
-        backward = device.type != "cpu"  # a plan may be called with gradients though none was asked
+        backward = device.type != "cpu"  # a plan without gradients may be called with them
         mask = recall(graph, key, lambda: mask_of(graph, facts, device, backward=backward))
         if softcap is None:
             return PreparedFlex(mask, None)
@@ -107,35 +107,35 @@ class Flex(AttentionBackend):
     ) -> Mapping[str, Tensor]:
         leaves = inputs.leaves()
         with torch.enable_grad():
-            own = self.forward(signature, prepared, leaves)
-        wanted = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
-        pushes = _pushes(own, state, grad_out, grad_lse)
-        found = torch.autograd.grad((own.out, own.lse), list(wanted.values()), pushes)
-        return dict(zip(wanted, found, strict=True))
+            part = self.forward(signature, prepared, leaves)
+        trained = {name: leaf for name, leaf in leaves.tensors().items() if leaf.requires_grad}
+        of_part = _gradients_of_part(part, state, grad_out, grad_lse)
+        grads = torch.autograd.grad((part.out, part.lse), list(trained.values()), of_part)
+        return dict(zip(trained, grads, strict=True))
 
 
-def _pushes(
-    own: AttentionState, whole: AttentionState, grad_out: Tensor, grad_lse: Tensor
+def _gradients_of_part(
+    part: AttentionState, whole: AttentionState, grad_out: Tensor, grad_lse: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""What to send back through a part so that its gradients are those in the whole.
+    r"""Gradients of a part's output and log-sum-exp with which its inputs get those in the whole.
 
-    With ``share_i = exp(own lse_i - lse_i)``, weights in the whole are ``share_i`` times the
+    With ``share_i = exp(part lse_i - lse_i)``, weights in the whole are ``share_i`` times the
     part's own, and the backward pass of the part gives what `AttentionBackend.backward` returns
     from
 
     .. math::  g_i = \text{share}_i \, dout_i, \qquad
-               \gamma_i = \text{share}_i \, (dout_i \cdot (own_i - out_i) + dlse_i)
+               \gamma_i = \text{share}_i \, (dout_i \cdot (part_i - out_i) + dlse_i)
     """
-    lse = own.lse.detach()
+    lse = part.lse.detach()
     share = torch.exp(lse - finite(whole.lse))  # zero for a target that the part leaves empty
-    push = grad_out.to(lse.dtype)
-    change = (own.out.detach().to(lse.dtype) - whole.out.to(lse.dtype)) * push
+    sent = grad_out.to(lse.dtype)
+    change = (part.out.detach().to(lse.dtype) - whole.out.to(lse.dtype)) * sent
     gamma = share * (change.sum(-1) + grad_lse)
-    return (share[..., None] * push).to(own.out.dtype), gamma
+    return (share[..., None] * sent).to(part.out.dtype), gamma
 
 
 def _check(signature: AttentionSignature, inputs: Inputs) -> None:
-    """Say what torch would say in its own words, or not at all."""
+    """Raise a `BackendRefused` for what torch refuses in words of its own, or not at all."""
     tensors = tuple(inputs.tensors().values())
     if not torch.compiler.is_compiling() and is_intercepted(tensors):
         raise BackendRefused(
@@ -186,7 +186,7 @@ def _refusals_of_device(problem: AttentionProblem) -> list[str]:
 
 @cache
 def _missing(device: str) -> str | None:
-    """What this machine lacks, as a sentence."""
+    """The missing requirement of this machine, as a sentence; None where nothing is missing."""
     if "recompile_limit" not in signature(torch.compile).parameters:
         return "this torch has an older compiler; install torch 2.13 or newer"
     if device not in ("cpu", "cuda"):
@@ -200,7 +200,7 @@ def _missing(device: str) -> str | None:
 
 
 def _mask_memory(problem: Problem) -> int:
-    """Bytes of the block mask, and of what is thrown away once it is made."""
+    """Bytes of the block mask, and of the temporary tensors of making it."""
     facts, graph = problem.facts, problem.graph
     T, S = facts.num_targets, facts.num_sources
     blocks, longest = span(facts)
@@ -209,7 +209,7 @@ def _mask_memory(problem: Problem) -> int:
     if problem.device.type != "cpu":  # by column too, where a row of blocks may be as long as any
         tables += 2 * 4 * (C * (min(blocks, R) + 1) + R)
     listed = 8 * 12 * (blocks + T)
-    if intervals_known(graph, facts):
+    if rows_are_intervals(graph, facts):
         return tables + listed
     bits = BLOCK * BLOCK // BITS * 4 * max(blocks, 1)
     return tables + listed + bits + 4 * R * C + 8 * 12 * facts.max_edges

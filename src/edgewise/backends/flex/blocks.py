@@ -1,6 +1,6 @@
-"""Which blocks of target-source pairs hold edges, and which hold nothing else: listed, not tabled.
+"""Lists of the blocks of target-source pairs that hold edges, and of those that hold all pairs.
 
-`edgewise.layouts.block_mask` says the same with one number for every block of the matrix. Here
+`edgewise.layouts.block_mask` is the same with one number for every block of the matrix. Here
 only blocks with edges exist, so a narrow window over a million nodes costs a few numbers a row.
 """
 
@@ -18,7 +18,7 @@ from edgewise.graphs.facts import band_pairs
 from edgewise.layouts import Csr, band, csr
 from edgewise.layouts.progression import Progression, progression
 
-__all__ = ["BLOCK", "OccupiedBlocks", "intervals", "intervals_known", "span"]
+__all__ = ["BLOCK", "OccupiedBlocks", "intervals", "rows_are_intervals", "span"]
 
 BLOCK = 128  # rows and columns: what FlexAttention's kernels are tuned for
 
@@ -98,16 +98,16 @@ def _common(rows: Progression) -> tuple[Tensor, Tensor]:
 # --- Rows without gaps ---------------------------------------------------------------------------
 
 
-def intervals_known(graph: Graph, facts: Facts) -> bool:
-    """Whether every row is known to be an interval, without looking at edges."""
-    found = band(graph)
-    return (found is not None and found.step == 1) or _fills(facts) or _is_prefix(graph)
+def rows_are_intervals(graph: Graph, facts: Facts) -> bool:
+    """Whether facts or the family prove that every row is an interval; reads no edges."""
+    rows = band(graph)
+    return (rows is not None and rows.step == 1) or _fills(facts) or _is_prefix(graph)
 
 
 def intervals(graph: Graph, facts: Facts) -> Progression | None:
-    """Every row as an interval of sources; None if some row has a gap.
+    """The rows as intervals of sources; None if some row has a gap.
 
-    Complexity: O(T) where the family or the facts say so, else O(E) once.
+    Complexity: O(T) where the family or the facts prove it, else O(E) once.
     """
     rows = progression(graph)
     if rows is not None and rows.step == 1:
@@ -118,11 +118,11 @@ def intervals(graph: Graph, facts: Facts) -> Progression | None:
         sizes = rows.diff()
         first = torch.repeat_interleave(columns[:-1], sizes)
         return Progression(first, torch.repeat_interleave(columns.diff(), sizes), 1)
-    found = band(graph)
-    if found is not None and found.step == 1:
+    window = band(graph)
+    if window is not None and window.step == 1:
         t = torch.arange(T)
-        first = (t + found.first).clamp(0, S)
-        return Progression(first, (t + found.last + 1).clamp(0, S) - first, 1)
+        first = (t + window.first).clamp(0, S)
+        return Progression(first, (t + window.last + 1).clamp(0, S) - first, 1)
     return _without_gaps(csr(graph))
 
 
@@ -145,11 +145,11 @@ def _is_prefix(graph: Graph) -> bool:
     return isinstance(graph, PrefixCausal)
 
 
-# --- What facts say about blocks -----------------------------------------------------------------
+# --- Bounds on blocks, from facts ----------------------------------------------------------------
 
 
 def span(facts: Facts) -> tuple[int, int]:
-    """At most so many blocks hold edges: in all, and in one row of blocks.
+    """The largest number of blocks that hold edges: in all, and in one row of blocks.
 
     Between two cuts the blocks of a row are an interval whose ends are constants or rise by one a
     row, so their number rises by one a row, is constant, and falls by one a row: three sums.
@@ -178,7 +178,7 @@ def span(facts: Facts) -> tuple[int, int]:
     down = np.maximum(falling - most, top)  # where it begins to fall
 
     def row_sum(begin: Any, end: Any) -> tuple[Any, Any]:
-        """How many rows from begin to end lie in the segment, and the sum of their numbers."""
+        """The number of rows from begin to end in the segment, and the sum of their indices."""
         begin, end = np.clip(begin, start, stop), np.clip(end, start, stop)
         count = np.maximum(end - begin, 0)
         return count, count * (begin + end - 1) // 2

@@ -22,7 +22,7 @@ _KINDS = 256  # of calls that are compiled: heads, channels, dtypes, and sizes w
 
 @dataclass(frozen=True, eq=False)
 class PreparedFlex:
-    """What FlexAttention is told besides its tensors.
+    """The arguments of FlexAttention besides its tensors.
 
     Attributes:
         mask: The graph.
@@ -48,14 +48,14 @@ def soft_cap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
 def call(
     prepared: PreparedFlex, inputs: Inputs, scale: float, *, wants_lse: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Output ``[*batch, H, T, Dv]``, and log-sum-exp ``[*batch, H, T]`` where it is wanted."""
+    """Output ``[*batch, H, T, Dv]``, and log-sum-exp ``[*batch, H, T]`` if requested."""
     query, key, value = inputs.query, inputs.key, inputs.value
     shape = (*query.shape[:-1], value.shape[-1])
     if not key.shape[-2] or 0 in shape:
         nothing = sum(tensor[..., :0].sum() for tensor in (query, key, value))  # has gradients
         lse = query.new_full(shape[:-1], -torch.inf, dtype=torch.float32)
         return query.new_zeros(shape) + nothing, lse + nothing
-    if query.device.type == "cpu":  # torch refuses what might be trained, even while nobody trains
+    if query.device.type == "cpu":  # torch refuses what requires gradients, even in no_grad
         query, key, value = query.detach(), key.detach(), value.detach()
     else:
         marked = at_most_once("flex", inputs)
@@ -109,10 +109,10 @@ def _compiled(any_size: bool) -> Callable[..., Any]:
     )
 
 
-# --- Inside somebody's torch.compile -------------------------------------------------------------
+# --- Inside a user's torch.compile ---------------------------------------------------------------
 #
-# On CPUs torch wants to fuse what follows into FlexAttention, and then cannot write the kernel; and
-# of views it reads the shape of what they are views of. An operator that it cannot look into keeps
+# On CPUs torch fuses what follows into FlexAttention, and then cannot write the kernel; and of
+# views it reads the shape of what they are views of. An operator that it cannot trace keeps
 # FlexAttention apart from its neighbours, for a copy of each tensor.
 
 

@@ -1,7 +1,7 @@
-"""From blocks to FlexAttention's block mask, and which pairs of a partial block are edges.
+"""Block masks of FlexAttention from lists of blocks, with mask functions for partial blocks.
 
-Tables of blocks are as wide as the matrix only to look at: FlexAttention reads no further in a
-row than it has blocks, so rows are stored one after the other, as long as the longest.
+Tables of blocks have the shape of the matrix, but not its memory: FlexAttention reads no further in
+a row than it has blocks, so rows are stored one after the other, as long as the longest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BITS = 32  # pairs in a word of a bitmap
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A graph as FlexAttention takes it.
+    """The block mask of a graph, for FlexAttention.
 
     Attributes:
         blocks: Torch's block mask; None for a graph without targets or without sources.
@@ -45,9 +45,9 @@ def mask_of(graph: Graph, facts: Facts, device: torch.device, *, backward: bool)
 
     Args:
         graph: The graph.
-        facts: What is known about it.
+        facts: Its facts.
         device: Where the mask will be read.
-        backward: Whether a backward pass will want the same blocks by column.
+        backward: Whether a backward pass will need the same blocks by column.
     """
     if not graph.num_targets or not graph.num_sources:
         return Mask(None, None, any_size=True)
@@ -71,7 +71,7 @@ def mask_of(graph: Graph, facts: Facts, device: torch.device, *, backward: bool)
 
 
 def within(rows: Progression, device: torch.device) -> MaskMod:
-    """Rows without gaps: two numbers a target say which sources it reads."""
+    """The mask function of rows without gaps: two numbers for each target bound its sources."""
     first = rows.first.to(device, torch.int32)
     stop = (rows.first + rows.length).to(device, torch.int32)
 
@@ -82,7 +82,7 @@ def within(rows: Progression, device: torch.device) -> MaskMod:
 
 
 def bitmap(blocks: OccupiedBlocks, rows: Csr, device: torch.device) -> MaskMod:
-    """Any graph: one bit for each pair of the partial blocks, and where their bits are.
+    """The mask function of any graph: one bit for each pair of the partial blocks.
 
     Complexity: O(E) time; 2 KB a partial block, and 4 bytes for every block of the matrix.
     """
@@ -114,19 +114,20 @@ def bitmap(blocks: OccupiedBlocks, rows: Csr, device: torch.device) -> MaskMod:
 def _block_mask(
     blocks: OccupiedBlocks, edges: MaskMod, device: torch.device, *, backward: bool
 ) -> Any:
+    """Torch's block mask of these blocks; with ``backward``, by column too."""
     from torch.nn.attention.flex_attention import BlockMask
 
     R, C = blocks.shape
-    by_column = ("q_num_blocks", "q_indices", "full_q_num_blocks", "full_q_indices")
-    tables: dict[str, Any] = dict.fromkeys(by_column)
+    optional = ("q_num_blocks", "q_indices", "full_q_num_blocks", "full_q_indices")
+    tables: dict[str, Any] = dict.fromkeys(optional)
     for chosen, kind in ((~blocks.full, ""), (blocks.full, "full_")):
         row, column = blocks.row[chosen], blocks.column[chosen]
-        found = _table(row, column, R, C, device)
-        tables[f"{kind}kv_num_blocks"], tables[f"{kind}kv_indices"] = found
+        by_row = _table(row, column, R, C, device)
+        tables[f"{kind}kv_num_blocks"], tables[f"{kind}kv_indices"] = by_row
         if backward:
             order = torch.argsort(column, stable=True)
-            found = _table(column[order], row[order], C, R, device)
-            tables[f"{kind}q_num_blocks"], tables[f"{kind}q_indices"] = found
+            by_column = _table(column[order], row[order], C, R, device)
+            tables[f"{kind}q_num_blocks"], tables[f"{kind}q_indices"] = by_column
     sizes = (blocks.num_targets, blocks.num_sources)
     return BlockMask(sizes, BLOCK_SIZE=(BLOCK, BLOCK), mask_mod=edges, **tables)
 
@@ -134,7 +135,10 @@ def _block_mask(
 def _table(
     row: Tensor, column: Tensor, rows: int, columns: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """How many blocks each row has, and which: ``[1, 1, R]`` and ``[1, 1, R, C]``, int32."""
+    """Counts and columns of the blocks of each row: ``[1, 1, R]`` and ``[1, 1, R, C]``, int32.
+
+    ``row`` and ``column`` are ``[K]``, int64, sorted by row; ``rows`` is R, ``columns`` C.
+    """
     counts = torch.bincount(row, minlength=rows)
     longest = max(int(counts.max()), 1)
     stored = torch.zeros((rows - 1) * longest + max(columns, longest), dtype=torch.int32)

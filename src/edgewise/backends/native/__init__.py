@@ -1,3 +1,3 @@
-"""Sparse attention in compiled kernels: one pass over the edges, nothing stored for them."""
+"""The native backend: compiled kernels that pass over the edges once and store nothing for them."""
 
 from edgewise.backends.native.backend import Native as Native

@@ -1,4 +1,4 @@
-"""The native backend: what it accepts, at which price, and how a call reaches the kernels."""
+"""The native backend: which problems it accepts, their cost, and the calls of the kernels."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FEW_CHANNELS = 16  # of one head, up to which equal lengths side by side save m
 
 
 class Native(AttentionBackend, AggregateBackend):
-    """One pass over the edges in compiled kernels; CPU."""
+    """The backend of compiled kernels, which pass over the edges once, on the CPU."""
 
     name = "native"
     twice_differentiable: ClassVar[bool] = True
@@ -105,7 +105,7 @@ class Native(AttentionBackend, AggregateBackend):
             # The last vector of a row takes as long as a whole one.
             width=-(-problem.channels // SUM_LANES) * SUM_LANES,
             heads=1,
-            entry=1 + (problem.reduce == "max"),  # a maximum remembers whose it is
+            entry=1 + (problem.reduce == "max"),  # a maximum stores its edge
             nodes=2 * (T + S) * row * (2 if problem.needs_grad else 1),
             far=far_bytes(facts, row),
             calls=1,
@@ -157,7 +157,7 @@ class Native(AttentionBackend, AggregateBackend):
         with torch.enable_grad():
             operands = _operands(prepared, leaves)
         wanted = tuple(tensor is not None and tensor.requires_grad for tensor in operands)
-        found = attention_backward(
+        grads = attention_backward(
             settings_of(signature.score, signature.head_dim, signature.dropout),
             prepared.rows,
             prepared.reversed,
@@ -169,7 +169,7 @@ class Native(AttentionBackend, AggregateBackend):
             wanted,
         )
         originals, named = leaves.tensors(), dict[str, Tensor]()
-        for name, operand, grad in zip(Operands._fields, operands, found, strict=True):
+        for name, operand, grad in zip(Operands._fields, operands, grads, strict=True):
             if grad is None or operand is None:
                 continue
             original = originals[name]
@@ -193,7 +193,7 @@ class Native(AttentionBackend, AggregateBackend):
 
 
 def _short(problem: AttentionSignature) -> bool:
-    """Whether there is a shortcut; with gradients a low output is kept in two precisions."""
+    """Whether there is a shortcut: not with gradients in half precision, which keep two outputs."""
     return problem.plain and (problem.dtype == problem.accumulate or not problem.needs_grad)
 
 
@@ -205,7 +205,7 @@ def _lowered(problem: Problem) -> Layout:
 
 
 def _layout(problem: Problem) -> Layout:
-    """The rows of the graph, in an order of their own where training pays for finding one."""
+    """The rows of the graph, in a better order where training pays for computing one."""
     graph = problem.graph
     alike = isinstance(problem, AttentionProblem) and (
         problem.heads > 1 or max(problem.head_dim, problem.value_dim) <= _FEW_CHANNELS

@@ -1,6 +1,6 @@
-"""Define operators of torch on a graph, with their shapes, derivatives and batching rules.
+"""Definitions of torch operators on a graph, with shapes, derivatives and batching rules.
 
-A graph goes in as its tensors, so that compiled code that is kept on disk never runs on another
+A graph is passed as its tensors, so that compiled code that is kept on disk never runs on another
 graph under the same name. Arguments and results never share memory.
 """
 
@@ -37,11 +37,11 @@ _NUM_ROWS = 8  # tensors of `Rows.tensors`
 
 
 class GraphTensors(NamedTuple):
-    """A graph as operators take it.
+    """A graph as arguments of an operator.
 
     Attributes:
         rows: `Rows.tensors` by target.
-        columns: `Rows.tensors` by source; empty where no gradient is wanted.
+        columns: `Rows.tensors` by source; empty where no gradient is needed.
         slots: `Rows.num_slots` of both.
     """
 
@@ -104,8 +104,8 @@ def define(
     def derive_lists(ctx: Any, *grads: Any) -> Any:
         wanted, of_arguments = ctx.needs_input_grad, derive(ctx, *grads)
         return tuple(
-            [None] * len(want) if isinstance(want, list | tuple) else grad
-            for want, grad in zip(wanted, of_arguments, strict=True)
+            [None] * len(needed) if isinstance(needed, list | tuple) else grad
+            for needed, grad in zip(wanted, of_arguments, strict=True)
         )
 
     torch.library.register_autograd(full, derive_lists, setup_context=setup)

@@ -85,7 +85,7 @@ def _pick(weight: Tensor, edge: Tensor) -> Tensor:
 
 
 def _score_of(settings: Settings) -> Score:
-    """The score that `settings_of` was given."""
+    """The score of these settings: the inverse of `settings_of`."""
     scores: tuple[Score, Score, Score] = (
         Dot(settings.scale, settings.softcap or None),
         Additive(settings.slope),
@@ -118,6 +118,6 @@ def _csr(rows: Rows) -> tuple[Csr, ReversedCsr]:
 
 
 def _starts(rows: Tensor, count: int) -> Tensor:
-    """Where each row begins in a list of entries by row."""
+    """Positions at which rows begin in a list of entries by row: ``[count + 1]``."""
     degree = torch.bincount(rows, minlength=count)
     return torch.cat([degree.new_zeros(1), degree.cumsum(0)])

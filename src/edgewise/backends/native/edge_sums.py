@@ -63,7 +63,7 @@ def edge_products(
     shape: torch.Size,
     winner: Tensor | None = None,
 ) -> Tensor:
-    """Products of the rows at both ends of each edge, added up over what shares an edge's weight.
+    """Products of the rows at both ends of each edge, summed over batches that share a weight.
 
     Args:
         rows: By target.

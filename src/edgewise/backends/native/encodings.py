@@ -1,4 +1,4 @@
-"""Kernels for encodings of nodes: eigenvectors of small matrices, and walks that come back."""
+"""Kernels for encodings of nodes: eigenvectors of small matrices, return probabilities of walks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def eigenvectors(matrices: Tensor, first: int, count: int) -> Tensor | None:
 
     .. math::  A_b u_{bc} = \lambda_{b, \text{first} + c} \, u_{bc}
 
-    A matrix lies in each lane of a vector. What it gets does not depend, not even in the last bit,
-    on which others lie beside it.
+    A matrix lies in each lane of a vector. Its results do not depend, not even in the last bit, on
+    the matrices in the other lanes.
 
     Args:
         matrices: ``[B, n, n]``, float64, symmetric, on the CPU.
-        first: Place of the first eigenvalue that is wanted, 0 for the smallest.
+        first: Place of the first eigenvalue, 0 for the smallest.
         count: How many of them.
 
     Returns:
         ``[B, count, n]``, float64: orthogonal unit vectors as rows. None where there is no compiled
-        library, or no memory, or where an iteration comes to no end, which was not seen so far.
+        library, or no memory, or where an iteration does not converge (not observed so far).
 
     Complexity: O(n^3) a matrix; a quarter of LAPACK's time at 24 rows, as much at about 150.
 
@@ -46,7 +46,7 @@ def eigenvectors(matrices: Tensor, first: int, count: int) -> Tensor | None:
 def returns(
     rows: Csr, share: Tensor, nodes: Tensor, ends: Tensor, position: Tensor, steps: int
 ) -> Tensor | None:
-    r"""How likely a random walker is back at its node after 1 to ``steps`` steps.
+    r"""Probabilities that a random walker is back at its node after 1 to ``steps`` steps.
 
     .. math::  p_{is} = (P^s)_{ii}, \qquad P_{ij} = \#(j \to i) \, \text{share}_j
 

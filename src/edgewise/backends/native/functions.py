@@ -1,4 +1,4 @@
-"""The kernels with their gradients, as autograd functions.
+"""Autograd functions of the kernels.
 
 Compilers, tracers, ``torch.func`` and tensors without memory get the operators of
 `edgewise.backends.native.operators` and `edgewise.backends.native.sum_operators` instead.
@@ -35,7 +35,10 @@ __all__ = [
 def attention(
     settings: Settings, layout: Layout, operands: Operands, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp."""
+    """Output ``[*batch, H, T, Dv]`` and log-sum-exp ``[*batch, H, T]``.
+
+    ``seed`` is that of dropout, None without.
+    """
     needs_grad = _needs_grad(operands)
     if forward_mode():
         refuse_forward_mode("native")
@@ -58,7 +61,7 @@ def _needs_grad(tensors: Sequence[Tensor | None]) -> bool:
 def _graph(
     layout: Layout, needs_grad: bool
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[int, int]]:
-    """A graph as an operator takes it."""
+    """The arguments of an operator for a graph: tensors by target and by source, and slots."""
     rows = layout.rows
     if not (needs_grad or (not torch.compiler.is_compiling() and are_transforms_active())):
         return rows.tensors, (), (rows.num_slots, 0)
@@ -89,18 +92,18 @@ class _AttentionFunction(Function):
         wanted, operands = tuple(ctx.needs_input_grad[3:]), Operands(*tensors)
         if torch.is_grad_enabled() or many_at_once(grads):
             rows: Rows = ctx.layout.rows
-            found = gradients_again(
+            of_operands = gradients_again(
                 ctx.settings, rows, operands, seed, (grad_out, grad_lse), wanted
             )
-            return None, None, None, *found
+            return None, None, None, *of_operands
         if grad_out is None:
             grad_out = torch.zeros_like(out, dtype=tensors[0].dtype)
         state = [out, lse]
         del out
-        found = gradients(
+        of_operands = gradients(
             ctx.settings, ctx.layout, operands, seed, state, grad_out, grad_lse, wanted
         )
-        return None, None, None, *found
+        return None, None, None, *of_operands
 
 
 def gradients(
@@ -115,17 +118,20 @@ def gradients(
     *,
     records: list[bytes] | None = None,
 ) -> Sequence[Tensor | None]:
-    """Gradients of the operands that are wanted; ``state`` and ``records`` as in the kernels."""
+    """Gradients of the operands of which ``wanted`` is true, None of the others.
+
+    ``grad_out`` is ``[*batch, H, T, Dv]``, ``grad_lse`` ``[*batch, H, T]``, None for zeros;
+    ``state`` and ``records`` are those of `attention_backward` of the kernels.
+    """
     if is_intercepted((grad_out, grad_lse)):  # many at once, as for a Jacobian
         from edgewise.backends.native import operators  # defined on first need
 
         tensors = (grad_out, grad_lse, *state, *operands, seed)
         graph = _graph(layout, needs_grad=True)
-        found = operators.attention_backward(
-            *tensors, *graph, settings[0], settings[1:], list(wanted)
+        of_operands = iter(
+            operators.attention_backward(*tensors, *graph, settings[0], settings[1:], list(wanted))
         )
-        each = iter(found)
-        return [next(each) if want else None for want in wanted]
+        return [next(of_operands) if needed else None for needed in wanted]
     return attention_backward(
         settings,
         layout.rows,
@@ -143,8 +149,8 @@ def gradients(
 def sent_to_readers(grad_out: Tensor, lse: Tensor) -> Tensor:
     """The gradient of the output, zero where a target reads nothing.
 
-    All that it reads may be forbidden by scores of minus infinity: the kernels then multiply what
-    is sent back by weights of zero, which a NaN outlasts.
+    All that it reads may be forbidden by scores of minus infinity: the kernels then multiply its
+    gradient by weights of zero, and zero times NaN is NaN.
     """
     if all_finite((grad_out,)):
         return grad_out
@@ -192,7 +198,7 @@ class _SumFunction(Function):
 
 
 def mean_of_rows(layout: Layout, value: Tensor) -> Tensor:
-    """The mean over the sources of each target: a sum whose edges weigh one over their number."""
+    """Means over the sources of each target: sums with one over the number of edges as weight."""
     if forward_mode():
         refuse_forward_mode("native")
     if is_intercepted((value,)):
@@ -217,7 +223,7 @@ class _Mean(Function):
 
 
 class _Products(Function):
-    """Of each edge: its target's row times its source's row."""
+    """Products for each edge: its target's row times its source's row, summed over channels."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Attention by the compiled kernels: from tensors to the records that the kernels read."""
+"""Attention by the compiled kernels: tensors are packed into the records that kernels read."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def attention_forward(
 def forward_record(
     settings: Settings, rows: Rows, operands: Operands, out: Tensor, lse: Tensor
 ) -> bytes:
-    """What the kernel would read of a call, which is not made."""
+    """The packed record of a call, which is not run."""
     ready = storage.ready(settings, rows, operands)
     return _packed(settings, rows, operands, ready, None, out, lse)
 
 
 def empty_results(query: Tensor, value: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp as they lie in memory, without their numbers."""
+    """Output and log-sum-exp without numbers, in the memory layout of the query."""
     accumulate = accumulate_dtype(query.dtype)
     shape = (*query.shape[:-1], value.shape[-1])
     out = storage.empty(shape, query, accumulate if wide else query.dtype)
@@ -60,7 +60,7 @@ def empty_results(query: Tensor, value: Tensor, *, wide: bool) -> tuple[Tensor, 
 
 
 def empty_gradient(operands: Operands, place: int) -> Tensor:
-    """The gradient of an operand as it lies in memory, without its numbers."""
+    """The gradient of an operand without numbers, in the memory layout of the operand."""
     tensor = operands[place]
     assert tensor is not None
     if place < _DENSE:
@@ -81,7 +81,7 @@ def attention_backward(
     *,
     records: list[bytes] | None = None,
 ) -> list[Tensor | None]:
-    """Gradients of the operands that are wanted.
+    """Gradients of the operands of which ``wanted`` is true, None of the others.
 
     Args:
         settings: The numbers of the call.
@@ -90,13 +90,13 @@ def attention_backward(
         operands: The tensors of the call.
         seed: Of dropout.
         state: The global output and log-sum-exp, which are taken out of the list: a large output
-            that nobody else holds is freed before gradients fill new memory. The output may be
+            without other references is freed before gradients fill new memory. The output may be
             wide: rounding it would show in the gradients of the scores, which are differences of
             such products.
         grad_out: Gradient of the output.
         grad_lse: Gradient of the log-sum-exp; None for zeros.
-        wanted: For which of the operands.
-        records: What the kernel reads is added to them.
+        wanted: For each operand, whether its gradient is needed.
+        records: A list to which the packed record is appended.
     """
     accumulate = accumulate_dtype(operands.query.dtype)
     out, lse = state
@@ -121,8 +121,8 @@ def attention_backward(
         grad_vector = torch.zeros(vector.shape, dtype=accumulate)
     lead = operands.query.shape[:-2]
     of_edges = [
-        _EdgeGradient.of(tensor, lead, tail, accumulate) if want and tensor is not None else None
-        for tensor, want, tail in zip(operands[4:], wanted[4:], (1, 2, 2), strict=True)
+        _EdgeGradient.of(tensor, lead, tail, accumulate) if needed and tensor is not None else None
+        for tensor, needed, tail in zip(operands[4:], wanted[4:], (1, 2, 2), strict=True)
     ]
     stats = None
     if out.nbytes >= storage.LARGE and rows.tiles is None:  # tiles read the output as they go
@@ -155,7 +155,7 @@ def attention_backward(
 
 
 class _EdgeGradient(NamedTuple):
-    """Where an edge tensor's gradient is added up, in the shape of the tensor."""
+    """Memory in which the gradient of an edge tensor is added up."""
 
     total: Tensor
     shape: torch.Size
@@ -165,6 +165,7 @@ class _EdgeGradient(NamedTuple):
     def of(
         cls, tensor: Tensor, lead: torch.Size, tail: int, accumulate: torch.dtype
     ) -> _EdgeGradient:
+        """Zeros for an edge tensor with ``tail`` dimensions after those of ``lead``."""
         total = torch.zeros(tensor.shape, dtype=accumulate)
         spread = storage.spread(total, lead, tail)
         if spread.data_ptr() != total.data_ptr() and total.numel():
@@ -178,7 +179,7 @@ class _EdgeGradient(NamedTuple):
 
 
 def _view_of(grad: Tensor | None) -> View:
-    """Where the gradient of a query, key or value is written; no view where it is not wanted."""
+    """The view to which a gradient of query, key or value is written; `NO_VIEW` for None."""
     return NO_VIEW if grad is None else storage.view(storage.four(grad))
 
 
@@ -191,7 +192,7 @@ def _packed(
     out: Tensor,
     lse: Tensor,
 ) -> bytes:
-    """An ``edgewise_attention``."""
+    """A packed ``edgewise_attention``; arguments as of `_record`."""
     view = storage.view(storage.four(out))
     record = _record(settings, rows, operands, ready, seed, view, lse, out.dtype)
     return ATTENTION.pack(*record)
@@ -207,7 +208,10 @@ def _record(
     lse: Tensor,
     out_dtype: torch.dtype,
 ) -> tuple[int | float, ...]:
-    """The fields of ``edgewise_attention``."""
+    """The fields of ``edgewise_attention``.
+
+    ``ready`` are the operands as `storage.ready` returns them; ``out`` may be the wide output.
+    """
     query, key, value, vector, bias, edge_key, edge_value = ready
     batch, heads, _, key_dim = query.shape
     value_dim = value.shape[-1]
@@ -243,6 +247,3 @@ def _record(
         lse.data_ptr(),
         *rows.record,
     )
-
-
-# Memory of a tensor that torch negates when it reads it, such as the imaginary part of a conjugate,

@@ -1,4 +1,4 @@
-"""Rows of a graph as the kernels read them: 32-bit indices, shared out by edges."""
+"""Rows of a graph for the kernels: 32-bit indices, and a schedule of tasks by edges."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Rows:
         num_columns: int,
         tiles: Tensor | None = None,
     ) -> Rows:
-        """Rows with their schedule."""
+        """Rows with their schedule; tensors as in `Rows`, of any integer dtype."""
         tasks, cuts, num_slots = _schedule(indptr)
         return cls(
             indptr,
@@ -97,7 +97,7 @@ class Rows:
         )
 
     def in_order(self, order: Tensor) -> Rows:
-        """The same rows, taken in another order; each keeps its edges as they stand.
+        """These rows in another order; each keeps the order of its edges.
 
         Args:
             order: ``[R]``, int64: which of these rows comes first, second, ...
@@ -112,11 +112,11 @@ class Rows:
         return Rows.of(indptr, self.indices[entry], edge, copy, row, self.num_columns)
 
     def in_place(self) -> Rows:
-        """The same rows, taken as they stand in the tensors."""
+        """These rows in the order of the tensors."""
         return self if self.order is None else self.in_order(torch.argsort(self.order))
 
     def alike_together(self) -> Rows:
-        """The same rows, those of equal length one after the other within a window.
+        """These rows, sorted by length within each window of `_WINDOW` rows.
 
         Loops over rows of one length are predicted well; rows that were near stay near.
         """
@@ -172,9 +172,9 @@ class Layout:
 
     Attributes:
         rows: By target.
-        target: ``[E]``, int64, in edge order, where a bias has to be looked up; else None.
+        target: ``[E]``, int64, in edge order, where a bias is indexed by it; else None.
         source: The same for sources.
-        note: What is worth telling of the order of rows, if anything.
+        note: A sentence about the order of rows, if any.
         alike: Whether rows of one length stand together. That pays for heads side by side, up to a
             fourth of the time; for one head, and for sums, the rows as they stand are faster.
     """
@@ -187,7 +187,7 @@ class Layout:
 
     @cached_property
     def reversed(self) -> Rows:
-        """By source: worked out when the first gradient needs it."""
+        """The rows by source: computed when the first gradient needs them."""
         rows = self.rows.in_place()  # sums run by target, whichever row is first
         order = torch.argsort(rows.indices, stable=True)
         degree = torch.bincount(rows.indices, minlength=rows.num_columns)
@@ -197,8 +197,8 @@ class Layout:
         )
         edge = order if rows.edge is None else rows.edge[order]
         copy = None if rows.copy is None else rows.copy[order]
-        found = Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
-        return found.alike_together() if self.alike else found
+        columns = Rows.of(indptr, of_row[order], edge, copy, None, rows.num_rows)
+        return columns.alike_together() if self.alike else columns
 
     @cached_property
     def share_of_edge(self) -> Tensor:
@@ -216,23 +216,22 @@ class Layout:
 
     @classmethod
     def of(cls, rows: Csr, blocks: Ragged | None = None, *, alike: bool = True) -> Layout:
-        """The layout of a graph's rows, and of its blocks if facts know them."""
+        """The layout of a graph's rows, and of its blocks where facts prove them."""
         tiles = tiles_of(rows, blocks) if rows.copy is None else None
-        found = Rows.of(
+        plain = Rows.of(
             rows.indptr, rows.indices, rows.edge, rows.copy, None, rows.num_sources, tiles
         )
-        found = found.alike_together() if alike and tiles is None else found
-        return cls(found, alike=alike)
+        return cls(plain.alike_together() if alike and tiles is None else plain, alike=alike)
 
     @classmethod
     def of_rows(cls, rows: Rows, columns: Rows, note: str) -> Layout:
-        """A layout whose reversed rows are known."""
+        """A layout with these reversed rows."""
         layout = cls(rows, note=note)
         object.__setattr__(layout, "reversed", columns)
         return layout
 
     def with_ends(self, target: Tensor, source: Tensor) -> Layout:
-        """The same layout with the ends of its edges; what was worked out is kept."""
+        """This layout with ``[E]`` targets and sources of its edges; cached parts are kept."""
         layout = replace(self, target=target, source=source)
         if "reversed" in self.__dict__:
             object.__setattr__(layout, "reversed", self.reversed)
@@ -247,7 +246,7 @@ def tiles_of(rows: Csr, blocks: Ragged | None = None) -> Tensor | None:
 
     Args:
         rows: Edges, each of them once.
-        blocks: The blocks of the same graph, if facts know them: nobody has to look at edges then.
+        blocks: The blocks of the same graph, where facts prove them: no edge is read then.
     """
     degree = rows.indptr.diff()
     if not rows.indices.numel() or rows.indices.shape[0] < TILE * degree.shape[0]:
@@ -257,7 +256,7 @@ def tiles_of(rows: Csr, blocks: Ragged | None = None) -> Tensor | None:
     if not int(degree.min()):
         return None
     alike = degree[1:] == degree[:-1]
-    # Where even the rows of other lengths read more than there is, nobody has to look at edges.
+    # Where the rows of other lengths alone read more than there is, no edge has to be read.
     others = torch.nn.functional.pad(~alike, (1, 0), value=True)
     if int(degree[others].sum()) > rows.num_sources:
         return None
@@ -291,6 +290,7 @@ def _tiles_of_blocks(indptr: Tensor, blocks: Ragged) -> Tensor | None:
 
 
 def _schedule(indptr: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Tasks ``[tasks, 5]``, cut rows ``[cuts, 3]``, both int64, and the number of slots."""
     schedule = library().schedule
     cuts, slots = ctypes.c_int64(), ctypes.c_int64()
     rows = indptr.shape[0] - 1
@@ -318,5 +318,5 @@ def _small(tensor: Tensor | None) -> Tensor | None:
 
 
 def pointer(tensor: Tensor | None) -> int:
-    """Where a tensor lies; 0 where there is none."""
+    """The address of a tensor's data; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()

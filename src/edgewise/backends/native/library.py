@@ -113,9 +113,9 @@ class Library:
         aggregate: Sums, means and maxima.
         products: Products of the rows at both ends of each edge.
         eigenvectors: Of many small symmetric matrices.
-        walks: How likely random walkers come back.
-        schedule: Shares rows out by edges.
-        advise: Asks for large pages under new memory.
+        walks: Probabilities that random walkers come back.
+        schedule: Splits rows into tasks of about equally many edges.
+        advise: Requests large pages for new memory.
     """
 
     variant: str
@@ -142,11 +142,11 @@ def _loaded() -> Library | str:
             "no compiled library was installed; install a C++ compiler and install Edgewise again"
         )
     try:
-        found = ctypes.CDLL(str(path))
+        handle = ctypes.CDLL(str(path))
         for which, record in enumerate(_RECORDS):
-            if found.edgewise_sizes(ctypes.c_int64(which)) != record.size:
+            if handle.edgewise_sizes(ctypes.c_int64(which)) != record.size:
                 return f"{subject} is of another version; {cure}"
-        return _library(found)
+        return _library(handle)
     except (OSError, AttributeError) as error:
         return f"{subject} cannot be loaded ({error}); {cure}"
 
@@ -155,7 +155,7 @@ def _path() -> Path | None:
     """Path of the library: of the environment variable, or installed beside this file."""
     named = os.environ.get(_VARIABLE)
     if named:
-        return Path(named).absolute()  # a bare name would be looked for in the system's folders
+        return Path(named).absolute()  # a bare name would be searched in the system's folders
     import edgewise.backends.native as package
 
     for folder in package.__path__:
@@ -165,21 +165,21 @@ def _path() -> Path | None:
     return None
 
 
-def _library(found: ctypes.CDLL) -> Library:
-    found.edgewise_variant.restype = ctypes.c_char_p
+def _library(handle: ctypes.CDLL) -> Library:
+    handle.edgewise_variant.restype = ctypes.c_char_p
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
 
     def kernel(name: str) -> Kernel:
-        function = getattr(found, f"edgewise_run_{name}")
+        function = getattr(handle, f"edgewise_run_{name}")
         function.argtypes, function.restype = [ctypes.c_char_p], integer
         return function
 
-    schedule = found.edgewise_schedule
+    schedule = handle.edgewise_schedule
     schedule.argtypes = [pointer, integer, integer, integer, pointer, pointer, pointer, pointer]
     schedule.restype = integer
-    advise = found.edgewise_advise
+    advise = handle.edgewise_advise
     advise.argtypes, advise.restype = [pointer, integer], None
-    variant, threads = found.edgewise_variant().decode(), bool(found.edgewise_has_threads())
+    variant, threads = handle.edgewise_variant().decode(), bool(handle.edgewise_has_threads())
     return Library(
         variant,
         threads,
@@ -199,18 +199,18 @@ def library() -> Library:
     """The kernels.
 
     Raises:
-        EdgewiseError: there are none; `why_missing` says why, and `judge` refuses before this.
+        EdgewiseError: there are none; `why_missing` has the reason, and `judge` refuses before.
     """
-    found = _loaded()
-    if isinstance(found, str):
-        raise EdgewiseError(f"native: {found}.")
-    return found
+    loaded = _loaded()
+    if isinstance(loaded, str):
+        raise EdgewiseError(f"native: {loaded}.")
+    return loaded
 
 
 def why_missing() -> str | None:
-    """Why there are no kernels, with a cure; None where there are."""
-    found = _loaded()
-    return found if isinstance(found, str) else None
+    """The reason why there are no kernels, with a cure; None where there are."""
+    loaded = _loaded()
+    return loaded if isinstance(loaded, str) else None
 
 
 def run(failed: int) -> None:
@@ -226,5 +226,5 @@ def run(failed: int) -> None:
 
 
 def threads_for(work: int) -> int:
-    """Threads for so many edge-channels: one for what is done before a second one has started."""
+    """The number of threads for so many edge-channels: one where a second takes longer to start."""
     return 1 if work < _ONE_THREAD else torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What a call of the attention kernels computes on: its tensors, and the numbers of its score."""
+"""Operands and settings of the attention kernels: tensors, and the numbers of a score."""
 
 from __future__ import annotations
 
@@ -50,6 +50,3 @@ def settings_of(score: Score, head_dim: int, dropout: float) -> Settings:
             return Settings(_GATV2, 1.0, 0.0, score.slope, dropout)
         case _:
             raise AssertionError(f"judge accepts no {score}")
-
-
-# --- Attention -----------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ _SCHEMA = ", ".join(
 class _OperatorArguments(NamedTuple):
     """The arguments of the operators, packed.
 
-    The output is wide where ``graph`` has columns: where gradients are wanted.
+    The output is wide where ``graph`` has columns: where gradients are needed.
     """
 
     operands: Operands
@@ -141,8 +141,8 @@ def _derivative(ctx: Any, grad_out: MaybeTensor, grad_lse: MaybeTensor) -> Any:
                 call.settings, call.by_target, call.operands, call.seed, grads, wanted
             ), *others
         args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
-    each = iter(attention_backward(*args, wanted))
-    return *(next(each) if want else None for want in wanted), *others
+    grads = iter(attention_backward(*args, wanted))
+    return *(next(grads) if needed else None for needed in wanted), *others
 
 
 def _batched_forward(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
@@ -191,7 +191,7 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) 
 
 
 def _derivative_of_backward(ctx: Any, *grads: Any) -> Any:
-    """Gradients of the gradients, all of them sent to what the call and its results depend on.
+    """Gradients of the gradients, with respect to ``grad_out``, ``grad_lse`` and the operands.
 
     Output and log-sum-exp are functions of the operands, so they receive none of their own.
     """
@@ -211,7 +211,7 @@ def _derivative_of_backward(ctx: Any, *grads: Any) -> Any:
         gradients,
         [grad_out, grad_lse, *call.operands],
         [*needed[:2], *needed[_NUM_RESULTS : _NUM_RESULTS + _NUM_OPERANDS]],
-        [next(of_gradients) for want in wanted if want],
+        [next(of_gradients) for of_operand in wanted if of_operand],
     )
     others = [None] * (len(needed) - _NUM_RESULTS - _NUM_OPERANDS)
     return *of_tensors[:2], None, None, *of_tensors[2:], *others
@@ -232,8 +232,8 @@ def _batched_backward(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
     grads = attention_backward(*batched, *_align_all(size, operands, of_operands), *rest)
     shapes = [
         batch_first(tensor, dim, size).shape
-        for tensor, dim, want in zip(operands, of_operands, [*wanted, False], strict=True)
-        if want
+        for tensor, dim, needed in zip(operands, of_operands, [*wanted, False], strict=True)
+        if needed
     ]
     return tuple(g.reshape(s) for g, s in zip(grads, shapes, strict=True)), (0,) * len(grads)
 
@@ -242,7 +242,7 @@ def _batched_backward(info: Any, dims: Dims, *args: Any) -> tuple[Any, Any]:
 
 
 def _needs_a_call_each(tensors: Sequence[MaybeTensor], dims: Dims) -> bool:
-    """Whether the samples cannot be one call: it has one vector, and numbers its heads to drop."""
+    """Whether samples need a call each: a call has one vector, and dropout counts its heads."""
     return tensors[_SEED] is not None or dims[_VECTOR] is not None
 
 

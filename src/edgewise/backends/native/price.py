@@ -43,7 +43,7 @@ def work_of(
     far: float,
     calls: float,
 ) -> Work:
-    """What one pass over the edges takes.
+    """The work of one pass over the edges.
 
     Args:
         problem: What is planned.
@@ -94,7 +94,7 @@ def worked_on(dim: int) -> float:
 
 
 def in_tiles(problem: AttentionProblem) -> bool:
-    """Whether facts prove that the graph is small complete blocks, as `layout.tiles_of` finds."""
+    """Whether facts prove that the graph is small complete blocks, as `layout.tiles_of` detects."""
     facts, dim = problem.facts, -(-max(problem.head_dim, problem.value_dim) // 8) * 8
     rows, columns = facts.cuts.target_sizes, facts.cuts.source_sizes
     complete = facts.simple and facts.exact_edges and facts.max_edges == facts.cuts.num_pairs
@@ -111,7 +111,7 @@ def in_tiles(problem: AttentionProblem) -> bool:
     )
 
 
-_CACHE = 2 << 20  # bytes of keys and values that stay close to a core
+_CACHE = 2 << 20  # bytes of keys and values that stay in the cache of a core
 
 _LAYOUT = 24  # bytes of an edge in what `prepare` makes for one direction
 
@@ -120,11 +120,11 @@ def bytes_of_tables(problem: AttentionProblem, key: int, value: int) -> int:
     """Bytes of what is returned or copied: tables of nodes by the channels of all heads."""
     T, S, size = problem.facts.num_targets, problem.facts.num_sources, problem.dtype.itemsize
     read = T * key + S * (key + value)
-    found = T * value * size + 4 * T * problem.heads
+    written = T * value * size + 4 * T * problem.heads
     if problem.needs_grad:  # half precision keeps its output in float32
-        found += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
+        written += read * size + 8 * T * problem.heads + T * value * 4 * (size == 2)
     copies = read + T * value * problem.needs_grad
-    return found + copies * size * is_copied(problem)
+    return written + copies * size * is_copied(problem)
 
 
 _ALWAYS_KEPT = 2 << 20  # bytes
@@ -191,7 +191,7 @@ def is_copied(problem: AttentionProblem) -> bool:
     return often and widest <= STEP
 
 
-# What else takes time, in exponentials.
+# Other costs, in exponentials.
 _EDGE = 4.0  # an edge, whatever its heads and channels
 _ROW = 30.0  # a row of a head: its maximum, its sum, its output
 _SOFT_CAP = 5.0
@@ -200,7 +200,7 @@ _BIAS = {"edge": 1.0, "relative": 1.5, "dense": 5.0}
 
 
 def exponentials(problem: AttentionProblem) -> float:
-    """How many exponentials one number of an edge takes as long as."""
+    """The cost of one score of an edge, in exponentials."""
     capped = isinstance(problem.score, Dot) and problem.score.softcap is not None
     bias = 0.0 if problem.bias is None else _BIAS[problem.bias]
     return 1 + _SOFT_CAP * capped + _DROPOUT * (problem.dropout > 0) + bias
@@ -238,17 +238,17 @@ def _table(problem: Problem) -> int:
 
 
 def may_order(problem: Problem) -> bool:
-    """Whether an order may pay; without gradients, whether one has been looked for before."""
+    """Whether an order of rows may pay; without gradients, whether one was computed before."""
     facts = problem.facts
-    looked = bool(ordered(problem.graph))
+    computed = bool(ordered(problem.graph))
     return may_pay(
         facts.num_targets,
         facts.max_edges,
         _table(problem),
-        needs_grad=problem.needs_grad or looked,
+        needs_grad=problem.needs_grad or computed,
     )
 
 
 def ordered(graph: Graph) -> set[str]:
-    """Not empty once an order has been looked for."""
+    """The backends that computed an order of this graph's rows: empty before the first."""
     return recall(graph, "native orders", set[str])

@@ -29,12 +29,12 @@ __all__ = ["RepeatedCall"]
 # The pointers of a call.
 _FORWARD = ("query", "key", "value", "out", "lse")
 _BACKWARD = (*_FORWARD, "grad_out", "grad_query", "grad_key", "grad_value")
-_SMALL = 1 << 20  # numbers in a tensor: above, Python is nothing beside the kernels
+_SMALL = 1 << 20  # numbers in a tensor: above, Python takes little beside the kernels
 _MOST_GRADIENTS = 16  # kinds of them: strides rarely differ
 
 
 class _Bytes:
-    """The bytes of a record around its pointers."""
+    """A packed record as the bytes between its pointers."""
 
     def __init__(self, packed: bytes, fields: Sequence[int]) -> None:
         starts = [0, *(8 * (field + 1) for field in fields)]
@@ -116,24 +116,24 @@ class RepeatedCall:
             grad_out: Gradient of the output.
             wanted: For which of the three.
         """
-        seen = is_intercepted((grad_out,))
-        if not seen:
+        traced = is_intercepted((grad_out,))
+        if not traced:
             grad_out = sent_to_readers(grad_out, tensors[4])
         kind = (grad_out.stride(), wanted, torch.get_num_threads())
         record = self.backward.get(kind)
-        if record is None or seen:
+        if record is None or traced:
             return self._first_backward(kind, tensors, grad_out, wanted)
         grads = [
-            torch.empty_strided(shape, stride, dtype=self.dtypes[0]) if want else None
-            for (shape, stride), want in zip(self.gradients, wanted, strict=True)
+            torch.empty_strided(shape, stride, dtype=self.dtypes[0]) if needed else None
+            for (shape, stride), needed in zip(self.gradients, wanted, strict=True)
         ]
         a, b, c, d, e, f, g, h, i, j = record.parts
         q, k, v, out, lse = [tensor.data_ptr() for tensor in tensors]
         x, y, z = [0 if grad is None else grad.data_ptr() for grad in grads]
-        push = grad_out.data_ptr()
+        sent = grad_out.data_ptr()
         run(
             self.kernels.backward(
-                record.pack(a, q, b, k, c, v, d, out, e, lse, f, push, g, x, h, y, i, z, j)
+                record.pack(a, q, b, k, c, v, d, out, e, lse, f, sent, g, x, h, y, i, z, j)
             )
         )
         return grads
@@ -145,6 +145,7 @@ class RepeatedCall:
         grad_out: Tensor,
         wanted: tuple[bool, ...],
     ) -> Sequence[Tensor | None]:
+        """`launch_backward` without a record, which it stores under ``kind``."""
         query, key, value, out, lse = tensors
         records: list[bytes] = []
         grads = gradients(
@@ -181,8 +182,8 @@ class _RepeatedAttention(Function):
         if torch.is_grad_enabled() or many_at_once(grads):
             operands, rows = Operands(*tensors[:3]), repeated.layout.rows
             wanted = (*wanted, False, False, False, False)
-            again = gradients_again(
+            of_operands = gradients_again(
                 repeated.settings, rows, operands, None, (grad_out, None), wanted
             )
-            return None, *again[:3]
+            return None, *of_operands[:3]
         return None, *repeated.launch_backward(tensors, grad_out, wanted)

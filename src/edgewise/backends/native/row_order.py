@@ -1,4 +1,4 @@
-"""Locality: an order of rows in which neighbours of one row are soon read again by the next.
+"""Orders of rows in which the sources of a row are soon read again by the next rows.
 
 The kernels take rows in any order and write each result where it belongs, so an order moves no
 data and changes no number: every row still adds up its own edges in the same order.
@@ -23,14 +23,14 @@ __all__ = ["cuthill_mckee", "in_better_order", "may_pay", "near"]
 CALLS = 100  # how often a plan that trains is expected to be called
 FAR = 64 << 20  # bytes of keys and values: training gained nothing at 20 MB, and did at 170 MB
 OWN = 9.0  # near reads of neighbours that make up for one row's own tensors read out of order
-_FINDING = 0.5  # microseconds for an edge: find the order, apply it both ways, measure it
+_FINDING = 0.5  # microseconds for an edge: compute the order, apply it both ways, measure it
 _SAVED = 0.35  # microseconds that a near read saves over a pass forward and backward
 _WINDOW = 2048  # reads that are near each other: about 2 MB of rows of 1 KB
-_WINDOWS = 64  # as many are looked at
+_WINDOWS = 64  # so many are sampled
 
 
 def may_pay(num_rows: int, num_edges: int, table: int, *, needs_grad: bool) -> bool:
-    r"""Whether an order could pay for finding it, were every read near afterwards.
+    r"""Whether an order could pay for its computation, were every read near afterwards.
 
     .. math::  \text{calls} \cdot \text{saved} \cdot (E - \text{own} \cdot T)
                > \text{finding} \cdot E
@@ -56,11 +56,11 @@ def in_better_order(layout: Layout) -> Layout:
     An order gains if the reads of neighbours that it brings near, on a sample, are more than
     ``OWN`` for each row.
     """
-    found = cuthill_mckee(layout.rows)
-    if found is None:
+    orders = cuthill_mckee(layout.rows)
+    if orders is None:
         return layout
-    targets = _OrderTrial.of(layout.rows, found[0])
-    sources = _OrderTrial.of(layout.reversed, found[1])
+    targets = _OrderTrial.of(layout.rows, orders[0])
+    sources = _OrderTrial.of(layout.reversed, orders[1])
     notes = [f"{name} {t}" for name, t in (("targets", targets), ("sources", sources)) if t.gains]
     if not notes:
         return layout
@@ -94,7 +94,7 @@ def near(rows: Rows) -> float:
     width = min(_WINDOW, columns.shape[0])
     if not width:
         return 0.0
-    # The sample is spread evenly and drawn from nothing, so that it is the same every time.
+    # The sample is spread evenly and not random, so that it is the same every time.
     last = columns.shape[0] - width
     starts = torch.linspace(0, last, min(_WINDOWS, last + 1), dtype=torch.float64).long()
     sample = columns[starts[:, None] + torch.arange(width)].sort().values
@@ -103,7 +103,7 @@ def near(rows: Rows) -> float:
 
 @dataclass(frozen=True)
 class _OrderTrial:
-    """Rows before and after."""
+    """Rows before and after an order is applied, with the share of near reads of each."""
 
     plain: Rows
     ordered: Rows

@@ -1,4 +1,4 @@
-"""How tensors lie in memory: what the kernels read and write, with strides that count elements."""
+"""Memory layouts of the tensors that kernels read and write; strides count elements."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ View = tuple[int, int, int, int]  # an ``edgewise_view``: address, strides of ba
 NO_VIEW = (0, 0, 0, 0)
 
 
+# Memory of a tensor that torch negates when it reads it, such as the imaginary part of a conjugate,
 # holds other numbers than the tensor: `resolve_neg` writes them out, and costs nothing elsewhere.
 
 
@@ -58,9 +59,9 @@ def ready(settings: Settings, rows: Rows, operands: Operands) -> Operands:
 
 
 def storage_of(rows: Rows, operands: Operands) -> Callable[[Tensor], Tensor]:
-    """How rows are best stored, which pays for a copy where each is read often.
+    """The function that stores rows as the kernels read them best: a copy where each is read often.
 
-    Heads that fit together into one step of the kernels want to be adjacent. Wider rows are read as
+    Heads that fit together into one step of the kernels are adjacent. Wider rows are read as
     they are: several copies cost more than what another order saves.
     """
     query, value = operands.query, operands.value
@@ -85,7 +86,7 @@ def four(tensor: Tensor) -> Tensor:
 
 
 def whole_rows(tensor: Tensor) -> Tensor:
-    """Four dimensions, rows in one piece."""
+    """A tensor with four dimensions and contiguous rows; a copy where it must."""
     tensor = tensor.resolve_neg()
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
@@ -93,7 +94,7 @@ def whole_rows(tensor: Tensor) -> Tensor:
 
 
 def _heads_together(tensor: Tensor) -> Tensor:
-    """Four dimensions, the heads of a node side by side: for rows of one number."""
+    """A tensor with four dimensions and the heads of a node adjacent, for rows of one number."""
     tensor = tensor.resolve_neg()
     if tensor.shape[-3] > 1 and tensor.stride(-3) != 1:
         tensor = tensor.transpose(-3, -2).contiguous().transpose(-3, -2)
@@ -101,7 +102,7 @@ def _heads_together(tensor: Tensor) -> Tensor:
 
 
 def _in_one_piece(tensor: Tensor) -> Tensor:
-    """The last dimension in one piece."""
+    """A tensor whose last dimension is contiguous."""
     tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 

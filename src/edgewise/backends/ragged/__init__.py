@@ -1,3 +1,3 @@
-"""Ragged batches cut into buckets of blocks."""
+"""The ragged backend's cutter: ragged batches cut into buckets of blocks."""
 
 from edgewise.backends.ragged.cutter import BlockCutter as BlockCutter

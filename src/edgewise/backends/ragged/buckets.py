@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Slots:
-    """Where the blocks of a bucket lie among the rows, or the columns, of the graph.
+    """The positions of the blocks of a bucket among the rows, or the columns, of the graph.
 
     Attributes:
         count: Blocks.
@@ -43,7 +43,7 @@ class Slots:
 
     @classmethod
     def of(cls, first: Ints, sizes: Ints, length: int) -> Slots:
-        """Slots of blocks by their first nodes and sizes."""
+        """Slots of blocks with these first nodes and sizes, both ``[count]``, int64."""
         steps = np.unique(np.diff(first))
         full = bool((sizes == length).all())
         place = np.minimum(np.arange(length), sizes[:, None] - 1)
@@ -71,17 +71,17 @@ class Slots:
         if self.step:
             return self._in_place(table)
         if _node_major(table):
-            found = table.transpose(0, 1).index_select(0, self.nodes)
-            return found.unflatten(0, (self.count, self.length)).transpose(1, 2)
-        found = table.index_select(1, self.nodes)
-        return found.unflatten(1, (self.count, self.length)).transpose(0, 1)
+            rows = table.transpose(0, 1).index_select(0, self.nodes)
+            return rows.unflatten(0, (self.count, self.length)).transpose(1, 2)
+        rows = table.index_select(1, self.nodes)
+        return rows.unflatten(1, (self.count, self.length)).transpose(0, 1)
 
-    def write(self, found: Tensor, table: Tensor) -> None:
+    def write(self, blocks: Tensor, table: Tensor) -> None:
         """Put ``[count, planes, length, dim]`` into ``[planes, nodes, dim]``, without padding."""
         if self.step:
-            self._in_place(table).copy_(found)
+            self._in_place(table).copy_(blocks)
             return
-        nodes, rows = self.nodes, found.to(table.dtype).transpose(1, 2).flatten(0, 1)
+        nodes, rows = self.nodes, blocks.to(table.dtype).transpose(1, 2).flatten(0, 1)
         if self.kept is not None:
             nodes, rows = nodes[self.kept], rows.index_select(0, self.kept)
         if _node_major(table):
@@ -119,14 +119,14 @@ class Bucket:
     _groups: dict[int, tuple[Bucket, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Ragged, one: Bin) -> Bucket:
+    def of(cls, graph: Ragged, bin_: Bin) -> Bucket:
         """The bucket of the blocks of a bin."""
-        at = one.members
+        at = bin_.members
         return cls(
             graph,
-            one,
-            Slots.of(graph.first_target[at], graph.targets[at], one.rows),
-            Slots.of(graph.first_source[at], graph.sources[at], one.columns),
+            bin_,
+            Slots.of(graph.first_target[at], graph.targets[at], bin_.rows),
+            Slots.of(graph.first_source[at], graph.sources[at], bin_.columns),
         )
 
     @property
@@ -135,7 +135,7 @@ class Bucket:
         return self.bin.causal and self.bin.square
 
     def in_groups(self, count: int) -> tuple[Bucket, ...]:
-        """The same blocks, at most so many at a time."""
+        """These blocks in buckets of at most ``count``."""
         if count >= self.rows.count:
             return (self,)
         if count not in self._groups:
@@ -160,20 +160,20 @@ class Bucket:
         return zeros.masked_fill_(off, -torch.inf)[:, None]
 
 
-def forbidden(one: Bin, targets: Tensor, sources: Tensor) -> Tensor | None:
+def forbidden(bin_: Bin, targets: Tensor, sources: Tensor) -> Tensor | None:
     """``[count, 1 or rows, columns]``, bool: what is no edge of its block; None if all are.
 
     Padded columns are forbidden to all rows, while padded rows read what others do.
 
     Args:
-        one: Blocks of which sizes and kind.
+        bin_: Blocks of which sizes and kind.
         targets: ``[count]``, rows of each block.
         sources: ``[count]``, columns of each block.
     """
-    column = torch.arange(one.columns, device="cpu")
+    column = torch.arange(bin_.columns, device="cpu")
     ends = sources[:, None, None]
-    if one.causal:
-        row = torch.arange(one.rows, device="cpu")[:, None]
+    if bin_.causal:
+        row = torch.arange(bin_.rows, device="cpu")[:, None]
         ahead = column > row + (ends - targets[:, None, None])
-        return ahead if one.square else ahead | (column >= ends)
-    return column >= ends if one.padded else None
+        return ahead if bin_.square else ahead | (column >= ends)
+    return column >= ends if bin_.padded else None

@@ -1,4 +1,4 @@
-"""Cut ragged batches into buckets of blocks: which graphs may be cut, and what buckets take."""
+"""The cutter of ragged batches: which graphs may be cut, their buckets, and what those cost."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edgewise.problem import AttentionProblem
 __all__ = ["BlockCutter"]
 
 # The same kernel on the same tensors, without cutting them out.
-_ONE = "a single block is dense as it is; ask for it with backend='ragged'"
+_SINGLE = "a single block is dense as it is; ask for it with backend='ragged'"
 
 
 class BlockCutter:
-    """Batches of complete and causal graphs as buckets of blocks of nearly one size."""
+    """The cutter of batches of complete and causal graphs into buckets of similar blocks."""
 
     pieces = "blocks"
 
@@ -45,7 +45,7 @@ class BlockCutter:
             _memory(problem, parts, planes, dim),
             way="blocks",
             pairs=pairs,
-            on_request=_ONE if _is_dense(problem) else None,
+            on_request=_SINGLE if _is_dense(problem) else None,
             # Every target of a complete block reads what a NaN there spreads to.
             spreads=hidden or any(part.causal for part in parts),
             hides=hidden,
@@ -69,7 +69,7 @@ def _blocks(problem: AttentionProblem) -> layouts.Ragged:
 
 
 def _bins(problem: AttentionProblem) -> tuple[Bin, ...]:
-    """Which blocks are computed together; worked out once for each graph."""
+    """The bins of a graph: the blocks that are computed together; computed once for each graph."""
     blocks = _blocks(problem)
     return recall(problem.graph, "bins", lambda: bins(blocks))
 
@@ -78,25 +78,29 @@ def _is_dense(problem: AttentionProblem) -> bool:
     """Whether torch's kernel takes the whole problem as it is, in one call."""
     facts = problem.facts
     square = facts.num_targets == facts.num_sources
-    one = facts.complete or (facts.fully_causal and square)
-    return one and problem.head_dim == problem.value_dim
+    whole = facts.complete or (facts.fully_causal and square)
+    return whole and problem.head_dim == problem.value_dim
 
 
 def _memory(problem: AttentionProblem, parts: tuple[Bin, ...], planes: int, dim: int) -> int:
-    """Bytes of what is returned, of what is padded for it, and of what one group takes."""
+    """Bytes of the results, of their padding, and of one group of blocks.
+
+    ``planes`` is batch times heads, ``dim`` the larger of the two widths.
+    """
     size, facts, training = problem.dtype.itemsize, problem.facts, problem.needs_grad
     node = planes * dim * size
     shared = node * problem.kv_heads // problem.heads
-    # Output and gradients; as wide as values and keys are not, some of them once more.
+    # Output and gradients; where keys and values differ in width, some of them once more.
     targets, sources = (2, 2) if training else (1, 0)
     if problem.head_dim != problem.value_dim:
         targets, sources = targets + 2 * training, sources + 1 + training
     tables = facts.num_targets * targets * node + facts.num_sources * sources * shared
     group = 0
-    for one in parts:
-        count = min(len(one.members), blocks_at_once(one, node))
-        copies = (8 * one.rows + 6 * one.columns) if training else (5 * one.rows + 3 * one.columns)
+    for part in parts:
+        count = min(len(part.members), blocks_at_once(part, node))
+        rows, columns = part.rows, part.columns
+        copies = (8 * rows + 6 * columns) if training else (5 * rows + 3 * columns)
         copies *= 2 if training and size == 2 else 1  # small blocks are taken in float32
-        masked = one.rows * one.columns if one.causal and not one.square else 0
+        masked = rows * columns if part.causal and not part.square else 0
         group = max(group, count * (copies * node + masked * (1 + problem.accumulate.itemsize)))
     return tables + group + facts.num_targets * planes * problem.accumulate.itemsize

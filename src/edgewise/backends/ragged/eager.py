@@ -99,9 +99,9 @@ class EagerBuckets:
         ]
 
 
-def blocks_at_once(one: Bin, node: int) -> int:
-    """How many blocks are computed together, if a node has so many bytes."""
-    return max(1, GROUP // (max(one.rows, one.columns) * max(node, 1)))
+def blocks_at_once(bin_: Bin, node: int) -> int:
+    """The number of blocks that are computed together, where a node has ``node`` bytes."""
+    return max(1, GROUP // (max(bin_.rows, bin_.columns) * max(node, 1)))
 
 
 # --- Heads that share keys and values ------------------------------------------------------------

@@ -32,7 +32,7 @@ class TracedBuckets:
     @classmethod
     def of(cls, graph: Ragged) -> TracedBuckets:
         """The buckets of a graph."""
-        parts = tuple(Bucket.of(graph, one) for one in coarse_bins(graph))
+        parts = tuple(Bucket.of(graph, bin_) for bin_ in coarse_bins(graph))
         place = torch.full((graph.num_targets,), -1)
         done = 0
         for part in parts:
