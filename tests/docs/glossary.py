@@ -1,7 +1,4 @@
-"""Which files use words that ``docs/glossary.md`` rules out; run it to print them, one a line.
-
-python -m tests.docs.glossary > tests/docs/glossary_exceptions.txt
-"""
+"""Files that use words that ``docs/glossary.md`` rules out: ``python -m tests.docs.glossary``."""
 
 import ast
 import re
@@ -9,7 +6,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
-EXCEPTIONS = Path(__file__).parent / "glossary_exceptions.txt"
 FOLDERS = ("src/edgewise", "docs", "examples")
 RESULTS = "Names of results"
 

@@ -1,11 +1,8 @@
-"""No name and no first line has a word that ``docs/glossary.md`` rules out, but in listed files."""
+"""No name and no first line has a word that ``docs/glossary.md`` rules out."""
 
 import pytest
 
-from tests.docs.glossary import ANYWHERE, EXCEPTIONS, WHOLE, faults, offending
-
-# Files that were written before the glossary. The list only shrinks.
-LISTED = set(EXCEPTIONS.read_text(encoding="utf-8").split())
+from tests.docs.glossary import ANYWHERE, WHOLE, faults, offending
 
 
 def test_the_page_rules_words_out():
@@ -13,14 +10,8 @@ def test_the_page_rules_words_out():
     assert {"heard", "asked", "sees", "told"} <= ANYWHERE
 
 
-def test_only_the_files_that_are_listed_use_them():
-    new = {name: lines for name, lines in offending().items() if name not in LISTED}
-    assert not new, new
-
-
-def test_a_file_that_uses_none_is_not_listed():
-    done = sorted(LISTED - set(offending()))
-    assert not done, f"Remove from {EXCEPTIONS.name}: {done}"
+def test_no_file_uses_them():
+    assert not offending()
 
 
 @pytest.mark.parametrize(
