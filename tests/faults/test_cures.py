@@ -278,11 +278,11 @@ def _check_checkpoint(call):
 
 
 def test_an_exported_batch_of_more_than_a_million_is_planned_as_such():
-    from edgewise.functional import planned
+    from edgewise.planning import plan_cache
 
     class Model(torch.nn.Module):
         def forward(self, x):
-            self.found = planned._power_of_two(x.shape[0])
+            self.found = plan_cache._power_of_two(x.shape[0])
             return x + 1
 
     for size, expected in ((3_000_000, 1 << 22), (5, 8)):
