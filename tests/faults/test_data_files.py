@@ -27,7 +27,7 @@ from edgewise.training.data import (
     edges_from_file,
     from_arrays,
     lines,
-    memory,
+    memory_check,
     read_conllu,
     read_trees,
 )
@@ -186,7 +186,7 @@ def _check_directory(case):
 def _check_bomb(case, monkeypatch):
     write, read, words = case
     write()
-    for module in (memory, lines):
+    for module in (memory_check, lines):
         monkeypatch.setattr(module, "available_memory", lambda: 1 << 20)
     text = refused(*read)
     assert words in text
@@ -272,9 +272,9 @@ def test_packed_bombs_are_refused_before_they_unfold(name, monkeypatch):
 def test_a_limit_on_addresses_counts_as_memory(monkeypatch):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 40, 1 << 40))
-    free = memory.available_memory()
+    free = memory_check.available_memory()
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 1 << 20))
-    assert memory.available_memory() == 0 < free
+    assert memory_check.available_memory() == 0 < free
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't alloc")])

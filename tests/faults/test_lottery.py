@@ -27,9 +27,9 @@ from edgewise.lottery import (
     Journal,
     Lottery,
     Quality,
+    experiment,
     journal_path,
     remove_constants,
-    run as place,
     save_constants,
 )
 from edgewise.lottery.map import MapPoint
@@ -423,7 +423,7 @@ def _lottery(clock: Clock, measured: float = 1.0) -> Findings:
     measure = lottery._measure
     cut = [trial.name for trial in lottery.trials][: round(measured * len(lottery.trials))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "timed", timed)
+        patch.setattr(experiment, "timed", timed)
         patch.setattr(
             lottery, "_measure", lambda trial, _: measure(trial, 1.0) if trial.name in cut else None
         )

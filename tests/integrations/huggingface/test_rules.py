@@ -163,7 +163,10 @@ def test_a_rule_that_cannot_be_followed_is_one_sentence(rule, error, text):
 def test_a_rule_that_nobody_asks_for_is_an_error():
     family = BY_NAME["BERT"]
     model = built(family, "sdpa")
-    with pytest.raises(ArgumentError, match="no attention asked"), huggingface.graph("Causal(n)"):
+    with (
+        pytest.raises(ArgumentError, match="no attention read the rule"),
+        huggingface.graph("Causal(n)"),
+    ):
         model(**batch_of(family, "none")[0])
 
 
