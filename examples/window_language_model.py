@@ -48,7 +48,7 @@ def main(steps: int = 250, seed: int = 0) -> tuple[list[float], str]:
         optimizer.step()
         losses.append(float(loss.detach()))
 
-    written = network.eval().generate(tokens[None, :8], 24, temperature=0)
+    written = network.eval().generate(tokens[None, :8], max_new_tokens=24, temperature=0)
     text = "".join(LETTERS[token] for token in written[0].tolist())
     print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
     print(f"continued: {text[:8]}|{text[8:]}")

@@ -163,7 +163,7 @@ def test_a_graph_that_is_no_sequences_is_refused(graph):
 
 def test_reading_both_ways_over_a_causal_graph_is_refused():
     for model in (Recurrent(DIM, bidirectional=True), Convolutional(DIM, 2, [3])):
-        with pytest.raises(GraphError, match=r"looks both ways, got Causal\(5\), which is causal"):
+        with pytest.raises(GraphError, match=r"reads both ways, got Causal\(5\), which is causal"):
             model(torch.zeros(5, DIM), Causal(5))
 
 
