@@ -330,7 +330,8 @@ def _check_sizes(case):
         (grad,) = torch.autograd.grad(found.square().sum(), q)
         (wanted,) = torch.autograd.grad(expected.square().sum(), p)
         torch.testing.assert_close(grad, wanted, rtol=1e-3, atol=1e-4)
-    assert counter.count <= 2, counter.count
+    # Two numbers of a graph that are equal once are one symbol to torch: halves compile once more.
+    assert counter.count <= (3 if where == "outside" else 2), counter.count
 
 
 def _check_exported_sizes(case):

@@ -23,6 +23,7 @@ from edgewise.graphs.sequence import Complete
 __all__ = ["DisjointUnion", "disjoint_union"]
 
 _PRINTED = 8
+_FEW = 8  # parts whose sizes a compiler may leave open
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,8 +82,8 @@ class DisjointUnion(Graph):
         return self.parts
 
     def spec(self) -> tuple[Any, ...] | None:
-        """None unless built in traced code: thousands of parts are cheaper to keep as an object."""
-        if not self.__dict__["_traced"]:
+        """None for many parts, unless built in traced code: an object is cheaper to keep."""
+        if not self.__dict__["_traced"] and len(self.parts) > _FEW:
             return None
         specs = tuple([part.spec() for part in self.parts])
         return None if any(spec is None for spec in specs) else ("DisjointUnion", ("parts", specs))

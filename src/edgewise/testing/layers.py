@@ -164,6 +164,7 @@ def _monet(**settings: Any) -> BuildOfSizes:
     return build
 
 
+# Layers that take any graph and return as many features a node, by name.
 MESSAGE_LAYERS: dict[str, MessageLayer] = {
     "message passing": MessageLayer(_convolution(activation="elu"), "edge_weight"),
     "GraphSAGE": MessageLayer(_convolution(reduce="mean", activation="elu"), "edge_weight"),
@@ -258,6 +259,7 @@ def _lightweight(kind: Callable[..., nn.Module], **made: Any) -> nn.Module:
     return kind(6, heads=2, kernel=3, left=1, **made)
 
 
+# Every layer of `edgewise.nn`, small, with its inputs and its call, by name.
 LAYERS: dict[str, LayerCase] = {
     "dot": _dot(kv_heads=1),
     "dot, window": _dot(WINDOW),
