@@ -28,9 +28,10 @@ def machine() -> dict[str, Any]:
     import torch
 
     import edgewise
+    from edgewise.measure.machine import processor as cpu_name
 
     return {
-        "cpu": _of_cpuinfo("model name") or platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -47,7 +48,9 @@ def processor() -> str:
 
     Virtual machines may name a family of processors only (``AMD EPYC``); its numbers then follow.
     """
-    name = (_of_cpuinfo("model name") or platform.processor() or platform.machine()).split("@")[0]
+    from edgewise.measure.machine import processor as cpu_name
+
+    name = cpu_name().split("@")[0]
     if not any(letter.isdigit() for letter in name):
         name = " ".join([name, *filter(None, map(_of_cpuinfo, ("cpu family", "model")))])
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

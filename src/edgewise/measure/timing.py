@@ -1,4 +1,4 @@
-"""Timing of a call on any device."""
+"""Timing on any device: the clock after its queue, and the seconds of a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["seconds_of"]
+__all__ = ["clock_after", "seconds_of"]
 
 _SMALLEST = 1e-9  # seconds; a coarse clock may not have moved
 
@@ -25,11 +25,15 @@ def seconds_of(
         device: Its device, which is synchronized before and after.
         clock: Returns seconds: `time.thread_time` leaves out the time of other processes.
     """
-    _synchronize(device)
-    before = clock()
+    before = clock_after(device, clock)
     job()
+    return max(clock_after(device, clock) - before, _SMALLEST)
+
+
+def clock_after(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The clock in seconds once the queue of a device is empty; arguments as of `seconds_of`."""
     _synchronize(device)
-    return max(clock() - before, _SMALLEST)
+    return clock()
 
 
 def _synchronize(device: torch.device) -> None:

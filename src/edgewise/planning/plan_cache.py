@@ -5,6 +5,7 @@ Under ``torch.compile`` a prepared plan is a constant of the compiled code inste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,14 +58,7 @@ def prepared_attention(call: Call, backend: str) -> Prepared:
         return blank_attention(call, backend)
     if torch.compiler.is_compiling():
         return compiled_constant(_compiled_attention, graph, backend, *_rounded(question))
-    plans, key = _plans_of(graph), (question, selected(backend))
-    prepared = plans.get(key)
-    if prepared is None:
-        plan = choose(question.about(graph), key[1]).plan
-        with lasting():
-            prepared = checked(plan, graph)
-        _remember(plans, key, prepared)
-    return prepared
+    return _stored(graph, question, backend, checked)
 
 
 def prepared_aggregate(call: AggregateCall, backend: str) -> Sum:
@@ -74,18 +68,32 @@ def prepared_aggregate(call: AggregateCall, backend: str) -> Sum:
         return blank_aggregate(call, backend)
     if torch.compiler.is_compiling():
         return compiled_constant(_compiled_aggregate, graph, backend, *_rounded(question))
-    plans, key = _plans_of(graph), (question, selected(backend))
+    return _stored(graph, question, backend, checked_aggregate)
+
+
+def _stored(
+    graph: Graph,
+    question: AttentionQuestion | AggregateQuestion,
+    backend: str,
+    check: Callable[[Any, Graph], Any],
+) -> Any:
+    """The prepared plan that the graph stores for a question; planned, checked and stored first.
+
+    Args:
+        graph: The graph of the call.
+        question: What the plan depends on besides the graph.
+        backend: A backend's name, or ``"auto"``.
+        check: `checked` or `checked_aggregate`.
+    """
+    plans = recall(graph, "plans", dict[tuple[Any, Selection], Any])
+    key = (question, selected(backend))
     prepared = plans.get(key)
     if prepared is None:
         plan = choose(question.about(graph), key[1]).plan
         with lasting():
-            prepared = checked_aggregate(plan, graph)
+            prepared = check(plan, graph)
         _remember(plans, key, prepared)
     return prepared
-
-
-def _plans_of(graph: Graph) -> dict[tuple[Any, Selection], Any]:
-    return recall(graph, "plans", dict[tuple[Any, Selection], Any])
 
 
 def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:

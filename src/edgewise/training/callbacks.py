@@ -6,12 +6,13 @@ This module imports Lightning, so it is imported when training starts.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
+
+from edgewise.measure.timing import clock_after
 
 __all__ = ["BestWeights", "Clock", "Reporter"]
 
@@ -71,10 +72,10 @@ class Clock(Callback):
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self.started = _now(pl_module.device)
+        self.started = clock_after(pl_module.device)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self.seconds.append(_now(pl_module.device) - self.started)
+        self.seconds.append(clock_after(pl_module.device) - self.started)
 
 
 class Reporter(Callback):
@@ -85,9 +86,3 @@ class Reporter(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.report(trainer.current_epoch + 1, pl_module.scores[self.score])
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # kernels are asynchronous
-    return time.perf_counter()
