@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 import edgewise as ew
 from edgewise.graphs import cache, graph_from
+from edgewise.measure.memory import peak_memory
 
 N = 10**6
 MOST = 2**20  # bytes
@@ -36,11 +36,9 @@ IMPLICIT = {
 
 
 def footprint(work):
-    """Peak bytes of Python and NumPy, or the largest allocation of a torch operation."""
+    """Peak bytes of Python and NumPy, or of torch."""
     cache._RECENT.clear()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        work()
-    tensors = max((event.cpu_memory_usage for event in profiler.events()), default=0)
+    tensors = peak_memory(work, torch.device("cpu"))
     cache._RECENT.clear()
     tracemalloc.start()
     try:
